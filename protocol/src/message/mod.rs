@@ -1,0 +1,1 @@
+//! Messages: the record layout, properties, ids and batches.

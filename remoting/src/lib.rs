@@ -1,0 +1,1 @@
+//! The only sockets: the connection turn, the server, the client.

@@ -1,0 +1,1 @@
+//! Messages to files: the commit log and everything derived from it.
