@@ -1,0 +1,51 @@
+//! Java's string hash, which tags codes and index keys are made of.
+
+use super::properties::{self, property};
+
+/// `String.hashCode` of Java: over UTF-16 units, `h = 31 * h + unit`, wrapping.
+pub fn java_string_hash(text: &str) -> i32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() {
+        return text.bytes().fold(0, |hash, byte| step(hash, u16::from(byte)));
+    }
+    text.encode_utf16().fold(0, step)
+}
+
+/// The tags code of a `TAGS` value: its Java hash, sign-extended; zero for no tags.
+///
+/// Reference: `MessageExtBrokerInner.tagsString2tagsCode` (common), 5.5.0.
+pub fn tags_code(tags: &str) -> i64 {
+    i64::from(java_string_hash(tags))
+}
+
+/// The tags code of a message with these encoded `properties`.
+pub fn tags_code_of_properties(properties: &[u8]) -> i64 {
+    match property(properties, properties::TAGS) {
+        Some(tags) => tags_code(&String::from_utf8_lossy(tags)),
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_of_known_strings_equals_java() {
+        assert_eq!(java_string_hash(""), 0);
+        assert_eq!(java_string_hash("TagA"), 2_598_919);
+        assert_eq!(java_string_hash("polygenelubricants"), i32::MIN);
+    }
+
+    #[test]
+    fn hash_counts_utf16_units_not_bytes() {
+        // U+1F600 is the surrogate pair D83D DE00.
+        let expected = 0xD83D_i32.wrapping_mul(31).wrapping_add(0xDE00);
+        assert_eq!(java_string_hash("\u{1F600}"), expected);
+    }
+
+    #[test]
+    fn negative_tags_codes_are_sign_extended() {
+        assert_eq!(tags_code("polygenelubricants"), i64::from(i32::MIN));
+    }
+}
