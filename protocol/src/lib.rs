@@ -3,4 +3,10 @@
 //! Pure: no sockets, files, clocks or threads.
 
 pub mod code;
+pub mod command;
+pub mod ext_fields;
+pub mod frame;
+pub mod header;
+pub mod limits;
 pub mod message;
+pub mod version;

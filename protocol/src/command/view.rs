@@ -1,0 +1,226 @@
+//! A command whose fields still lie in the read buffer.
+
+use std::borrow::Cow;
+
+use super::{ONEWAY_FLAG, RESPONSE_FLAG, RemotingCommand, binary, json};
+use crate::code::{LanguageCode, RequestCode, ResponseCode};
+use crate::ext_fields::{ExtFields, Fields};
+use crate::frame::{Frame, HeaderForm};
+use crate::header::HeaderError;
+use crate::limits::MAX_EXT_FIELDS;
+
+/// Fields kept without allocation; a signed send has under thirty.
+const INLINE_FIELDS: usize = 32;
+
+/// A header that cannot be read; the reference closes the connection then.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CommandError {
+    /// The JSON header is not a JSON object.
+    #[error("header is not a JSON object: {what} at byte {position}")]
+    Json {
+        /// What was found or missing.
+        what: &'static str,
+        /// Byte position in the header.
+        position: usize,
+    },
+    /// The binary header ends early or a length points outside of it.
+    #[error("binary header is cut off in {0}")]
+    Truncated(&'static str),
+    /// Text that is not UTF-8.
+    #[error("header is not UTF-8")]
+    Utf8,
+    /// More fields than any header has.
+    #[error("header has more than {MAX_EXT_FIELDS} ext fields")]
+    TooManyFields,
+}
+
+/// Text of one field: as it lies in the buffer, perhaps with JSON escapes in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FieldValue<'a> {
+    pub(super) raw: &'a str,
+    pub(super) escaped: bool,
+}
+
+impl<'a> FieldValue<'a> {
+    /// Returns the text, borrowed unless it had escapes.
+    pub fn text(self) -> Cow<'a, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let mut text = Vec::with_capacity(self.raw.len());
+        json::unescape(self.raw, &mut text);
+        Cow::Owned(String::from_utf8(text).unwrap_or_default())
+    }
+
+    /// Appends the text to `out`.
+    pub fn append_to(self, out: &mut Vec<u8>) {
+        if self.escaped {
+            json::unescape(self.raw, out);
+        } else {
+            out.extend_from_slice(self.raw.as_bytes());
+        }
+    }
+
+    /// Reads the text as an integer.
+    ///
+    /// # Errors
+    /// When it is not one; the error carries `name`.
+    pub fn number<T: FieldNumber>(self, name: &'static str) -> Result<T, HeaderError> {
+        self.raw.parse().map_err(|_| HeaderError::invalid(name, T::EXPECTED, self.raw))
+    }
+
+    /// Reads the text as a boolean: anything but "true" in some case is false.
+    pub fn boolean(self) -> bool {
+        self.raw.eq_ignore_ascii_case("true")
+    }
+
+    /// Returns the text without a copy, or `None` when it has escapes.
+    pub fn as_plain(self) -> Option<&'a str> {
+        (!self.escaped).then_some(self.raw)
+    }
+}
+
+/// An integer type of a header field.
+pub trait FieldNumber: std::str::FromStr {
+    /// What an error says the text should be.
+    const EXPECTED: &'static str;
+}
+
+impl FieldNumber for i32 {
+    const EXPECTED: &'static str = "a 32-bit integer";
+}
+
+impl FieldNumber for i64 {
+    const EXPECTED: &'static str = "a 64-bit integer";
+}
+
+/// One received command, borrowed from the read buffer.
+#[derive(Debug)]
+pub struct CommandView<'a> {
+    /// Request or response code; `flag` says which.
+    pub code: i32,
+    /// The peer's language; `None` when it is not in the reference's list.
+    pub language: Option<LanguageCode>,
+    /// The peer's version, see [`crate::version`].
+    pub version: i32,
+    /// Correlation id of the requester.
+    pub opaque: i32,
+    /// [`RESPONSE_FLAG`] and [`ONEWAY_FLAG`].
+    pub flag: i32,
+    /// Free text beside the code.
+    pub remark: Option<FieldValue<'a>>,
+    /// Form that the header came in.
+    pub form: HeaderForm,
+    /// Body; empty when there is none.
+    pub body: &'a [u8],
+    inline: [(FieldValue<'a>, FieldValue<'a>); INLINE_FIELDS],
+    count: usize,
+    spilled: Vec<(FieldValue<'a>, FieldValue<'a>)>,
+}
+
+impl<'a> CommandView<'a> {
+    /// Scans the header of `frame`.
+    ///
+    /// # Errors
+    /// When the header is not what its form byte says; the connection has to be closed.
+    pub fn decode(frame: Frame<'a>) -> Result<Self, CommandError> {
+        let mut view = Self {
+            code: 0,
+            language: Some(LanguageCode::JAVA),
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            form: frame.form,
+            body: frame.body,
+            inline: [(
+                FieldValue { raw: "", escaped: false },
+                FieldValue { raw: "", escaped: false },
+            ); INLINE_FIELDS],
+            count: 0,
+            spilled: Vec::new(),
+        };
+        match frame.form {
+            HeaderForm::Json => json::scan(frame.header, &mut view)?,
+            HeaderForm::RocketMq => binary::scan(frame.header, &mut view)?,
+        }
+        Ok(view)
+    }
+
+    pub(super) fn push(
+        &mut self,
+        key: FieldValue<'a>,
+        value: FieldValue<'a>,
+    ) -> Result<(), CommandError> {
+        if let Some(slot) = self.inline.get_mut(self.count) {
+            *slot = (key, value);
+        } else if self.count < MAX_EXT_FIELDS {
+            self.spilled.push((key, value));
+        } else {
+            return Err(CommandError::TooManyFields);
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Tells whether this is an answer to a request of ours.
+    pub fn is_response(&self) -> bool {
+        self.flag & RESPONSE_FLAG != 0
+    }
+
+    /// Tells whether the sender wants no answer.
+    pub fn is_oneway(&self) -> bool {
+        self.flag & ONEWAY_FLAG != 0
+    }
+
+    /// The code of a request.
+    pub fn request_code(&self) -> RequestCode {
+        RequestCode(self.code)
+    }
+
+    /// The code of a response.
+    pub fn response_code(&self) -> ResponseCode {
+        ResponseCode(self.code)
+    }
+
+    /// All ext fields in the order sent. A name may repeat: the last one counts.
+    pub fn fields(&self) -> impl Iterator<Item = (FieldValue<'a>, FieldValue<'a>)> + '_ {
+        self.inline.iter().take(self.count.min(INLINE_FIELDS)).chain(&self.spilled).copied()
+    }
+
+    /// Returns the field called `name`.
+    pub fn field(&self, name: &str) -> Option<FieldValue<'a>> {
+        self.fields()
+            .filter(|(key, _)| match key.as_plain() {
+                Some(plain) => plain == name,
+                None => key.text() == name,
+            })
+            .last()
+            .map(|(_, value)| value)
+    }
+
+    /// Copies the command out of the read buffer.
+    pub fn to_command(&self) -> RemotingCommand {
+        let mut ext_fields = ExtFields::default();
+        for (key, value) in self.fields() {
+            ext_fields.insert(key.text(), value.text());
+        }
+        RemotingCommand {
+            code: self.code,
+            language: self.language.unwrap_or(LanguageCode::OTHER),
+            version: self.version,
+            opaque: self.opaque,
+            flag: self.flag,
+            remark: self.remark.map(|remark| remark.text().into_owned()),
+            ext_fields,
+            body: bytes::Bytes::copy_from_slice(self.body),
+            form: self.form,
+        }
+    }
+}
+
+impl Fields for CommandView<'_> {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.field(name).map(FieldValue::text)
+    }
+}

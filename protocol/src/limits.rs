@@ -1,0 +1,12 @@
+//! Limits on every number that a peer sends in a frame, each beside its reason.
+
+/// Largest frame, counting the four length bytes. The reference's
+/// `com.rocketmq.remoting.frameMaxLength` has the same default.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024;
+
+/// Deepest nesting accepted in a JSON header; the reference's own are two levels deep.
+pub const MAX_JSON_DEPTH: usize = 32;
+
+/// Most ext fields in one header. The largest real header, a signed send with namespace and trace
+/// fields, has about thirty.
+pub const MAX_EXT_FIELDS: usize = 256;
