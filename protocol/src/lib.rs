@@ -2,6 +2,7 @@
 //!
 //! Pure: no sockets, files, clocks or threads.
 
+pub mod body;
 pub mod code;
 pub mod command;
 pub mod ext_fields;

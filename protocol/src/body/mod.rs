@@ -1,0 +1,1 @@
+//! Bodies: serde structs, one file per family, written and read through `fastjson`.
