@@ -5,9 +5,11 @@
 pub mod body;
 pub mod code;
 pub mod command;
+pub mod config;
 pub mod ext_fields;
 pub mod frame;
 pub mod header;
 pub mod limits;
 pub mod message;
+pub mod properties_file;
 pub mod version;

@@ -10,3 +10,7 @@ pub const MAX_JSON_DEPTH: usize = 32;
 /// Most ext fields in one header. The largest real header, a signed send with namespace and trace
 /// fields, has about thirty.
 pub const MAX_EXT_FIELDS: usize = 256;
+
+/// Longest properties text that is read, from a file or a configuration request. The reference's full
+/// broker configuration is about 20 KiB.
+pub const MAX_PROPERTIES_FILE_BYTES: usize = 1024 * 1024;

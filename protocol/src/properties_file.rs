@@ -1,0 +1,248 @@
+//! Java property files: the format of `broker.conf` and `namesrv.conf`.
+//!
+//! Bytes are ISO-8859-1. A line ends at CR, LF or both; `#` or `!` first makes it a comment; `\` last
+//! joins the next line, whose leading blanks fall away. A key ends at the first `=`, `:` or blank
+//! that is not escaped. `\uXXXX` is one UTF-16 unit, any other `\c` is `c`.
+//!
+//! Reference: `java.util.Properties.load(InputStream)`.
+
+use crate::limits::MAX_PROPERTIES_FILE_BYTES;
+
+/// One `key=value` of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Line that the entry starts on, from 1.
+    pub line: usize,
+    /// Key, unescaped.
+    pub key: String,
+    /// Value, unescaped, without trailing blanks.
+    ///
+    /// The reference keeps those blanks and then ignores a number that has one; nobody means that.
+    pub value: String,
+}
+
+/// A file that cannot be read as properties.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PropertiesError {
+    /// `\u` without four hexadecimal digits behind it.
+    #[error("line {line}: \\u needs four hexadecimal digits")]
+    Escape {
+        /// Line of the entry, from 1.
+        line: usize,
+    },
+    /// More bytes than any configuration has.
+    #[error("a configuration of {0} bytes; at most {MAX_PROPERTIES_FILE_BYTES} are read")]
+    TooLong(usize),
+}
+
+/// Reads all entries in file order. A key may repeat: the last one counts.
+///
+/// # Errors
+/// When an escape is malformed or the file is longer than a configuration can be.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, PropertiesError> {
+    if bytes.len() > MAX_PROPERTIES_FILE_BYTES {
+        return Err(PropertiesError::TooLong(bytes.len()));
+    }
+    let mut lines = NaturalLines { rest: bytes, number: 0 };
+    let mut entries = Vec::new();
+    while let Some((line, start)) = lines.next_content() {
+        let mut text = start.to_vec();
+        while ends_in_continuation(&text) {
+            text.pop();
+            let Some(next) = lines.next_line() else { break };
+            text.extend_from_slice(trim_blanks(next));
+        }
+        entries.push(entry(line, &text)?);
+    }
+    Ok(entries)
+}
+
+/// Writes one entry so that [`parse`] reads it back.
+pub fn write_entry(key: &str, value: &str, out: &mut String) {
+    let escape = |text: &str, is_key: bool, out: &mut String| {
+        for (index, unit) in text.encode_utf16().enumerate() {
+            match char::from_u32(unit.into()) {
+                Some('\\') => out.push_str("\\\\"),
+                Some('\n') => out.push_str("\\n"),
+                Some('\r') => out.push_str("\\r"),
+                Some('\t') => out.push_str("\\t"),
+                Some('\u{c}') => out.push_str("\\f"),
+                Some(' ') if is_key || index == 0 => out.push_str("\\ "),
+                Some(c @ ('=' | ':' | '#' | '!')) if is_key => out.extend(['\\', c]),
+                Some(c @ ' '..='~') => out.push(c),
+                _ => out.push_str(&format!("\\u{unit:04X}")),
+            }
+        }
+    };
+    escape(key, true, out);
+    out.push('=');
+    escape(value, false, out);
+    out.push('\n');
+}
+
+struct NaturalLines<'a> {
+    rest: &'a [u8],
+    number: usize,
+}
+
+impl<'a> NaturalLines<'a> {
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let end = self.rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let Some(end) = end else { return Some(std::mem::take(&mut self.rest)) };
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = rest.strip_prefix(b"\r\n").unwrap_or(&rest[1..]);
+        Some(line)
+    }
+
+    /// The next line that is neither blank nor a comment, without its leading blanks.
+    fn next_content(&mut self) -> Option<(usize, &'a [u8])> {
+        loop {
+            let line = trim_blanks(self.next_line()?);
+            if !matches!(line.first(), None | Some(b'#' | b'!')) {
+                return Some((self.number, line));
+            }
+        }
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0c)
+}
+
+fn trim_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|&byte| !is_blank(byte)).unwrap_or(line.len());
+    &line[start..]
+}
+
+fn ends_in_continuation(text: &[u8]) -> bool {
+    text.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
+}
+
+fn entry(line: usize, text: &[u8]) -> Result<Entry, PropertiesError> {
+    let mut escaped = false;
+    let key_end = text.iter().position(|&byte| {
+        let ends = !escaped && (is_blank(byte) || matches!(byte, b'=' | b':'));
+        escaped = !escaped && byte == b'\\';
+        ends
+    });
+    let (key, rest) = text.split_at(key_end.unwrap_or(text.len()));
+    let rest = trim_blanks(rest);
+    let rest = match rest.first() {
+        Some(b'=' | b':') => trim_blanks(&rest[1..]),
+        _ => rest,
+    };
+    let value_end = rest.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    Ok(Entry { line, key: unescape(line, key)?, value: unescape(line, &rest[..value_end])? })
+}
+
+fn unescape(line: usize, text: &[u8]) -> Result<String, PropertiesError> {
+    let mut units = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            units.push(u16::from(byte));
+            continue;
+        }
+        match bytes.next() {
+            Some(b'u') => {
+                let mut unit = 0;
+                for _ in 0..4 {
+                    let digit = bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+                    let digit = digit.ok_or(PropertiesError::Escape { line })?;
+                    unit = (unit << 4) | u16::try_from(digit).unwrap_or_default();
+                }
+                units.push(unit);
+            }
+            Some(b't') => units.push(0x09),
+            Some(b'n') => units.push(0x0a),
+            Some(b'f') => units.push(0x0c),
+            Some(b'r') => units.push(0x0d),
+            Some(other) => units.push(u16::from(other)),
+            None => {}
+        }
+    }
+    Ok(String::from_utf16_lossy(&units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &[u8]) -> Vec<(usize, String, String)> {
+        parse(text).unwrap().into_iter().map(|e| (e.line, e.key, e.value)).collect()
+    }
+
+    fn pair(line: usize, key: &str, value: &str) -> (usize, String, String) {
+        (line, key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn separators_comments_and_blank_lines_are_read_as_java_reads_them() {
+        let text = b"# c\n! c\r\n\n  a = 1\nb:2\rc 3\nd\t:\t4\ne\n f==5\ng = #6\n";
+        assert_eq!(
+            pairs(text),
+            [
+                pair(4, "a", "1"),
+                pair(5, "b", "2"),
+                pair(6, "c", "3"),
+                pair(7, "d", "4"),
+                pair(8, "e", ""),
+                pair(9, "f", "=5"),
+                pair(10, "g", "#6"),
+            ]
+        );
+    }
+
+    #[test]
+    fn continuation_joins_lines_and_counts_backslashes() {
+        assert_eq!(
+            pairs(b"a = x\\\n   y\\\r\n\tz\nb = c:\\\\\nd = 1\\"),
+            [pair(1, "a", "xyz"), pair(4, "b", "c:\\"), pair(5, "d", "1")]
+        );
+    }
+
+    #[test]
+    fn comment_sign_in_a_continuation_is_text() {
+        assert_eq!(pairs(b"a = 1\\\n# not a comment"), [pair(1, "a", "1# not a comment")]);
+    }
+
+    #[test]
+    fn escapes_and_latin_1_become_text() {
+        assert_eq!(
+            pairs(b"a\\ b\\=c = \\u00e4\\uD83D\\uDE00\xe9\\t|\n"),
+            [pair(1, "a b=c", "\u{e4}\u{1f600}\u{e9}\t|")]
+        );
+    }
+
+    #[test]
+    fn trailing_blanks_of_a_value_fall_away() {
+        assert_eq!(pairs(b"listenPort = 10911 \t\n"), [pair(1, "listenPort", "10911")]);
+    }
+
+    #[test]
+    fn malformed_unicode_escape_names_its_line() {
+        assert_eq!(parse(b"a=1\nb=\\u12"), Err(PropertiesError::Escape { line: 2 }));
+    }
+
+    #[test]
+    fn file_over_the_limit_is_refused() {
+        let long = vec![b'#'; MAX_PROPERTIES_FILE_BYTES + 1];
+        assert_eq!(parse(&long), Err(PropertiesError::TooLong(long.len())));
+    }
+
+    #[test]
+    fn written_entries_are_read_back() {
+        let entries = [("a b", " x"), ("#k", "c:\\d\n"), ("u", "\u{e4}\u{1f600}")];
+        let mut text = String::new();
+        for (key, value) in entries {
+            write_entry(key, value, &mut text);
+        }
+        let read: Vec<_> =
+            parse(text.as_bytes()).unwrap().into_iter().map(|e| (e.key, e.value)).collect();
+        assert_eq!(read, entries.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+}
