@@ -1,1 +1,40 @@
-//! The only sockets: the connection turn, the server, the client.
+//! The only sockets: the connection turn, the server, the client, and replies that can wait.
+//!
+//! A connection is one task. Each turn reads what the socket holds, hands every whole frame in it to
+//! the [`Service`] on that same task, and writes all answers at once. A [`Reply`] may be kept and
+//! answered from any thread; it then tries the socket directly.
+
+mod client;
+mod connection;
+mod limits;
+mod reply;
+mod server;
+mod sync;
+
+use std::sync::Arc;
+
+use oxmq_protocol::command::CommandView;
+
+pub use client::{RemotingClient, RemotingClientConfig};
+pub use connection::{Connection, InvokeError};
+pub use limits::*;
+pub use reply::Reply;
+pub use server::{Server, ServerConfig};
+
+/// What a server, or the far end of a client's connection, does with requests.
+pub trait Service: Send + Sync + 'static {
+    /// Handles one request on the task that read it.
+    ///
+    /// Must not block: what may take long keeps `reply` and answers from elsewhere.
+    fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply);
+
+    /// A connection was accepted.
+    fn opened(&self, connection: &Arc<Connection>) {
+        let _ = connection;
+    }
+
+    /// A connection ended, whoever ended it. Called once, after its last request.
+    fn closed(&self, connection: &Arc<Connection>) {
+        let _ = connection;
+    }
+}

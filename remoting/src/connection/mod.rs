@@ -1,0 +1,169 @@
+//! One socket, its output and the requests that we made on it.
+
+mod output;
+mod pending;
+mod turn;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::command::RemotingCommand;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use output::Output;
+use pending::Pending;
+pub(crate) use turn::run;
+
+/// Why a request of ours got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    /// The connection could not be opened.
+    #[error("connect to <{address}> failed: {source}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The connection ended before the answer came.
+    #[error("the connection to <{0}> was closed")]
+    Closed(SocketAddr),
+    /// No answer within the time given.
+    #[error("wait response on the channel <{peer}> timeout, {timeout_ms}(ms)")]
+    Timeout {
+        /// Who did not answer.
+        peer: SocketAddr,
+        /// Time given, ms.
+        timeout_ms: u128,
+    },
+    /// Too many requests without an answer.
+    #[error("too many requests under way to <{0}>")]
+    TooManyRequests(SocketAddr),
+}
+
+/// One connection, shared by its task, by kept replies and by whoever pushes requests to the peer.
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    stream: TcpStream,
+    output: Output,
+    pending: Pending,
+    /// Wakes the task: output is blocked, or the connection is to close.
+    wake: Notify,
+    closing: AtomicBool,
+    /// Milliseconds from `epoch` to the last read or write.
+    last_active_ms: AtomicU64,
+    epoch: Instant,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream) -> std::io::Result<Arc<Self>> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        stream.set_nodelay(true)?;
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            peer: canonical(stream.peer_addr()?),
+            local: canonical(stream.local_addr()?),
+            stream,
+            output: Output::default(),
+            pending: Pending::default(),
+            wake: Notify::new(),
+            closing: AtomicBool::new(false),
+            last_active_ms: AtomicU64::new(0),
+            epoch: Instant::now(),
+        }))
+    }
+
+    /// A number that no other connection of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Our address on this connection.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Ends the connection. What is already written is still tried; nothing more is read.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Tells whether the connection has ended or is about to.
+    pub fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// When the connection ends or `timeout` passes first.
+    pub async fn invoke(
+        &self,
+        mut request: RemotingCommand,
+        timeout: Duration,
+    ) -> Result<RemotingCommand, InvokeError> {
+        let (opaque, answer) =
+            self.pending.register().ok_or(InvokeError::TooManyRequests(self.peer))?;
+        request.opaque = opaque;
+        if self.is_closed() {
+            self.pending.forget(opaque);
+            return Err(InvokeError::Closed(self.peer));
+        }
+        self.write(|out| request.encode(out));
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(InvokeError::Closed(self.peer)),
+            Err(_) => {
+                self.pending.forget(opaque);
+                Err(InvokeError::Timeout { peer: self.peer, timeout_ms: timeout.as_millis() })
+            }
+        }
+    }
+
+    /// Sends a request that wants no answer.
+    pub fn invoke_oneway(&self, request: RemotingCommand) {
+        let mut request = request.oneway();
+        request.opaque = self.pending.next_opaque();
+        self.write(|out| request.encode(out));
+    }
+
+    /// Lets `frame` append to this connection's output, and sends it: at once, or at the end of the
+    /// turn that is under way.
+    pub(crate) fn write<R>(&self, frame: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        let (result, fate) = self.output.append(&self.stream, frame);
+        match fate {
+            output::Fate::Sent => self.touch(),
+            output::Fate::Left => {}
+            output::Fate::Blocked => self.wake.notify_one(),
+            output::Fate::Broken => self.close(),
+        }
+        result
+    }
+
+    fn touch(&self) {
+        self.last_active_ms.store(self.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Time since anything was read or written.
+    pub(crate) fn idle(&self) -> Duration {
+        let last = Duration::from_millis(self.last_active_ms.load(Ordering::Relaxed));
+        self.epoch.elapsed().saturating_sub(last)
+    }
+}
+
+/// An IPv4 peer of a dual-stack socket is an IPv4 peer.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,169 @@
+//! What a connection has still to send, and who may send it.
+//!
+//! One thread writes to the socket at a time, and never with the lock held. Whoever appends while
+//! another one writes, or while a turn is under way, leaves its bytes to that one.
+
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::sync::Mutex;
+
+use tokio::net::TcpStream;
+
+use crate::limits::{HIGH_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES};
+use crate::sync::lock;
+
+thread_local! {
+    /// The buffer of the connection served last: idle connections have none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    /// Nobody: whoever appends also writes.
+    #[default]
+    None,
+    /// A thread, which will look again before it leaves.
+    Busy,
+    /// The connection's task, once the socket takes bytes again.
+    Task,
+    /// Nobody any more: the socket is broken.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    unsent: Vec<u8>,
+    writer: Writer,
+    /// Answers are kept back until the turn ends.
+    in_turn: bool,
+}
+
+/// Unsent bytes of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    state: Mutex<State>,
+}
+
+/// What became of appended bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The socket has them all.
+    Sent,
+    /// Another one will send them.
+    Left,
+    /// The socket is full: the task has to wait for it.
+    Blocked,
+    /// The socket is broken, or the peer does not read and owes too much.
+    Broken,
+}
+
+impl Output {
+    /// Lets `frame` append, then sends unless another one does.
+    pub(super) fn append<R>(
+        &self,
+        stream: &TcpStream,
+        frame: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> (R, Fate) {
+        // The buffer is taken out while `frame` runs, which may read the store: frames of others
+        // land in a new one meanwhile, and their order does not matter.
+        let mut buffer = std::mem::take(&mut lock(&self.state).unsent);
+        if buffer.capacity() == 0 {
+            buffer = SPARE.take();
+        }
+        let result = frame(&mut buffer);
+        let mut state = lock(&self.state);
+        if state.unsent.is_empty() {
+            std::mem::swap(&mut state.unsent, &mut buffer);
+        } else {
+            state.unsent.extend_from_slice(&buffer);
+        }
+        if state.unsent.len() > MAX_UNSENT_BYTES {
+            state.writer = Writer::Gone;
+            state.unsent = Vec::new();
+            return (result, Fate::Broken);
+        }
+        match state.writer {
+            Writer::None if !state.in_turn => {
+                state.writer = Writer::Busy;
+                drop(state);
+                (result, self.drain(stream))
+            }
+            Writer::None | Writer::Busy | Writer::Task => (result, Fate::Left),
+            Writer::Gone => {
+                state.unsent = Vec::new();
+                (result, Fate::Broken)
+            }
+        }
+    }
+
+    /// Keeps answers back until [`Output::end_turn`], so that they leave together.
+    pub(super) fn begin_turn(&self) {
+        lock(&self.state).in_turn = true;
+    }
+
+    /// Sends what the turn's requests, and others meanwhile, appended. Also called by the task when
+    /// the socket takes bytes again.
+    pub(super) fn end_turn(&self, stream: &TcpStream) -> Fate {
+        let mut state = lock(&self.state);
+        state.in_turn = false;
+        match state.writer {
+            Writer::None | Writer::Task => state.writer = Writer::Busy,
+            Writer::Busy => return Fate::Left,
+            Writer::Gone => return Fate::Broken,
+        }
+        drop(state);
+        self.drain(stream)
+    }
+
+    /// Bytes that wait for the socket, when only the task may send them.
+    pub(super) fn blocked_bytes(&self) -> usize {
+        let state = lock(&self.state);
+        if state.writer == Writer::Task { state.unsent.len() } else { 0 }
+    }
+
+    /// Tells whether so much is unsent that the peer should not be read.
+    pub(super) fn over_high_water(&self) -> bool {
+        self.blocked_bytes() > HIGH_WATER_BYTES
+    }
+
+    fn drain(&self, stream: &TcpStream) -> Fate {
+        loop {
+            let mut bytes = {
+                let mut state = lock(&self.state);
+                if state.writer == Writer::Gone {
+                    return Fate::Broken;
+                }
+                if state.unsent.is_empty() {
+                    state.writer = Writer::None;
+                    return Fate::Sent;
+                }
+                std::mem::take(&mut state.unsent)
+            };
+            let mut sent = 0;
+            while sent < bytes.len() {
+                match stream.try_write(&bytes[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        bytes.drain(..sent);
+                        let mut state = lock(&self.state);
+                        bytes.extend_from_slice(&state.unsent);
+                        state.unsent = bytes;
+                        state.writer = Writer::Task;
+                        return Fate::Blocked;
+                    }
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => {
+                        let mut state = lock(&self.state);
+                        state.unsent = Vec::new();
+                        state.writer = Writer::Gone;
+                        return Fate::Broken;
+                    }
+                }
+            }
+            bytes.clear();
+            if bytes.capacity() <= MAX_SPARE_BYTES {
+                SPARE.set(bytes);
+            }
+        }
+    }
+}

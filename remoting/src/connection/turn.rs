@@ -1,0 +1,210 @@
+//! The task of a connection: one read, all whole frames in it, one write.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use oxmq_protocol::command::{CommandError, CommandView};
+use oxmq_protocol::frame::{self, Frame, FrameError};
+use tokio::io::Interest;
+use tracing::warn;
+
+use super::Connection;
+use super::output::Fate;
+use crate::limits::TURN_BYTES;
+use crate::{Reply, Service};
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; TURN_BYTES]);
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the peer closed it")]
+    Peer,
+    #[error("the peer closed it in the middle of a frame")]
+    PeerInFrame,
+    #[error("closed here")]
+    Here,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Command(#[from] CommandError),
+}
+
+/// Serves `connection` until it ends.
+pub(crate) async fn run(connection: Arc<Connection>, service: Arc<dyn Service>) {
+    let guard = Closing { connection: &connection, service: service.as_ref() };
+    service.opened(&connection);
+    let end = serve(&connection, service.as_ref()).await;
+    match &end {
+        End::Peer | End::Here | End::Io(_) => {
+            tracing::debug!(peer = %connection.peer, reason = %end, "connection closed");
+        }
+        End::PeerInFrame | End::Frame(_) | End::Command(_) => {
+            warn!(peer = %connection.peer, reason = %end, "connection closed");
+        }
+    }
+    drop(guard);
+}
+
+/// Tells the service that the connection ended, also when a request panicked.
+struct Closing<'a> {
+    connection: &'a Arc<Connection>,
+    service: &'a dyn Service,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.connection.close();
+        self.connection.pending.close();
+        self.service.closed(self.connection);
+        // Kept replies still hold the connection; the peer must not wait for them to go. It learns
+        // from the shutdown, the descriptor follows with the last reply.
+        let _ = socket2::SockRef::from(&self.connection.stream).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
+    let mut partial = Vec::new();
+    loop {
+        let blocked = connection.output.blocked_bytes() > 0;
+        let interest = if connection.output.over_high_water() {
+            Interest::WRITABLE
+        } else if blocked {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
+        let ready = tokio::select! {
+            biased;
+            () = connection.wake.notified() => {
+                if connection.is_closed() {
+                    return End::Here;
+                }
+                continue;
+            }
+            ready = connection.stream.ready(interest) => match ready {
+                Ok(ready) => ready,
+                Err(error) => return error.into(),
+            },
+        };
+        if blocked && ready.is_writable() {
+            if connection.output.end_turn(&connection.stream) == Fate::Broken {
+                return End::Here;
+            }
+            connection.touch();
+        }
+        if ready.is_readable() && !connection.output.over_high_water() {
+            match turn(connection, service, &mut partial) {
+                Ok(()) => {}
+                Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(end) => return end,
+            }
+            if connection.is_closed() {
+                return End::Here;
+            }
+        }
+    }
+}
+
+/// Reads once and handles every whole frame; what is left of the last one stays in `partial`.
+fn turn(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    partial: &mut Vec<u8>,
+) -> Result<(), End> {
+    if partial.len() >= TURN_BYTES / 2 {
+        return large_frame(connection, service, partial);
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let kept = partial.len();
+        scratch[..kept].copy_from_slice(partial);
+        let read = read(connection, &mut scratch[kept..], kept > 0)?;
+        *partial = Vec::new();
+        let buffer = &scratch[..kept + read];
+        let handled = frames(connection, service, buffer)?;
+        if handled < buffer.len() {
+            *partial = buffer[handled..].to_vec();
+        }
+        Ok(())
+    })
+}
+
+/// Reads on with a frame that outgrew the scratch buffer. It grows with what arrives, not with what
+/// its length promises.
+fn large_frame(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    partial: &mut Vec<u8>,
+) -> Result<(), End> {
+    let total = frame::total_bytes(partial)?.unwrap_or(partial.len());
+    let start = partial.len();
+    let room = TURN_BYTES.max(start).min(total - start);
+    partial.resize(start + room, 0);
+    let read = read(connection, &mut partial[start..], true);
+    partial.truncate(start + *read.as_ref().unwrap_or(&0));
+    read?;
+    if partial.len() == total {
+        let whole = std::mem::take(partial);
+        frames(connection, service, &whole)?;
+    }
+    Ok(())
+}
+
+fn read(connection: &Connection, room: &mut [u8], in_frame: bool) -> Result<usize, End> {
+    match connection.stream.try_read(room)? {
+        0 if in_frame => Err(End::PeerInFrame),
+        0 => Err(End::Peer),
+        count => {
+            connection.touch();
+            Ok(count)
+        }
+    }
+}
+
+/// Handles the whole frames at the start of `buffer` as one turn: the bytes they take.
+fn frames(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    buffer: &[u8],
+) -> Result<usize, End> {
+    connection.output.begin_turn();
+    let handled = handle(connection, service, buffer);
+    // Answers to the frames in front of a bad one are still sent.
+    if connection.output.end_turn(&connection.stream) == Fate::Broken {
+        return Err(End::Here);
+    }
+    handled
+}
+
+fn handle(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    buffer: &[u8],
+) -> Result<usize, End> {
+    let mut handled = 0;
+    while let Some((frame, bytes)) = frame::split(&buffer[handled..])? {
+        dispatch(connection, service, frame)?;
+        handled += bytes;
+    }
+    Ok(handled)
+}
+
+fn dispatch(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    frame: Frame<'_>,
+) -> Result<(), CommandError> {
+    let view = CommandView::decode(frame)?;
+    if view.is_response() {
+        connection.pending.answer(view.to_command());
+    } else {
+        let reply = Reply::new(connection, &view);
+        service.request(connection, view, reply);
+    }
+    Ok(())
+}

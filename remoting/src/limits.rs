@@ -1,0 +1,29 @@
+//! Limits on what one peer can make a connection hold, each beside its reason.
+
+use std::time::Duration;
+
+/// Bytes read in one turn, so that one busy peer cannot starve the others of its worker.
+pub const TURN_BYTES: usize = 256 * 1024;
+
+/// Unsent output above which a connection is no longer read until it drains.
+pub const HIGH_WATER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Unsent output above which a connection is closed: held pulls and relays can add to it even while
+/// it is not read.
+pub const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Answers that one connection may owe us at a time.
+pub const MAX_PENDING_REQUESTS: usize = 16 * 1024;
+
+/// Silence in both directions after which a connection is closed. The reference's
+/// `serverChannelMaxIdleTimeSeconds` has the same default.
+pub const MAX_IDLE: Duration = Duration::from_secs(120);
+
+/// Connections of one server at a time.
+pub const MAX_CONNECTIONS: usize = 100_000;
+
+/// Buffers kept per thread for the next turn; a larger one is given back to the allocator.
+pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
+
+/// Connections waiting to be accepted. The reference's `serverSocketBacklog` has the same default.
+pub(crate) const BACKLOG: i32 = 1024;

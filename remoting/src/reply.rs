@@ -1,0 +1,90 @@
+//! The answer that is owed to one request.
+
+use std::sync::Arc;
+
+use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::command::{CommandView, CommandWriter, RESPONSE_FLAG, RemotingCommand};
+use oxmq_protocol::frame::HeaderForm;
+
+use crate::Connection;
+
+/// The answer owed to one request: it can be kept, moved to another thread, and given once.
+///
+/// Dropping it unanswered is a bug, as the peer would wait for nothing; a request that has no answer
+/// says so with [`Reply::abandon`].
+#[derive(Debug)]
+pub struct Reply {
+    connection: Arc<Connection>,
+    opaque: i32,
+    form: HeaderForm,
+    oneway: bool,
+    answered: bool,
+}
+
+impl Reply {
+    pub(crate) fn new(connection: &Arc<Connection>, request: &CommandView<'_>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            opaque: request.opaque,
+            form: request.form,
+            oneway: request.is_oneway(),
+            answered: false,
+        }
+    }
+
+    /// The connection that the answer goes to.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Tells whether the sender wants no answer; giving one then does nothing.
+    pub fn is_oneway(&self) -> bool {
+        self.oneway
+    }
+
+    /// Answers with a whole command; opaque, response flag and header form are filled in.
+    pub fn send(mut self, mut response: RemotingCommand) {
+        self.answered = true;
+        if self.oneway {
+            return;
+        }
+        response.opaque = self.opaque;
+        response.flag |= RESPONSE_FLAG;
+        response.form = self.form;
+        self.connection.write(|out| response.encode(out));
+    }
+
+    /// Answers straight into the connection's output: `write` adds the fields and the body.
+    pub fn write(
+        mut self,
+        code: ResponseCode,
+        remark: Option<&str>,
+        write: impl FnOnce(CommandWriter<'_>),
+    ) {
+        self.answered = true;
+        if !self.oneway {
+            self.connection.write(|out| {
+                write(CommandWriter::response(out, self.form, code, self.opaque, remark));
+            });
+        }
+    }
+
+    /// Answers with a code and a remark only.
+    pub fn fail(self, code: ResponseCode, remark: &str) {
+        self.write(code, Some(remark), |writer| writer.finish(&[]));
+    }
+
+    /// Leaves a request that has no answer.
+    pub fn abandon(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        debug_assert!(
+            self.answered || self.oneway || self.connection.is_closed() || std::thread::panicking(),
+            "reply dropped unanswered"
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Accepts connections and owns them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+use crate::limits::{BACKLOG, MAX_CONNECTIONS, MAX_IDLE};
+use crate::sync::lock;
+use crate::{Connection, Service, connection};
+
+/// How a server listens.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address to listen on; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Silence after which a connection is closed.
+    pub max_idle: Duration,
+    /// Connections at a time; more are closed as soon as they are accepted.
+    pub max_connections: usize,
+}
+
+impl ServerConfig {
+    /// Listens on `listen` with the default limits.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, max_idle: MAX_IDLE, max_connections: MAX_CONNECTIONS }
+    }
+}
+
+/// A listening server. Dropping it without [`Server::shutdown`] stops it with the runtime.
+#[derive(Debug)]
+pub struct Server {
+    local_addr: SocketAddr,
+    connections: Arc<Connections>,
+    accepting: JoinHandle<()>,
+    sweeping: JoinHandle<()>,
+}
+
+/// The open connections of one server.
+#[derive(Debug)]
+struct Connections {
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    count: watch::Sender<usize>,
+}
+
+impl Connections {
+    fn add(&self, connection: &Arc<Connection>) {
+        let mut open = lock(&self.open);
+        open.insert(connection.id(), Arc::clone(connection));
+        self.count.send_replace(open.len());
+    }
+
+    fn remove(&self, id: u64) {
+        let mut open = lock(&self.open);
+        open.remove(&id);
+        self.count.send_replace(open.len());
+    }
+
+    fn close_where(&self, which: impl Fn(&Connection) -> bool) {
+        for connection in lock(&self.open).values().filter(|connection| which(connection)) {
+            connection.close();
+        }
+    }
+}
+
+/// Takes a connection off the table when its task ends, also by panic.
+struct Entry {
+    connections: Arc<Connections>,
+    id: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.connections.remove(self.id);
+    }
+}
+
+impl Server {
+    /// Listens, and serves every connection with `service`.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(config: &ServerConfig, service: Arc<dyn Service>) -> io::Result<Self> {
+        let listener = listen(config.listen)?;
+        let local_addr = listener.local_addr()?;
+        let connections =
+            Arc::new(Connections { open: Mutex::default(), count: watch::Sender::new(0) });
+        let accepting = tokio::spawn(accept(
+            listener,
+            service,
+            Arc::clone(&connections),
+            config.max_connections,
+        ));
+        let sweeping = tokio::spawn(sweep(Arc::clone(&connections), config.max_idle));
+        Ok(Self { local_addr, connections, accepting, sweeping })
+    }
+
+    /// The address listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Open connections.
+    pub fn connection_count(&self) -> usize {
+        *self.connections.count.borrow()
+    }
+
+    /// Stops accepting, closes every connection and waits until their tasks have ended.
+    pub async fn shutdown(self) {
+        self.accepting.abort();
+        self.sweeping.abort();
+        let _ = self.accepting.await;
+        self.connections.close_where(|_| true);
+        let mut count = self.connections.count.subscribe();
+        let _ = count.wait_for(|count| *count == 0).await;
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn accept(
+    listener: TcpListener,
+    service: Arc<dyn Service>,
+    connections: Arc<Connections>,
+    max_connections: usize,
+) {
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: give the others time to end.
+                warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if *connections.count.borrow() >= max_connections {
+            warn!(%peer, max_connections, "connection refused: too many are open");
+            continue;
+        }
+        let connection = match Connection::new(stream) {
+            Ok(connection) => connection,
+            Err(error) => {
+                warn!(%peer, %error, "connection lost while it was accepted");
+                continue;
+            }
+        };
+        connections.add(&connection);
+        let entry = Entry { connections: Arc::clone(&connections), id: connection.id() };
+        let service = Arc::clone(&service);
+        tokio::spawn(async move {
+            let _entry = entry;
+            connection::run(connection, service).await;
+        });
+    }
+}
+
+async fn sweep(connections: Arc<Connections>, max_idle: Duration) {
+    let mut ticks = tokio::time::interval((max_idle / 8).max(Duration::from_millis(10)));
+    loop {
+        ticks.tick().await;
+        connections.close_where(|connection| connection.idle() > max_idle);
+    }
+}
