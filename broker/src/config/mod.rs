@@ -1,0 +1,312 @@
+//! The broker's settings: keys, defaults and file format are the reference's.
+
+mod address;
+mod known;
+
+use std::path::Path;
+
+use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
+
+pub use known::Notice;
+
+oxmq_protocol::config! {
+    /// Settings of the broker and its server.
+    ///
+    /// Reference: `BrokerConfig`, `NettyServerConfig` and `MessageStoreConfig`, 5.5.0. A key is here
+    /// once something depends on it; every other key of the reference is in `known.rs`.
+    pub struct BrokerConfig {
+        /// Name of the master and slaves that hold the same messages.
+        broker_name: String = "brokerName" | address::host_name(),
+        /// Name of the cluster.
+        broker_cluster_name: String = "brokerClusterName" | "DefaultCluster".to_owned(),
+        /// 0 is the master.
+        broker_id: i64 = "brokerId" | 0,
+        /// Role in a group of brokers of one name.
+        broker_role: BrokerRole = "brokerRole" | BrokerRole::AsyncMaster,
+        /// Host that clients are told to connect to.
+        broker_ip1: String = "brokerIP1" | address::advertised_host(),
+        /// Host that slaves are told to connect to.
+        broker_ip2: String = "brokerIP2" | address::advertised_host(),
+        /// Address that the ports are bound on.
+        bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
+        /// Port; 0 lets the system choose. The fast port is two below.
+        listen_port: u16 = "listenPort" | DEFAULT_LISTEN_PORT,
+        /// Port that is advertised for slaves.
+        ha_listen_port: u16 = "haListenPort" | 10912,
+        /// Name servers, as `host:port;host:port`.
+        namesrv_addr: Option<String> = "namesrvAddr" | None,
+        /// Read 4 and write 2: what the broker's topics are advertised with at most.
+        broker_permission: i32 = "brokerPermission" | 6,
+        /// Queues of the topic that auto-created topics take theirs from.
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums" | 8,
+        /// Whether a topic appears when it is first sent to.
+        auto_create_topic_enable: bool = "autoCreateTopicEnable" | true,
+        /// Whether the topic named like the cluster can be read and written.
+        cluster_topic_enable: bool = "clusterTopicEnable" | true,
+        /// Whether the topic named like the broker can be read and written.
+        broker_topic_enable: bool = "brokerTopicEnable" | true,
+        /// Whether a consumer group appears when it is first heard of.
+        auto_create_subscription_group: bool = "autoCreateSubscriptionGroup" | true,
+        /// Whether a group with a system name appears even when others do not.
+        enable_create_sys_group: bool = "enableCreateSysGroup" | true,
+        /// Topic that clients send trace messages to.
+        msg_trace_topic_name: String = "msgTraceTopicName" | "RMQ_SYS_TRACE_TOPIC".to_owned(),
+        /// Whether the trace topic exists.
+        trace_topic_enable: bool = "traceTopicEnable" | false,
+        /// Whether the topic of arbitrary delays exists.
+        timer_wheel_enable: bool = "timerWheelEnable" | true,
+        /// Queues of the topic that holds unacknowledged pops.
+        revive_queue_num: i32 = "reviveQueueNum" | 8,
+        /// Milliseconds between saves of the consumer offsets.
+        flush_consumer_offset_interval: i64 = "flushConsumerOffsetInterval" | 5_000,
+        /// Commits between two versions of the offset table.
+        consumer_offset_update_version_step: i64 = "consumerOffsetUpdateVersionStep" | 500,
+        /// Whether a pull that finds nothing may wait for as long as it asks.
+        long_polling_enable: bool = "longPollingEnable" | true,
+        /// Milliseconds that it waits otherwise.
+        short_polling_time_mills: i64 = "shortPollingTimeMills" | 1_000,
+        /// Whether lite pulls are served.
+        lite_pull_message_enable: bool = "litePullMessageEnable" | true,
+        /// Whether members of a group hear when one joins or leaves.
+        notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable" | true,
+        /// Region stamped on every message.
+        region_id: String = "regionId" | "DefaultRegion".to_owned(),
+        /// Whether clients should trace, stamped on every message.
+        trace_on: bool = "traceOn" | true,
+        /// Milliseconds that one round of registration may take.
+        register_broker_timeout_mills: i64 = "registerBrokerTimeoutMills" | 24_000,
+        /// Milliseconds between two rounds of registration, held between 10 000 and 60 000.
+        register_name_server_period: i64 = "registerNameServerPeriod" | 30_000,
+        /// Wall-clock milliseconds before which no message is accepted.
+        start_accept_send_request_timestamp: i64 = "startAcceptSendRequestTimeStamp" | 0,
+        /// Whether consumers that pull on their own account are left out of their group.
+        reject_pull_consumer_enable: bool = "rejectPullConsumerEnable" | false,
+        /// Whether half messages are refused.
+        reject_transaction_message: bool = "rejectTransactionMessage" | false,
+        /// Whether subscriptions may filter by message properties.
+        enable_property_filter: bool = "enablePropertyFilter" | false,
+        /// Whether producers are kept at all.
+        enable_register_producer: bool = "enableRegisterProducer" | true,
+        /// Milliseconds after which a silent consumer is dropped.
+        channel_expired_timeout: i64 = "channelExpiredTimeout" | 120_000,
+        /// Whether a topic may not be created or changed under a system topic's name.
+        validate_system_topic_when_update_topic: bool =
+            "validateSystemTopicWhenUpdateTopic" | true,
+        /// Whether a topic takes the pop retry topics of its groups along when it is deleted.
+        clear_retry_topic_when_delete_topic: bool = "clearRetryTopicWhenDeleteTopic" | true,
+        /// Whether a topic may hold every type of message.
+        enable_mixed_message_type: bool = "enableMixedMessageType" | false,
+        /// Whether topics and groups may be asked for in pages.
+        enable_split_metadata: bool = "enableSplitMetadata" | true,
+        /// Most topics or groups of one page.
+        split_metadata_size: i32 = "splitMetadataSize" | 2_000,
+        /// Seconds without a byte after which a connection is closed.
+        server_channel_max_idle_time_seconds: u32 = "serverChannelMaxIdleTimeSeconds" | 120,
+        /// Connections that may wait to be accepted.
+        server_socket_backlog: u32 = "serverSocketBacklog" | 1_024,
+    }
+}
+
+/// The port in use unless the file says otherwise; the reference sets it when it starts.
+const DEFAULT_LISTEN_PORT: u16 = 10911;
+
+/// Environment variable that names the name servers when nothing else does.
+pub const NAMESRV_ADDR_VARIABLE: &str = "NAMESRV_ADDR";
+
+/// Role in a group of brokers of one name.
+///
+/// Reference: `BrokerRole` (store), 5.5.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerRole {
+    /// Acknowledges a message before its slaves have it.
+    AsyncMaster,
+    /// Acknowledges a message once its slaves have it.
+    SyncMaster,
+    /// Follows a master.
+    Slave,
+}
+
+impl ConfigValue for BrokerRole {
+    const EXPECTED: &'static str = "ASYNC_MASTER, SYNC_MASTER or SLAVE";
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::AsyncMaster, Self::SyncMaster, Self::Slave]
+            .into_iter()
+            .find(|role| role.print() == text)
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::AsyncMaster => "ASYNC_MASTER",
+            Self::SyncMaster => "SYNC_MASTER",
+            Self::Slave => "SLAVE",
+        }
+        .to_owned()
+    }
+}
+
+/// A configuration that stops the start.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerConfigError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file as the user named it.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key asks for another way to keep messages than the one there is.
+    #[error("{file}:{line}: {key}={value} is not supported: {reason}")]
+    Unsupported {
+        /// The file as the user named it.
+        file: String,
+        /// Line from 1.
+        line: usize,
+        /// Key as written.
+        key: String,
+        /// Value as written.
+        value: String,
+        /// Why it cannot be ignored.
+        reason: &'static str,
+    },
+}
+
+impl BrokerConfig {
+    /// Fills this and every other group of settings that the broker has from `file`.
+    ///
+    /// Returns one notice for each key in it that has no effect.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a value is not what its key needs, or a key asks for a way of
+    /// storing messages that would make the ones on disk unreadable or lose them.
+    pub fn load(
+        &mut self,
+        file: &Path,
+        others: &mut [&mut dyn Config],
+    ) -> Result<Vec<Notice>, BrokerConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read(file)
+            .map_err(|source| BrokerConfigError::Read { file: name.clone(), source })?;
+        known::refuse_unsupported(&name, &text)?;
+        let mut groups: Vec<&mut dyn Config> = vec![self];
+        groups.extend(others.iter_mut().map(|group| &mut **group as &mut dyn Config));
+        let unknown = config::apply(&name, &text, &mut groups)?;
+        let notices = known::notices(&name, unknown);
+        self.settle_role();
+        Ok(notices)
+    }
+
+    /// Sets the name servers by the order of precedence: command line, file, environment.
+    pub fn settle_namesrv_addr(&mut self, flag: Option<&str>, environment: Option<&str>) {
+        let non_empty = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
+        self.namesrv_addr = flag
+            .and_then(non_empty)
+            .or_else(|| self.namesrv_addr.as_deref().and_then(non_empty))
+            .or_else(|| environment.and_then(non_empty));
+    }
+
+    /// A master has id 0, whatever the file says.
+    fn settle_role(&mut self) {
+        if self.broker_role != BrokerRole::Slave {
+            self.broker_id = 0;
+        }
+    }
+
+    /// The address that clients are told to connect to.
+    pub fn broker_address(&self) -> String {
+        format!("{}:{}", self.broker_ip1, self.listen_port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<(BrokerConfig, Vec<String>), BrokerConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.conf");
+        std::fs::write(&file, text).unwrap();
+        let mut config = BrokerConfig::default();
+        let notices = config.load(&file, &mut [])?;
+        let place = format!("{}/", dir.path().display());
+        Ok((config, notices.iter().map(|notice| notice.to_string().replace(&place, "")).collect()))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_reference() {
+        let config = BrokerConfig::default();
+        let machine = ["brokerName", "brokerIP1", "brokerIP2"];
+        // The reference sets 10911 when it starts, behind its own default.
+        let compared: Vec<_> = known::reference_settings()
+            .filter(|setting| !machine.contains(&setting.key) && setting.key != "listenPort")
+            .filter(|setting| BrokerConfig::KEYS.contains(&setting.key))
+            .collect();
+        assert_eq!(compared.len(), BrokerConfig::KEYS.len() - machine.len() - 1);
+        for setting in compared {
+            let default = if setting.default == "null" { "" } else { setting.default };
+            assert_eq!(config.get(setting.key).as_deref(), Some(default), "{}", setting.key);
+        }
+        assert_eq!(config.listen_port, 10911);
+    }
+
+    #[test]
+    fn keys_without_effect_are_named_once_with_the_reason() {
+        let (config, notices) = load(
+            "listenPort=0\nsendMessageThreadPoolNums=8\nrocksdbCompressionType=lz4\n\
+             enableMixedMessageTyp=true\naclEnable=true\nsendMessageThreadPoolNums=9",
+        )
+        .unwrap();
+        assert_eq!(config.listen_port, 0);
+        assert_eq!(
+            notices,
+            [
+                "broker.conf:2: sendMessageThreadPoolNums has no effect here, because requests are \
+                 handled on the thread that reads them, not in pools",
+                "broker.conf:3: rocksdbCompressionType has no effect here, because nothing is \
+                 stored in RocksDB",
+                "broker.conf:4: there is no key enableMixedMessageTyp; did you mean \
+                 enableMixedMessageType?",
+                "broker.conf:5: aclEnable has no effect here, because what it sets is not built yet",
+            ]
+        );
+    }
+
+    #[test]
+    fn another_kind_of_store_is_refused_rather_than_ignored() {
+        let error = load("\nenableDLegerCommitLog = true").unwrap_err().to_string();
+        assert!(error.ends_with(
+            "broker.conf:2: enableDLegerCommitLog=true is not supported: \
+             it keeps messages in a format of its own"
+        ));
+        assert!(load("enableDLegerCommitLog=false\nstoreType=default").is_ok());
+        assert!(load("storeType=defaultRocksDB").is_err());
+    }
+
+    #[test]
+    fn master_has_id_0() {
+        assert_eq!(load("brokerId=3\nbrokerRole=SYNC_MASTER").unwrap().0.broker_id, 0);
+        let error = load("brokerRole=MASTER").unwrap_err().to_string();
+        assert!(
+            error
+                .ends_with("brokerRole must be ASYNC_MASTER, SYNC_MASTER or SLAVE, not \"MASTER\"")
+        );
+    }
+
+    #[test]
+    fn command_line_wins_over_file_over_environment() {
+        let mut config = BrokerConfig::default();
+        config.settle_namesrv_addr(None, Some(" "));
+        assert_eq!(config.namesrv_addr, None);
+        config.settle_namesrv_addr(None, Some("e:1"));
+        assert_eq!(config.namesrv_addr.as_deref(), Some("e:1"));
+        config.namesrv_addr = Some("f:1".to_owned());
+        config.settle_namesrv_addr(None, Some("e:1"));
+        assert_eq!(config.namesrv_addr.as_deref(), Some("f:1"));
+        config.settle_namesrv_addr(Some("n:1"), Some("e:1"));
+        assert_eq!(config.namesrv_addr.as_deref(), Some("n:1"));
+    }
+}
