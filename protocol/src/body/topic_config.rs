@@ -1,0 +1,97 @@
+//! What a broker knows of a topic.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataVersion, TopicQueueMappingDetail, TopicQueueMappingInfo};
+
+/// How many tags a message of the topic may have; every current topic says one.
+///
+/// Reference: `TopicFilterType` (common), 5.5.0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TopicFilterType {
+    /// One tag a message.
+    #[default]
+    SingleTag,
+    /// Several.
+    MultiTag,
+}
+
+/// Settings of one topic.
+///
+/// Reference: `TopicConfig` (common), 5.5.0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TopicConfig {
+    /// Attributes such as `message.type`, without the `+` of the admin syntax.
+    pub attributes: BTreeMap<String, String>,
+    /// Whether the topic is ordered across brokers.
+    pub order: bool,
+    /// 4 read, 2 write, 1 inherit.
+    pub perm: i32,
+    /// Queues to read from.
+    pub read_queue_nums: i32,
+    /// See [`TopicFilterType`].
+    pub topic_filter_type: TopicFilterType,
+    /// Name.
+    pub topic_name: String,
+    /// 1 unit, 2 unit subscription.
+    pub topic_sys_flag: i32,
+    /// Queues to write to.
+    pub write_queue_nums: i32,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self {
+            attributes: BTreeMap::new(),
+            order: false,
+            perm: 6,
+            read_queue_nums: 16,
+            topic_filter_type: TopicFilterType::SingleTag,
+            topic_name: String::new(),
+            topic_sys_flag: 0,
+            write_queue_nums: 16,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Makes a topic with the reference's defaults: 16 queues to read and write.
+    pub fn new(topic_name: impl Into<String>) -> Self {
+        Self { topic_name: topic_name.into(), ..Self::default() }
+    }
+}
+
+/// All topics of a broker, as in `topics.json`.
+///
+/// Reference: `TopicConfigSerializeWrapper` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TopicConfigSerializeWrapper {
+    /// Version of the table.
+    pub data_version: DataVersion,
+    /// By topic name.
+    pub topic_config_table: BTreeMap<String, TopicConfig>,
+}
+
+/// All topics of a broker with the static ones' mappings, as registered and as answered to
+/// `GET_ALL_TOPIC_CONFIG`.
+///
+/// Reference: `TopicConfigAndMappingSerializeWrapper` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct TopicConfigAndMappingSerializeWrapper {
+    /// Version of the topics.
+    pub data_version: DataVersion,
+    /// Version of the mappings.
+    pub mapping_data_version: DataVersion,
+    /// By topic name.
+    pub topic_config_table: BTreeMap<String, TopicConfig>,
+    /// Mappings in full.
+    pub topic_queue_mapping_detail_map: BTreeMap<String, TopicQueueMappingDetail>,
+    /// Mappings in brief.
+    pub topic_queue_mapping_info_map: BTreeMap<String, TopicQueueMappingInfo>,
+}
