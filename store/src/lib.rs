@@ -1,1 +1,5 @@
-//! Messages to files: the commit log and everything derived from it.
+//! Messages to files.
+
+mod json_file;
+
+pub use json_file::{JsonFile, JsonFileError};

@@ -1,0 +1,232 @@
+//! The one mechanism behind every `config/*.json`.
+//!
+//! A save writes `X.tmp`, makes it durable, keeps the old text as `X.bak` and renames `X.tmp` to `X`, so
+//! that at every moment one whole text has one of the two names. The reference does without the
+//! temporary file, and reads the same two names in the same order.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use oxmq_protocol::fastjson::{self, FastjsonError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::warn;
+
+/// Trouble with a metadata file.
+#[derive(Debug, thiserror::Error)]
+pub enum JsonFileError {
+    /// A file operation failed. The operator has to look at the path and the cause.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither the file nor its backup can be read. Mend one of them or move both away.
+    #[error("{} is damaged: {source}", path.display())]
+    Damaged {
+        /// The backup.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FastjsonError,
+    },
+    /// The value has no JSON, which is a bug.
+    #[error("{} cannot be written: {source}", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: FastjsonError,
+    },
+}
+
+/// One file that holds one value, pretty-printed as the reference does.
+#[derive(Debug)]
+pub struct JsonFile<T> {
+    path: PathBuf,
+    /// Two saves at a time would write one temporary file.
+    saving: Mutex<()>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> JsonFile<T> {
+    /// A file at `path`, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), saving: Mutex::new(()), value: PhantomData }
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file, or its backup when the file is missing, empty or damaged.
+    ///
+    /// Returns `None` when there is neither. A damaged file is set aside as `X.damaged`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or it is no use and the backup is damaged.
+    pub fn load(&self) -> Result<Option<T>, JsonFileError> {
+        let text = read(&self.path)?;
+        if !text.is_empty() {
+            match fastjson::from_slice(&text) {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => {
+                    let aside = with_suffix(&self.path, ".damaged");
+                    warn!(path = %self.path.display(), %error, "metadata file is damaged");
+                    fs::rename(&self.path, &aside).doing("set aside", &self.path)?;
+                }
+            }
+        }
+        let backup = with_suffix(&self.path, ".bak");
+        let text = read(&backup)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        warn!(path = %backup.display(), "metadata is read from the backup");
+        fastjson::from_slice(&text)
+            .map(Some)
+            .map_err(|source| JsonFileError::Damaged { path: backup, source })
+    }
+
+    /// Writes `value`; what was there before is the backup then.
+    ///
+    /// # Errors
+    /// When a file operation fails; the old text is still there then.
+    pub fn save(&self, value: &T) -> Result<(), JsonFileError> {
+        let text = fastjson::to_pretty(value)
+            .map_err(|source| JsonFileError::Encode { path: self.path.clone(), source })?;
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory).doing("create", directory)?;
+
+        let temporary = with_suffix(&self.path, ".tmp");
+        let mut file = File::create(&temporary).doing("create", &temporary)?;
+        file.write_all(&text).doing("write", &temporary)?;
+        file.sync_all().doing("sync", &temporary)?;
+
+        keep_backup(&self.path, &with_suffix(&self.path, ".bak"))?;
+        fs::rename(&temporary, &self.path).doing("rename", &temporary)?;
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.doing("sync", directory)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {
+    match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.doing("read", path),
+    }
+}
+
+/// Gives the file a second name, so that it never is without its own.
+fn keep_backup(path: &Path, backup: &Path) -> Result<(), JsonFileError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    match fs::remove_file(backup) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).doing("remove", backup);
+        }
+        _ => {}
+    }
+    // Not every file system has hard links.
+    fs::hard_link(path, backup).or_else(|_| fs::rename(path, backup)).doing("back up", path)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+trait IoContext<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, JsonFileError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, JsonFileError> {
+        self.map_err(|source| JsonFileError::Io { doing, path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
+
+    fn offsets(offset: i64) -> Offsets {
+        BTreeMap::from([("t@g".to_owned(), BTreeMap::from([(0, offset), (1, 6)]))])
+    }
+
+    fn file(directory: &Path) -> JsonFile<Offsets> {
+        JsonFile::new(directory.join("config/consumerOffset.json"))
+    }
+
+    #[test]
+    fn saved_value_is_loaded_and_the_one_before_is_the_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        assert_eq!(file.load().unwrap(), None);
+        file.save(&offsets(5)).unwrap();
+        file.save(&offsets(7)).unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(7)));
+        fs::remove_file(file.path()).unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+    }
+
+    #[test]
+    fn empty_or_damaged_file_gives_way_to_the_backup_and_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        file.save(&offsets(5)).unwrap();
+        file.save(&offsets(7)).unwrap();
+        fs::write(file.path(), "").unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+        fs::write(file.path(), "{\"t@g\":{0:").unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+        assert!(with_suffix(file.path(), ".damaged").exists());
+        assert!(!file.path().exists());
+    }
+
+    #[test]
+    fn damaged_backup_is_an_error_that_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        file.save(&offsets(5)).unwrap();
+        file.save(&offsets(7)).unwrap();
+        fs::write(with_suffix(file.path(), ".bak"), "{").unwrap();
+        fs::remove_file(file.path()).unwrap();
+        let error = file.load().unwrap_err().to_string();
+        assert!(error.contains("consumerOffset.json.bak is damaged"), "{error}");
+    }
+
+    #[test]
+    fn backup_of_the_reference_alone_is_enough() {
+        // What a crash between its two steps leaves.
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+        fs::write(with_suffix(file.path(), ".bak"), "{\n\t\"t@g\":{0:5,1:6\n\t}\n}").unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+    }
+
+    #[test]
+    fn failed_save_leaves_the_old_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        file.save(&offsets(5)).unwrap();
+        fs::create_dir(with_suffix(file.path(), ".tmp")).unwrap();
+        assert!(file.save(&offsets(7)).is_err());
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+    }
+}
