@@ -1,19 +1,34 @@
 //! Bodies: serde structs, one file per family, written and read through [`fastjson`](crate::fastjson).
 
+#[macro_use]
+mod java_enum;
+
 mod broker_registration;
 mod cluster;
+mod consumer_offset;
 mod data_version;
+mod heartbeat;
 mod kv_table;
+mod lock;
+mod message_queue;
 mod route;
+mod stats;
+mod subscription_group;
 mod topic_config;
 mod topic_list;
 mod topic_queue_mapping;
 
 pub use broker_registration::*;
 pub use cluster::*;
+pub use consumer_offset::*;
 pub use data_version::*;
+pub use heartbeat::*;
 pub use kv_table::*;
+pub use lock::*;
+pub use message_queue::*;
 pub use route::*;
+pub use stats::*;
+pub use subscription_group::*;
 pub use topic_config::*;
 pub use topic_list::*;
 pub use topic_queue_mapping::*;

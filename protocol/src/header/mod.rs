@@ -4,6 +4,7 @@
 mod declare;
 
 mod broker_registration;
+mod client;
 mod consumer_offset;
 mod kv_config;
 mod namesrv;
@@ -11,8 +12,11 @@ mod pull;
 mod queue_offset;
 mod route;
 mod send;
+mod subscription_group;
+mod topic;
 
 pub use broker_registration::*;
+pub use client::*;
 pub use consumer_offset::*;
 pub use declare::{ExtField, Header, HeaderError};
 pub use kv_config::*;
@@ -21,3 +25,5 @@ pub use pull::*;
 pub use queue_offset::*;
 pub use route::*;
 pub use send::*;
+pub use subscription_group::*;
+pub use topic::*;
