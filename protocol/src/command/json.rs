@@ -3,6 +3,7 @@
 //! Lenient where the reference is (fastjson): property names without regard to case, `_` and `-`;
 //! numbers as text; ext field values of any type, taken as their text; blanks behind the object.
 
+use super::find;
 use super::view::{CommandError, CommandView, FieldValue};
 use crate::code::LanguageCode;
 use crate::limits::MAX_JSON_DEPTH;
@@ -199,7 +200,7 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         loop {
             let rest = &self.bytes[self.position..];
-            let Some(at) = rest.iter().position(|&byte| byte == b'"' || byte == b'\\') else {
+            let Some(at) = find::quote_or_backslash(rest) else {
                 return Err(self.error("string without end"));
             };
             self.position += at;

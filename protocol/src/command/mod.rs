@@ -5,6 +5,7 @@
 //! written by one [`CommandWriter`].
 
 mod binary;
+mod find;
 mod json;
 mod owned;
 mod view;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use super::{ONEWAY_FLAG, RESPONSE_FLAG, RemotingCommand, binary, json};
 use crate::code::{LanguageCode, RequestCode, ResponseCode};
 use crate::ext_fields::{ExtFields, Fields};
@@ -113,9 +115,7 @@ pub struct CommandView<'a> {
     pub form: HeaderForm,
     /// Body; empty when there is none.
     pub body: &'a [u8],
-    inline: [(FieldValue<'a>, FieldValue<'a>); INLINE_FIELDS],
-    count: usize,
-    spilled: Vec<(FieldValue<'a>, FieldValue<'a>)>,
+    fields: SmallVec<[(FieldValue<'a>, FieldValue<'a>); INLINE_FIELDS]>,
 }
 
 impl<'a> CommandView<'a> {
@@ -133,12 +133,7 @@ impl<'a> CommandView<'a> {
             remark: None,
             form: frame.form,
             body: frame.body,
-            inline: [(
-                FieldValue { raw: "", escaped: false },
-                FieldValue { raw: "", escaped: false },
-            ); INLINE_FIELDS],
-            count: 0,
-            spilled: Vec::new(),
+            fields: SmallVec::new(),
         };
         match frame.form {
             HeaderForm::Json => json::scan(frame.header, &mut view)?,
@@ -152,14 +147,10 @@ impl<'a> CommandView<'a> {
         key: FieldValue<'a>,
         value: FieldValue<'a>,
     ) -> Result<(), CommandError> {
-        if let Some(slot) = self.inline.get_mut(self.count) {
-            *slot = (key, value);
-        } else if self.count < MAX_EXT_FIELDS {
-            self.spilled.push((key, value));
-        } else {
+        if self.fields.len() == MAX_EXT_FIELDS {
             return Err(CommandError::TooManyFields);
         }
-        self.count += 1;
+        self.fields.push((key, value));
         Ok(())
     }
 
@@ -185,7 +176,7 @@ impl<'a> CommandView<'a> {
 
     /// All ext fields in the order sent. A name may repeat: the last one counts.
     pub fn fields(&self) -> impl Iterator<Item = (FieldValue<'a>, FieldValue<'a>)> + '_ {
-        self.inline.iter().take(self.count.min(INLINE_FIELDS)).chain(&self.spilled).copied()
+        self.fields.iter().copied()
     }
 
     /// Returns the field called `name`.

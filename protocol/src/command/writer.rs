@@ -1,6 +1,6 @@
 //! Writes commands straight into an output buffer.
 
-use super::{ONEWAY_FLAG, RESPONSE_FLAG};
+use super::{ONEWAY_FLAG, RESPONSE_FLAG, find};
 use crate::code::{LanguageCode, RequestCode, ResponseCode};
 use crate::ext_fields::FieldSink;
 use crate::frame::{self, HeaderForm};
@@ -219,8 +219,7 @@ fn json_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
+    while let Some(at) = find::to_escape(rest) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),
