@@ -3,7 +3,6 @@
 //! Lenient where the reference is (fastjson): property names without regard to case, `_` and `-`;
 //! numbers as text; ext field values of any type, taken as their text; blanks behind the object.
 
-use super::find;
 use super::view::{CommandError, CommandView, FieldValue};
 use crate::code::LanguageCode;
 use crate::limits::MAX_JSON_DEPTH;
@@ -94,41 +93,64 @@ fn language(value: FieldValue<'_>) -> Option<LanguageCode> {
 
 /// Appends `raw`, the inside of a JSON string, without its escapes.
 pub(super) fn unescape(raw: &str, out: &mut Vec<u8>) {
+    out.reserve(raw.len());
     let mut rest = raw.as_bytes();
     while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
         out.extend_from_slice(&rest[..at]);
         let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
         rest = rest.get(at + 2..).unwrap_or_default();
         match escape {
+            b'u' => rest = unescape_unicode(rest, out),
             b'n' => out.push(b'\n'),
             b'r' => out.push(b'\r'),
             b't' => out.push(b'\t'),
             b'b' => out.push(8),
             b'f' => out.push(12),
-            b'u' => {
-                let mut unit = hex4(rest).unwrap_or(0xFFFD);
-                rest = rest.get(4..).unwrap_or_default();
-                if (0xD800..0xDC00).contains(&unit) && rest.starts_with(b"\\u") {
-                    let low = hex4(&rest[2..]).unwrap_or(0);
-                    if (0xDC00..0xE000).contains(&low) {
-                        unit = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-                        rest = rest.get(6..).unwrap_or_default();
-                    }
-                }
-                let unit = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
-                out.extend_from_slice(unit.encode_utf8(&mut [0; 4]).as_bytes());
-            }
             other => out.push(other),
         }
     }
     out.extend_from_slice(rest);
 }
 
+/// Appends the character whose hex digits start `rest`; what is behind them.
+fn unescape_unicode<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    let mut unit = hex4(rest).unwrap_or(0xFFFD);
+    let mut rest = rest.get(4..).unwrap_or_default();
+    // The separators of properties, nearly always.
+    if unit < 0x80 {
+        out.push(unit as u8);
+        return rest;
+    }
+    if (0xD800..0xDC00).contains(&unit) && rest.starts_with(b"\\u") {
+        let low = hex4(&rest[2..]).unwrap_or(0);
+        if (0xDC00..0xE000).contains(&low) {
+            unit = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
+            rest = rest.get(6..).unwrap_or_default();
+        }
+    }
+    let unit = char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER);
+    out.extend_from_slice(unit.encode_utf8(&mut [0; 4]).as_bytes());
+    rest
+}
+
 fn hex4(bytes: &[u8]) -> Option<u32> {
-    bytes
-        .get(..4)?
-        .iter()
-        .try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
+    let digits = bytes.first_chunk::<4>()?;
+    let mut value = 0;
+    for &digit in digits {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        value = value << 4 | u32::from(digit);
+    }
+    Some(value)
+}
+
+fn is_number(raw: &str) -> bool {
+    let digits = raw.as_bytes().strip_prefix(b"-").unwrap_or(raw.as_bytes());
+    !digits.is_empty() && (digits.iter().all(u8::is_ascii_digit) || raw.parse::<f64>().is_ok())
 }
 
 struct Scanner<'a> {
@@ -143,6 +165,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Next byte that is not blank, left in place.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.position) {
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
@@ -169,6 +192,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an object, calling `member` with each key and the scanner in front of its value.
+    #[inline]
     fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, FieldValue<'a>) -> Result<(), CommandError>,
@@ -195,27 +219,35 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads the rest of a string whose opening quote is behind the scanner.
+    #[inline]
     fn string(&mut self) -> Result<FieldValue<'a>, CommandError> {
         let start = self.position;
+        let mut at = start;
         let mut escaped = false;
+        // Names and values are short: a plain loop beats a search that has to be set up.
         loop {
-            let rest = &self.bytes[self.position..];
-            let Some(at) = find::quote_or_backslash(rest) else {
-                return Err(self.error("string without end"));
-            };
-            self.position += at;
-            if rest[at] == b'"' {
-                let raw = &self.text[start..self.position];
-                self.position += 1;
-                return Ok(FieldValue { raw, escaped });
+            match self.bytes.get(at) {
+                Some(b'"') => {
+                    self.position = at + 1;
+                    return Ok(FieldValue { raw: &self.text[start..at], escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    at += self.escape(at)?;
+                }
+                Some(_) => at += 1,
+                None => return Err(self.error("string without end")),
             }
-            escaped = true;
-            match rest.get(at + 1) {
-                Some(b'u') if hex4(&rest[at + 2..]).is_some() => self.position += 6,
-                Some(b'u') => return Err(self.error("bad unicode escape")),
-                Some(unit) if unit.is_ascii() => self.position += 2,
-                _ => return Err(self.error("bad escape")),
-            }
+        }
+    }
+
+    /// Length of the escape whose backslash is at `at`.
+    fn escape(&self, at: usize) -> Result<usize, CommandError> {
+        match self.bytes.get(at + 1) {
+            Some(b'u') if hex4(&self.bytes[at + 2..]).is_some() => Ok(6),
+            Some(b'u') => Err(self.error("bad unicode escape")),
+            Some(unit) if unit.is_ascii() => Ok(2),
+            _ => Err(self.error("bad escape")),
         }
     }
 
@@ -236,7 +268,7 @@ impl<'a> Scanner<'a> {
                 match raw {
                     "null" => Ok(None),
                     "true" | "false" => Ok(Some(FieldValue { raw, escaped: false })),
-                    _ if raw.parse::<f64>().is_ok() => Ok(Some(FieldValue { raw, escaped: false })),
+                    _ if is_number(raw) => Ok(Some(FieldValue { raw, escaped: false })),
                     _ => Err(self.error("no value")),
                 }
             }

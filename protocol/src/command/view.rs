@@ -11,8 +11,8 @@ use crate::frame::{Frame, HeaderForm};
 use crate::header::HeaderError;
 use crate::limits::MAX_EXT_FIELDS;
 
-/// Fields kept without allocation; a signed send has under thirty.
-const INLINE_FIELDS: usize = 32;
+/// Fields kept without allocation; a signed send with a namespace has about twenty.
+const INLINE_FIELDS: usize = 24;
 
 /// A header that cannot be read; the reference closes the connection then.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
