@@ -1,0 +1,221 @@
+//! Flags, each with its bounds: a run is limited in time, count and memory.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use oxmq_protocol::frame::HeaderForm;
+
+use super::error::BenchError;
+
+/// Smallest body: it starts with the run and the message's identity.
+const MIN_BODY_BYTES: u64 = super::payload::HEAD_BYTES as u64;
+/// The reference's `maxMessageSize`.
+const MAX_BODY_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_SECONDS: f64 = 600.0;
+/// Leaves room for every request in the opaque numbers of one connection.
+const MAX_COUNT: u64 = 1_000_000_000;
+
+/// Flags of `oxmq bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(super) mode: Mode,
+}
+
+/// What kind of load.
+#[derive(Subcommand, Debug)]
+pub(super) enum Mode {
+    /// Closed loop: each connection keeps so many sends in flight.
+    Send(SendArgs),
+    /// Closed loop of batches.
+    Batch(BatchArgs),
+    /// Open loop: a fixed rate, latency from the intended time of each send.
+    Open(OpenArgs),
+    /// Time from the intended send to the receipt by a long-polling consumer.
+    E2e(EndToEndArgs),
+    /// Pulls a filled topic as fast as it comes.
+    Drain(DrainArgs),
+    /// A server that answers everything with success: the ceiling of this generator.
+    EchoServer(EchoArgs),
+}
+
+/// Flags of every load.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Common {
+    /// Broker to load, HOST:PORT.
+    #[arg(long, required_unless_present = "namesrv")]
+    pub(super) broker: Option<String>,
+    /// Name server to ask for the broker, HOST:PORT.
+    #[arg(long)]
+    pub(super) namesrv: Option<String>,
+    /// Allow a broker on another machine.
+    #[arg(long)]
+    pub(super) allow_remote: bool,
+    /// Topic; created with as many queues as asked for.
+    #[arg(long, default_value = "oxmq-bench")]
+    pub(super) topic: String,
+    /// Queues of the topic.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) queues: u32,
+    /// Bytes of a body.
+    #[arg(long, default_value_t = 1024,
+          value_parser = clap::value_parser!(u64).range(MIN_BODY_BYTES..=MAX_BODY_BYTES))]
+    pub(super) size: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(super) connections: u32,
+    /// Length of the measured part.
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    pub(super) seconds: f64,
+    /// End after so many measured requests instead of after a time.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
+    pub(super) count: Option<u64>,
+    /// Seconds of load before anything counts.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    pub(super) warmup: f64,
+    /// Threads of the generator; default: one, or two over 64 messages in flight.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) threads: Option<u32>,
+    /// Form of the request headers.
+    #[arg(long, value_enum, default_value_t = Form::Json)]
+    pub(super) header: Form,
+    /// Stored messages to read back and compare; 0 for none.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(super) verify: u32,
+    /// Process of the server, to print what it costs.
+    #[arg(long)]
+    pub(super) server_pid: Option<u32>,
+    /// Label for the report, such as the server and its flush mode.
+    #[arg(long, default_value = "")]
+    pub(super) note: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Flags of `send`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct SendArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Requests in flight on each connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: u32,
+    /// Ask for no answers: as fast as the sockets take it, counted by what was stored.
+    #[arg(long)]
+    pub(super) oneway: bool,
+}
+
+/// Flags of `batch`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BatchArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Batches in flight on each connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: u32,
+    /// Messages in one batch.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch: u32,
+}
+
+/// Flags of `open`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct OpenArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Messages a second.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) rate: u64,
+}
+
+/// Flags of `e2e`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct EndToEndArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Messages a second.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) rate: u64,
+    /// Consumer groups, each of which receives everything on a connection of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) groups: u32,
+}
+
+/// Flags of `drain`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Pulls in flight on each connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) in_flight: u32,
+    /// Messages asked for by each pull.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) pull: u32,
+    /// Messages to send before; 0 drains what is there.
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(0..=MAX_COUNT))]
+    pub(super) fill: u64,
+}
+
+/// Flags of `echo-server`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct EchoArgs {
+    /// Port on the loopback; 0 picks one and prints it.
+    #[arg(long, default_value_t = 0)]
+    pub(super) port: u16,
+    /// Threads, each with connections of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) threads: u32,
+}
+
+/// Form of the request headers.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Form {
+    /// What clients send by default.
+    Json,
+    /// The binary form.
+    Rocketmq,
+}
+
+impl Common {
+    pub(super) fn form(&self) -> HeaderForm {
+        match self.header {
+            Form::Json => HeaderForm::Json,
+            Form::Rocketmq => HeaderForm::RocketMq,
+        }
+    }
+
+    pub(super) fn warmup(&self) -> Duration {
+        Duration::from_secs_f64(self.warmup)
+    }
+
+    /// Longest time to measure; a run with a count ends sooner.
+    pub(super) fn length(&self) -> Duration {
+        Duration::from_secs_f64(if self.count.is_some() { MAX_SECONDS } else { self.seconds })
+    }
+
+    /// Threads for `in_flight` requests on each connection.
+    pub(super) fn threads(&self, in_flight: u32) -> usize {
+        let total = self.connections.saturating_mul(in_flight);
+        let threads = self.threads.unwrap_or(if total > 64 { 2 } else { 1 });
+        threads.min(self.connections) as usize
+    }
+
+    /// Refuses `--count` where only a time makes sense.
+    pub(super) fn without_count(&self, mode: &str) -> Result<(), BenchError> {
+        match self.count {
+            Some(_) => Err(BenchError::Usage(format!("{mode} takes --seconds, not --count"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.0..=MAX_SECONDS).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("must be 0 to {MAX_SECONDS}"))
+    }
+}

@@ -1,0 +1,242 @@
+//! Pulls a filled topic as fast as it comes.
+//!
+//! The queues are cut into as many ranges as pulls are in flight, and each range is pulled by one
+//! connection: every message is read once by one of them. A run with a time starts over at the end.
+
+use std::time::Duration;
+
+use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::command::{CommandView, CommandWriter};
+use oxmq_protocol::frame::{Frame, HeaderForm};
+use oxmq_protocol::header::Header;
+use oxmq_protocol::message::RecordView;
+
+use super::args::DrainArgs;
+use super::clock::{Nanos, Window};
+use super::control::pull_header;
+use super::error::BenchError;
+use super::lane::{Line, Traffic};
+use super::meter::Meter;
+use super::payload::FIRST_OPAQUE;
+use super::records::records;
+use super::report::{Counts, Report};
+use super::send::{self, Load};
+use super::setup::{Setup, run_lanes};
+use super::tally::Tally;
+
+const GROUP: &str = "oxmq-bench-drain";
+/// One record in so many is checked against its CRC.
+const CHECK_STRIDE: u64 = 64;
+/// Connections and requests in flight of the fill.
+const FILL: (u32, u32) = (8, 32);
+/// A topic that nothing can be pulled from ends the run after so many refusals.
+const MAX_REFUSALS: u64 = 1_000;
+
+const FILL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs `drain`.
+pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
+    let common = &args.common;
+    common.without_count("drain")?;
+    let mut setup = Setup::new(common)?;
+    if args.fill > 0 {
+        fill(&setup, args.fill)?;
+        setup.settle()?;
+    }
+    let pulls = common.connections * args.in_flight;
+    let ranges = ranges(&mut setup, pulls, args.fill > 0)?;
+    let streams = setup.connect(common.connections)?;
+    let window = setup.window();
+    let mut lines: Vec<_> = streams
+        .into_iter()
+        .map(|stream| {
+            let drain = Drain {
+                topic: common.topic.clone(),
+                form: common.form(),
+                pull: args.pull as i32,
+                window,
+                ranges: Vec::new(),
+                in_flight: args.in_flight as usize,
+                turn: 0,
+            };
+            (stream, drain)
+        })
+        .collect();
+    let connections = lines.len();
+    for (index, range) in ranges.into_iter().enumerate() {
+        lines[index % connections].1.ranges.push(range);
+    }
+    // A connection without a range has nothing to ask.
+    lines.retain(|(_, drain)| !drain.ranges.is_empty());
+    let lines: Vec<_> = lines.into_iter().map(|(stream, drain)| Line::new(stream, drain)).collect();
+    let threads = common.threads(args.in_flight * args.pull).min(lines.len());
+    let meter = Meter::start(setup.clock, window, common.server_pid);
+    let (traffic, tallies) = run_lanes(lines, threads, setup.clock, window, || {
+        Ok(Drained { pulls: Tally::new(window, 0)?, messages: 0, seen: 0, checked: 0 })
+    })?;
+    let usage = meter.finish()?;
+
+    let mut pulls = Tally::new(window, 0)?;
+    let mut counts = Counts { seconds: Some(window.seconds()), ..Counts::default() };
+    for drained in tallies {
+        pulls.merge(drained.pulls);
+        counts.messages += drained.messages;
+        counts.verified += drained.checked;
+    }
+    counts.refused = std::mem::take(&mut pulls.refused);
+    counts.unanswered = traffic.iter().map(|drain| drain.outstanding() as u64).sum();
+    let mut shape = setup.shape("drain");
+    shape.in_flight = Some(args.in_flight);
+    shape.batch = Some(args.pull);
+    Ok(Report::new(shape, counts, &usage).with_latency(&pulls.latency))
+}
+
+/// Sends `count` messages, not measured.
+fn fill(setup: &Setup<'_>, count: u64) -> Result<(), BenchError> {
+    let (connections, in_flight) = FILL;
+    let window = Window::new(setup.clock.now(), Duration::ZERO, FILL_LIMIT);
+    let load = Load { in_flight, batch: None, count: Some(count) };
+    let outcome = send::drive(setup, load, connections, window)?;
+    if outcome.unanswered > 0 {
+        return Err(BenchError::Wrong(format!("{} sends were not answered", outcome.unanswered)));
+    }
+    Ok(())
+}
+
+/// Cuts what the topic holds into at least `pulls` ranges, as far as there are messages enough.
+fn ranges(setup: &mut Setup<'_>, pulls: u32, filled: bool) -> Result<Vec<Range>, BenchError> {
+    let (topic, queues) = (&setup.common.topic, setup.common.queues);
+    let parts = i64::from(pulls.div_ceil(queues));
+    let mut ranges = Vec::new();
+    for queue in 0..queues {
+        let min = setup.control.min_offset(topic, queue)?;
+        let max = setup.control.max_offset(topic, queue)?;
+        for part in 0..parts {
+            let cut = |part: i64| min + (max - min) * part / parts;
+            let (from, to) = (cut(part), cut(part + 1));
+            if from < to {
+                ranges.push(Range { queue: queue as i32, from, to, next: from, asked_at: None });
+            }
+        }
+    }
+    match ranges.is_empty() {
+        true if filled => Err(BenchError::Wrong("the topic is empty after the fill".into())),
+        true => Err(BenchError::Usage("the topic is empty: use --fill".into())),
+        false => Ok(ranges),
+    }
+}
+
+/// A part of a queue.
+#[derive(Debug)]
+struct Range {
+    queue: i32,
+    from: i64,
+    to: i64,
+    next: i64,
+    /// When the pull left that is in flight.
+    asked_at: Option<Nanos>,
+}
+
+/// Counts of one thread.
+struct Drained {
+    pulls: Tally,
+    messages: u64,
+    seen: u64,
+    checked: u64,
+}
+
+struct Drain {
+    topic: String,
+    form: HeaderForm,
+    pull: i32,
+    window: Window,
+    ranges: Vec<Range>,
+    in_flight: usize,
+    /// Decides the range of the next pull.
+    turn: usize,
+}
+
+impl Drain {
+    fn outstanding(&self) -> usize {
+        self.ranges.iter().filter(|range| range.asked_at.is_some()).count()
+    }
+}
+
+impl Traffic for Drain {
+    type Tally = Drained;
+
+    fn fill(&mut self, now: Nanos, out: &mut Vec<u8>) {
+        if now >= self.window.end {
+            return;
+        }
+        let mut free = self.in_flight.min(self.ranges.len()) - self.outstanding();
+        while free > 0 {
+            // All ranges in turn, so that every queue is pulled.
+            let index = self.turn % self.ranges.len();
+            self.turn += 1;
+            let Some(range) = self.ranges.get_mut(index).filter(|r| r.asked_at.is_none()) else {
+                continue;
+            };
+            free -= 1;
+            let count = i64::from(self.pull).min(range.to - range.next) as i32;
+            let header = pull_header(GROUP, &self.topic, range.queue, range.next, count);
+            let opaque = FIRST_OPAQUE + index as i32;
+            let code = RequestCode::PULL_MESSAGE;
+            let mut writer = CommandWriter::request(out, self.form, code, opaque, false);
+            header.encode(&mut writer);
+            writer.finish(&[]);
+            range.asked_at = Some(now);
+        }
+    }
+
+    fn receive(
+        &mut self,
+        now: Nanos,
+        frame: Frame<'_>,
+        drained: &mut Drained,
+    ) -> Result<(), BenchError> {
+        let view = CommandView::decode(frame)?;
+        let index = view.opaque.wrapping_sub(FIRST_OPAQUE) as usize;
+        let asked = self.ranges.get_mut(index).and_then(|r| Some((r.asked_at.take()?, r)));
+        let Some((asked_at, range)) = asked else {
+            return Err(BenchError::Unexpected(format!("opaque {}", view.opaque)));
+        };
+        drained.pulls.count(view.code, asked_at, now);
+        if view.response_code() != ResponseCode::SUCCESS {
+            let refused: u64 = drained.pulls.refused.values().sum();
+            if refused > MAX_REFUSALS {
+                let code = view.response_code();
+                return Err(BenchError::Wrong(format!("{refused} pulls refused, now with {code}")));
+            }
+            return Ok(());
+        }
+        let mut count = 0;
+        for record in records(view.body) {
+            let record = record?;
+            if record.queue_offset != range.next {
+                return Err(BenchError::Wrong(format!(
+                    "queue {} gave offset {} instead of {}",
+                    range.queue, record.queue_offset, range.next
+                )));
+            }
+            drained.seen += 1;
+            if drained.seen.is_multiple_of(CHECK_STRIDE) {
+                RecordView::parse(record.bytes)?.verify_body_crc()?;
+                drained.checked += 1;
+            }
+            range.next += 1;
+            count += 1;
+        }
+        if asked_at >= self.window.warm && now < self.window.end {
+            drained.messages += count;
+        }
+        if range.next >= range.to {
+            range.next = range.from;
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, now: Nanos) -> bool {
+        now >= self.window.end && self.outstanding() == 0
+    }
+}

@@ -1,0 +1,156 @@
+//! Open loop: a fixed rate, latency from the intended time of each send to its answer.
+
+use std::sync::Arc;
+use std::thread;
+
+use oxmq_protocol::command::CommandView;
+use oxmq_protocol::frame::Frame;
+use oxmq_protocol::header::{Header, SendMessageResponseHeader};
+
+use super::answer::Answer;
+use super::args::OpenArgs;
+use super::clock::Nanos;
+use super::error::{BenchError, io};
+use super::lane::{Line, Traffic};
+use super::meter::Meter;
+use super::pacer::{self, Progress, Schedule};
+use super::payload::{FIRST_OPAQUE, SendShape, SendTemplates, identity};
+use super::report::{Counts, Report};
+use super::setup::{Setup, run_lanes};
+use super::tally::{Sample, Tally};
+use super::verify;
+
+/// Runs `open`.
+pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
+    let common = &args.common;
+    common.without_count("open")?;
+    let mut setup = Setup::new(common)?;
+    let shape = SendShape {
+        topic: &common.topic,
+        queues: common.queues,
+        form: common.form(),
+        oneway: false,
+        batch: None,
+    };
+    let templates = SendTemplates::new(&setup.payload, &shape)?;
+    let streams = setup.connect(common.connections)?;
+    let window = setup.window();
+    let clock = setup.clock;
+    let schedule = Schedule { start: window.start, rate: args.rate };
+    let progress = Arc::new(Progress::default());
+    let mut lines = Vec::new();
+    for (connection, stream) in (0..).zip(&streams) {
+        let stream = stream.try_clone().map_err(io("share a socket"))?;
+        let acks = Acks::new(connection, common.connections, schedule, Arc::clone(&progress));
+        lines.push(Line::new(stream, acks));
+    }
+    let meter = Meter::start(clock, window, common.server_pid);
+    let samples = common.verify as usize;
+
+    let (lateness, answers) = thread::scope(|scope| {
+        let pacer =
+            scope.spawn(|| pacer::run(streams, &templates, schedule, clock, window, &progress));
+        let answers = run_lanes(lines, 1, clock, window, || Tally::new(window, samples));
+        let lateness =
+            pacer.join().map_err(|_| BenchError::Usage("the pacer panicked".into()))??;
+        Ok::<_, BenchError>((lateness, answers?))
+    })?;
+    let usage = meter.finish()?;
+
+    let (traffic, tallies) = answers;
+    let mut tally = Tally::new(window, 0)?;
+    tallies.into_iter().for_each(|other| tally.merge(other));
+    let answered: u64 = traffic.iter().map(Acks::answered).sum();
+    let counts = Counts {
+        messages: tally.succeeded,
+        seconds: Some(window.seconds()),
+        verified: verify::read_back(&mut setup, &tally.samples, 1)?,
+        refused: tally.refused,
+        unanswered: progress.sent() - answered,
+    };
+    let mut shape = setup.shape("open");
+    shape.rate = Some(args.rate);
+    let report = Report::new(shape, counts, &usage);
+    Ok(report.with_latency(&tally.latency).with_lateness(&lateness))
+}
+
+/// Takes the answers to what the pacer sends on one connection.
+pub(super) struct Acks {
+    connection: u64,
+    connections: u64,
+    schedule: Schedule,
+    progress: Arc<Progress>,
+    answered: u64,
+}
+
+impl Acks {
+    pub(super) fn new(
+        connection: u32,
+        connections: u32,
+        schedule: Schedule,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let (connection, connections) = (connection.into(), connections.into());
+        Self { connection, connections, schedule, progress, answered: 0 }
+    }
+
+    /// Answers received, of whatever code.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered
+    }
+
+    /// How many of the first `total` messages go over this connection.
+    fn share(&self, total: u64) -> u64 {
+        (total + self.connections - 1 - self.connection) / self.connections
+    }
+}
+
+impl Traffic for Acks {
+    type Tally = Tally;
+
+    fn fill(&mut self, _: Nanos, _: &mut Vec<u8>) {}
+
+    fn receive(
+        &mut self,
+        now: Nanos,
+        frame: Frame<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), BenchError> {
+        let answer = Answer::read(frame)?;
+        let sequence = u64::try_from(answer.opaque.wrapping_sub(FIRST_OPAQUE))
+            .map_err(|_| BenchError::Unexpected(format!("opaque {}", answer.opaque)))?;
+        self.answered += 1;
+        if answer.code != 0 {
+            self.progress.count_refused();
+        }
+        let due = self.schedule.due(sequence * self.connections + self.connection);
+        tally.count_due(answer.code, due, now);
+        if answer.code == 0 && tally.wants_sample() {
+            let header = SendMessageResponseHeader::decode(&CommandView::decode(frame)?)?;
+            tally.keep(Sample {
+                queue: header.queue_id,
+                offset: header.queue_offset,
+                identity: identity(self.connection as u32, sequence),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, _: Nanos) -> bool {
+        self.progress.total().is_some_and(|total| self.answered >= self.share(total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_the_connections_add_up() {
+        let schedule = Schedule { start: 0, rate: 1 };
+        for total in 0..10 {
+            let shares = (0..4).map(|n| Acks::new(n, 4, schedule, Arc::default()).share(total));
+            assert_eq!(shares.sum::<u64>(), total);
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Send requests: encoded once, then copied and patched where they differ.
+//!
+//! A body starts with the run and the message's identity (connection and sequence number), so that
+//! what was stored can be compared byte for byte with what was sent:
+//!
+//! ```text
+//! 0      8          16
+//! +------+----------+----------------------------+
+//! | run  | identity | bytes that depend on the run |
+//! +------+----------+----------------------------+
+//! ```
+
+use oxmq_protocol::code::RequestCode;
+use oxmq_protocol::command::CommandWriter;
+use oxmq_protocol::frame::HeaderForm;
+use oxmq_protocol::header::{Header, SendMessageRequestHeaderV2};
+use oxmq_protocol::message::{InnerMessage, properties};
+
+use super::clock::wall_clock_ms;
+use super::error::BenchError;
+
+/// Bytes in front of a body: run and identity.
+pub(super) const HEAD_BYTES: usize = 16;
+/// First opaque. All opaques of a run have ten digits, so a request keeps its length.
+pub(super) const FIRST_OPAQUE: i32 = 1_000_000_000;
+/// Sequence numbers of one connection.
+pub(super) const MAX_SEQUENCE: u32 = (i32::MAX - FIRST_OPAQUE) as u32;
+/// Group of all sends.
+const PRODUCER_GROUP: &str = "oxmq-bench-producer";
+
+const OPAQUE_MEMBER: &[u8] = b"\"opaque\":";
+/// Where the opaque stands in a frame with a binary header: prefix, code, language, version.
+const BINARY_OPAQUE_AT: usize = 8 + 2 + 1 + 2;
+const OPAQUE_DIGITS: usize = 10;
+const BORN_PLACEHOLDER: i64 = 1_000_000_000_000;
+const BORN_DIGITS: usize = 13;
+/// Stands for the identity until it is known; as text in the properties, as bytes in the body.
+const IDENTITY_PLACEHOLDER: u64 = 0xF0E1_D2C3_B4A5_9687;
+const IDENTITY_DIGITS: usize = 16;
+/// Bits of an identity that hold the number within the connection.
+const SEQUENCE_BITS: u32 = 48;
+
+/// Number of a message in its run: connection and number within the connection.
+pub(super) fn identity(connection: u32, number: u64) -> u64 {
+    u64::from(connection) << SEQUENCE_BITS | number
+}
+
+/// Connection and number within the connection of an identity.
+pub(super) fn split_identity(identity: u64) -> (u32, u64) {
+    ((identity >> SEQUENCE_BITS) as u32, identity & ((1 << SEQUENCE_BITS) - 1))
+}
+
+/// The bodies of one run.
+#[derive(Clone, Debug)]
+pub(super) struct Payload {
+    run: u64,
+    body: Vec<u8>,
+}
+
+impl Payload {
+    /// Makes the bodies of a new run.
+    pub(super) fn new(size: usize) -> Self {
+        let run = (wall_clock_ms() as u64) << 16 | u64::from(std::process::id() & 0xFFFF);
+        Self::of_run(run, size)
+    }
+
+    fn of_run(run: u64, size: usize) -> Self {
+        let mut body = Vec::with_capacity(size + 8);
+        body.extend_from_slice(&run.to_be_bytes());
+        body.extend_from_slice(&IDENTITY_PLACEHOLDER.to_be_bytes());
+        let mut state = run | 1;
+        while body.len() < size {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            body.extend_from_slice(&state.to_be_bytes());
+        }
+        body.truncate(size);
+        Self { run, body }
+    }
+
+    /// The identity in a body of this run; `None` for any other body.
+    pub(super) fn identity_of(&self, body: &[u8]) -> Option<u64> {
+        let (run, rest) = body.split_first_chunk()?;
+        let (identity, _) = rest.split_first_chunk()?;
+        (u64::from_be_bytes(*run) == self.run).then(|| u64::from_be_bytes(*identity))
+    }
+
+    /// Tells whether `body` is the one that was sent under `identity`.
+    pub(super) fn is_body_of(&self, identity: u64, body: &[u8]) -> bool {
+        self.identity_of(body) == Some(identity)
+            && body.get(HEAD_BYTES..) == self.body.get(HEAD_BYTES..)
+    }
+
+    fn properties(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        let identity = format!("{IDENTITY_PLACEHOLDER:016X}");
+        properties::append(&mut text, "KEYS", format!("order-{identity}").as_bytes());
+        properties::append(&mut text, "TAGS", b"TagA");
+        let unique = format!("{:016X}{identity}", self.run);
+        properties::append(&mut text, "UNIQ_KEY", unique.as_bytes());
+        text
+    }
+}
+
+/// What all sends of a run have in common.
+#[derive(Clone, Debug)]
+pub(super) struct SendShape<'a> {
+    pub(super) topic: &'a str,
+    pub(super) queues: u32,
+    pub(super) form: HeaderForm,
+    pub(super) oneway: bool,
+    /// Messages of a batch; `None` sends them one by one.
+    pub(super) batch: Option<u32>,
+}
+
+/// Send requests ready to be patched: one for each number of digits that a queue id can have.
+#[derive(Debug)]
+pub(super) struct SendTemplates {
+    by_digits: Vec<Template>,
+    messages: u64,
+    queues: u32,
+}
+
+impl SendTemplates {
+    pub(super) fn new(payload: &Payload, shape: &SendShape<'_>) -> Result<Self, BenchError> {
+        let digits = (shape.queues - 1).to_string().len();
+        let by_digits = (1..=digits)
+            .map(|digits| Template::new(payload, shape, digits))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { by_digits, messages: shape.batch.unwrap_or(1).into(), queues: shape.queues })
+    }
+
+    /// Messages in one request.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Queue of request `turn`: all queues in turn.
+    pub(super) fn queue(&self, turn: u64) -> u32 {
+        (turn % u64::from(self.queues)) as u32
+    }
+
+    /// Appends request `sequence` of `connection`.
+    pub(super) fn append(
+        &self,
+        out: &mut Vec<u8>,
+        connection: u32,
+        sequence: u32,
+        queue: u32,
+        born_ms: i64,
+    ) {
+        let digits = queue.checked_ilog10().unwrap_or(0) as usize;
+        let start = out.len();
+        let Some(template) = self.by_digits.get(digits) else { return };
+        out.extend_from_slice(&template.bytes);
+        let first = u64::from(sequence) * self.messages;
+        template.patch(&mut out[start..], connection, sequence, first, queue, born_ms);
+    }
+}
+
+#[derive(Debug)]
+struct Template {
+    bytes: Vec<u8>,
+    form: HeaderForm,
+    opaque_at: usize,
+    queue_at: usize,
+    queue_digits: usize,
+    born_at: usize,
+    /// For each message: where its identity stands in the body, in KEYS and in UNIQ_KEY.
+    identities_at: Vec<[usize; 3]>,
+}
+
+impl Template {
+    fn new(
+        payload: &Payload,
+        shape: &SendShape<'_>,
+        queue_digits: usize,
+    ) -> Result<Self, BenchError> {
+        let queue = "9".repeat(queue_digits);
+        let properties = payload.properties();
+        let text = String::from_utf8_lossy(&properties).into_owned();
+        let header = SendMessageRequestHeaderV2 {
+            producer_group: PRODUCER_GROUP.into(),
+            topic: shape.topic.into(),
+            default_topic: "TBW102".into(),
+            default_topic_queue_nums: 4,
+            queue_id: queue.parse().unwrap_or_default(),
+            sys_flag: 0,
+            born_timestamp: BORN_PLACEHOLDER,
+            flag: 0,
+            properties: shape.batch.is_none().then_some(text),
+            reconsume_times: Some(0),
+            unit_mode: Some(false),
+            max_reconsume_times: None,
+            batch: Some(shape.batch.is_some()),
+            broker_name: None,
+        };
+        let code = match shape.batch {
+            Some(_) => RequestCode::SEND_BATCH_MESSAGE,
+            None => RequestCode::SEND_MESSAGE_V2,
+        };
+        let mut body = Vec::new();
+        match shape.batch {
+            Some(count) => {
+                let message =
+                    InnerMessage { flag: 0, body: &payload.body, properties: &properties };
+                for _ in 0..count {
+                    message.encode(&mut body)?;
+                }
+            }
+            None => body.clone_from(&payload.body),
+        }
+        let mut bytes = Vec::new();
+        let mut writer =
+            CommandWriter::request(&mut bytes, shape.form, code, FIRST_OPAQUE, shape.oneway);
+        header.encode(&mut writer);
+        writer.finish(&body);
+        Self::locate(bytes, shape.form, &queue)
+            .ok_or_else(|| BenchError::Usage("topic looks like a placeholder".into()))
+    }
+
+    fn locate(bytes: Vec<u8>, form: HeaderForm, queue: &str) -> Option<Self> {
+        let (opaque_at, queue_member) = match form {
+            HeaderForm::Json => (
+                find(&bytes, OPAQUE_MEMBER, 0)? + OPAQUE_MEMBER.len(),
+                format!("\"e\":\"{queue}\"").into_bytes(),
+            ),
+            HeaderForm::RocketMq => {
+                let mut member = vec![0, 1, b'e', 0, 0, 0, queue.len() as u8];
+                member.extend_from_slice(queue.as_bytes());
+                (BINARY_OPAQUE_AT, member)
+            }
+        };
+        let queue_at = find(&bytes, &queue_member, 0)?
+            + find(&queue_member, queue.as_bytes(), 0).unwrap_or_default();
+        let born_at = find(&bytes, BORN_PLACEHOLDER.to_string().as_bytes(), 0)?;
+        let text = format!("{IDENTITY_PLACEHOLDER:016X}");
+        let in_text = find_all(&bytes, text.as_bytes());
+        let in_body = find_all(&bytes, &IDENTITY_PLACEHOLDER.to_be_bytes());
+        if in_text.len() != in_body.len() * 2 {
+            return None;
+        }
+        let identities_at =
+            in_body.iter().zip(in_text.chunks_exact(2)).map(|(b, t)| [*b, t[0], t[1]]).collect();
+        let queue_digits = queue.len();
+        Some(Self { bytes, form, opaque_at, queue_at, queue_digits, born_at, identities_at })
+    }
+
+    fn patch(
+        &self,
+        out: &mut [u8],
+        connection: u32,
+        sequence: u32,
+        first: u64,
+        queue: u32,
+        born_ms: i64,
+    ) {
+        let opaque = FIRST_OPAQUE.wrapping_add_unsigned(sequence);
+        match self.form {
+            HeaderForm::Json => {
+                decimal(&mut out[self.opaque_at..][..OPAQUE_DIGITS], opaque as u64);
+            }
+            HeaderForm::RocketMq => {
+                out[self.opaque_at..][..4].copy_from_slice(&opaque.to_be_bytes());
+            }
+        }
+        decimal(&mut out[self.queue_at..][..self.queue_digits], queue.into());
+        decimal(&mut out[self.born_at..][..BORN_DIGITS], born_ms as u64);
+        for (number, [body_at, keys_at, unique_at]) in (first..).zip(&self.identities_at) {
+            let identity = identity(connection, number);
+            out[*body_at..][..8].copy_from_slice(&identity.to_be_bytes());
+            let text = hex(identity);
+            out[*keys_at..][..IDENTITY_DIGITS].copy_from_slice(&text);
+            out[*unique_at..][..IDENTITY_DIGITS].copy_from_slice(&text);
+        }
+    }
+}
+
+fn decimal(out: &mut [u8], mut value: u64) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+fn hex(value: u64) -> [u8; IDENTITY_DIGITS] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut text = [0; IDENTITY_DIGITS];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
+    bytes.get(from..)?.windows(what.len()).position(|part| part == what).map(|at| at + from)
+}
+
+fn find_all(bytes: &[u8], what: &[u8]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = find(bytes, what, from) {
+        found.push(at);
+        from = at + what.len();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oxmq_protocol::command::CommandView;
+    use oxmq_protocol::frame;
+    use oxmq_protocol::message::BatchMessages;
+    use oxmq_protocol::message::properties::property_str;
+
+    fn shape(form: HeaderForm, batch: Option<u32>) -> SendShape<'static> {
+        SendShape { topic: "orders", queues: 12, form, oneway: false, batch }
+    }
+
+    #[test]
+    fn patched_request_reads_as_a_send_of_that_message() {
+        for form in [HeaderForm::Json, HeaderForm::RocketMq] {
+            let payload = Payload::of_run(7, 100);
+            let templates = SendTemplates::new(&payload, &shape(form, None)).unwrap();
+            let mut out = b"before".to_vec();
+            templates.append(&mut out, 3, 41, 11, 1_700_000_000_123);
+            templates.append(&mut out, 3, 42, 9, 1_700_000_000_124);
+            let (first, used) = frame::split(&out[6..]).unwrap().unwrap();
+            let view = CommandView::decode(first).unwrap();
+            assert_eq!(view.opaque, FIRST_OPAQUE + 41);
+            let header = SendMessageRequestHeaderV2::decode(&view).unwrap();
+            assert_eq!((header.queue_id, header.born_timestamp), (11, 1_700_000_000_123));
+            let text = header.properties.unwrap();
+            assert_eq!(property_str(text.as_bytes(), "KEYS"), Some("order-0003000000000029"));
+            let unique = property_str(text.as_bytes(), "UNIQ_KEY").unwrap();
+            assert_eq!(unique, "00000000000000070003000000000029");
+            assert!(payload.is_body_of(identity(3, 41), view.body));
+            assert!(!payload.is_body_of(identity(3, 42), view.body));
+
+            let (second, rest) = frame::split(&out[6 + used..]).unwrap().unwrap();
+            assert_eq!(used + rest + 6, out.len());
+            let header =
+                SendMessageRequestHeaderV2::decode(&CommandView::decode(second).unwrap()).unwrap();
+            assert_eq!(header.queue_id, 9);
+        }
+    }
+
+    #[test]
+    fn patched_batch_numbers_its_messages_on() {
+        let payload = Payload::of_run(9, 16);
+        let templates = SendTemplates::new(&payload, &shape(HeaderForm::Json, Some(3))).unwrap();
+        let mut out = Vec::new();
+        templates.append(&mut out, 1, 5, 0, 1_700_000_000_000);
+        let (frame, _) = frame::split(&out).unwrap().unwrap();
+        let view = CommandView::decode(frame).unwrap();
+        assert_eq!(SendMessageRequestHeaderV2::decode(&view).unwrap().batch, Some(true));
+        let messages: Vec<_> = BatchMessages::new(view.body).map(Result::unwrap).collect();
+        assert_eq!(messages.len(), 3);
+        for (number, message) in (15..).zip(&messages) {
+            assert_eq!(payload.identity_of(message.body), Some(identity(1, number)));
+            let keys = property_str(message.properties, "KEYS").unwrap();
+            assert_eq!(keys, format!("order-{:016X}", identity(1, number)));
+        }
+    }
+
+    #[test]
+    fn changed_body_is_not_the_body_that_was_sent() {
+        let payload = Payload::of_run(9, 64);
+        let mut body = payload.body.clone();
+        assert!(payload.is_body_of(IDENTITY_PLACEHOLDER, &body));
+        body[63] ^= 1;
+        assert!(!payload.is_body_of(IDENTITY_PLACEHOLDER, &body));
+        assert!(!payload.is_body_of(IDENTITY_PLACEHOLDER, &body[..63]));
+        assert_eq!(payload.identity_of(&body[..15]), None);
+    }
+}
