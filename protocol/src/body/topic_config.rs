@@ -1,6 +1,7 @@
 //! What a broker knows of a topic.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,32 @@ impl TopicConfig {
     /// Makes a topic with the reference's defaults: 16 queues to read and write.
     pub fn new(topic_name: impl Into<String>) -> Self {
         Self { topic_name: topic_name.into(), ..Self::default() }
+    }
+}
+
+/// The text that the reference puts into remarks.
+impl fmt::Display for TopicConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letter = |bit: i32, letter: char| if self.perm & bit != 0 { letter } else { '-' };
+        let (read, write, inherit) = (letter(4, 'R'), letter(2, 'W'), letter(1, 'X'));
+        let filter_type = match self.topic_filter_type {
+            TopicFilterType::SingleTag => "SINGLE_TAG",
+            TopicFilterType::MultiTag => "MULTI_TAG",
+        };
+        let attributes: Vec<_> =
+            self.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        write!(
+            f,
+            "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, \
+             perm={read}{write}{inherit}, topicFilterType={filter_type}, topicSysFlag={}, \
+             order={}, attributes={{{}}}]",
+            self.topic_name,
+            self.read_queue_nums,
+            self.write_queue_nums,
+            self.topic_sys_flag,
+            self.order,
+            attributes.join(", "),
+        )
     }
 }
 

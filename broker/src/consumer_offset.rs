@@ -1,0 +1,369 @@
+//! How far each group has consumed each queue.
+//!
+//! Reference: `ConsumerOffsetManager` (broker), 5.5.0; kept in `config/consumerOffset.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use hashbrown::hash_table::HashTable;
+use hashbrown::{DefaultHashBuilder, hash_table};
+use oxmq_protocol::body::{ConsumerOffsetTable, DataVersion};
+use oxmq_store::JsonFileError;
+use tracing::{debug, warn};
+
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::limits::MAX_OFFSETS_PER_GROUP;
+use crate::saved_table::SavedTable;
+use crate::sync::lock;
+
+/// Parts of the table, each behind its own lock.
+const SHARDS: usize = 16;
+
+/// Offsets by queue id, sorted by it; most topics have a handful of queues.
+#[derive(Clone, Debug, Default)]
+struct QueueOffsets(Vec<(i32, i64)>);
+
+impl QueueOffsets {
+    fn get(&self, queue_id: i32) -> Option<i64> {
+        let at = self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id).ok()?;
+        Some(self.0[at].1)
+    }
+
+    /// Sets an offset and returns the one before. A queue over the limit is not kept.
+    fn set(&mut self, queue_id: i32, offset: i64) -> Option<i64> {
+        match self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, offset)),
+            Err(at) if self.0.len() < MAX_OFFSETS_PER_GROUP => {
+                self.0.insert(at, (queue_id, offset));
+                None
+            }
+            Err(_) => {
+                warn!(queue_id, "offset is not kept: too many queues");
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, queue_id: i32) -> Option<i64> {
+        let at = self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id).ok()?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+/// What is known of one group and topic.
+#[derive(Debug)]
+struct Entry {
+    topic: Box<str>,
+    group: Box<str>,
+    committed: QueueOffsets,
+    /// Where pulls have got to; not saved.
+    pulled: QueueOffsets,
+    /// Offsets that a tool has set and the consumer has not followed yet; not saved.
+    reset: QueueOffsets,
+}
+
+/// The next offset to consume of every group, topic and queue.
+///
+/// Neither a look-up nor a commit to a queue that has an offset allocates.
+#[derive(Debug)]
+pub(crate) struct ConsumerOffsetManager {
+    shards: [Mutex<HashTable<Entry>>; SHARDS],
+    hasher: DefaultHashBuilder,
+    data_version: Mutex<DataVersion>,
+    commits: AtomicI64,
+    version_step: i64,
+    file: SavedTable<ConsumerOffsetTable>,
+}
+
+impl ConsumerOffsetManager {
+    /// Loads the offsets.
+    ///
+    /// # Errors
+    /// When neither `consumerOffset.json` nor its backup can be read.
+    pub(crate) fn load(config: &BrokerConfig, store_root: &Path) -> Result<Self, JsonFileError> {
+        let file = SavedTable::<ConsumerOffsetTable>::new(store_root, "consumerOffset.json");
+        let saved = file.load()?.unwrap_or_default();
+        let offsets = Self {
+            shards: Default::default(),
+            hasher: DefaultHashBuilder::default(),
+            data_version: Mutex::new(saved.data_version),
+            commits: AtomicI64::new(0),
+            version_step: config.consumer_offset_update_version_step.max(1),
+            file,
+        };
+        for (key, queues) in saved.offset_table {
+            let Some((topic, group)) = key.split_once('@') else {
+                warn!(key, "offsets without a group are dropped");
+                continue;
+            };
+            offsets.with_entry(group, topic, |entry| {
+                for (queue_id, offset) in queues {
+                    entry.committed.set(queue_id, offset);
+                }
+            });
+        }
+        Ok(offsets)
+    }
+
+    /// Stores the next offset to consume. It may be smaller than the one before.
+    pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        let before = self.with_entry(group, topic, |entry| entry.committed.set(queue_id, offset));
+        if before.is_some_and(|before| offset < before) {
+            debug!(group, topic, queue_id, offset, "offset committed below the one before");
+        }
+        self.file.changed();
+        let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        if commits % self.version_step == 0 {
+            lock(&self.data_version).advance(0, now_ms());
+        }
+    }
+
+    /// Returns where the group goes on: what a tool has set, else what was committed.
+    pub(crate) fn query(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.find(group, topic, |entry| {
+            entry.reset.get(queue_id).or_else(|| entry.committed.get(queue_id))
+        })
+    }
+
+    /// Notes where a pull has got to.
+    pub(crate) fn commit_pull(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        self.with_entry(group, topic, |entry| entry.pulled.set(queue_id, offset));
+    }
+
+    /// Returns where pulls have got to, or else where the group goes on.
+    pub(crate) fn query_pull(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.find(group, topic, |entry| entry.pulled.get(queue_id))
+            .or_else(|| self.query(group, topic, queue_id))
+    }
+
+    /// Sets an offset that the group has to follow at its next pull of the queue.
+    pub(crate) fn assign_reset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        self.with_entry(group, topic, |entry| {
+            entry.reset.set(queue_id, offset);
+            entry.committed.set(queue_id, offset);
+        });
+        self.file.changed();
+    }
+
+    /// Tells whether the group has not followed a tool yet, so that its commits mean nothing.
+    pub(crate) fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
+        self.find(group, topic, |entry| entry.reset.get(queue_id)).is_some()
+    }
+
+    /// Returns an offset that the group has to follow now, once.
+    pub(crate) fn take_reset(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        if !self.has_reset(group, topic, queue_id) {
+            return None;
+        }
+        self.with_entry(group, topic, |entry| entry.reset.take(queue_id))
+    }
+
+    /// Topics of which the group has offsets.
+    pub(crate) fn topics_of(&self, group: &str) -> BTreeSet<String> {
+        self.collect(|entry| (*entry.group == *group).then(|| entry.topic.to_string()))
+    }
+
+    /// Groups that have offsets of the topic.
+    pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
+        self.collect(|entry| (*entry.topic == *topic).then(|| entry.group.to_string()))
+    }
+
+    /// Forgets all offsets of a group.
+    pub(crate) fn remove_group(&self, group: &str) {
+        self.retain(|entry| *entry.group != *group);
+    }
+
+    /// Forgets all offsets of a topic.
+    pub(crate) fn remove_topic(&self, topic: &str) {
+        self.retain(|entry| *entry.topic != *topic);
+    }
+
+    /// Returns the table as it is saved and sent.
+    pub(crate) fn snapshot(&self) -> ConsumerOffsetTable {
+        let mut table =
+            ConsumerOffsetTable { data_version: *lock(&self.data_version), ..Default::default() };
+        for shard in &self.shards {
+            for entry in lock(shard).iter().filter(|entry| !entry.committed.0.is_empty()) {
+                let queues: BTreeMap<_, _> = entry.committed.0.iter().copied().collect();
+                let topics = table.group_topic_map.entry(entry.group.to_string()).or_default();
+                topics.push(entry.topic.to_string());
+                table.offset_table.insert(format!("{}@{}", entry.topic, entry.group), queues);
+            }
+        }
+        table.group_topic_map.values_mut().for_each(|topics| topics.sort());
+        table
+    }
+
+    /// Writes `consumerOffset.json` if it is behind.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
+        self.file.save_if_changed(|| self.snapshot())
+    }
+
+    fn hash(&self, group: &str, topic: &str) -> u64 {
+        self.hasher.hash_one((topic, group))
+    }
+
+    /// The table takes its buckets from the low bits and its tags from the top ones.
+    fn shard(&self, hash: u64) -> &Mutex<HashTable<Entry>> {
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+
+    fn find<R>(
+        &self,
+        group: &str,
+        topic: &str,
+        read: impl FnOnce(&Entry) -> Option<R>,
+    ) -> Option<R> {
+        let hash = self.hash(group, topic);
+        let shard = lock(self.shard(hash));
+        read(shard.find(hash, |entry| *entry.topic == *topic && *entry.group == *group)?)
+    }
+
+    fn with_entry<R>(&self, group: &str, topic: &str, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let hash = self.hash(group, topic);
+        let mut shard = lock(self.shard(hash));
+        let entry = shard.entry(
+            hash,
+            |entry| *entry.topic == *topic && *entry.group == *group,
+            |entry| self.hash(&entry.group, &entry.topic),
+        );
+        match entry {
+            hash_table::Entry::Occupied(mut occupied) => change(occupied.get_mut()),
+            hash_table::Entry::Vacant(vacant) => {
+                let mut inserted = vacant.insert(Entry {
+                    topic: topic.into(),
+                    group: group.into(),
+                    committed: QueueOffsets::default(),
+                    pulled: QueueOffsets::default(),
+                    reset: QueueOffsets::default(),
+                });
+                change(inserted.get_mut())
+            }
+        }
+    }
+
+    fn collect(&self, pick: impl Fn(&Entry) -> Option<String>) -> BTreeSet<String> {
+        self.shards
+            .iter()
+            .flat_map(|shard| lock(shard).iter().filter_map(&pick).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn retain(&self, keep: impl Fn(&Entry) -> bool) {
+        for shard in &self.shards {
+            lock(shard).retain(|entry| keep(entry));
+        }
+        self.file.changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn manager(dir: &Path) -> ConsumerOffsetManager {
+        ConsumerOffsetManager::load(&BrokerConfig::default(), dir).unwrap()
+    }
+
+    #[test]
+    fn committed_offset_is_found_also_when_it_went_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        assert_eq!(offsets.query("g", "t", 0), None);
+        offsets.commit("g", "t", 1, 10);
+        offsets.commit("g", "t", 0, 5);
+        offsets.commit("g", "t", 1, 7);
+        assert_eq!(offsets.query("g", "t", 0), Some(5));
+        assert_eq!(offsets.query("g", "t", 1), Some(7));
+        assert_eq!(offsets.query("t", "g", 1), None, "group and topic are not mixed up");
+    }
+
+    #[test]
+    fn reset_wins_over_commits_until_it_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        offsets.commit("g", "t", 0, 10);
+        offsets.assign_reset("g", "t", 0, 3);
+        assert!(offsets.has_reset("g", "t", 0) && !offsets.has_reset("g", "t", 1));
+        offsets.commit("g", "t", 0, 11);
+        assert_eq!(offsets.query("g", "t", 0), Some(3));
+        assert_eq!(offsets.take_reset("g", "t", 0), Some(3));
+        assert_eq!(offsets.take_reset("g", "t", 0), None);
+        assert_eq!(offsets.query("g", "t", 0), Some(11));
+    }
+
+    #[test]
+    fn pull_offset_falls_back_to_the_committed_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        offsets.commit("g", "t", 0, 10);
+        assert_eq!(offsets.query_pull("g", "t", 0), Some(10));
+        offsets.commit_pull("g", "t", 0, 42);
+        assert_eq!(offsets.query_pull("g", "t", 0), Some(42));
+        assert_eq!(offsets.query("g", "t", 0), Some(10));
+    }
+
+    #[test]
+    fn version_changes_with_every_500th_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        for offset in 0..499 {
+            offsets.commit("g", "t", 0, offset);
+        }
+        assert_eq!(offsets.snapshot().data_version.counter, 0);
+        offsets.commit("g", "t", 0, 500);
+        assert_eq!(offsets.snapshot().data_version.counter, 1);
+    }
+
+    #[test]
+    fn deleting_a_topic_or_group_takes_just_its_offsets() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        for (group, topic) in [("g", "t"), ("g", "u"), ("h", "t"), ("h", "u")] {
+            offsets.commit(group, topic, 0, 1);
+        }
+        assert_eq!(offsets.topics_of("g").len(), 2);
+        offsets.remove_topic("t");
+        assert_eq!(offsets.groups_of("t").len(), 0);
+        offsets.remove_group("h");
+        assert_eq!(offsets.groups_of("u"), BTreeSet::from(["g".to_owned()]));
+    }
+
+    #[test]
+    fn file_has_the_layout_of_the_reference_and_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        offsets.commit("g", "t", 1, 6);
+        offsets.commit("g", "t", 0, 5);
+        offsets.commit("g", "%RETRY%g", 0, 2);
+        offsets.commit_pull("g", "pulled only", 0, 9);
+        offsets.save_if_changed().unwrap();
+        let text = fs::read_to_string(dir.path().join("config/consumerOffset.json")).unwrap();
+        let expected = "{\n\t\"dataVersion\":{\n\t\t\"counter\":0,\n\t\t\"stateVersion\":0,\n\
+            \t\t\"timestamp\":0\n\t},\n\t\"groupTopicMap\":{\n\t\t\"g\":[\n\
+            \t\t\t\"%RETRY%g\",\n\t\t\t\"t\"\n\t\t]\n\t},\n\t\"offsetTable\":{\n\
+            \t\t\"%RETRY%g@g\":{\n\t\t\t0:2\n\t\t},\n\
+            \t\t\"t@g\":{\n\t\t\t0:5,\n\t\t\t1:6\n\t\t}\n\t}\n}";
+        assert_eq!(text, expected);
+        assert_eq!(manager(dir.path()).snapshot(), offsets.snapshot());
+    }
+
+    #[test]
+    fn queue_ids_over_the_limit_are_not_kept() {
+        let mut offsets = QueueOffsets::default();
+        for queue_id in 0..=MAX_OFFSETS_PER_GROUP as i32 {
+            offsets.set(queue_id, 1);
+        }
+        assert_eq!(offsets.0.len(), MAX_OFFSETS_PER_GROUP);
+        assert_eq!(offsets.set(0, 2), Some(1), "those that are kept still move");
+    }
+}

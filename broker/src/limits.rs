@@ -1,0 +1,30 @@
+//! Limits on what clients can make the broker hold, each beside its reason.
+
+/// Pulls that wait at a time. Each holds about 200 bytes; 5 000 consumers of 64 queues are 320 000.
+pub(crate) const MAX_HELD_PULLS: usize = 1_000_000;
+
+/// Longest that a pull is held, ms, whatever it asks for: clients give up after 30 s by default and
+/// ask for 15 to 20 s.
+pub(crate) const MAX_SUSPEND_MS: i64 = 600_000;
+
+/// Most messages in one answer, whatever the pull asks for.
+pub(crate) const MAX_PULL_MESSAGES: i32 = 1024;
+
+/// Most topics of one broker. The reference has no limit, and a peer can create topics by sending; its
+/// largest deployments have some ten thousands.
+pub(crate) const MAX_TOPICS: usize = 1_000_000;
+
+/// Most consumer groups of one broker, for the same reason.
+pub(crate) const MAX_GROUPS: usize = 1_000_000;
+
+/// Most queues of one topic; more cannot be given an id in a route that clients read in time.
+pub(crate) const MAX_QUEUES_PER_TOPIC: i32 = 1 << 16;
+
+/// Most queues of one topic for which a group's offset is kept; a commit names any queue id.
+pub(crate) const MAX_OFFSETS_PER_GROUP: usize = MAX_QUEUES_PER_TOPIC as usize;
+
+/// Most groups that one heartbeat may name, as each of them may create a group and a topic.
+pub(crate) const MAX_GROUPS_PER_HEARTBEAT: usize = 10_000;
+
+/// Most queues that one request may lock or release.
+pub(crate) const MAX_QUEUES_PER_LOCK: usize = MAX_QUEUES_PER_TOPIC as usize;

@@ -1,0 +1,65 @@
+//! Metadata that is saved behind the back of whoever changes it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxmq_store::{JsonFile, JsonFileError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+/// Wakes the task that saves: something has changed that should not wait for the next regular save.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SaveSignal(Arc<Notify>);
+
+impl SaveSignal {
+    /// Wakes the task, now or as soon as it waits.
+    pub(crate) fn notify(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits for the next change.
+    pub(crate) async fn changed(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// A metadata file, and whether it is behind.
+#[derive(Debug)]
+pub(crate) struct SavedTable<T> {
+    file: JsonFile<T>,
+    behind: AtomicBool,
+}
+
+impl<T: Serialize + DeserializeOwned> SavedTable<T> {
+    /// The file called `name` in the store's configuration directory.
+    pub(crate) fn new(store_root: &Path, name: &str) -> Self {
+        Self {
+            file: JsonFile::new(store_root.join("config").join(name)),
+            behind: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads what was saved last.
+    pub(crate) fn load(&self) -> Result<Option<T>, JsonFileError> {
+        self.file.load()
+    }
+
+    /// Notes that the file is behind.
+    pub(crate) fn changed(&self) {
+        self.behind.store(true, Ordering::Release);
+    }
+
+    /// Saves a snapshot if the file is behind. After a failure it still is.
+    pub(crate) fn save_if_changed(
+        &self,
+        snapshot: impl FnOnce() -> T,
+    ) -> Result<(), JsonFileError> {
+        // Cleared before the snapshot: a change during it is saved again rather than never.
+        if !self.behind.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.file.save(&snapshot()).inspect_err(|_| self.changed())
+    }
+}

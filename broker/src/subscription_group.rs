@@ -1,0 +1,258 @@
+//! The broker's consumer groups.
+//!
+//! Reference: `SubscriptionGroupManager` (broker), 5.5.0; kept in `config/subscriptionGroup.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use hashbrown::HashMap;
+use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
+use oxmq_store::JsonFileError;
+use tracing::{info, warn};
+
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::limits::MAX_GROUPS;
+use crate::saved_table::{SaveSignal, SavedTable};
+use crate::sync::{lock, read, write};
+use crate::topic_validator::{self, SYSTEM_GROUP_PREFIX};
+
+/// Groups that are there at every start.
+const BUILT_IN_GROUPS: &[&str] = &[
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+    "CID_RMQ_SYS_TRANS",
+];
+
+/// Topics that a group may not consume, each with its bits.
+type Forbidden = BTreeMap<String, BTreeMap<String, i32>>;
+
+/// Every consumer group by name. Looking one up costs a read lock and a count.
+#[derive(Debug)]
+pub(crate) struct SubscriptionGroupManager {
+    config: Arc<BrokerConfig>,
+    table: RwLock<HashMap<Box<str>, Arc<SubscriptionGroupConfig>>>,
+    forbidden: RwLock<Forbidden>,
+    /// Held by whoever changes the tables, so that look-and-create is one step.
+    data_version: Mutex<DataVersion>,
+    file: SavedTable<SubscriptionGroupWrapper>,
+    save: SaveSignal,
+}
+
+impl SubscriptionGroupManager {
+    /// Makes the groups that are always there and loads the others.
+    ///
+    /// # Errors
+    /// When neither `subscriptionGroup.json` nor its backup can be read.
+    pub(crate) fn load(
+        config: Arc<BrokerConfig>,
+        store_root: &Path,
+        save: SaveSignal,
+    ) -> Result<Self, JsonFileError> {
+        let file =
+            SavedTable::<SubscriptionGroupWrapper>::new(store_root, "subscriptionGroup.json");
+        let saved = file.load()?.unwrap_or_default();
+        let built_in = BUILT_IN_GROUPS.iter().map(|name| SubscriptionGroupConfig::new(*name));
+        let table =
+            built_in.chain(saved.subscription_group_table.into_values()).map(keyed).collect();
+        file.changed();
+        Ok(Self {
+            config,
+            table: RwLock::new(table),
+            forbidden: RwLock::new(saved.forbidden_table),
+            data_version: Mutex::new(saved.data_version),
+            file,
+            save,
+        })
+    }
+
+    /// Returns a group that exists.
+    pub(crate) fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        read(&self.table).get(group).cloned()
+    }
+
+    /// Returns a group, created with the default settings if it may be.
+    pub(crate) fn find_or_create(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if let Some(found) = self.get(group) {
+            return Some(found);
+        }
+        let is_system = group.starts_with(SYSTEM_GROUP_PREFIX);
+        let may_appear = self.config.auto_create_subscription_group
+            || (is_system && self.config.enable_create_sys_group);
+        if !may_appear || topic_validator::validate_group(group).is_err() {
+            return None;
+        }
+        let mut data_version = lock(&self.data_version);
+        // Another thread may have been faster.
+        if let Some(found) = self.get(group) {
+            return Some(found);
+        }
+        if read(&self.table).len() >= MAX_GROUPS {
+            warn!(group, "group is not created: there are {MAX_GROUPS} already");
+            return None;
+        }
+        info!(group, "group created");
+        Some(self.store(SubscriptionGroupConfig::new(group), &mut data_version))
+    }
+
+    /// Creates or changes a group as a tool asks for.
+    ///
+    /// # Errors
+    /// The remark that the tool gets.
+    pub(crate) fn update(&self, mut group: SubscriptionGroupConfig) -> Result<(), String> {
+        let mut data_version = lock(&self.data_version);
+        let current = self.get(&group.group_name);
+        if current.is_none() && read(&self.table).len() >= MAX_GROUPS {
+            return Err(format!("the broker has {MAX_GROUPS} groups already"));
+        }
+        // Groups have no attributes in this release: what came before stays, and none can be added.
+        let kept = current.map(|group| group.attributes.clone()).unwrap_or_default();
+        if let Some(key) = group.attributes.keys().next() {
+            return Err(format!("unsupported key: {}", key.get(1..).unwrap_or_default()));
+        }
+        group.attributes = kept;
+        info!(group = group.group_name, "group updated");
+        self.store(group, &mut data_version);
+        Ok(())
+    }
+
+    /// Removes a group and what it was forbidden.
+    pub(crate) fn delete(&self, group: &str) {
+        let mut data_version = lock(&self.data_version);
+        write(&self.forbidden).remove(group);
+        if write(&self.table).remove(group).is_some() {
+            info!(group, "group deleted");
+            self.bump(&mut data_version);
+        } else {
+            warn!(group, "group to delete does not exist");
+        }
+    }
+
+    /// Tells whether bit `index` forbids the group the topic.
+    pub(crate) fn is_forbidden(&self, group: &str, topic: &str, index: u32) -> bool {
+        let forbidden = read(&self.forbidden);
+        let bits = forbidden.get(group).and_then(|topics| topics.get(topic)).copied();
+        bits.is_some_and(|bits| bits > 0 && bits & (1 << index) != 0)
+    }
+
+    /// Returns both tables and their version.
+    pub(crate) fn snapshot(&self) -> SubscriptionGroupWrapper {
+        let data_version = lock(&self.data_version);
+        let groups = read(&self.table);
+        SubscriptionGroupWrapper {
+            data_version: *data_version,
+            forbidden_table: read(&self.forbidden).clone(),
+            subscription_group_table: groups
+                .values()
+                .map(|group| (group.group_name.clone(), SubscriptionGroupConfig::clone(group)))
+                .collect(),
+        }
+    }
+
+    /// Writes `subscriptionGroup.json` if it is behind.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
+        self.file.save_if_changed(|| self.snapshot())
+    }
+
+    fn store(
+        &self,
+        group: SubscriptionGroupConfig,
+        data_version: &mut DataVersion,
+    ) -> Arc<SubscriptionGroupConfig> {
+        let (name, group) = keyed(group);
+        write(&self.table).insert(name, Arc::clone(&group));
+        self.bump(data_version);
+        group
+    }
+
+    fn bump(&self, data_version: &mut DataVersion) {
+        data_version.advance(0, now_ms());
+        self.file.changed();
+        self.save.notify();
+    }
+}
+
+fn keyed(group: SubscriptionGroupConfig) -> (Box<str>, Arc<SubscriptionGroupConfig>) {
+    (group.group_name.as_str().into(), Arc::new(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn manager(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> SubscriptionGroupManager {
+        let mut config = BrokerConfig::default();
+        change(&mut config);
+        SubscriptionGroupManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
+    }
+
+    #[test]
+    fn group_appears_when_first_heard_of_unless_its_name_is_illegal() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        assert!(groups.get("g").is_none());
+        assert_eq!(groups.find_or_create("g").unwrap().retry_max_times, 16);
+        assert!(groups.get("g").is_some());
+        assert!(groups.find_or_create("a b").is_none());
+        assert_eq!(groups.snapshot().data_version.counter, 1);
+    }
+
+    #[test]
+    fn only_system_groups_appear_when_auto_creation_is_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |config| config.auto_create_subscription_group = false);
+        assert!(groups.find_or_create("g").is_none());
+        assert!(groups.find_or_create("CID_RMQ_SYS_x").is_some());
+        assert!(groups.find_or_create("TOOLS_CONSUMER").is_some());
+        let groups = manager(dir.path(), |config| {
+            config.auto_create_subscription_group = false;
+            config.enable_create_sys_group = false;
+        });
+        assert!(groups.find_or_create("CID_RMQ_SYS_x").is_none());
+    }
+
+    #[test]
+    fn file_of_the_reference_keeps_its_forbidden_table_and_policies() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("config")).unwrap();
+        let text = "{\n\t\"dataVersion\":{\n\t\t\"counter\":3,\n\t\t\"stateVersion\":0,\n\
+            \t\t\"timestamp\":9\n\t},\n\t\"forbiddenTable\":{\n\t\t\"g\":{\"t\":4\n\t\t}\n\t},\n\
+            \t\"subscriptionGroupTable\":{\n\t\t\"g\":{\n\t\t\t\"groupName\":\"g\",\n\
+            \t\t\t\"retryMaxTimes\":2,\n\t\t\t\"groupRetryPolicy\":{\n\
+            \t\t\t\t\"customizedRetryPolicy\":{\"next\":[1,2]},\"type\":\"CUSTOMIZED\"\n\t\t\t}\n\
+            \t\t}\n\t}\n}";
+        fs::write(dir.path().join("config/subscriptionGroup.json"), text).unwrap();
+        let groups = manager(dir.path(), |_| ());
+        assert!(groups.is_forbidden("g", "t", 2));
+        assert!(!groups.is_forbidden("g", "t", 1) && !groups.is_forbidden("g", "u", 2));
+        groups.save_if_changed().unwrap();
+
+        let again = manager(dir.path(), |_| ());
+        assert_eq!(again.snapshot(), groups.snapshot());
+        let group = again.get("g").unwrap();
+        assert_eq!(group.retry_max_times, 2);
+        let waits = group.group_retry_policy.customized_retry_policy.as_ref().unwrap();
+        assert_eq!(waits.next, [1, 2]);
+    }
+
+    #[test]
+    fn deleted_group_is_gone_with_what_it_was_forbidden() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        groups.update(SubscriptionGroupConfig::new("g")).unwrap();
+        write(&groups.forbidden).entry("g".to_owned()).or_default().insert("t".to_owned(), 4);
+        groups.delete("g");
+        assert!(groups.get("g").is_none() && !groups.is_forbidden("g", "t", 2));
+    }
+}

@@ -1,0 +1,391 @@
+//! The broker's topics.
+//!
+//! Reference: `TopicConfigManager` (broker), 5.5.0; kept in `config/topics.json`.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use hashbrown::HashMap;
+pub(crate) use oxmq_protocol::body::TopicConfig;
+use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
+use oxmq_store::JsonFileError;
+use tracing::{info, warn};
+
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::limits::MAX_TOPICS;
+use crate::perm;
+use crate::saved_table::{SaveSignal, SavedTable};
+use crate::sync::{lock, read, write};
+use crate::system_topics::system_topics;
+use crate::topic_attributes;
+use crate::topic_validator::{self, AUTO_CREATE_TOPIC};
+
+/// Bit of `topicSysFlag`: the topic belongs to a unit.
+pub(crate) const UNIT_FLAG: i32 = 1;
+/// Bit of `topicSysFlag`: consumers of a unit subscribe to the topic.
+pub(crate) const UNIT_SUB_FLAG: i32 = 2;
+
+/// Is told the name of each topic that the name servers have to hear of.
+type ChangeListener = dyn Fn(&str) + Send + Sync;
+
+/// Every topic by name. Looking one up costs a read lock and a count.
+pub(crate) struct TopicConfigManager {
+    config: Arc<BrokerConfig>,
+    table: RwLock<HashMap<Box<str>, Arc<TopicConfig>>>,
+    /// Held by whoever changes the table, so that look-and-create is one step.
+    data_version: Mutex<DataVersion>,
+    /// Names that are system topics here besides those that are everywhere.
+    system_topics: HashSet<String>,
+    file: SavedTable<TopicConfigSerializeWrapper>,
+    save: SaveSignal,
+    listener: OnceLock<Box<ChangeListener>>,
+}
+
+impl TopicConfigManager {
+    /// Makes the system topics and loads the others.
+    ///
+    /// # Errors
+    /// When neither `topics.json` nor its backup can be read.
+    pub(crate) fn load(
+        config: Arc<BrokerConfig>,
+        store_root: &Path,
+        save: SaveSignal,
+    ) -> Result<Self, JsonFileError> {
+        let file = SavedTable::<TopicConfigSerializeWrapper>::new(store_root, "topics.json");
+        let system_topics = system_topics(&config);
+        let names = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
+        let mut topics: HashMap<Box<str>, Arc<TopicConfig>> =
+            system_topics.into_iter().map(keyed).collect();
+        let saved = file.load()?.unwrap_or_default();
+        // What was saved wins over what is made at every start.
+        topics.extend(saved.topic_config_table.into_values().map(keyed));
+        file.changed();
+        Ok(Self {
+            config,
+            table: RwLock::new(topics),
+            data_version: Mutex::new(saved.data_version),
+            system_topics: names,
+            file,
+            save,
+            listener: OnceLock::new(),
+        })
+    }
+
+    /// Sets who is told of topics that the name servers have to hear of. Only the first call counts.
+    pub(crate) fn on_change(&self, listener: impl Fn(&str) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    /// Returns a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+        read(&self.table).get(topic).cloned()
+    }
+
+    /// Tells whether the topic exists and is ordered across brokers.
+    pub(crate) fn is_ordered(&self, topic: &str) -> bool {
+        read(&self.table).get(topic).is_some_and(|topic| topic.order)
+    }
+
+    /// Tells whether the topic is one of the reference's or this broker's own.
+    pub(crate) fn is_system_topic(&self, topic: &str) -> bool {
+        topic_validator::is_built_in_topic(topic) || self.system_topics.contains(topic)
+    }
+
+    /// Returns all topics and the version of the table.
+    pub(crate) fn snapshot(&self) -> (Vec<Arc<TopicConfig>>, DataVersion) {
+        let data_version = lock(&self.data_version);
+        (read(&self.table).values().cloned().collect(), *data_version)
+    }
+
+    /// Creates a topic that is sent to, with the settings of `default_topic` if those may be taken.
+    ///
+    /// A retry topic is created in any case. Returns `None` when the topic may not be created.
+    pub(crate) fn create_in_send(
+        &self,
+        topic: &str,
+        default_topic: &str,
+        default_queue_nums: i32,
+        unit_mode: bool,
+        producer: SocketAddr,
+    ) -> Option<Arc<TopicConfig>> {
+        let is_retry = topic_validator::is_retry_topic(topic);
+        let topic_sys_flag = match (unit_mode, is_retry) {
+            (false, _) => 0,
+            (true, false) => UNIT_FLAG,
+            (true, true) => UNIT_SUB_FLAG,
+        };
+        let inherited = self.get(default_topic).filter(|default| {
+            let off = default_topic == AUTO_CREATE_TOPIC && !self.config.auto_create_topic_enable;
+            default.perm & perm::INHERIT != 0 && !off
+        });
+        let Some(default) = inherited else {
+            warn!(%topic, default_topic, %producer, "topic is not created: nothing to inherit");
+            let perm = perm::READ | perm::WRITE;
+            return is_retry
+                .then(|| self.create_in_send_back(topic, 1, perm, false, topic_sys_flag))?;
+        };
+        let queue_nums = default_queue_nums.min(default.write_queue_nums).max(0);
+        self.create(TopicConfig {
+            read_queue_nums: queue_nums,
+            write_queue_nums: queue_nums,
+            perm: default.perm & !perm::INHERIT,
+            topic_filter_type: default.topic_filter_type,
+            topic_sys_flag,
+            ..TopicConfig::new(topic)
+        })
+    }
+
+    /// Returns a retry or dead-letter topic, created if need be, with its order as given.
+    pub(crate) fn create_in_send_back(
+        &self,
+        topic: &str,
+        queue_nums: i32,
+        perm: i32,
+        order: bool,
+        topic_sys_flag: i32,
+    ) -> Option<Arc<TopicConfig>> {
+        match self.get(topic) {
+            Some(found) if found.order == order => Some(found),
+            Some(found) => Some(self.put(TopicConfig { order, ..TopicConfig::clone(&found) })),
+            None => self.create(TopicConfig {
+                read_queue_nums: queue_nums,
+                write_queue_nums: queue_nums,
+                perm,
+                order,
+                topic_sys_flag,
+                ..TopicConfig::new(topic)
+            }),
+        }
+    }
+
+    /// Creates or changes a topic as a tool asks for. Its attributes have the signs of the request.
+    ///
+    /// # Errors
+    /// The remark that the tool gets.
+    pub(crate) fn update(&self, mut topic: TopicConfig) -> Result<(), String> {
+        let mut data_version = lock(&self.data_version);
+        let current = self.get(&topic.topic_name);
+        if current.is_none() && read(&self.table).len() >= MAX_TOPICS {
+            return Err(format!("the broker has {MAX_TOPICS} topics already"));
+        }
+        let attributes = current.as_deref().map(|topic| &topic.attributes);
+        topic.attributes = topic_attributes::alter(attributes, &topic.attributes)?;
+        info!(%topic, "topic updated");
+        self.store(topic, &mut data_version);
+        Ok(())
+    }
+
+    /// Removes a topic. The name servers are not told, as in the reference.
+    pub(crate) fn delete(&self, topic: &str) {
+        let mut data_version = lock(&self.data_version);
+        if write(&self.table).remove(topic).is_some() {
+            info!(%topic, "topic deleted");
+            self.bump(&mut data_version);
+        } else {
+            warn!(%topic, "topic to delete does not exist");
+        }
+    }
+
+    /// Sets the order flag of topics that the name servers say are ordered. It is never taken back.
+    pub(crate) fn mark_ordered<'t>(&self, topics: impl Iterator<Item = &'t str>) {
+        let mut data_version = lock(&self.data_version);
+        let mut table = write(&self.table);
+        let mut changed = false;
+        for topic in topics {
+            if let Some(found) = table.get_mut(topic).filter(|found| !found.order) {
+                Arc::make_mut(found).order = true;
+                changed = true;
+            }
+        }
+        drop(table);
+        if changed {
+            self.bump(&mut data_version);
+        }
+    }
+
+    /// Writes `topics.json` if it is behind.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
+        self.file.save_if_changed(|| {
+            let (topics, data_version) = self.snapshot();
+            let topics = topics.iter().map(|topic| TopicConfig::clone(topic));
+            TopicConfigSerializeWrapper {
+                data_version,
+                topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
+            }
+        })
+    }
+
+    /// Creates a topic unless another thread was faster.
+    fn create(&self, topic: TopicConfig) -> Option<Arc<TopicConfig>> {
+        let mut data_version = lock(&self.data_version);
+        if let Some(found) = self.get(&topic.topic_name) {
+            return Some(found);
+        }
+        if read(&self.table).len() >= MAX_TOPICS {
+            warn!(%topic, "topic is not created: there are {MAX_TOPICS} already");
+            return None;
+        }
+        info!(%topic, "topic created");
+        Some(self.store(topic, &mut data_version))
+    }
+
+    fn put(&self, topic: TopicConfig) -> Arc<TopicConfig> {
+        let mut data_version = lock(&self.data_version);
+        self.store(topic, &mut data_version)
+    }
+
+    fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<TopicConfig> {
+        let (name, topic) = keyed(topic);
+        write(&self.table).insert(name, Arc::clone(&topic));
+        self.bump(data_version);
+        if let Some(listener) = self.listener.get() {
+            listener(&topic.topic_name);
+        }
+        topic
+    }
+
+    fn bump(&self, data_version: &mut DataVersion) {
+        data_version.advance(0, now_ms());
+        self.file.changed();
+        self.save.notify();
+    }
+}
+
+impl std::fmt::Debug for TopicConfigManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TopicConfigManager").field("topics", &read(&self.table).len()).finish()
+    }
+}
+
+fn keyed(topic: TopicConfig) -> (Box<str>, Arc<TopicConfig>) {
+    (topic.topic_name.as_str().into(), Arc::new(topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn manager(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> TopicConfigManager {
+        let mut config = BrokerConfig { broker_name: "b".to_owned(), ..BrokerConfig::default() };
+        change(&mut config);
+        TopicConfigManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
+    }
+
+    fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<TopicConfig>> {
+        topics.create_in_send(topic, "TBW102", queues, false, ([127, 0, 0, 1], 1).into())
+    }
+
+    #[test]
+    fn auto_created_topic_takes_the_lower_queue_number_and_no_inherit_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        let four = send(&topics, "four", 4).unwrap();
+        assert_eq!((four.read_queue_nums, four.write_queue_nums, four.perm), (4, 4, 6));
+        assert_eq!(send(&topics, "sixteen", 16).unwrap().write_queue_nums, 8);
+        assert_eq!(send(&topics, "negative", -1).unwrap().write_queue_nums, 0);
+        assert_eq!(send(&topics, "four", 8).unwrap().write_queue_nums, 4, "it exists already");
+    }
+
+    #[test]
+    fn nothing_but_retry_topics_is_created_when_auto_creation_is_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |config| config.auto_create_topic_enable = false);
+        assert!(send(&topics, "t", 4).is_none());
+        let retry = send(&topics, "%RETRY%g", 4).unwrap();
+        assert_eq!((retry.write_queue_nums, retry.perm), (1, 6));
+        let by_cluster =
+            topics.create_in_send("t", "DefaultCluster", 4, false, ([127, 0, 0, 1], 1).into());
+        assert_eq!(by_cluster.unwrap().write_queue_nums, 4);
+    }
+
+    #[test]
+    fn topic_left_in_the_file_by_a_start_with_auto_creation_does_not_inherit_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        manager(dir.path(), |_| ()).save_if_changed().unwrap();
+        let topics = manager(dir.path(), |config| config.auto_create_topic_enable = false);
+        assert!(topics.get("TBW102").is_some());
+        assert!(send(&topics, "t", 4).is_none());
+    }
+
+    #[test]
+    fn change_bumps_the_version_and_tells_the_listener_and_deletion_tells_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        topics.on_change(move |topic| {
+            assert_eq!(topic, "t");
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let before = topics.snapshot().1.counter;
+        send(&topics, "t", 4).unwrap();
+        topics.update(TopicConfig { perm: 4, ..TopicConfig::new("t") }).unwrap();
+        topics.delete("t");
+        topics.delete("t");
+        assert_eq!(topics.snapshot().1.counter, before + 3);
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn retry_topic_follows_the_order_of_its_subscriptions() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        assert!(!topics.create_in_send_back("%RETRY%g", 1, 6, false, 0).unwrap().order);
+        assert!(topics.create_in_send_back("%RETRY%g", 1, 6, true, 0).unwrap().order);
+        assert!(topics.is_ordered("%RETRY%g"));
+        topics.mark_ordered(["TBW102", "none"].into_iter());
+        assert!(topics.is_ordered("TBW102"));
+    }
+
+    #[test]
+    fn file_has_the_layout_of_the_reference_and_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        send(&topics, "orders", 4).unwrap();
+        topics.save_if_changed().unwrap();
+        let text = fs::read_to_string(dir.path().join("config/topics.json")).unwrap();
+        assert!(text.starts_with("{\n\t\"dataVersion\":{\n\t\t\"counter\":1,\n"), "{text}");
+        let orders = "\t\t\"orders\":{\n\t\t\t\"attributes\":{},\n\t\t\t\"order\":false,\n\
+            \t\t\t\"perm\":6,\n\t\t\t\"readQueueNums\":4,\n\t\t\t\"topicFilterType\":\"SINGLE_TAG\",\n\
+            \t\t\t\"topicName\":\"orders\",\n\t\t\t\"topicSysFlag\":0,\n\t\t\t\"writeQueueNums\":4\n\
+            \t\t}";
+        assert!(text.contains(orders), "{text}");
+
+        let again = manager(dir.path(), |_| ());
+        assert_eq!(again.get("orders"), topics.get("orders"));
+        assert_eq!(again.snapshot().1, topics.snapshot().1);
+    }
+
+    #[test]
+    fn file_of_the_reference_is_read_and_wins_over_what_is_made_at_start() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("config")).unwrap();
+        fs::write(
+            dir.path().join("config/topics.json"),
+            "{\n\t\"dataVersion\":{\n\t\t\"counter\":7,\n\t\t\"stateVersion\":0,\n\
+             \t\t\"timestamp\":5\n\t},\n\t\"topicConfigTable\":{\n\t\t\"SELF_TEST_TOPIC\":{\n\
+             \t\t\t\"attributes\":{\"message.type\":\"FIFO\"},\n\t\t\t\"order\":true,\n\
+             \t\t\t\"perm\":2,\n\t\t\t\"readQueueNums\":3,\n\t\t\t\"topicFilterType\":\"MULTI_TAG\",\n\
+             \t\t\t\"topicName\":\"SELF_TEST_TOPIC\",\n\t\t\t\"topicSysFlag\":1,\n\
+             \t\t\t\"writeQueueNums\":5\n\t\t}\n\t}\n}",
+        )
+        .unwrap();
+        let topics = manager(dir.path(), |_| ());
+        assert_eq!(
+            topics.get("SELF_TEST_TOPIC").unwrap().to_string(),
+            "TopicConfig [topicName=SELF_TEST_TOPIC, readQueueNums=3, writeQueueNums=5, perm=-W-, \
+             topicFilterType=MULTI_TAG, topicSysFlag=1, order=true, attributes={message.type=FIFO}]"
+        );
+        assert_eq!(topics.snapshot().1.counter, 7);
+        assert!(topics.get("BenchmarkTest").is_some());
+    }
+}
