@@ -1,0 +1,276 @@
+//! What a client asks of the servers, one function per request code.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::wait;
+use crate::wire::{Command, Conn};
+use crate::{Record, ServerUnderTest};
+
+/// How long metadata may take from the broker to the name server.
+pub const ROUTE_LIMIT: Duration = Duration::from_secs(30);
+/// Messages asked for in one pull.
+const PULL_BATCH: &str = "32";
+/// Pull flag: the subscription is in the request.
+const PULL_FLAG_SUBSCRIPTION: &str = "4";
+
+/// Request codes, by the reference's names.
+#[expect(missing_docs, reason = "the reference's names")]
+pub mod code {
+    pub const SEND_MESSAGE: i32 = 10;
+    pub const PULL_MESSAGE: i32 = 11;
+    pub const QUERY_CONSUMER_OFFSET: i32 = 14;
+    pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
+    pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+    pub const SEARCH_OFFSET_BY_TIMESTAMP: i32 = 29;
+    pub const GET_MAX_OFFSET: i32 = 30;
+    pub const GET_MIN_OFFSET: i32 = 31;
+    pub const HEART_BEAT: i32 = 34;
+    pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
+    pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+    pub const SEND_MESSAGE_V2: i32 = 310;
+}
+
+/// Response codes, by the reference's names.
+#[expect(missing_docs, reason = "the reference's names")]
+pub mod response {
+    pub const SUCCESS: i32 = 0;
+    pub const SYSTEM_ERROR: i32 = 1;
+    pub const SYSTEM_BUSY: i32 = 2;
+    pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
+    pub const MESSAGE_ILLEGAL: i32 = 13;
+    pub const TOPIC_NOT_EXIST: i32 = 17;
+    pub const PULL_NOT_FOUND: i32 = 19;
+    pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
+    pub const PULL_OFFSET_MOVED: i32 = 21;
+    pub const QUERY_NOT_FOUND: i32 = 22;
+    pub const INVALID_PARAMETER: i32 = 29;
+}
+
+/// The cluster table as the name server writes it, or `None` while it does not answer.
+#[must_use]
+pub fn cluster_info(namesrv: &str) -> Option<String> {
+    let mut conn = Conn::try_connect(namesrv).ok()?;
+    let answer = conn.try_call(Command::request(code::GET_BROKER_CLUSTER_INFO, &[])).ok()?;
+    (answer.code == response::SUCCESS).then(|| String::from_utf8(answer.body).unwrap())
+}
+
+/// The route of a topic, or `None` when there is none.
+#[must_use]
+pub fn route(namesrv: &str, topic: &str) -> Option<Value> {
+    let mut conn = Conn::connect(namesrv);
+    let answer = conn.call(Command::request(code::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)]));
+    (answer.code == response::SUCCESS).then(|| serde_json::from_slice(&answer.body).unwrap())
+}
+
+/// Creates a topic on the broker and waits until the name server routes to it.
+pub fn create_topic(server: &ServerUnderTest, topic: &str, queues: u32) {
+    let queues_text = queues.to_string();
+    let request = Command::request(
+        code::UPDATE_AND_CREATE_TOPIC,
+        &[
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", &queues_text),
+            ("writeQueueNums", &queues_text),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+        ],
+    );
+    let answer = Conn::connect(&server.broker_addr()).call(request);
+    assert_eq!(answer.code, response::SUCCESS, "create {topic}: {answer:?}");
+    wait_for_route(server, topic);
+}
+
+/// Waits until the name server routes to the topic.
+pub fn wait_for_route(server: &ServerUnderTest, topic: &str) -> Value {
+    wait::until(&format!("a route to {topic}"), ROUTE_LIMIT, || {
+        route(&server.namesrv_addr(), topic)
+    })
+}
+
+/// A send in the short form, the properties written as the wire has them.
+#[must_use]
+pub fn send_request(topic: &str, queue_id: i32, properties: &str, body: &[u8]) -> Command {
+    let queue_id = queue_id.to_string();
+    let born = now_ms().to_string();
+    let fields = [
+        ("a", "compat_producer"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", queue_id.as_str()),
+        ("f", "0"),
+        ("g", born.as_str()),
+        ("h", "0"),
+        ("i", properties),
+        ("j", "0"),
+        ("k", "false"),
+        ("l", "0"),
+        ("m", "false"),
+    ];
+    Command::request(code::SEND_MESSAGE_V2, &fields).with_body(body)
+}
+
+/// Sends one message and answers its queue offset. A busy server is asked again.
+///
+/// # Panics
+/// When the server refuses it for another reason.
+pub fn send(conn: &mut Conn, topic: &str, queue_id: i32, properties: &str, body: &[u8]) -> i64 {
+    let answer = wait::until("a server that is not busy", ROUTE_LIMIT, || {
+        let answer = conn.call(send_request(topic, queue_id, properties, body));
+        (answer.code != response::SYSTEM_BUSY).then_some(answer)
+    });
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    answer.number("queueOffset")
+}
+
+/// A pull that is answered at once.
+#[must_use]
+pub fn pull_request(group: &str, topic: &str, queue_id: i32, offset: i64) -> Command {
+    Command::request(
+        code::PULL_MESSAGE,
+        &[
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &queue_id.to_string()),
+            ("queueOffset", &offset.to_string()),
+            ("maxMsgNums", PULL_BATCH),
+            ("sysFlag", PULL_FLAG_SUBSCRIPTION),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subscription", "*"),
+            ("subVersion", "0"),
+            ("expressionType", "TAG"),
+        ],
+    )
+}
+
+/// Every message of a queue from `offset` to its end.
+///
+/// # Panics
+/// When the answers have a gap, a repeat, or an unexpected code.
+pub fn walk_queue(
+    conn: &mut Conn,
+    group: &str,
+    topic: &str,
+    queue_id: i32,
+    offset: i64,
+) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut next = offset;
+    let end = max_offset(conn, topic, queue_id);
+    while next < end {
+        let answer = conn.call(pull_request(group, topic, queue_id, next));
+        match answer.code {
+            response::SUCCESS => {
+                for record in Record::decode_all(&answer.body) {
+                    assert_eq!(record.queue_offset, next, "{topic} queue {queue_id}");
+                    assert_eq!(record.queue_id, queue_id);
+                    assert_eq!(record.topic, topic);
+                    next += 1;
+                    records.push(record);
+                }
+                assert_eq!(answer.number("nextBeginOffset"), next);
+            }
+            // The reference answers so once in a while when it rolls to the next file.
+            response::PULL_RETRY_IMMEDIATELY => next = answer.number("nextBeginOffset"),
+            _ => panic!("pull of {topic} queue {queue_id} at {next} of {end}: {answer:?}"),
+        }
+    }
+    records
+}
+
+/// The offset after the last message of a queue.
+pub fn max_offset(conn: &mut Conn, topic: &str, queue_id: i32) -> i64 {
+    offset_of(conn, code::GET_MAX_OFFSET, topic, queue_id)
+}
+
+/// The offset of the oldest message of a queue.
+pub fn min_offset(conn: &mut Conn, topic: &str, queue_id: i32) -> i64 {
+    offset_of(conn, code::GET_MIN_OFFSET, topic, queue_id)
+}
+
+fn offset_of(conn: &mut Conn, code: i32, topic: &str, queue_id: i32) -> i64 {
+    let fields = [("topic", topic), ("queueId", &queue_id.to_string())];
+    let answer = conn.call(Command::request(code, &fields));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    answer.number("offset")
+}
+
+/// The first offset stored at or after a time.
+pub fn search_offset(conn: &mut Conn, topic: &str, queue_id: i32, timestamp_ms: i64) -> i64 {
+    let answer = conn.call(Command::request(
+        code::SEARCH_OFFSET_BY_TIMESTAMP,
+        &[
+            ("topic", topic),
+            ("queueId", &queue_id.to_string()),
+            ("timestamp", &timestamp_ms.to_string()),
+        ],
+    ));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    answer.number("offset")
+}
+
+/// Where a group resumes on a queue; `None` when it never committed and must not start at 0.
+pub fn committed_offset(conn: &mut Conn, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+    let answer = conn.call(Command::request(
+        code::QUERY_CONSUMER_OFFSET,
+        &[
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &queue_id.to_string()),
+            ("setZeroIfNotFound", "false"),
+        ],
+    ));
+    match answer.code {
+        response::SUCCESS => Some(answer.number("offset")),
+        response::QUERY_NOT_FOUND => None,
+        _ => panic!("{answer:?}"),
+    }
+}
+
+/// Commits where a group resumes on a queue.
+pub fn commit_offset(conn: &mut Conn, group: &str, topic: &str, queue_id: i32, offset: i64) {
+    let answer = conn.call(Command::request(
+        code::UPDATE_CONSUMER_OFFSET,
+        &[
+            ("consumerGroup", group),
+            ("topic", topic),
+            ("queueId", &queue_id.to_string()),
+            ("commitOffset", &offset.to_string()),
+        ],
+    ));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+}
+
+/// Says hello as a consumer of one topic.
+pub fn heartbeat(conn: &mut Conn, client_id: &str, group: &str, topic: &str) {
+    let body = json!({
+        "clientID": client_id,
+        "producerDataSet": [],
+        "consumerDataSet": [{
+            "groupName": group,
+            "consumeType": "CONSUME_PASSIVELY",
+            "messageModel": "CLUSTERING",
+            "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
+            "subscriptionDataSet": [{
+                "topic": topic, "subString": "*", "tagsSet": [], "codeSet": [],
+                "subVersion": now_ms(), "expressionType": "TAG", "classFilterMode": false,
+            }],
+            "unitMode": false,
+        }],
+    });
+    let answer = conn.call(Command::request(code::HEART_BEAT, &[]).with_body(body.to_string()));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+}
+
+/// Wall-clock time as the protocol counts it.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64
+}

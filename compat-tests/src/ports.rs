@@ -1,0 +1,45 @@
+//! Free ports. A broker takes three: `listenPort - 2`, `listenPort` and `listenPort + 1`.
+
+use std::collections::HashSet;
+use std::net::TcpListener;
+use std::sync::{Mutex, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Below the range from which the kernel takes the local ports of outgoing connections.
+const FIRST: u16 = 20_000;
+const LAST: u16 = 32_000;
+
+/// Ports that this process handed out already: a server that is restarting has none open.
+fn taken() -> &'static Mutex<HashSet<u16>> {
+    static TAKEN: OnceLock<Mutex<HashSet<u16>>> = OnceLock::new();
+    TAKEN.get_or_init(|| Mutex::new(HashSet::new()))
+}
+
+/// A port for a name server.
+pub(crate) fn free_port() -> u16 {
+    pick(&[0])
+}
+
+/// A `listenPort` for a broker: it and its two neighbours are free.
+pub(crate) fn free_broker_port() -> u16 {
+    pick(&[-2, 0, 1])
+}
+
+fn pick(around: &[i32]) -> u16 {
+    let span = u32::from(LAST - FIRST);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let start = (nanos / 1_000).wrapping_add(std::process::id().wrapping_mul(7_919));
+    let mut taken = taken().lock().unwrap();
+    for step in 0..span {
+        let base = i32::from(FIRST) + ((start.wrapping_add(step * 5)) % span) as i32;
+        let ports: Vec<u16> = around.iter().map(|delta| (base + delta) as u16).collect();
+        let free = ports
+            .iter()
+            .all(|port| !taken.contains(port) && TcpListener::bind(("0.0.0.0", *port)).is_ok());
+        if free {
+            taken.extend(&ports);
+            return base as u16;
+        }
+    }
+    panic!("no free ports between {FIRST} and {LAST}");
+}

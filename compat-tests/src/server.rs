@@ -1,0 +1,272 @@
+//! The server under test: a name server and a broker from their real binaries.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{artifacts, ops, ports, wait};
+
+/// A Java broker needs 3 to 6 s, and several times that on a busy machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
+/// The reference flushes, and waits for its own timers, before it ends.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Printed by both servers, of both kinds, once they accept requests.
+const BOOT_LINE: &str = "boot success";
+
+/// The one broker's name.
+pub const BROKER_NAME: &str = "broker-a";
+/// The one cluster's name.
+pub const CLUSTER_NAME: &str = "DefaultCluster";
+
+/// Which implementation is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The `oxmq` binary of this clone.
+    Ours,
+    /// The official 5.5.0 servers.
+    Reference,
+}
+
+impl Kind {
+    /// What `BROKER_UNDER_TEST` asks for.
+    ///
+    /// # Panics
+    /// On any value but `ours` and `reference`: a typing error must not pass as a green run.
+    #[must_use]
+    pub fn under_test() -> Self {
+        match std::env::var("BROKER_UNDER_TEST").as_deref() {
+            Err(_) | Ok("" | "ours") => Self::Ours,
+            Ok("reference") => Self::Reference,
+            Ok(other) => panic!("BROKER_UNDER_TEST is ours or reference, not {other:?}"),
+        }
+    }
+}
+
+/// What to start, before it is started.
+pub struct Setup {
+    kind: Kind,
+    broker_conf: Vec<(String, String)>,
+    store: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Starts `kind` whatever `BROKER_UNDER_TEST` says.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Adds a line to `broker.conf`.
+    #[must_use]
+    pub fn broker_conf(mut self, key: &str, value: &str) -> Self {
+        self.broker_conf.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Uses this folder as the store; whoever made it removes it.
+    #[must_use]
+    pub fn store(mut self, dir: &Path) -> Self {
+        self.store = Some(dir.to_owned());
+        self
+    }
+
+    /// Starts both servers and waits until the broker is known to the name server.
+    #[must_use]
+    pub fn start(self) -> ServerUnderTest {
+        let root = tempfile::Builder::new().prefix("oxmq-compat-").tempdir().unwrap();
+        let store = self.store.unwrap_or_else(|| root.path().join("store"));
+        for dir in [store.as_path(), &root.path().join("home")] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        let mut server = ServerUnderTest {
+            kind: self.kind,
+            namesrv_port: ports::free_port(),
+            broker_port: ports::free_broker_port(),
+            broker_conf: self.broker_conf,
+            store,
+            namesrv: None,
+            broker: None,
+            root,
+        };
+        server.write_configs();
+        server.namesrv = Some(server.spawn_namesrv());
+        server.broker = Some(server.spawn_broker());
+        server.wait_until_ready();
+        server
+    }
+}
+
+/// A running name server and broker. Both die with it.
+pub struct ServerUnderTest {
+    kind: Kind,
+    namesrv_port: u16,
+    broker_port: u16,
+    broker_conf: Vec<(String, String)>,
+    store: PathBuf,
+    namesrv: Option<Process>,
+    broker: Option<Process>,
+    // Last: removed after both processes are gone.
+    root: TempDir,
+}
+
+impl ServerUnderTest {
+    /// Describes a server of the kind under test.
+    #[must_use]
+    pub fn setup() -> Setup {
+        Setup { kind: Kind::under_test(), broker_conf: Vec::new(), store: None }
+    }
+
+    /// Starts the kind under test with an empty store.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::setup().start()
+    }
+
+    /// One server for all tests of a test binary, each with its own topics and groups.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<ServerUnderTest> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Which implementation this is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// `host:port` of the name server.
+    #[must_use]
+    pub fn namesrv_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.namesrv_port)
+    }
+
+    /// `host:port` of the broker.
+    #[must_use]
+    pub fn broker_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.broker_port)
+    }
+
+    /// `host:port` of the broker's second port, which old clients send to.
+    #[must_use]
+    pub fn vip_addr(&self) -> String {
+        format!("127.0.0.1:{}", self.broker_port - 2)
+    }
+
+    /// The folder that the broker keeps its files in.
+    #[must_use]
+    pub fn store_dir(&self) -> &Path {
+        &self.store
+    }
+
+    /// The process id of the running broker.
+    #[must_use]
+    pub fn broker_pid(&self) -> u32 {
+        self.broker.as_ref().expect("the broker runs").pid()
+    }
+
+    /// Kills the broker as a crash would.
+    pub fn kill9(&mut self) {
+        self.broker.take().expect("the broker runs").kill9();
+    }
+
+    /// Stops the broker cleanly (SIGTERM) and waits until it is gone.
+    pub fn stop(&mut self) {
+        self.broker.take().expect("the broker runs").stop(STOP_LIMIT);
+    }
+
+    /// Starts the broker again on the same store and ports.
+    pub fn restart(&mut self) {
+        assert!(self.broker.is_none(), "kill or stop the broker first");
+        self.broker = Some(self.spawn_broker());
+        self.wait_until_ready();
+    }
+
+    fn write_configs(&self) {
+        let namesrv = format!("listenPort={}\n", self.namesrv_port);
+        fs::write(self.root.path().join("namesrv.conf"), namesrv).unwrap();
+        let store = self.store.display();
+        let mut broker = format!(
+            "brokerClusterName={CLUSTER_NAME}\nbrokerName={BROKER_NAME}\nbrokerId=0\n\
+             brokerIP1=127.0.0.1\nnamesrvAddr={}\nlistenPort={}\n\
+             storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
+            self.namesrv_addr(),
+            self.broker_port,
+        );
+        for (key, value) in &self.broker_conf {
+            broker.push_str(&format!("{key}={value}\n"));
+        }
+        fs::write(self.root.path().join("broker.conf"), broker).unwrap();
+    }
+
+    fn spawn_namesrv(&self) -> Process {
+        let mut command =
+            self.program("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", "256m");
+        command.arg("-c").arg(self.root.path().join("namesrv.conf"));
+        self.spawn("namesrv", &command)
+    }
+
+    fn spawn_broker(&self) -> Process {
+        let mut command =
+            self.program("broker", "org.apache.rocketmq.broker.BrokerStartup", "768m");
+        command.arg("-c").arg(self.root.path().join("broker.conf"));
+        command.arg("-n").arg(self.namesrv_addr());
+        self.spawn("broker", &command)
+    }
+
+    /// The command line up to the flags, which are the same for both kinds.
+    fn program(&self, subcommand: &str, main_class: &str, heap: &str) -> Command {
+        let mut command = match self.kind {
+            Kind::Ours => {
+                let mut command = Command::new(artifacts::oxmq());
+                command.arg(subcommand);
+                command
+            }
+            Kind::Reference => {
+                let mut command = artifacts::java(self.root.path(), heap);
+                command.arg("-cp").arg(artifacts::class_path(artifacts::REFERENCE_JARS, None));
+                command.arg(main_class);
+                command.env("ROCKETMQ_HOME", self.root.path().join("home"));
+                command
+            }
+        };
+        // Nothing that the caller has set may change what is under test.
+        for key in ["NAMESRV_ADDR", "ROCKETMQ_SERIALIZE_TYPE", "JAVA_TOOL_OPTIONS"] {
+            command.env_remove(key);
+        }
+        command.env("HOME", self.root.path()).current_dir(self.root.path());
+        command
+    }
+
+    fn spawn(&self, name: &str, command: &Command) -> Process {
+        Process::spawn(name, command, self.root.path(), &self.root.path().join(name))
+    }
+
+    fn wait_until_ready(&mut self) {
+        if let Some(namesrv) = self.namesrv.as_mut() {
+            namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
+        }
+        if let Some(broker) = self.broker.as_mut() {
+            broker.wait_for_output(BOOT_LINE, BOOT_LIMIT);
+        }
+        let (namesrv, broker) = (self.namesrv_addr(), self.broker_addr());
+        wait::until("the broker in the name server's cluster table", BOOT_LIMIT, || {
+            ops::cluster_info(&namesrv).filter(|body| body.contains(&broker))
+        });
+    }
+}
+
+impl Drop for ServerUnderTest {
+    fn drop(&mut self) {
+        if std::env::var_os("OXMQ_COMPAT_KEEP").is_some() {
+            self.root.disable_cleanup(true);
+            eprintln!("kept: {}", self.root.path().display());
+        }
+    }
+}

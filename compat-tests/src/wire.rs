@@ -1,0 +1,208 @@
+//! A remoting client of a few lines: JSON frames over a blocking socket.
+//!
+//! ```text
+//! | length: 4 | type: 1 (0 = JSON) | header length: 3 | header | body |
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+/// No answer in this time is a failure. Held pulls end well before.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// What this client says it is: 5.5.0.
+const VERSION: i32 = 513;
+/// The largest answer that is read.
+const FRAME_LIMIT: usize = 16 << 20;
+
+/// A request or an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Command {
+    /// The request code, or the response code.
+    pub code: i32,
+    /// Pairs a request with its answer.
+    pub opaque: i32,
+    /// Bit 0: an answer; bit 1: oneway.
+    pub flag: i32,
+    /// A sentence for people.
+    pub remark: Option<String>,
+    /// The typed header, as text.
+    pub ext: BTreeMap<String, String>,
+    /// The bytes after the header.
+    pub body: Vec<u8>,
+}
+
+impl Command {
+    /// A request with these header fields.
+    #[must_use]
+    pub fn request(code: i32, ext: &[(&str, &str)]) -> Self {
+        let ext = ext.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Self { code, ext, ..Self::default() }
+    }
+
+    /// The same request with a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// A number in the answer's header.
+    ///
+    /// # Panics
+    /// When the field is absent or not a number.
+    #[must_use]
+    pub fn number(&self, field: &str) -> i64 {
+        let text = self.ext.get(field).unwrap_or_else(|| panic!("no {field} in {self:?}"));
+        text.parse().unwrap_or_else(|_| panic!("{field}={text:?} is not a number"))
+    }
+
+    /// The whole frame, its length included.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let ext: Map<String, Value> =
+            self.ext.iter().map(|(k, v)| (k.clone(), Value::from(v.clone()))).collect();
+        let header = json!({
+            "code": self.code, "language": "JAVA", "version": VERSION, "opaque": self.opaque,
+            "flag": self.flag, "extFields": ext,
+        });
+        frame(header.to_string().as_bytes(), &self.body)
+    }
+
+    fn decode(frame: &[u8]) -> io::Result<Self> {
+        let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let word = frame.get(..4).ok_or_else(|| bad("frame without a header length"))?;
+        let word = u32::from_be_bytes(word.try_into().unwrap());
+        let header_end = 4 + (word & 0x00ff_ffff) as usize;
+        let header = frame.get(4..header_end).ok_or_else(|| bad("header beyond the frame"))?;
+        let header: Value = serde_json::from_slice(header)?;
+        let int = |key: &str| header[key].as_i64().unwrap_or(0) as i32;
+        let mut ext = BTreeMap::new();
+        for (key, value) in header["extFields"].as_object().into_iter().flatten() {
+            // Go refuses anything but strings, so a number here is an error of the server.
+            let value = value.as_str().ok_or_else(|| bad("ext field that is not a string"))?;
+            ext.insert(key.clone(), value.to_owned());
+        }
+        Ok(Self {
+            code: int("code"),
+            opaque: int("opaque"),
+            flag: int("flag"),
+            remark: header["remark"].as_str().map(str::to_owned),
+            ext,
+            body: frame[header_end..].to_vec(),
+        })
+    }
+}
+
+/// Puts a header and a body into a frame.
+#[must_use]
+pub fn frame(header: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + header.len() + body.len());
+    out.extend_from_slice(&(4 + header.len() as u32 + body.len() as u32).to_be_bytes());
+    out.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    out.extend_from_slice(header);
+    out.extend_from_slice(body);
+    out
+}
+
+/// One connection to a server.
+pub struct Conn {
+    stream: TcpStream,
+    next_opaque: i32,
+}
+
+impl Conn {
+    /// Connects to `host:port`.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn try_connect(addr: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        Ok(Self { stream, next_opaque: 1 })
+    }
+
+    /// Connects to `host:port`.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    #[must_use]
+    pub fn connect(addr: &str) -> Self {
+        Self::try_connect(addr).unwrap_or_else(|error| panic!("cannot connect to {addr}: {error}"))
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Panics
+    /// When the connection is closed or no answer comes.
+    pub fn call(&mut self, request: Command) -> Command {
+        let code = request.code;
+        self.try_call(request).unwrap_or_else(|error| panic!("no answer to {code}: {error}"))
+    }
+
+    /// Sends a request and waits for its answer, passing over what the server sends by itself.
+    ///
+    /// # Errors
+    /// When the connection is closed, or no answer comes in time.
+    pub fn try_call(&mut self, request: Command) -> io::Result<Command> {
+        let opaque = self.send(request)?;
+        loop {
+            let command = self.receive()?;
+            if command.flag & 1 == 1 && command.opaque == opaque {
+                return Ok(command);
+            }
+        }
+    }
+
+    /// Writes a request with a fresh `opaque`, which it answers.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub fn send(&mut self, mut request: Command) -> io::Result<i32> {
+        request.opaque = self.next_opaque;
+        self.next_opaque += 1;
+        self.stream.write_all(&request.encode())?;
+        Ok(request.opaque)
+    }
+
+    /// Reads the next frame.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the server closed the connection, `InvalidData` on a bad frame,
+    /// `WouldBlock` after the time limit.
+    pub fn receive(&mut self) -> io::Result<Command> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > FRAME_LIMIT {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "frame too long"));
+        }
+        let mut frame = vec![0; length];
+        self.stream.read_exact(&mut frame)?;
+        Command::decode(&frame)
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub fn write_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Limits how long [`Conn::receive`] waits.
+    pub fn set_answer_limit(&mut self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+    }
+
+    /// A second handle, so that one thread writes while another reads.
+    #[must_use]
+    pub fn split(&self) -> Self {
+        Self { stream: self.stream.try_clone().unwrap(), next_opaque: self.next_opaque }
+    }
+}
