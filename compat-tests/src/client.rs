@@ -4,6 +4,7 @@
 //! are in `compat-tests/java` and `compat-tests/go`; they know the same commands.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -40,6 +41,34 @@ pub struct Received {
     pub tags: String,
     pub keys: String,
     pub reconsume_times: i64,
+}
+
+impl Received {
+    /// Reads a journal that [`Client::consume_with_journal`] asked for.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn read_journal(path: &Path) -> Vec<Self> {
+        let text = std::fs::read_to_string(path).unwrap();
+        // The last line may be cut off: that message was not accepted.
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .map(|value| Self::from_json(&value))
+            .collect()
+    }
+
+    fn from_json(message: &Value) -> Self {
+        Self {
+            queue_id: int(message, "q"),
+            queue_offset: int(message, "o"),
+            msg_id: text(message, "id"),
+            body: text(message, "b"),
+            tags: text(message, "t"),
+            keys: text(message, "k"),
+            reconsume_times: int(message, "r"),
+        }
+    }
 }
 
 /// One acknowledged send.
@@ -162,18 +191,15 @@ impl Client {
     pub fn received(&mut self, id: &str) -> Vec<Received> {
         let result = self.run("received", &[("id", id)]);
         let received = result["received"].as_array().expect("a list of messages");
-        received
-            .iter()
-            .map(|message| Received {
-                queue_id: int(message, "q"),
-                queue_offset: int(message, "o"),
-                msg_id: text(message, "id"),
-                body: text(message, "b"),
-                tags: text(message, "t"),
-                keys: text(message, "k"),
-                reconsume_times: int(message, "r"),
-            })
-            .collect()
+        received.iter().map(Received::from_json).collect()
+    }
+
+    /// Starts a push consumer that writes what it is given to a file before it accepts it, so that
+    /// the test knows it after [`Client::kill9`] (Java only).
+    pub fn consume_with_journal(&mut self, id: &str, topic: &str, group: &str, journal: &Path) {
+        let journal = journal.to_str().unwrap();
+        let args = [("id", id), ("topic", topic), ("group", group), ("journal", journal)];
+        self.run("consume", &args);
     }
 
     /// How many messages the consumer got so far.

@@ -27,8 +27,11 @@ pub mod code {
     pub const GET_MAX_OFFSET: i32 = 30;
     pub const GET_MIN_OFFSET: i32 = 31;
     pub const HEART_BEAT: i32 = 34;
+    pub const UNREGISTER_CLIENT: i32 = 35;
+    pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+    pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub const SEND_MESSAGE_V2: i32 = 310;
 }
 
@@ -40,6 +43,7 @@ pub mod response {
     pub const SYSTEM_BUSY: i32 = 2;
     pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
     pub const MESSAGE_ILLEGAL: i32 = 13;
+    pub const NO_PERMISSION: i32 = 16;
     pub const TOPIC_NOT_EXIST: i32 = 17;
     pub const PULL_NOT_FOUND: i32 = 19;
     pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
@@ -235,7 +239,14 @@ pub fn committed_offset(conn: &mut Conn, group: &str, topic: &str, queue_id: i32
 
 /// Commits where a group resumes on a queue.
 pub fn commit_offset(conn: &mut Conn, group: &str, topic: &str, queue_id: i32, offset: i64) {
-    let answer = conn.call(Command::request(
+    let answer = conn.call(commit_request(group, topic, queue_id, offset));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+}
+
+/// The request of [`commit_offset`].
+#[must_use]
+pub fn commit_request(group: &str, topic: &str, queue_id: i32, offset: i64) -> Command {
+    Command::request(
         code::UPDATE_CONSUMER_OFFSET,
         &[
             ("consumerGroup", group),
@@ -243,8 +254,7 @@ pub fn commit_offset(conn: &mut Conn, group: &str, topic: &str, queue_id: i32, o
             ("queueId", &queue_id.to_string()),
             ("commitOffset", &offset.to_string()),
         ],
-    ));
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    )
 }
 
 /// Says hello as a consumer of one topic.

@@ -133,7 +133,7 @@ impl Process {
     fn log_tail(&self) -> String {
         // The reference's logging library tells its own start in hundreds of lines.
         let output: Vec<String> =
-            self.output().lines().filter(|l| !l.contains(" |-INFO ")).map(str::to_owned).collect();
+            self.output().lines().filter(|l| !l.contains(" |-")).map(str::to_owned).collect();
         let output = output.join("\n");
         let mut start = output.len().saturating_sub(LOG_TAIL_BYTES);
         while !output.is_char_boundary(start) {

@@ -1,5 +1,8 @@
 //! Consumers of one group share the queues, whoever joins, leaves or dies.
 
+// Trouble has one answer here: the test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,11 +18,9 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(60);
 const STEP: usize = 200;
 /// Between two messages of the load: about 400 messages a second.
 const PACE: Duration = Duration::from_millis(2);
-/// A moved queue may repeat what its old owner had in hand, one pull at most.
-const REPEATED_PER_MOVED_QUEUE: usize = 32;
-/// A client commits every 5 s: a killed one repeats as much, and the queue's own pull.
-const REPEATED_PER_LOST_QUEUE: usize =
-    5 * 1_000 / 2 / QUEUES as usize + 2 * REPEATED_PER_MOVED_QUEUE;
+/// A moved queue may repeat what its old owner had in hand: at this pace a message or two, as every
+/// pull commits what was consumed before it. The reference repeats 0 or 1 in the whole test.
+const REPEATED_PER_MOVED_QUEUE: usize = 4;
 
 #[test]
 fn a_java_5_5_0_group_loses_nothing_when_a_third_consumer_joins_and_leaves() {
@@ -38,27 +39,29 @@ fn a_group_loses_nothing_when_a_consumer_is_killed() {
     let group = "rebalance_killed_group";
     ops::create_topic(server, topic, QUEUES);
     let mut stays = Client::start(ClientKind::Java550, server);
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
     let mut dies = Client::start(ClientKind::Java550, server);
     let load = Load::new();
     std::thread::scope(|scope| {
         scope.spawn(|| load.run(server, topic));
         let _stop = StopOnDrop(&load);
         stays.consume("a", topic, group);
-        dies.consume("c", topic, group);
+        dies.consume_with_journal("c", topic, group, &journal);
         wait::until("both consumers share the queues", NOTIFIED_LIMIT, || {
             shared(&[stays.assigned("a"), dies.assigned("c")])
         });
         load.step();
         let lost = dies.assigned("c").len();
-        let mut received = dies.received("c");
         dies.kill9();
+        let mut received = Received::read_journal(&journal);
         wait::until("the queues of the killed consumer", NOTIFIED_LIMIT, || {
             shared(&[stays.assigned("a")])
         });
         load.step();
         let sent = load.finish();
         received.extend(wait_for_all(&mut [(&mut stays, "a")], &received, sent));
-        assert_nothing_lost(&received, sent, lost * REPEATED_PER_LOST_QUEUE);
+        assert_nothing_lost(&received, sent, lost * REPEATED_PER_MOVED_QUEUE);
     });
 }
 

@@ -1,6 +1,9 @@
 import java.io.BufferedReader;
+import java.io.FileOutputStream;
+import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -224,6 +227,9 @@ public final class CompatClient {
 
     private static String consume(Map<String, String> options) throws Exception {
         Consumer consumer = new Consumer();
+        // What a consumer was given before it is killed: in the file before it is acknowledged.
+        FileOutputStream journal =
+            options.containsKey("journal") ? new FileOutputStream(options.get("journal")) : null;
         DefaultMQPushConsumer push = new DefaultMQPushConsumer(options.get("group"));
         push.setNamesrvAddr(options.get("namesrv"));
         push.setInstanceName(options.get("id") + "-" + ProcessHandle.current().pid());
@@ -239,9 +245,20 @@ public final class CompatClient {
                 synchronized (consumer.received) {
                     for (MessageExt message : messages) {
                         consumer.received.add(json(message));
+                        note(json(message));
                     }
                 }
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            }
+
+            private void note(String message) {
+                if (journal != null) {
+                    try {
+                        journal.write((message + "\n").getBytes(StandardCharsets.UTF_8));
+                    } catch (IOException error) {
+                        throw new UncheckedIOException(error);
+                    }
+                }
             }
         });
         consumer.push = push;
