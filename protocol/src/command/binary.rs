@@ -33,7 +33,9 @@ pub(super) fn scan<'a>(header: &'a [u8], view: &mut CommandView<'a>) -> Result<(
         let value_bytes = fields.length("value length")?;
         let value = fields.text(value_bytes, "value")?;
         if let (Some(key), Some(value)) = (key, value) {
-            view.push(key, value)?;
+            if !view.push(key, value) {
+                return Err(CommandError::TooManyFields);
+            }
         }
     }
     Ok(())
@@ -78,7 +80,7 @@ impl<'a> Reader<'a> {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let raw = std::str::from_utf8(bytes).map_err(|_| CommandError::Utf8)?;
-        Ok(Some(FieldValue { raw, escaped: false }))
+        std::str::from_utf8(bytes).map_err(|_| CommandError::Utf8)?;
+        Ok(Some(FieldValue { raw: bytes, escaped: false }))
     }
 }

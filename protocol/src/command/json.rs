@@ -3,14 +3,29 @@
 //! Lenient where the reference is (fastjson): property names without regard to case, `_` and `-`;
 //! numbers as text; ext field values of any type, taken as their text; blanks behind the object.
 
-use super::view::{CommandError, CommandView, FieldValue};
+use super::find;
+use super::view::{CommandError, CommandView, FieldNumber, FieldValue};
 use crate::code::LanguageCode;
 use crate::limits::MAX_JSON_DEPTH;
 
 /// Fills `view` from `header`.
 pub(super) fn scan<'a>(header: &'a [u8], view: &mut CommandView<'a>) -> Result<(), CommandError> {
-    let text = std::str::from_utf8(header).map_err(|_| CommandError::Utf8)?;
-    let mut scanner = Scanner { text, bytes: header, position: 0 };
+    std::str::from_utf8(header).map_err(|_| CommandError::Utf8)?;
+    let mut scanner = Scanner { bytes: header, position: 0 };
+    match members(&mut scanner, view) {
+        Ok(()) => Ok(()),
+        Err(Fault::TooManyFields) => Err(CommandError::TooManyFields),
+        Err(Fault::Json(what)) => Err(CommandError::Json { what, position: scanner.position }),
+    }
+}
+
+/// What stops the scan. Small, as it travels with every value; the position is the scanner's.
+enum Fault {
+    Json(&'static str),
+    TooManyFields,
+}
+
+fn members<'a>(scanner: &mut Scanner<'a>, view: &mut CommandView<'a>) -> Result<(), Fault> {
     scanner.object(|scanner, key| match property(key) {
         Property::Code => scanner.number().map(|value| view.code = value),
         Property::Version => scanner.number().map(|value| view.version = value),
@@ -24,21 +39,17 @@ pub(super) fn scan<'a>(header: &'a [u8], view: &mut CommandView<'a>) -> Result<(
             view.remark = scanner.value()?;
             Ok(())
         }
-        Property::ExtFields => {
-            if scanner.peek() != Some(b'{') {
-                let position = scanner.position;
-                return match scanner.value()? {
-                    None => Ok(()),
-                    Some(_) => {
-                        Err(CommandError::Json { what: "extFields is not an object", position })
-                    }
-                };
-            }
+        Property::ExtFields if scanner.peek() == Some(b'{') => {
             scanner.object(|scanner, key| match scanner.value()? {
-                Some(value) => view.push(key, value),
+                Some(value) if view.push(key, value) => Ok(()),
+                Some(_) => Err(Fault::TooManyFields),
                 None => Ok(()),
             })
         }
+        Property::ExtFields => match scanner.value()? {
+            None => Ok(()),
+            Some(_) => Err(Fault::Json("extFields is not an object")),
+        },
         Property::Unknown => scanner.value().map(|_| ()),
     })?;
     scanner.end()
@@ -57,45 +68,55 @@ enum Property {
 
 fn property(key: FieldValue<'_>) -> Property {
     match key.raw {
-        "code" => Property::Code,
-        "language" => Property::Language,
-        "version" => Property::Version,
-        "opaque" => Property::Opaque,
-        "flag" => Property::Flag,
-        "remark" => Property::Remark,
-        "extFields" => Property::ExtFields,
-        other => {
-            let folded: String = other
-                .chars()
-                .filter(|unit| !matches!(unit, '_' | '-'))
-                .map(|unit| unit.to_ascii_lowercase())
-                .collect();
-            match folded.as_str() {
-                "code" => Property::Code,
-                "language" => Property::Language,
-                "version" => Property::Version,
-                "opaque" => Property::Opaque,
-                "flag" => Property::Flag,
-                "remark" => Property::Remark,
-                "extfields" => Property::ExtFields,
-                _ => Property::Unknown,
-            }
-        }
+        b"code" => Property::Code,
+        b"language" => Property::Language,
+        b"version" => Property::Version,
+        b"opaque" => Property::Opaque,
+        b"flag" => Property::Flag,
+        b"remark" => Property::Remark,
+        b"extFields" => Property::ExtFields,
+        // Every Java client sends it, nobody reads it.
+        b"serializeTypeCurrentRPC" => Property::Unknown,
+        other => folded_property(other),
+    }
+}
+
+#[cold]
+fn folded_property(name: &[u8]) -> Property {
+    let is = |wanted: &str| {
+        let letters = name.iter().filter(|letter| !matches!(letter, b'_' | b'-'));
+        letters.map(u8::to_ascii_lowercase).eq(wanted.bytes())
+    };
+    match () {
+        () if is("code") => Property::Code,
+        () if is("language") => Property::Language,
+        () if is("version") => Property::Version,
+        () if is("opaque") => Property::Opaque,
+        () if is("flag") => Property::Flag,
+        () if is("remark") => Property::Remark,
+        () if is("extfields") => Property::ExtFields,
+        () => Property::Unknown,
     }
 }
 
 fn language(value: FieldValue<'_>) -> Option<LanguageCode> {
-    match value.raw.parse() {
-        Ok(number) => Some(LanguageCode(number)).filter(|code| code.name().is_some()),
-        Err(_) => LanguageCode::from_name(value.raw),
+    match parse_number(value.raw) {
+        Some(number) => Some(LanguageCode(number)).filter(|code| code.name().is_some()),
+        None => LanguageCode::from_name(std::str::from_utf8(value.raw).ok()?),
     }
 }
 
 /// Appends `raw`, the inside of a JSON string, without its escapes.
-pub(super) fn unescape(raw: &str, out: &mut Vec<u8>) {
+///
+/// An escape that is none stands for itself; digits that are none for U+FFFD.
+pub(super) fn unescape(raw: &[u8], out: &mut Vec<u8>) {
     out.reserve(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+    let mut rest = raw;
+    loop {
+        let at = find::quote_or_backslash(rest, 0);
+        if at == rest.len() {
+            break;
+        }
         out.extend_from_slice(&rest[..at]);
         let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
         rest = rest.get(at + 2..).unwrap_or_default();
@@ -148,55 +169,75 @@ fn hex4(bytes: &[u8]) -> Option<u32> {
     Some(value)
 }
 
-fn is_number(raw: &str) -> bool {
-    let digits = raw.as_bytes().strip_prefix(b"-").unwrap_or(raw.as_bytes());
-    !digits.is_empty() && (digits.iter().all(u8::is_ascii_digit) || raw.parse::<f64>().is_ok())
+/// Reads a decimal number as Java does, with an optional sign.
+pub(super) fn parse_number<T: FieldNumber>(text: &[u8]) -> Option<T> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    // Nineteen digits do not overflow 64 bits unsigned.
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    let mut value = 0_u64;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    let value = i128::from(value);
+    T::from_i64(i64::try_from(if negative { -value } else { value }).ok()?)
+}
+
+fn is_number(raw: &[u8]) -> bool {
+    let digits = raw.strip_prefix(b"-").unwrap_or(raw);
+    !digits.is_empty()
+        && (digits.iter().all(u8::is_ascii_digit)
+            || std::str::from_utf8(raw).is_ok_and(|raw| raw.parse::<f64>().is_ok()))
 }
 
 struct Scanner<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     position: usize,
 }
 
 impl<'a> Scanner<'a> {
-    fn error(&self, what: &'static str) -> CommandError {
-        CommandError::Json { what, position: self.position }
-    }
-
     /// Next byte that is not blank, left in place.
-    #[inline]
+    #[inline(always)]
     fn peek(&mut self) -> Option<u8> {
-        while let Some(&byte) = self.bytes.get(self.position) {
-            if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                return Some(byte);
+        loop {
+            match self.bytes.get(self.position) {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.position += 1,
+                other => return other.copied(),
             }
-            self.position += 1;
         }
-        None
     }
 
-    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), CommandError> {
+    #[inline(always)]
+    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Fault> {
         if self.peek() != Some(byte) {
-            return Err(self.error(what));
+            return Err(Fault::Json(what));
         }
         self.position += 1;
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), CommandError> {
+    fn end(&mut self) -> Result<(), Fault> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.error("text behind the object")),
+            Some(_) => Err(Fault::Json("text behind the object")),
         }
     }
 
     /// Reads an object, calling `member` with each key and the scanner in front of its value.
-    #[inline]
+    #[inline(always)]
     fn object(
         &mut self,
-        mut member: impl FnMut(&mut Self, FieldValue<'a>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
+        mut member: impl FnMut(&mut Self, FieldValue<'a>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.expect(b'{', "no opening brace")?;
         if self.peek() == Some(b'}') {
             self.position += 1;
@@ -213,70 +254,63 @@ impl<'a> Scanner<'a> {
                     self.position += 1;
                     return Ok(());
                 }
-                _ => return Err(self.error("no comma or closing brace")),
+                _ => return Err(Fault::Json("no comma or closing brace")),
             }
         }
     }
 
     /// Reads the rest of a string whose opening quote is behind the scanner.
-    #[inline]
-    fn string(&mut self) -> Result<FieldValue<'a>, CommandError> {
+    #[inline(always)]
+    fn string(&mut self) -> Result<FieldValue<'a>, Fault> {
         let start = self.position;
         let mut at = start;
         let mut escaped = false;
-        // Names and values are short: a plain loop beats a search that has to be set up.
         loop {
+            at = find::quote_or_backslash(self.bytes, at);
             match self.bytes.get(at) {
-                Some(b'"') => {
-                    self.position = at + 1;
-                    return Ok(FieldValue { raw: &self.text[start..at], escaped });
-                }
-                Some(b'\\') => {
+                Some(b'"') => break,
+                // Whatever is escaped is one byte, or hex digits behind one.
+                Some(_) => {
                     escaped = true;
-                    at += self.escape(at)?;
+                    at += 2;
                 }
-                Some(_) => at += 1,
-                None => return Err(self.error("string without end")),
+                None => return Err(Fault::Json("string without end")),
             }
         }
-    }
-
-    /// Length of the escape whose backslash is at `at`.
-    fn escape(&self, at: usize) -> Result<usize, CommandError> {
-        match self.bytes.get(at + 1) {
-            Some(b'u') if hex4(&self.bytes[at + 2..]).is_some() => Ok(6),
-            Some(b'u') => Err(self.error("bad unicode escape")),
-            Some(unit) if unit.is_ascii() => Ok(2),
-            _ => Err(self.error("bad escape")),
-        }
+        self.position = at + 1;
+        Ok(FieldValue { raw: &self.bytes[start..at], escaped })
     }
 
     /// Reads any value as its text; `None` for null.
-    fn value(&mut self) -> Result<Option<FieldValue<'a>>, CommandError> {
-        match self.peek() {
-            Some(b'"') => {
-                self.position += 1;
-                self.string().map(Some)
-            }
-            Some(b'{' | b'[') => {
-                let start = self.position;
-                self.nested()?;
-                Ok(Some(FieldValue { raw: &self.text[start..self.position], escaped: false }))
-            }
-            Some(_) => {
-                let raw = self.bare();
-                match raw {
-                    "null" => Ok(None),
-                    "true" | "false" => Ok(Some(FieldValue { raw, escaped: false })),
-                    _ if is_number(raw) => Ok(Some(FieldValue { raw, escaped: false })),
-                    _ => Err(self.error("no value")),
-                }
-            }
-            None => Err(self.error("no value")),
+    #[inline(always)]
+    fn value(&mut self) -> Result<Option<FieldValue<'a>>, Fault> {
+        if self.peek() == Some(b'"') {
+            self.position += 1;
+            return self.string().map(Some);
         }
+        self.other_value()
     }
 
-    fn bare(&mut self) -> &'a str {
+    /// Reads a value that is not a string.
+    fn other_value(&mut self) -> Result<Option<FieldValue<'a>>, Fault> {
+        let start = self.position;
+        let raw = match self.peek() {
+            Some(b'{' | b'[') => {
+                self.nested()?;
+                &self.bytes[start..self.position]
+            }
+            _ => self.bare(),
+        };
+        match raw {
+            b"null" => return Ok(None),
+            b"true" | b"false" | [b'{' | b'[', ..] => {}
+            _ if is_number(raw) => {}
+            _ => return Err(Fault::Json("no value")),
+        }
+        Ok(Some(FieldValue { raw, escaped: false }))
+    }
+
+    fn bare(&mut self) -> &'a [u8] {
         let start = self.position;
         while let Some(byte) = self.bytes.get(self.position) {
             if !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'+' | b'-' | b'.') {
@@ -284,14 +318,14 @@ impl<'a> Scanner<'a> {
             }
             self.position += 1;
         }
-        &self.text[start..self.position]
+        &self.bytes[start..self.position]
     }
 
     /// Skips an object or array.
-    fn nested(&mut self) -> Result<(), CommandError> {
+    fn nested(&mut self) -> Result<(), Fault> {
         let mut depth = 0;
         loop {
-            let byte = self.peek().ok_or_else(|| self.error("nesting without end"))?;
+            let byte = self.peek().ok_or(Fault::Json("nesting without end"))?;
             self.position += 1;
             match byte {
                 b'"' => {
@@ -300,7 +334,7 @@ impl<'a> Scanner<'a> {
                 b'{' | b'[' => {
                     depth += 1;
                     if depth > MAX_JSON_DEPTH {
-                        return Err(self.error("nested too deep"));
+                        return Err(Fault::Json("nested too deep"));
                     }
                 }
                 b'}' | b']' => depth -= 1,
@@ -313,10 +347,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads an integer, bare or quoted; null counts as 0.
-    fn number(&mut self) -> Result<i32, CommandError> {
+    fn number(&mut self) -> Result<i32, Fault> {
         match self.value()? {
             None => Ok(0),
-            Some(value) => value.raw.parse().map_err(|_| self.error("not a 32-bit integer")),
+            Some(value) => parse_number(value.raw).ok_or(Fault::Json("not a 32-bit integer")),
         }
     }
 }

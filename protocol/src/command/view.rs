@@ -39,7 +39,8 @@ pub enum CommandError {
 /// Text of one field: as it lies in the buffer, perhaps with JSON escapes in it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FieldValue<'a> {
-    pub(super) raw: &'a str,
+    /// UTF-8: whoever makes a value has checked it.
+    pub(super) raw: &'a [u8],
     pub(super) escaped: bool,
 }
 
@@ -47,7 +48,7 @@ impl<'a> FieldValue<'a> {
     /// Returns the text, borrowed unless it had escapes.
     pub fn text(self) -> Cow<'a, str> {
         if !self.escaped {
-            return Cow::Borrowed(self.raw);
+            return Cow::Borrowed(std::str::from_utf8(self.raw).unwrap_or_default());
         }
         let mut text = Vec::with_capacity(self.raw.len());
         json::unescape(self.raw, &mut text);
@@ -59,7 +60,7 @@ impl<'a> FieldValue<'a> {
         if self.escaped {
             json::unescape(self.raw, out);
         } else {
-            out.extend_from_slice(self.raw.as_bytes());
+            out.extend_from_slice(self.raw);
         }
     }
 
@@ -68,32 +69,44 @@ impl<'a> FieldValue<'a> {
     /// # Errors
     /// When it is not one; the error carries `name`.
     pub fn number<T: FieldNumber>(self, name: &'static str) -> Result<T, HeaderError> {
-        self.raw.parse().map_err(|_| HeaderError::invalid(name, T::EXPECTED, self.raw))
+        json::parse_number(self.raw)
+            .ok_or_else(|| HeaderError::invalid(name, T::EXPECTED, &self.text()))
     }
 
     /// Reads the text as a boolean: anything but "true" in some case is false.
     pub fn boolean(self) -> bool {
-        self.raw.eq_ignore_ascii_case("true")
+        self.raw.eq_ignore_ascii_case(b"true")
     }
 
-    /// Returns the text without a copy, or `None` when it has escapes.
-    pub fn as_plain(self) -> Option<&'a str> {
-        (!self.escaped).then_some(self.raw)
+    /// The text as it was sent, escapes and all: enough to compare with a name.
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
     }
 }
 
 /// An integer type of a header field.
-pub trait FieldNumber: std::str::FromStr {
+pub trait FieldNumber: Sized {
     /// What an error says the text should be.
     const EXPECTED: &'static str;
+
+    /// Narrows a number; `None` when it does not fit.
+    fn from_i64(value: i64) -> Option<Self>;
 }
 
 impl FieldNumber for i32 {
     const EXPECTED: &'static str = "a 32-bit integer";
+
+    fn from_i64(value: i64) -> Option<Self> {
+        value.try_into().ok()
+    }
 }
 
 impl FieldNumber for i64 {
     const EXPECTED: &'static str = "a 64-bit integer";
+
+    fn from_i64(value: i64) -> Option<Self> {
+        Some(value)
+    }
 }
 
 /// One received command, borrowed from the read buffer.
@@ -142,16 +155,14 @@ impl<'a> CommandView<'a> {
         Ok(view)
     }
 
-    pub(super) fn push(
-        &mut self,
-        key: FieldValue<'a>,
-        value: FieldValue<'a>,
-    ) -> Result<(), CommandError> {
-        if self.fields.len() == MAX_EXT_FIELDS {
-            return Err(CommandError::TooManyFields);
+    /// Adds a field unless there are too many.
+    #[inline]
+    pub(super) fn push(&mut self, key: FieldValue<'a>, value: FieldValue<'a>) -> bool {
+        let fits = self.fields.len() < MAX_EXT_FIELDS;
+        if fits {
+            self.fields.push((key, value));
         }
-        self.fields.push((key, value));
-        Ok(())
+        fits
     }
 
     /// Tells whether this is an answer to a request of ours.
@@ -181,13 +192,10 @@ impl<'a> CommandView<'a> {
 
     /// Returns the field called `name`.
     pub fn field(&self, name: &str) -> Option<FieldValue<'a>> {
-        self.fields()
-            .filter(|(key, _)| match key.as_plain() {
-                Some(plain) => plain == name,
-                None => key.text() == name,
-            })
-            .last()
-            .map(|(_, value)| value)
+        let is_named = |key: FieldValue<'_>| {
+            if key.escaped { key.text() == name } else { key.raw == name.as_bytes() }
+        };
+        self.fields().filter(|(key, _)| is_named(*key)).last().map(|(_, value)| value)
     }
 
     /// Copies the command out of the read buffer.

@@ -103,24 +103,24 @@ impl<'a> PullMessageView<'a> {
         let mut header = Self::default();
         let mut seen = 0_u16;
         for (key, value) in view.fields() {
-            let key = key.as_plain().unwrap_or_default();
+            let key = key.raw();
             match key {
-                "consumerGroup" => header.consumer_group = value,
-                "topic" => header.topic = value,
-                "queueId" => header.queue_id = value.number("queueId")?,
-                "queueOffset" => header.queue_offset = value.number("queueOffset")?,
-                "maxMsgNums" => header.max_msg_nums = value.number("maxMsgNums")?,
-                "sysFlag" => header.sys_flag = value.number("sysFlag")?,
-                "commitOffset" => header.commit_offset = value.number("commitOffset")?,
-                "suspendTimeoutMillis" => {
+                b"consumerGroup" => header.consumer_group = value,
+                b"topic" => header.topic = value,
+                b"queueId" => header.queue_id = value.number("queueId")?,
+                b"queueOffset" => header.queue_offset = value.number("queueOffset")?,
+                b"maxMsgNums" => header.max_msg_nums = value.number("maxMsgNums")?,
+                b"sysFlag" => header.sys_flag = value.number("sysFlag")?,
+                b"commitOffset" => header.commit_offset = value.number("commitOffset")?,
+                b"suspendTimeoutMillis" => {
                     header.suspend_timeout_ms = value.number("suspendTimeoutMillis")?;
                 }
-                "subVersion" => header.sub_version = value.number("subVersion")?,
-                "subscription" => header.subscription = Some(value),
-                "expressionType" => header.expression_type = Some(value),
+                b"subVersion" => header.sub_version = value.number("subVersion")?,
+                b"subscription" => header.subscription = Some(value),
+                b"expressionType" => header.expression_type = Some(value),
                 _ => {}
             }
-            if let Some(at) = REQUIRED.iter().position(|name| *name == key) {
+            if let Some(at) = REQUIRED.iter().position(|name| name.as_bytes() == key) {
                 seen |= 1 << at;
             }
         }

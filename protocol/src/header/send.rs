@@ -88,50 +88,50 @@ impl<'a> SendMessageView<'a> {
         let mut header = Self::default();
         let mut seen = 0_u8;
         for (key, value) in view.fields() {
-            let required = match key.as_plain().unwrap_or_default() {
-                "a" | "producerGroup" => {
+            let required = match key.raw() {
+                b"a" | b"producerGroup" => {
                     header.producer_group = value;
                     0
                 }
-                "b" | "topic" => {
+                b"b" | b"topic" => {
                     header.topic = value;
                     1
                 }
-                "c" | "defaultTopic" => {
+                b"c" | b"defaultTopic" => {
                     header.default_topic = value;
                     2
                 }
-                "d" | "defaultTopicQueueNums" => {
+                b"d" | b"defaultTopicQueueNums" => {
                     header.default_topic_queue_nums = value.number("defaultTopicQueueNums")?;
                     3
                 }
-                "e" | "queueId" => {
+                b"e" | b"queueId" => {
                     header.queue_id = value.number("queueId")?;
                     4
                 }
-                "f" | "sysFlag" => {
+                b"f" | b"sysFlag" => {
                     header.sys_flag = value.number("sysFlag")?;
                     5
                 }
-                "g" | "bornTimestamp" => {
+                b"g" | b"bornTimestamp" => {
                     header.born_timestamp_ms = value.number("bornTimestamp")?;
                     6
                 }
-                "h" | "flag" => {
+                b"h" | b"flag" => {
                     header.flag = value.number("flag")?;
                     7
                 }
                 other => {
                     match other {
-                        "i" | "properties" => header.properties = value,
-                        "j" | "reconsumeTimes" => {
+                        b"i" | b"properties" => header.properties = value,
+                        b"j" | b"reconsumeTimes" => {
                             header.reconsume_times = value.number("reconsumeTimes")?;
                         }
-                        "k" | "unitMode" => header.unit_mode = value.boolean(),
-                        "l" | "maxReconsumeTimes" => {
+                        b"k" | b"unitMode" => header.unit_mode = value.boolean(),
+                        b"l" | b"maxReconsumeTimes" => {
                             header.max_reconsume_times = Some(value.number("maxReconsumeTimes")?);
                         }
-                        "m" | "batch" => header.batch = value.boolean(),
+                        b"m" | b"batch" => header.batch = value.boolean(),
                         _ => {}
                     }
                     continue;
