@@ -2,12 +2,17 @@
 
 #![allow(dead_code)] // Until the server calls it all.
 
+mod channel;
 mod clock;
 pub mod config;
+mod consumer;
 mod consumer_offset;
+mod error;
 mod filter;
 mod limits;
 mod perm;
+mod producer;
+mod rebalance_lock;
 mod saved_table;
 mod subscription_group;
 mod sync;

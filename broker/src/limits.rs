@@ -26,5 +26,6 @@ pub(crate) const MAX_OFFSETS_PER_GROUP: usize = MAX_QUEUES_PER_TOPIC as usize;
 /// Most groups that one heartbeat may name, as each of them may create a group and a topic.
 pub(crate) const MAX_GROUPS_PER_HEARTBEAT: usize = 10_000;
 
-/// Most queues that one request may lock or release.
-pub(crate) const MAX_QUEUES_PER_LOCK: usize = MAX_QUEUES_PER_TOPIC as usize;
+/// Most queues that the members of one group may hold; a request names any queue, whether it exists or
+/// not.
+pub(crate) const MAX_LOCKED_QUEUES_PER_GROUP: usize = 1 << 20;

@@ -1,0 +1,236 @@
+//! Consumers that are there, and what their groups subscribe to.
+//!
+//! Reference: `ConsumerManager`, `ConsumerGroupInfo`, `DefaultConsumerIdsChangeListener` (broker),
+//! 5.5.0.
+
+mod group;
+
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use oxmq_protocol::body::{ConsumerConnection, ConsumerData};
+use oxmq_protocol::code::RequestCode;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::header::NotifyConsumerIdsChangedRequestHeader;
+use oxmq_remoting::Connection;
+use tracing::{info, warn};
+
+use self::group::ConsumerGroup;
+use crate::channel::{Channel, ClientInfo};
+use crate::config::BrokerConfig;
+use crate::error::RequestError;
+use crate::filter::MessageFilter;
+use crate::rebalance_lock::RebalanceLockManager;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::sync::{read, write};
+
+/// Bit that forbids a group a topic altogether.
+const FORBIDDEN_INDEX_READABLE: u32 = 2;
+
+/// Consumer groups, their members and their subscriptions.
+///
+/// Whenever the members or subscribed topics of a group change, each of its members is told at once,
+/// so that they share the queues anew.
+#[derive(Debug)]
+pub(crate) struct ConsumerManager<C = Connection> {
+    config: Arc<BrokerConfig>,
+    groups: Arc<SubscriptionGroupManager>,
+    locks: Arc<RebalanceLockManager>,
+    state: RwLock<State<C>>,
+}
+
+#[derive(Debug)]
+struct State<C> {
+    groups: HashMap<Box<str>, ConsumerGroup<C>>,
+    /// Groups by connection id.
+    groups_of_channel: HashMap<u64, Vec<Box<str>>>,
+}
+
+/// Members that have to hear that their group has changed.
+struct Notice<C> {
+    group: Box<str>,
+    members: Vec<Arc<C>>,
+}
+
+impl<C: Channel> ConsumerManager<C> {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        groups: Arc<SubscriptionGroupManager>,
+        locks: Arc<RebalanceLockManager>,
+    ) -> Self {
+        let state = State { groups: HashMap::new(), groups_of_channel: HashMap::new() };
+        Self { config, groups, locks, state: RwLock::new(state) }
+    }
+
+    /// Adds a client to a group, or notes that it is still there; the group consumes the way that
+    /// the latest heartbeat says. Without `with_subscriptions` the heartbeat left those out.
+    ///
+    /// Returns whether the group changed. Its members are told unless `notify` is false.
+    pub(crate) fn register(
+        &self,
+        client: &ClientInfo<C>,
+        data: &ConsumerData,
+        with_subscriptions: bool,
+        notify: bool,
+    ) -> bool {
+        let mut state = write(&self.state);
+        let State { groups, groups_of_channel } = &mut *state;
+        let group = groups.entry(data.group_name.as_str().into()).or_default();
+        group.set_mode(data);
+        let joined = group.join(client);
+        if joined {
+            info!(group = data.group_name, client_id = %client.client_id,
+                peer = %client.channel.peer(), "consumer joined");
+            let names = groups_of_channel.entry(client.channel.id()).or_default();
+            names.push(data.group_name.as_str().into());
+        }
+        let subscribed =
+            with_subscriptions && group.subscribe(&data.group_name, &data.subscription_data_set);
+        let changed = joined || subscribed;
+        let notice = (changed && notify).then(|| group.notice(&data.group_name)).flatten();
+        drop(state);
+        self.notify(notice);
+        changed
+    }
+
+    /// Takes a client out of a group. The rest of it is told unless `notify` is false.
+    pub(crate) fn unregister(&self, group: &str, channel: &C, notify: bool) {
+        let notice = self.leave(&mut write(&self.state), group, channel.id());
+        if notify {
+            self.notify(notice);
+        }
+    }
+
+    /// Takes a client out of all its groups, as its connection ended.
+    pub(crate) fn close(&self, channel: &C) {
+        let mut state = write(&self.state);
+        let groups = state.groups_of_channel.remove(&channel.id()).unwrap_or_default();
+        let notices: Vec<_> =
+            groups.iter().map(|group| self.leave(&mut state, group, channel.id())).collect();
+        drop(state);
+        notices.into_iter().for_each(|notice| self.notify(notice));
+    }
+
+    /// Drops clients that were silent for too long, with their connections.
+    ///
+    /// The rest of their groups is told, which the reference forgets to do.
+    pub(crate) fn scan(&self, now: Instant) {
+        let timeout =
+            Duration::from_millis(self.config.channel_expired_timeout.max(0).unsigned_abs());
+        let mut state = write(&self.state);
+        let expired: Vec<_> = state
+            .groups
+            .iter()
+            .flat_map(|(group, info)| info.members().map(move |member| (group, member)))
+            .filter(|(_, member)| now.saturating_duration_since(member.last_seen) > timeout)
+            .map(|(group, member)| (group.clone(), Arc::clone(&member.channel)))
+            .collect();
+        let mut notices = Vec::with_capacity(expired.len());
+        for (group, channel) in expired {
+            warn!(%group, peer = %channel.peer(), "consumer was silent for too long");
+            notices.push(self.leave(&mut state, &group, channel.id()));
+            channel.close();
+        }
+        drop(state);
+        notices.into_iter().for_each(|notice| self.notify(notice));
+    }
+
+    /// Returns what the group's heartbeats say that it wants of a topic.
+    ///
+    /// # Errors
+    /// When the group may not consume the topic this way, or its heartbeats do not say or are older
+    /// than `sub_version`. The client sends a heartbeat and tries again then.
+    pub(crate) fn filter(
+        &self,
+        group: &str,
+        topic: &str,
+        sub_version: i64,
+    ) -> Result<MessageFilter, RequestError> {
+        let state = read(&self.state);
+        let info = state.groups.get(group).ok_or(RequestError::GroupInfoNotExist)?;
+        let config = self.groups.get(group);
+        if info.is_broadcasting() && config.is_some_and(|config| !config.consume_broadcast_enable) {
+            return Err(RequestError::BroadcastForbidden(group.to_owned()));
+        }
+        if self.groups.is_forbidden(group, topic, FORBIDDEN_INDEX_READABLE) {
+            return Err(RequestError::TopicForbiddenForGroup {
+                group: group.to_owned(),
+                topic: topic.to_owned(),
+            });
+        }
+        let subscription = info.subscription(topic).ok_or(RequestError::SubscriptionNotExist)?;
+        if subscription.data.sub_version < sub_version {
+            return Err(RequestError::SubscriptionNotLatest);
+        }
+        subscription.filter.clone().ok_or_else(|| {
+            RequestError::FilterTypeNotSupported(subscription.data.expression_type.clone())
+        })
+    }
+
+    /// Returns the client ids of a group, one per connection.
+    pub(crate) fn client_ids(&self, group: &str) -> Vec<String> {
+        let state = read(&self.state);
+        let members = state.groups.get(group).into_iter().flat_map(ConsumerGroup::members);
+        members.map(|member| member.client_id.to_string()).collect()
+    }
+
+    /// Returns a member of a group.
+    pub(crate) fn find_client(&self, group: &str, client_id: &str) -> Option<ClientInfo<C>> {
+        let state = read(&self.state);
+        state.groups.get(group)?.members().find(|member| *member.client_id == *client_id).cloned()
+    }
+
+    /// Tells whether the group has members.
+    pub(crate) fn is_online(&self, group: &str) -> bool {
+        read(&self.state).groups.contains_key(group)
+    }
+
+    /// Tells whether the group's heartbeats name the topic.
+    pub(crate) fn is_subscribed(&self, group: &str, topic: &str) -> bool {
+        read(&self.state).groups.get(group).is_some_and(|info| info.subscription(topic).is_some())
+    }
+
+    /// Returns a group as the tools see it; `None` when it has no members.
+    pub(crate) fn connections(&self, group: &str) -> Option<ConsumerConnection> {
+        read(&self.state).groups.get(group).map(ConsumerGroup::to_connection)
+    }
+
+    fn leave(&self, state: &mut State<C>, group: &str, channel_id: u64) -> Option<Notice<C>> {
+        let info = state.groups.get_mut(group)?;
+        let member = info.leave(channel_id)?;
+        info!(group, client_id = %member.client_id, peer = %member.channel.peer(),
+            "consumer left");
+        // Before the others are told, as they ask for its queues then.
+        if !info.members().any(|other| other.client_id == member.client_id) {
+            self.locks.release(group, &member.client_id);
+        }
+        let notice = info.notice(group);
+        if info.is_empty() {
+            state.groups.remove(group);
+        }
+        if let Some(groups) = state.groups_of_channel.get_mut(&channel_id) {
+            groups.retain(|name| **name != *group);
+            if groups.is_empty() {
+                state.groups_of_channel.remove(&channel_id);
+            }
+        }
+        notice
+    }
+
+    fn notify(&self, notice: Option<Notice<C>>) {
+        let Some(Notice { group, members }) = notice else { return };
+        if !self.config.notify_consumer_ids_changed_enable {
+            return;
+        }
+        let header = NotifyConsumerIdsChangedRequestHeader { consumer_group: group.into() };
+        let request =
+            RemotingCommand::request(RequestCode::NOTIFY_CONSUMER_IDS_CHANGED).with_header(&header);
+        for member in members {
+            member.invoke_oneway(request.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! What the broker refuses, with the reference's codes and words.
+
+use std::net::SocketAddr;
+
+use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::fastjson::FastjsonError;
+use oxmq_protocol::header::HeaderError;
+
+use crate::topic_validator::InvalidName;
+
+/// What the reference puts behind some remarks.
+pub(crate) const SEE_FAQ: &str =
+    "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// A request that the broker refuses. Every variant has one response code and one remark.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    /// A field is missing or no number. The client has to be mended.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The body is not what the code asks for. The client has to be mended.
+    #[error("request body: {0}")]
+    Body(#[from] FastjsonError),
+    /// A topic or group cannot have this name.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+
+    // Sending.
+    /// Clients may not send to the topic.
+    #[error("Sending message to topic[{0}] is forbidden.")]
+    TopicSendForbidden(String),
+    /// The broker takes no messages for ordered topics.
+    #[error("the broker[{0}] sending message is forbidden")]
+    BrokerSendForbidden(String),
+    /// The topic does not exist and may not be created.
+    #[error("topic[{0}] not exist, apply first please!{SEE_FAQ}")]
+    TopicNotExist(String),
+    /// The topic has no such queue.
+    #[error("request queueId[{queue_id}] is illegal, {topic} Producer: {producer}")]
+    QueueIdIllegal {
+        /// What was asked for.
+        queue_id: i32,
+        /// The topic in the reference's notation.
+        topic: String,
+        /// Who asked.
+        producer: SocketAddr,
+    },
+    /// The group of a retry topic does not exist and may not be created.
+    #[error("subscription group not exist, {0} {SEE_FAQ}")]
+    SubscriptionGroupNotExist(String),
+    /// A message without a body.
+    #[error(
+        "the message is illegal, maybe msg body or properties length not matched. its body is empty"
+    )]
+    EmptyBody,
+    /// A batch may not be sent to a retry topic.
+    #[error("batch request does not support retry group {0}")]
+    BatchToRetryTopic(String),
+    /// A kind of message that is not built yet.
+    #[error("{0} are not supported yet")]
+    NotSupportedYet(&'static str),
+
+    // Sending back.
+    /// The retry or dead-letter topic could not be created.
+    #[error("topic[{0}] not exist")]
+    BackTopicNotExist(String),
+    /// The retry topic takes no messages.
+    #[error("the topic[{0}] sending message is forbidden")]
+    BackTopicForbidden(String),
+    /// There is no message at this place of the log.
+    #[error("look message by offset failed, {0}")]
+    LookMessageFailed(i64),
+    /// The store did not take the message; the reference answers with the status' name.
+    #[error("{0}")]
+    PutBack(&'static str),
+
+    // Pulling.
+    /// The broker gives no messages.
+    #[error("the broker[{0}] pulling message is forbidden")]
+    BrokerPullForbidden(String),
+    /// The broker serves no lite pulls.
+    #[error("the broker[{0}] for lite pull consumer is forbidden")]
+    LitePullForbidden(String),
+    /// The group does not exist and may not be created.
+    #[error("subscription group [{0}] does not exist, {SEE_FAQ}")]
+    PullGroupNotExist(String),
+    /// The group may not consume.
+    #[error("subscription group no permission, {0}")]
+    GroupNotPermitted(String),
+    /// The topic does not exist.
+    #[error("topic[{0}] not exist, apply first please! {SEE_FAQ}")]
+    PullTopicNotExist(String),
+    /// The topic gives no messages.
+    #[error("the topic[{0}] pulling message is forbidden")]
+    TopicPullForbidden(String),
+    /// The topic has no such queue.
+    #[error(
+        "queueId[{queue_id}] is illegal, topic:[{topic}] \
+         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
+    )]
+    PullQueueIdIllegal {
+        /// What was asked for.
+        queue_id: i32,
+        /// Of which topic.
+        topic: String,
+        /// Queues that it has.
+        read_queue_nums: i32,
+        /// Who asked.
+        consumer: SocketAddr,
+    },
+    /// No heartbeat has named the group.
+    #[error("the consumer's group info not exist{SEE_FAQ}")]
+    GroupInfoNotExist,
+    /// The group may not give every member every message.
+    #[error("the consumer group[{0}] can not consume by broadcast way")]
+    BroadcastForbidden(String),
+    /// The group may not consume the topic.
+    #[error("the consumer group[{group}] is forbidden for topic[{topic}]")]
+    TopicForbiddenForGroup {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+    },
+    /// The group's heartbeats do not name the topic.
+    #[error("the consumer's subscription not exist{SEE_FAQ}")]
+    SubscriptionNotExist,
+    /// The consumer's subscription is newer than the group's last heartbeat.
+    #[error("the consumer's subscription not latest")]
+    SubscriptionNotLatest,
+    /// A kind of filter that the broker does not support.
+    #[error("The broker does not support consumer to filter message by {0}")]
+    FilterTypeNotSupported(String),
+
+    // Consumer management.
+    /// The group has no members.
+    #[error("no consumer for this group, {0}")]
+    NoConsumer(String),
+    /// The group is new and the queue is not young enough to start at its first message.
+    #[error("Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")]
+    OffsetNotFound,
+    /// The group is new and does not want to start at offset 0.
+    #[error("Not found, do not set to zero, maybe this group boot first")]
+    OffsetNotFoundNorZero,
+    /// A commit of a group that does not exist.
+    #[error("Group {0} not exist!")]
+    CommitGroupNotExist(String),
+    /// A commit for a topic that does not exist.
+    #[error("Topic {0} not exist!")]
+    CommitTopicNotExist(String),
+    /// A commit without a queue.
+    #[error("QueueId is null, topic is {0}")]
+    CommitWithoutQueue(String),
+    /// A commit without an offset.
+    #[error("Offset is null, topic is {0}")]
+    CommitWithoutOffset(String),
+    /// One request names more than it may.
+    #[error("too many {what} in one request: {count}, at most {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+
+    // Tools.
+    /// A blank name of a topic to delete.
+    #[error("The specified topic is blank.")]
+    BlankTopic,
+    /// A system topic may not be changed.
+    #[error("The topic[{0}] is conflict with system topic.")]
+    SystemTopic(String),
+    /// Topics may not hold every type of message.
+    #[error("MIXED message type is not supported.")]
+    MixedMessageType,
+    /// The change is not possible; the text says why.
+    #[error("{0}")]
+    Unchangeable(String),
+    /// A number of queues that no topic can have.
+    #[error("{what} must be between 0 and {limit}, not {value}")]
+    QueueNums {
+        /// Which of the two numbers.
+        what: &'static str,
+        /// What was asked for.
+        value: i32,
+        /// Highest number.
+        limit: i32,
+    },
+    /// The topic asked about does not exist.
+    #[error("No topic in this broker. topic: {0}")]
+    NoTopic(String),
+    /// The topic asked about does not exist.
+    #[error("topic[{0}] not exist")]
+    StatsTopicNotExist(String),
+    /// There is no message at this place of the log.
+    #[error("can not find message by the offset, {0}")]
+    MessageNotFound(i64),
+    /// The group asked about has no members.
+    #[error("the consumer group[{0}] not online")]
+    ConsumerNotOnline(String),
+    /// The producer group asked about has no members.
+    #[error("the producer group[{0}] not exist")]
+    ProducerGroupNotExist(String),
+}
+
+impl RequestError {
+    /// The code that the client sees. No `_` arm: whoever adds a variant decides its code here.
+    pub(crate) fn response_code(&self) -> ResponseCode {
+        match self {
+            Self::Header(_)
+            | Self::Body(_)
+            | Self::BackTopicNotExist(_)
+            | Self::LookMessageFailed(_)
+            | Self::PutBack(_)
+            | Self::FilterTypeNotSupported(_)
+            | Self::NoConsumer(_)
+            | Self::TooMany { .. }
+            | Self::Unchangeable(_)
+            | Self::MessageNotFound(_)
+            | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
+            Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
+            Self::EmptyBody | Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
+            Self::TopicSendForbidden(_)
+            | Self::BrokerSendForbidden(_)
+            | Self::BackTopicForbidden(_)
+            | Self::BrokerPullForbidden(_)
+            | Self::LitePullForbidden(_)
+            | Self::GroupNotPermitted(_)
+            | Self::TopicPullForbidden(_)
+            | Self::BroadcastForbidden(_)
+            | Self::TopicForbiddenForGroup { .. } => ResponseCode::NO_PERMISSION,
+            Self::TopicNotExist(_)
+            | Self::PullTopicNotExist(_)
+            | Self::CommitTopicNotExist(_)
+            | Self::NoTopic(_)
+            | Self::StatsTopicNotExist(_) => ResponseCode::TOPIC_NOT_EXIST,
+            Self::InvalidName(_)
+            | Self::QueueIdIllegal { .. }
+            | Self::PullQueueIdIllegal { .. }
+            | Self::CommitWithoutQueue(_)
+            | Self::CommitWithoutOffset(_)
+            | Self::BlankTopic
+            | Self::SystemTopic(_)
+            | Self::MixedMessageType
+            | Self::QueueNums { .. } => ResponseCode::INVALID_PARAMETER,
+            Self::SubscriptionGroupNotExist(_)
+            | Self::PullGroupNotExist(_)
+            | Self::CommitGroupNotExist(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
+            Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
+                ResponseCode::SUBSCRIPTION_NOT_EXIST
+            }
+            Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
+            Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
+            Self::ConsumerNotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
+        }
+    }
+
+    /// The field that tells a pulling client what forbids it to.
+    ///
+    /// Reference: `ForbiddenType` (common), 5.5.0.
+    pub(crate) fn forbidden_type(&self) -> Option<i64> {
+        match self {
+            Self::BrokerPullForbidden(_) | Self::LitePullForbidden(_) => Some(1),
+            Self::GroupNotPermitted(_) => Some(2),
+            Self::TopicPullForbidden(_) => Some(3),
+            Self::BroadcastForbidden(_) => Some(4),
+            Self::TopicForbiddenForGroup { .. } => Some(5),
+            _ => None,
+        }
+    }
+}
