@@ -1,1 +1,23 @@
-//! The name server.
+//! The name server: which brokers there are, and where a topic is.
+//!
+//! [`Namesrv::start`] runs one. Queries are answered on the tasks that read them, out of the table in
+//! `route_info`; what changes the table goes through the one thread in `worker`. `dispatch` is the index
+//! of the requests, `processor` answers them without knowing sockets, and `core` is the state that both
+//! share.
+
+mod config;
+mod core;
+mod dispatch;
+mod durable_file;
+mod error;
+mod kv_config;
+mod limits;
+mod namesrv;
+mod processor;
+mod route_info;
+mod service;
+mod worker;
+
+pub use config::{NO_EFFECT, NamesrvConfig, NamesrvConfigError};
+pub use kv_config::KvConfigError;
+pub use namesrv::{Namesrv, NamesrvError, NamesrvHandle};

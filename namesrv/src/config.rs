@@ -1,0 +1,291 @@
+//! Settings: keys and defaults are the reference's, and so is the file format.
+
+use std::path::{Path, PathBuf};
+
+use oxmq_protocol::config::{self, Config, ConfigError, UnknownKey};
+use oxmq_protocol::properties_file;
+
+oxmq_protocol::config! {
+    /// Settings of a name server and its port.
+    ///
+    /// Reference: `NamesrvConfig` (common) and `NettyServerConfig` (remoting), 5.5.0.
+    pub struct NamesrvConfig {
+        /// Installation folder; nothing is read from it.
+        rocketmq_home: Option<String> = "rocketmqHome" | None,
+        /// File of the key-value settings.
+        kv_config_path: String = "kvConfigPath" | under_home("kvConfig.json"),
+        /// File that these settings are written to when changed over the wire.
+        config_store_path: String = "configStorePath" | under_home("namesrv.properties"),
+        /// Name of the environment that a cluster test falls back to.
+        product_env_name: String = "productEnvName" | "center".to_owned(),
+        /// Whether to answer route queries for tests of another environment.
+        cluster_test: bool = "clusterTest" | false,
+        /// Whether routes carry the order settings of their topic.
+        order_message_enable: bool = "orderMessageEnable" | false,
+        /// Whether registering brokers are told which topics are ordered.
+        return_order_topic_config_to_broker: bool = "returnOrderTopicConfigToBroker" | true,
+        /// See [`NO_EFFECT`].
+        client_request_thread_pool_nums: i32 = "clientRequestThreadPoolNums" | 8,
+        /// See [`NO_EFFECT`].
+        default_thread_pool_nums: i32 = "defaultThreadPoolNums" | 16,
+        /// See [`NO_EFFECT`].
+        client_request_thread_pool_queue_capacity: i32 =
+            "clientRequestThreadPoolQueueCapacity" | 50_000,
+        /// See [`NO_EFFECT`].
+        default_thread_pool_queue_capacity: i32 = "defaultThreadPoolQueueCapacity" | 10_000,
+        /// Milliseconds between two looks for silent brokers.
+        scan_not_active_broker_interval: u64 = "scanNotActiveBrokerInterval" | 5_000,
+        /// Departures that may wait to be worked off.
+        un_register_broker_queue_capacity: u32 = "unRegisterBrokerQueueCapacity" | 3_000,
+        /// Whether routes show a slave as master where it stands in for one.
+        support_acting_master: bool = "supportActingMaster" | false,
+        /// Whether the list of all topics is given out.
+        enable_all_topic_list: bool = "enableAllTopicList" | true,
+        /// Whether the lists of topics by cluster and unit are given out.
+        enable_topic_list: bool = "enableTopicList" | true,
+        /// Whether brokers hear when another one is to act for their group.
+        notify_min_broker_id_changed: bool = "notifyMinBrokerIdChanged" | false,
+        /// Whether to run a controller in this process.
+        enable_controller_in_namesrv: bool = "enableControllerInNamesrv" | false,
+        /// Whether route queries are refused for a while after the start, until brokers registered.
+        need_wait_for_service: bool = "needWaitForService" | false,
+        /// Seconds of that while.
+        wait_seconds_for_service: u64 = "waitSecondsForService" | 45,
+        /// Whether topics that a full registration lacks are forgotten.
+        delete_topic_with_broker_registration: bool = "deleteTopicWithBrokerRegistration" | false,
+        /// Keys that may not be changed over the wire, beside the closed ones.
+        config_black_list: String =
+            "configBlackList" | "configBlackList;configStorePath;kvConfigPath".to_owned(),
+        /// Address to listen on.
+        bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
+        /// Port; 0 lets the system choose.
+        listen_port: u16 = "listenPort" | 9876,
+        /// Seconds of silence after which a connection is closed.
+        server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds" | 120,
+        /// See [`NO_EFFECT`].
+        server_worker_threads: i32 = "serverWorkerThreads" | 8,
+        /// See [`NO_EFFECT`].
+        server_callback_executor_threads: i32 = "serverCallbackExecutorThreads" | 0,
+        /// See [`NO_EFFECT`].
+        server_selector_threads: i32 = "serverSelectorThreads" | 3,
+        /// See [`NO_EFFECT`].
+        server_oneway_semaphore_value: i32 = "serverOnewaySemaphoreValue" | 256,
+        /// See [`NO_EFFECT`].
+        server_async_semaphore_value: i32 = "serverAsyncSemaphoreValue" | 64,
+        /// See [`NO_EFFECT`].
+        server_socket_snd_buf_size: i32 = "serverSocketSndBufSize" | 0,
+        /// See [`NO_EFFECT`].
+        server_socket_rcv_buf_size: i32 = "serverSocketRcvBufSize" | 0,
+        /// See [`NO_EFFECT`].
+        write_buffer_high_water_mark: i32 = "writeBufferHighWaterMark" | 0,
+        /// See [`NO_EFFECT`].
+        write_buffer_low_water_mark: i32 = "writeBufferLowWaterMark" | 0,
+        /// See [`NO_EFFECT`].
+        server_socket_backlog: i32 = "serverSocketBacklog" | 1_024,
+        /// See [`NO_EFFECT`].
+        server_netty_worker_group_enable: bool = "serverNettyWorkerGroupEnable" | true,
+        /// See [`NO_EFFECT`].
+        server_pooled_byte_buf_allocator_enable: bool =
+            "serverPooledByteBufAllocatorEnable" | true,
+        /// See [`NO_EFFECT`].
+        enable_shutdown_gracefully: bool = "enableShutdownGracefully" | false,
+        /// See [`NO_EFFECT`].
+        shutdown_wait_time_seconds: i32 = "shutdownWaitTimeSeconds" | 30,
+        /// See [`NO_EFFECT`].
+        use_epoll_native_selector: bool = "useEpollNativeSelector" | false,
+    }
+}
+
+const THREADS: &str = "requests are handled where they are read, not in pools of threads";
+const BUFFERS: &str = "buffers and sockets adapt by themselves within fixed limits";
+
+/// Keys that are known but change nothing, each with the reason.
+pub const NO_EFFECT: &[(&str, &str)] = &[
+    ("rocketmqHome", "nothing is read from the installation folder"),
+    ("productEnvName", "there is no cluster-test mode"),
+    ("clientRequestThreadPoolNums", THREADS),
+    ("defaultThreadPoolNums", THREADS),
+    ("clientRequestThreadPoolQueueCapacity", THREADS),
+    ("defaultThreadPoolQueueCapacity", THREADS),
+    ("serverWorkerThreads", THREADS),
+    ("serverCallbackExecutorThreads", THREADS),
+    ("serverSelectorThreads", THREADS),
+    ("serverOnewaySemaphoreValue", THREADS),
+    ("serverAsyncSemaphoreValue", THREADS),
+    ("serverNettyWorkerGroupEnable", THREADS),
+    ("useEpollNativeSelector", THREADS),
+    ("serverSocketSndBufSize", BUFFERS),
+    ("serverSocketRcvBufSize", BUFFERS),
+    ("writeBufferHighWaterMark", BUFFERS),
+    ("writeBufferLowWaterMark", BUFFERS),
+    ("serverSocketBacklog", BUFFERS),
+    ("serverPooledByteBufAllocatorEnable", BUFFERS),
+    ("enableShutdownGracefully", "connections are closed once their answers are out"),
+    ("shutdownWaitTimeSeconds", "connections are closed once their answers are out"),
+];
+
+/// Keys that carry paths, addresses, or what only a start can change: none of them changes over the
+/// wire, whatever `configBlackList` says.
+const CLOSED: &[&str] = &[
+    "rocketmqHome",
+    "kvConfigPath",
+    "configStorePath",
+    "configBlackList",
+    "productEnvName",
+    "clusterTest",
+    "enableControllerInNamesrv",
+    "bindAddress",
+    "listenPort",
+];
+
+/// A path below the user's home, as the reference has it.
+fn under_home(file: &str) -> String {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    home.join("namesrv").join(file).display().to_string()
+}
+
+/// A configuration that stops the start.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesrvConfigError {
+    /// The file cannot be read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The file as the user named it.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl NamesrvConfig {
+    /// Reads the settings in `file` over the defaults. What is changed over the wire later goes to the
+    /// same file, unless it names another.
+    ///
+    /// Returns the keys that nobody knows.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a value does not read as its type.
+    pub fn load(file: &Path) -> Result<(Self, Vec<UnknownKey>), NamesrvConfigError> {
+        let name = file.display().to_string();
+        let text = std::fs::read(file)
+            .map_err(|source| NamesrvConfigError::Read { file: name.clone(), source })?;
+        let mut settings = Self { config_store_path: name.clone(), ..Self::default() };
+        let unknown = config::apply(&name, &text, &mut [&mut settings])?;
+        Ok((settings, unknown))
+    }
+
+    /// All settings as properties text, sorted by key.
+    pub fn print(&self) -> String {
+        config::print(&[self])
+    }
+
+    /// All settings that are not empty, as a file that [`NamesrvConfig::load`] reads.
+    pub(crate) fn file(&self) -> String {
+        let mut text = String::new();
+        for key in Self::KEYS {
+            if let Some(value) = self.get(key).filter(|value| !value.is_empty()) {
+                properties_file::write_entry(key, &value, &mut text);
+            }
+        }
+        text
+    }
+
+    /// Tells whether a key is closed to changes over the wire.
+    pub(crate) fn is_closed(&self, key: &str) -> bool {
+        CLOSED.contains(&key) || self.config_black_list.split(';').any(|listed| listed == key)
+    }
+
+    /// The setting that asks for what does not exist here, and what it is.
+    pub(crate) fn unsupported(&self) -> Option<&'static str> {
+        if self.cluster_test {
+            return Some("clusterTest=true: there is no cluster-test mode");
+        }
+        self.enable_controller_in_namesrv
+            .then_some("enableControllerInNamesrv=true: there is no controller yet")
+    }
+}
+
+impl NamesrvConfig {
+    /// Sets one key from the wire.
+    pub(crate) fn change(&mut self, key: &str, value: &str) -> Result<(), ChangeError> {
+        match self.set(key, value) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(expected)) => Err(ChangeError::Value { key: key.to_owned(), expected }),
+            None => Err(ChangeError::Unknown {
+                key: key.to_owned(),
+                nearest: config::nearest(key, Self::KEYS.iter().copied())
+                    .map(|near| format!("; did you mean {near}?"))
+                    .unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+/// A change that is not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// The value does not read as the key's type.
+    #[error("{key} must be {expected}")]
+    Value { key: String, expected: &'static str },
+    /// Nobody's key.
+    #[error("there is no key {key}{nearest}")]
+    Unknown { key: String, nearest: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key that the reference's name server reads, with its default.
+    const REFERENCE: &str = include_str!("reference-5.5.0.tsv");
+
+    fn reference() -> impl Iterator<Item = (&'static str, &'static str)> {
+        REFERENCE.lines().filter_map(|line| line.split_once('\t'))
+    }
+
+    #[test]
+    fn every_key_of_the_reference_is_known_with_its_default() {
+        let settings = NamesrvConfig::default();
+        let home = std::env::var("HOME").unwrap();
+        for (key, default) in reference() {
+            let expected = default.replace("${user.home}", &home).replace("null", "");
+            // The class default; the name server sets its own when it starts.
+            let expected = if key == "listenPort" { "9876" } else { &expected };
+            assert_eq!(settings.get(key).as_deref(), Some(expected), "{key}");
+        }
+        assert_eq!(reference().count(), NamesrvConfig::KEYS.len());
+    }
+
+    #[test]
+    fn keys_without_effect_and_closed_keys_are_keys() {
+        let listed = NO_EFFECT.iter().map(|(key, _)| key).chain(CLOSED);
+        for key in listed {
+            assert!(NamesrvConfig::KEYS.contains(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn file_sets_keys_and_becomes_where_changes_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("namesrv.conf");
+        std::fs::write(&file, "listenPort = 9877\nsupportActingMaster=true\nlistenPrt=1\n")
+            .unwrap();
+        let (settings, unknown) = NamesrvConfig::load(&file).unwrap();
+        assert_eq!(settings.listen_port, 9877);
+        assert!(settings.support_acting_master);
+        assert_eq!(settings.config_store_path, file.display().to_string());
+        assert_eq!(unknown[0].nearest, Some("listenPort"));
+        std::fs::write(&file, "listenPort = nine\n").unwrap();
+        let error = NamesrvConfig::load(&file).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "namesrv.conf:1: listenPort must be a whole number from 0 to 65535, not \"nine\""
+            ),
+            "{error}"
+        );
+        assert!(NamesrvConfig::load(&folder.path().join("missing")).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! The state behind the requests.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use crate::config::NamesrvConfig;
+use crate::durable_file;
+use crate::error::RequestError;
+use crate::kv_config::KvConfigManager;
+use crate::route_info::{MinBrokerIdChange, RouteInfoManager};
+
+/// Tells brokers that another one is to act for their group.
+pub(crate) type Notifier = Box<dyn Fn(MinBrokerIdChange) + Send + Sync>;
+
+/// Everything a name server knows, without sockets and threads.
+pub(crate) struct NameServer {
+    pub(crate) route_info: RouteInfoManager,
+    pub(crate) kv_config: KvConfigManager,
+    pub(crate) started: Instant,
+    settings: RwLock<Arc<NamesrvConfig>>,
+    /// Held while settings change, so that two changes do not undo each other.
+    changing: Mutex<()>,
+    notifier: Notifier,
+}
+
+impl NameServer {
+    pub(crate) fn new(
+        settings: NamesrvConfig,
+        kv_config: KvConfigManager,
+        notifier: Notifier,
+        started: Instant,
+    ) -> Self {
+        Self {
+            route_info: RouteInfoManager::default(),
+            kv_config,
+            started,
+            settings: RwLock::new(Arc::new(settings)),
+            changing: Mutex::default(),
+            notifier,
+        }
+    }
+
+    /// The settings of this moment.
+    pub(crate) fn settings(&self) -> Arc<NamesrvConfig> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes settings and keeps them, or does neither.
+    pub(crate) fn change_settings(
+        &self,
+        change: impl FnOnce(&mut NamesrvConfig) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settings = NamesrvConfig::clone(&self.settings());
+        change(&mut settings)?;
+        durable_file::replace(Path::new(&settings.config_store_path), settings.file().as_bytes())
+            .map_err(RequestError::KeepConfig)?;
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        Ok(())
+    }
+
+    pub(crate) fn notify(&self, change: MinBrokerIdChange) {
+        (self.notifier)(change);
+    }
+}

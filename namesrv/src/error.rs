@@ -1,0 +1,90 @@
+//! Requests that are refused.
+
+use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::fastjson::FastjsonError;
+use oxmq_protocol::header::HeaderError;
+
+use crate::config::ChangeError;
+use crate::kv_config::KvConfigError;
+use crate::route_info::RegisterError;
+
+/// Behind every remark that names it.
+///
+/// Reference: `FAQUrl` (client, common), 5.5.0.
+const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
+
+/// A request that the name server refuses. Every variant has one response code and one remark.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The sender's bug, or a truncated send.
+    #[error("body is not a {what}: {source}")]
+    Body { what: &'static str, source: FastjsonError },
+    #[error(" request type {} not supported", .0.0)]
+    Unsupported(RequestCode),
+    /// The broker waits for its next round.
+    #[error("crc32 not match")]
+    Checksum,
+    /// No broker of this release sends what it says here.
+    #[error("register broker failed: compressed registration is not supported")]
+    Compressed,
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// The topic has to be created, or a broker to register; clients ask again.
+    #[error("No topic route info in name server for the topic: {topic}{FAQ}\nCause: {cause}.")]
+    NoRoute { topic: String, cause: String },
+    /// Brokers get time to register after a start.
+    #[error("name server not ready")]
+    NotReady,
+    /// The list is switched off.
+    #[error("disable")]
+    Disabled,
+    #[error("No config item, Namespace: {namespace} Key: {key}")]
+    NoKey { namespace: String, key: String },
+    #[error("No config item, Namespace: {0}")]
+    NoNamespace(String),
+    #[error("namespace or key is null")]
+    NoNamespaceOrKey,
+    #[error(transparent)]
+    KvConfig(#[from] KvConfigError),
+    #[error("Can not update config in black list.")]
+    ClosedKey,
+    #[error("string2Properties error")]
+    NotProperties,
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    #[error("settings cannot be kept: {0}")]
+    KeepConfig(#[source] std::io::Error),
+    /// The sender backs off.
+    #[error("[OVERLOAD]system busy, start flow control for a while")]
+    Busy,
+    #[error("answer has no form: {0}")]
+    Answer(#[source] FastjsonError),
+}
+
+impl RequestError {
+    /// The code that the peer sees.
+    pub(crate) fn response_code(&self) -> ResponseCode {
+        match self {
+            Self::Unsupported(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
+            Self::NoRoute { .. } => ResponseCode::TOPIC_NOT_EXIST,
+            Self::NoKey { .. } | Self::NoNamespace(_) => ResponseCode::QUERY_NOT_FOUND,
+            Self::ClosedKey => ResponseCode::NO_PERMISSION,
+            Self::Busy => ResponseCode::SYSTEM_BUSY,
+            Self::Header(_)
+            | Self::Body { .. }
+            | Self::Checksum
+            | Self::Compressed
+            | Self::Register(_)
+            | Self::NotReady
+            | Self::Disabled
+            | Self::NoNamespaceOrKey
+            | Self::KvConfig(_)
+            | Self::NotProperties
+            | Self::Change(_)
+            | Self::KeepConfig(_)
+            | Self::Answer(_) => ResponseCode::SYSTEM_ERROR,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Limits on what peers can make the name server hold, each beside its reason.
+
+/// Longest name of a topic, broker, cluster or namespace and longest address, in bytes. Retry topics of
+/// the longest consumer group have about 300.
+pub(crate) const MAX_NAME_BYTES: usize = 1024;
+
+/// Topics in the route table. One costs about 100 bytes and 20 more for each broker that has it.
+pub(crate) const MAX_TOPICS: usize = 1_000_000;
+
+/// Broker names in the route table.
+pub(crate) const MAX_BROKERS: usize = 10_000;
+
+/// Addresses of one broker name: a master and its slaves.
+pub(crate) const MAX_MEMBERS: usize = 128;
+
+/// Filter servers of one broker.
+pub(crate) const MAX_FILTER_SERVERS: usize = 64;
+
+/// Topics applied or cleaned in one hold of the table's lock, some 0.2 ms, so that a large
+/// registration does not keep route queries waiting.
+pub(crate) const TOPICS_A_TURN: usize = 1024;
+
+/// Topic names compared with one that has no route: a poll for a topic that does not exist must stay
+/// cheap however many do. Comparing two names takes about half a microsecond.
+pub(crate) const MAX_NEAREST_CANDIDATES: usize = 500;
+
+/// Bytes of all key-value settings: the file is rewritten as a whole on each change.
+pub(crate) const MAX_KV_BYTES: usize = 4 * 1024 * 1024;
+
+/// Requests that wait for the worker. Many brokers register at once when a name server comes back.
+pub(crate) const MAX_WAITING_REQUESTS: usize = 10_000;
+
+/// Bytes of the bodies of those: the registrations of some 20 brokers with 50 000 topics each.
+pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;

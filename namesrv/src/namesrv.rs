@@ -1,0 +1,150 @@
+//! A running name server.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::code::RequestCode;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
+use oxmq_remoting::{RemotingClient, RemotingClientConfig, Server, ServerConfig};
+
+use crate::config::NamesrvConfig;
+use crate::core::NameServer;
+use crate::kv_config::{KvConfigError, KvConfigManager};
+use crate::route_info::MinBrokerIdChange;
+use crate::service::NamesrvService;
+use crate::worker::Worker;
+
+/// Time to reach a broker that should hear of another: it also finds out by itself.
+const NOTIFY_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// A name server that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NamesrvError {
+    /// A setting asks for what does not exist here.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// `bindAddress` is no address.
+    #[error("bindAddress must be an IP address, not {0:?}")]
+    BindAddress(String),
+    /// The port is taken, or not ours to take.
+    #[error("listening on {address} failed: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The key-value settings cannot be read.
+    #[error(transparent)]
+    KvConfig(#[from] KvConfigError),
+    /// The system gives no thread.
+    #[error("no thread for the worker: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// The name server.
+#[derive(Debug)]
+pub struct Namesrv;
+
+impl Namesrv {
+    /// Starts a name server; it serves once this returns.
+    ///
+    /// # Errors
+    /// When a setting cannot be met, the port cannot be had, or the key-value settings are damaged.
+    pub async fn start(settings: NamesrvConfig) -> Result<NamesrvHandle, NamesrvError> {
+        if let Some(what) = settings.unsupported() {
+            return Err(NamesrvError::Unsupported(what));
+        }
+        let listen = listen_address(&settings)?;
+        let mut server_config = ServerConfig::new(listen);
+        server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        let kv_config = KvConfigManager::open(PathBuf::from(&settings.kv_config_path))?;
+        let core =
+            Arc::new(NameServer::new(settings, kv_config, Box::new(notifier()), Instant::now()));
+        let (worker, thread) = Worker::start(Arc::clone(&core)).map_err(NamesrvError::Thread)?;
+        let service = NamesrvService { server: core, worker: worker.clone() };
+        let server = match Server::bind(&server_config, Arc::new(service)) {
+            Ok(server) => server,
+            Err(source) => {
+                worker.stop();
+                return Err(NamesrvError::Listen { address: listen, source });
+            }
+        };
+        tracing::info!(address = %server.local_addr(), "name server started");
+        Ok(NamesrvHandle { server, worker, thread })
+    }
+}
+
+fn listen_address(settings: &NamesrvConfig) -> Result<SocketAddr, NamesrvError> {
+    let text = settings.bind_address.trim_matches(['[', ']']);
+    let address: IpAddr =
+        text.parse().map_err(|_| NamesrvError::BindAddress(settings.bind_address.clone()))?;
+    Ok(SocketAddr::new(address, settings.listen_port))
+}
+
+/// Sends `NOTIFY_MIN_BROKER_ID_CHANGE` from the runtime that the server was started on.
+fn notifier() -> impl Fn(MinBrokerIdChange) + Send + Sync {
+    let runtime = tokio::runtime::Handle::current();
+    let client =
+        Arc::new(RemotingClient::new(RemotingClientConfig { connect_timeout: NOTIFY_TIMEOUT }));
+    move |change| {
+        let header = NotifyMinBrokerIdChangeRequestHeader {
+            min_broker_id: Some(change.min_broker_id),
+            broker_name: None,
+            min_broker_addr: Some(change.min_broker_addr),
+            offline_broker_addr: change.offline_broker_addr,
+            ha_broker_addr: change.ha_broker_addr,
+        };
+        for broker_addr in change.notify {
+            let request = RemotingCommand::request(RequestCode::NOTIFY_MIN_BROKER_ID_CHANGE)
+                .with_header(&header);
+            let client = Arc::clone(&client);
+            runtime.spawn(async move {
+                if let Err(error) = client.invoke_oneway(&broker_addr, request).await {
+                    tracing::warn!(broker_addr, %error, "broker not told of the change");
+                }
+            });
+        }
+    }
+}
+
+/// Holds a running name server.
+pub struct NamesrvHandle {
+    server: Server,
+    worker: Worker,
+    thread: JoinHandle<()>,
+}
+
+impl NamesrvHandle {
+    /// The address listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Open connections.
+    pub fn connection_count(&self) -> usize {
+        self.server.connection_count()
+    }
+
+    /// Stops: no new connections, the open ones closed, the worker done.
+    pub async fn shutdown(self) {
+        self.server.shutdown().await;
+        self.worker.stop();
+        let thread = self.thread;
+        // The worker is done as soon as it sees the stop; only a panic of its own is lost here, which it
+        // has reported itself.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        tracing::info!("name server stopped");
+    }
+}
+
+impl std::fmt::Debug for NamesrvHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamesrvHandle").field("server", &self.server).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,187 @@
+//! The one thread that changes the route table.
+//!
+//! Registrations are long, changes write files, and both have to happen in the order they came: so they
+//! queue here, away from the tasks that answer route queries. The thread also looks for silent brokers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::code::RequestCode;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_remoting::{Connection, Reply};
+
+use crate::core::NameServer;
+use crate::limits::{MAX_WAITING_BYTES, MAX_WAITING_REQUESTS};
+use crate::route_info::Departure;
+
+enum Job {
+    Request(Box<RemotingCommand>, Reply),
+    Departure(Departure),
+    /// A connection ended, on which brokers may have registered.
+    Closed(u64),
+    Stop,
+}
+
+/// What waits for the thread.
+#[derive(Debug, Default)]
+struct Waiting {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+    departures: AtomicUsize,
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    jobs: Sender<Job>,
+    waiting: Arc<Waiting>,
+}
+
+impl Worker {
+    /// Starts the thread; it ends with [`Worker::stop`] or with the last clone.
+    pub(crate) fn start(server: Arc<NameServer>) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, queue) = mpsc::channel();
+        let waiting = Arc::new(Waiting::default());
+        let mut work =
+            Work { server, queue, waiting: Arc::clone(&waiting), connections: HashMap::new() };
+        let thread =
+            thread::Builder::new().name("namesrv-worker".to_owned()).spawn(move || work.run())?;
+        Ok((Self { jobs, waiting }, thread))
+    }
+
+    /// Queues a request, or gives it back when too many wait.
+    pub(crate) fn submit(&self, request: RemotingCommand, reply: Reply) -> Result<(), Reply> {
+        let (requests, bytes) = (&self.waiting.requests, &self.waiting.bytes);
+        let is_full = requests.load(Ordering::Relaxed) >= MAX_WAITING_REQUESTS
+            || bytes.load(Ordering::Relaxed) >= MAX_WAITING_BYTES;
+        if is_full {
+            return Err(reply);
+        }
+        requests.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(request.body.len(), Ordering::Relaxed);
+        match self.jobs.send(Job::Request(Box::new(request), reply)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::SendError(Job::Request(_, reply))) => Err(reply),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Queues a departure unless `capacity` of them wait.
+    pub(crate) fn depart(&self, departure: Departure, capacity: usize) -> bool {
+        if self.waiting.departures.load(Ordering::Relaxed) >= capacity {
+            return false;
+        }
+        self.waiting.departures.fetch_add(1, Ordering::Relaxed);
+        self.jobs.send(Job::Departure(departure)).is_ok()
+    }
+
+    /// Has the brokers of a connection removed, behind what the connection still asked for.
+    pub(crate) fn closed(&self, connection: u64) {
+        // Without a thread there is nothing left to remove.
+        let _ = self.jobs.send(Job::Closed(connection));
+    }
+
+    /// Ends the thread behind what waits already.
+    pub(crate) fn stop(&self) {
+        let _ = self.jobs.send(Job::Stop);
+    }
+}
+
+/// What the thread owns.
+struct Work {
+    server: Arc<NameServer>,
+    queue: Receiver<Job>,
+    waiting: Arc<Waiting>,
+    /// Connections that brokers registered on, to close those of silent ones.
+    connections: HashMap<u64, Weak<Connection>>,
+}
+
+impl Work {
+    fn run(&mut self) {
+        let mut last_scan = Instant::now();
+        let mut next = None;
+        loop {
+            let due = last_scan + self.scan_interval();
+            let job = match next.take() {
+                Some(job) => Ok(job),
+                None => self.queue.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match job {
+                Ok(Job::Request(request, reply)) => self.answer(&request, reply),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(first) => next = self.remove(first),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if Instant::now() >= due {
+                self.scan();
+                last_scan = Instant::now();
+            }
+        }
+    }
+
+    fn scan_interval(&self) -> Duration {
+        // 0 would leave no time for anything else.
+        Duration::from_millis(self.server.settings().scan_not_active_broker_interval.max(100))
+    }
+
+    fn answer(&mut self, request: &RemotingCommand, reply: Reply) {
+        self.waiting.requests.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(request.body.len(), Ordering::Relaxed);
+        let connection = reply.connection();
+        let id = connection.id();
+        if request.request_code() == RequestCode::REGISTER_BROKER {
+            self.connections.insert(id, Arc::downgrade(connection));
+        }
+        let response = self.server.handle(request, id, Instant::now());
+        reply.send(response);
+    }
+
+    /// Removes brokers in one go, as many as wait; returns the job behind them.
+    fn remove(&mut self, first: Job) -> Option<Job> {
+        let mut departures = Vec::new();
+        let mut job = Some(first);
+        loop {
+            match job {
+                Some(Job::Departure(departure)) => {
+                    self.waiting.departures.fetch_sub(1, Ordering::Relaxed);
+                    departures.push(departure);
+                }
+                Some(Job::Closed(connection)) => {
+                    if self.connections.remove(&connection).is_some() {
+                        departures.extend(self.server.route_info.departures_of(connection));
+                    }
+                }
+                other => {
+                    if !departures.is_empty() {
+                        self.server.unregister_brokers(&departures);
+                    }
+                    return other;
+                }
+            }
+            job = self.queue.try_recv().ok();
+        }
+    }
+
+    fn scan(&mut self) {
+        let silent = self.server.route_info.silent(Instant::now());
+        for (departure, connection) in &silent {
+            tracing::warn!(
+                cluster_name = departure.address.cluster_name,
+                broker_name = departure.broker_name,
+                broker_addr = departure.address.broker_addr,
+                "broker silent for too long"
+            );
+            if let Some(connection) = self.connections.get(connection).and_then(Weak::upgrade) {
+                connection.close();
+            }
+        }
+        let departures: Vec<_> = silent.into_iter().map(|(departure, _)| departure).collect();
+        if !departures.is_empty() {
+            self.server.unregister_brokers(&departures);
+        }
+    }
+}
