@@ -1,5 +1,35 @@
-//! Messages to files.
+//! Messages to files: the commit log and everything derived from it.
+//!
+//! [`MessageStore`] is the door. Behind it, in the order of a message: `commit_log` appends the record,
+//! `consume_queue` keeps which records a queue has, `index` keeps which records a key has, `checkpoint`
+//! keeps how far the derived files are safe. Every file has the reference's name, size and bytes, so
+//! that either broker can start where the other stopped.
 
+mod checkpoint;
+mod clock;
+mod commit_log;
+mod config;
+mod consume_queue;
+mod delay_level;
+mod error;
+mod fs;
+mod index;
 mod json_file;
+pub mod limits;
+#[allow(unsafe_code)]
+mod mapped_file;
+mod message_store;
+mod process_lock;
+mod status;
+mod worker;
 
+pub use clock::Clock;
+pub use config::{FlushDiskType, StoreConfig};
+pub use delay_level::DelayLevels;
+pub use error::StoreError;
+pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError};
+pub use message_store::{
+    Arrival, ArrivalListener, Boundary, Environment, LazyRecord, MessageStore, QueryResult,
+};
+pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};

@@ -1,0 +1,210 @@
+//! Keeps the log ready ahead of its writer, so that appending never waits for the system.
+//!
+//! One thread makes the next file, reserves disk blocks, and maps pages in small steps; behind the
+//! writer it lets go of pages, so that the log's share of memory stays the page cache's. How far
+//! ahead depends on how fast the writer comes: a quiet store keeps a megabyte ready, a busy one 64.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
+use tracing::{info, warn};
+
+use super::open::log_file_path;
+use super::{CommitLog, LogFiles};
+use crate::limits::{
+    ALLOCATE_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
+    POPULATE_STEP_BYTES,
+};
+use crate::mapped_file::MappedFile;
+use crate::worker::Signal;
+
+/// How often a quiet helper looks around by itself.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// A writer that needs the helper again within this time gets twice the distance.
+const FAST: Duration = Duration::from_millis(100);
+/// A writer that has not needed the helper for this time gets half the distance.
+const SLOW: Duration = Duration::from_secs(5);
+/// Pages are let go in pieces of this size.
+const RELEASE_STEP_BYTES: u64 = 4 << 20;
+
+/// What the writer and its helper tell each other. Positions are log positions.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    signal: Arc<Signal>,
+    /// Disk blocks are reserved up to here.
+    allocated_to: AtomicI64,
+    /// The writer wakes the helper when it gets here.
+    wake_at: AtomicI64,
+    /// The file behind the current one, made but not in use.
+    next: Mutex<Option<Arc<MappedFile>>>,
+    /// Cleared where the kernel cannot populate.
+    cannot_populate: AtomicBool,
+}
+
+impl Ahead {
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    pub(super) fn allocated_to(&self) -> i64 {
+        self.allocated_to.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_allocated(&self, position: i64) {
+        self.allocated_to.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// Whether the helper has to be woken, which the caller then does; true once for each time.
+    pub(super) fn is_due(&self, position: i64) -> bool {
+        position >= self.wake_at.load(Ordering::Relaxed)
+            && self.wake_at.swap(i64::MAX, Ordering::Relaxed) != i64::MAX
+    }
+
+    pub(super) fn wake(&self) {
+        self.signal.wake();
+    }
+
+    pub(super) fn lock_next(&self) -> std::sync::MutexGuard<'_, Option<Arc<MappedFile>>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the helper remembers between its rounds.
+#[derive(Debug)]
+struct Helper {
+    distance: u64,
+    populated_to: i64,
+    released_to: i64,
+    last_due: Instant,
+}
+
+impl CommitLog {
+    /// Runs the helper until `signal` says stop.
+    pub(crate) fn run_ahead(&self, signal: &Signal) {
+        let position = self.max_offset();
+        let mut helper = Helper {
+            distance: MIN_POPULATE_BYTES,
+            populated_to: position,
+            released_to: position,
+            last_due: Instant::now(),
+        };
+        loop {
+            if let Err(error) = self.prepare(&mut helper, signal) {
+                // The writer meets the same trouble and refuses; here it is only told.
+                warn!(%error, "commit log not prepared ahead");
+            }
+            if !signal.wait(IDLE_INTERVAL) {
+                return;
+            }
+            let was_due = self.ahead.wake_at.load(Ordering::Relaxed) == i64::MAX;
+            helper.adapt(was_due);
+        }
+    }
+
+    /// The signal of the helper's thread.
+    pub(crate) fn ahead_signal(&self) -> &Arc<Signal> {
+        self.ahead.signal()
+    }
+
+    /// Removes the prepared file that was never used, as the reference does at a clean stop.
+    pub(crate) fn drop_unused_file(&self) -> io::Result<()> {
+        match self.ahead.lock_next().take() {
+            Some(file) => self.fs.remove_file(file.path()),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the file that begins at `start`, and its name durable.
+    pub(super) fn make_file(&self, start: i64) -> io::Result<MappedFile> {
+        self.fs.create_dir_all(&self.dir)?;
+        let path = log_file_path(&self.dir, start);
+        let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;
+        file.truncate(0);
+        self.fs.sync_dir(&self.dir)?;
+        Ok(file)
+    }
+
+    fn prepare(&self, helper: &mut Helper, signal: &Signal) -> io::Result<()> {
+        let position = self.max_offset();
+        let (files, next) = self.prepare_next()?;
+        let mut current = files.last().cloned().unwrap_or_else(|| Arc::clone(&next));
+
+        helper.populated_to = helper.populated_to.max(position);
+        let target = position + helper.distance as i64;
+        while helper.populated_to < target && !signal.is_stopped() {
+            if helper.populated_to >= current.end() {
+                if current.start() == next.start() {
+                    break;
+                }
+                current = Arc::clone(&next);
+            }
+            helper.populated_to = self.prepare_step(&current, helper.populated_to, target)?;
+        }
+        let half = helper.distance as i64 / 2;
+        self.ahead.wake_at.store(helper.populated_to - half, Ordering::Relaxed);
+
+        let keep_from = position - KEEP_MAPPED_BYTES as i64;
+        while helper.released_to + (RELEASE_STEP_BYTES as i64) < keep_from {
+            let until = helper.released_to + RELEASE_STEP_BYTES as i64;
+            for file in files.iter().filter(|file| file.end() > helper.released_to) {
+                if file.start() < until {
+                    let from = (helper.released_to.max(file.start()) - file.start()) as usize;
+                    let to = (until.min(file.end()) - file.start()) as usize;
+                    file.release(from, to - from);
+                }
+            }
+            helper.released_to = until;
+        }
+        Ok(())
+    }
+
+    /// Reserves and maps one step of `file` from `from` on; returns how far it got.
+    fn prepare_step(&self, file: &MappedFile, from: i64, target: i64) -> io::Result<i64> {
+        let at = (from - file.start()) as u64;
+        let count = POPULATE_STEP_BYTES.min(file.len() as u64 - at).min((target - from) as u64);
+        let needed = from + count as i64 + BLANK_HEAD_BYTES as i64;
+        if self.ahead.allocated_to() < needed {
+            let step = ALLOCATE_STEP_BYTES.min(file.len() as u64 - at);
+            file.allocate(&self.fs, at, step)?;
+            self.ahead.note_allocated(from + step as i64);
+        }
+        if !self.ahead.cannot_populate.load(Ordering::Relaxed)
+            && let Err(error) = file.populate(at as usize, count as usize)
+        {
+            info!(%error, "pages of the log cannot be mapped ahead: appends will fault them in");
+            self.ahead.cannot_populate.store(true, Ordering::Relaxed);
+        }
+        Ok(from + count as i64)
+    }
+
+    /// The files in use, and the one behind them, made if need be.
+    fn prepare_next(&self) -> io::Result<(LogFiles, Arc<MappedFile>)> {
+        let mut next = self.ahead.lock_next();
+        let files = self.files();
+        let start = files.last().map_or_else(|| self.max_offset(), |file| file.end());
+        let prepared = match next.take_if(|file| file.start() == start) {
+            Some(file) => file,
+            None => Arc::new(self.make_file(start)?),
+        };
+        *next = Some(Arc::clone(&prepared));
+        Ok((files, prepared))
+    }
+}
+
+impl Helper {
+    fn adapt(&mut self, was_due: bool) {
+        let since = self.last_due.elapsed();
+        if was_due {
+            if since < FAST {
+                self.distance = (self.distance * 2).min(MAX_POPULATE_BYTES);
+            }
+            self.last_due = Instant::now();
+        } else if since > SLOW {
+            self.distance = (self.distance / 2).max(MIN_POPULATE_BYTES);
+            self.last_due = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Appending under the one append lock.
+//!
+//! Under the lock: the queue's next offset is read, the record is patched and copied, the unit is
+//! pushed, the new end is published. No allocation of disk or memory, no system call and no page
+//! fault happens there while the helper of [`super::ahead`] keeps up.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
+
+use super::CommitLog;
+use crate::consume_queue::{ConsumeQueue, PushOutcome, Unit};
+use crate::limits::ALLOCATE_STEP_BYTES;
+use crate::mapped_file::MappedWriter;
+
+/// Encoded records that are appended together, all for one queue.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    /// The records, back to back.
+    pub(crate) bytes: &'a mut [u8],
+    /// One span for each record.
+    pub(crate) spans: &'a [RecordSpan],
+    /// Whether a checksum of the whole record ends each one.
+    pub(crate) sealed: bool,
+}
+
+/// Where one of several records ends, and what its unit gets as tags code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordSpan {
+    pub(crate) end: usize,
+    pub(crate) tags: Tags,
+}
+
+/// The tags code of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tags {
+    /// Known from the message.
+    Code(i64),
+    /// The time of delivery: this many milliseconds after the store time.
+    DeliverAfterMs(i64),
+}
+
+impl Tags {
+    pub(crate) fn code(self, store_timestamp_ms: i64) -> i64 {
+        match self {
+            Self::Code(code) => code,
+            Self::DeliverAfterMs(delay) => store_timestamp_ms.saturating_add(delay),
+        }
+    }
+}
+
+/// Where records went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    pub(crate) phy_offset: i64,
+    pub(crate) queue_offset: i64,
+    pub(crate) store_timestamp_ms: i64,
+    pub(crate) push: PushOutcome,
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// The queue was deleted meanwhile: look it up again.
+    QueueDeleted,
+    /// The records fit into no file.
+    TooLarge,
+    /// The store has been closed meanwhile.
+    Closed,
+    /// There is no disk space, or no file can be made.
+    NoFile(io::Error),
+}
+
+/// The end of the log, owned by whoever holds the append lock.
+#[derive(Debug, Default)]
+pub(super) struct Appender {
+    /// Nothing before the first file of an empty log.
+    pub(super) writer: Option<MappedWriter>,
+    /// Store time of the newest record: it never goes backwards.
+    pub(super) last_store_timestamp_ms: i64,
+}
+
+impl CommitLog {
+    /// Appends `records` and pushes their units onto `queue`; without a queue they get offset 0.
+    pub(crate) fn append(
+        &self,
+        records: &mut Records<'_>,
+        queue: Option<&ConsumeQueue>,
+        now_ms: i64,
+        still_open: impl FnOnce() -> bool,
+    ) -> Result<Appended, AppendError> {
+        let (appended, wake_ahead) = {
+            let mut appender = self.lock_appender();
+            // Under the lock, so that whoever closes the store and then takes the lock sees the end.
+            if !still_open() {
+                return Err(AppendError::Closed);
+            }
+            self.held_since_ms.store(now_ms, Ordering::Relaxed);
+            let appended = self.append_locked(&mut appender, records, queue, now_ms);
+            self.held_since_ms.store(0, Ordering::Relaxed);
+            (appended?, self.ahead.is_due(self.end.load(Ordering::Relaxed)))
+        };
+        if wake_ahead {
+            self.ahead.wake();
+        }
+        Ok(appended)
+    }
+
+    fn append_locked(
+        &self,
+        appender: &mut Appender,
+        records: &mut Records<'_>,
+        queue: Option<&ConsumeQueue>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let store_timestamp_ms = now_ms.max(appender.last_store_timestamp_ms);
+        let writer = self.writer_with_room(&mut appender.writer, records.bytes.len())?;
+        let phy_offset = writer.file().start() + writer.position() as i64;
+
+        let mut tail = queue.map(ConsumeQueue::lock);
+        if tail.as_ref().is_some_and(|tail| tail.is_deleted()) {
+            return Err(AppendError::QueueDeleted);
+        }
+        let queue_offset = tail.as_ref().map_or(0, |tail| tail.max());
+
+        let mut begin = 0;
+        for (index, span) in records.spans.iter().enumerate() {
+            let this_offset = if tail.is_some() { queue_offset + index as i64 } else { 0 };
+            let record = &mut records.bytes[begin..span.end];
+            record::patch(record, this_offset, phy_offset + begin as i64, store_timestamp_ms);
+            if records.sealed {
+                record::seal_property_crc(record);
+            }
+            begin = span.end;
+        }
+        if !writer.append(records.bytes) {
+            return Err(AppendError::TooLarge);
+        }
+        // Published before the units are: whoever finds a unit finds its record.
+        self.end.store(phy_offset + records.bytes.len() as i64, Ordering::Release);
+
+        let mut push = PushOutcome::Done;
+        if let Some(tail) = &mut tail {
+            let mut begin = 0;
+            for span in records.spans {
+                let unit = Unit {
+                    phy_offset: phy_offset + begin as i64,
+                    size: (span.end - begin) as i32,
+                    tags_code: span.tags.code(store_timestamp_ms),
+                };
+                push = push.max(tail.push(&unit));
+                begin = span.end;
+            }
+        }
+        appender.last_store_timestamp_ms = store_timestamp_ms;
+        Ok(Appended { phy_offset, queue_offset, store_timestamp_ms, push })
+    }
+
+    /// The writer of the file into which `bytes` go, with disk blocks reserved for them.
+    fn writer_with_room<'a>(
+        &self,
+        slot: &'a mut Option<MappedWriter>,
+        bytes: usize,
+    ) -> Result<&'a mut MappedWriter, AppendError> {
+        let needed = bytes + BLANK_HEAD_BYTES;
+        if needed as u64 > self.file_bytes {
+            return Err(AppendError::TooLarge);
+        }
+        if slot.as_ref().is_none_or(|writer| writer.remaining() < needed) {
+            self.roll(slot)?;
+        }
+        let writer = slot.as_mut().ok_or(AppendError::TooLarge)?;
+        let position = writer.position() as u64;
+        let end = writer.file().start() + (position as usize + needed) as i64;
+        if end > self.ahead.allocated_to() {
+            let count = ALLOCATE_STEP_BYTES.max(needed as u64).min(self.file_bytes - position);
+            writer.file().allocate(&self.fs, position, count).map_err(AppendError::NoFile)?;
+            self.ahead.note_allocated(writer.file().start() + (position + count) as i64);
+        }
+        Ok(writer)
+    }
+
+    /// Ends the current file with a blank and goes on in the next one.
+    fn roll(&self, slot: &mut Option<MappedWriter>) -> Result<(), AppendError> {
+        let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
+        // The helper looks at the files under this lock: it must not see the next file neither
+        // prepared nor in use, or it would make it again.
+        let mut prepared = self.ahead.lock_next();
+        // The next file first: without it nothing may change.
+        let next = match prepared.take_if(|file| file.start() == start) {
+            Some(file) => file,
+            None => Arc::new(self.make_file(start).map_err(AppendError::NoFile)?),
+        };
+        if let Some(writer) = slot
+            && writer.remaining() > 0
+        {
+            let blank = record::blank_head(writer.remaining() as u32);
+            if !writer.finish(&blank) {
+                return Err(AppendError::TooLarge);
+            }
+        }
+        let writer = next.writer().ok_or_else(|| {
+            AppendError::NoFile(io::Error::other("the next log file is being written already"))
+        })?;
+        self.add_file(next);
+        self.end.store(start, Ordering::Release);
+        *slot = Some(writer);
+        Ok(())
+    }
+
+    /// Position behind the last record, and the newest store time up to there.
+    pub(crate) fn end_and_timestamp(&self) -> (i64, i64) {
+        let appender = self.lock_appender();
+        (self.max_offset(), appender.last_store_timestamp_ms)
+    }
+
+    pub(super) fn lock_appender(&self) -> MutexGuard<'_, Appender> {
+        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,218 @@
+//! Making the log durable, and telling those who wait for it.
+//!
+//! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one flush
+//! runs at a time; whoever waits for a position at or below the new watermark is told at once.
+//! A failed flush is final: what the disk holds is unknown then, so the store stops.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use super::CommitLog;
+use crate::config::{FlushDiskType, StoreConfig};
+use crate::status::PutMessageStatus;
+use crate::worker::Signal;
+
+const PAGE_BYTES: i64 = 4096;
+
+/// How often a flusher with impatient waiters looks for those that are over their time.
+const TIMEOUT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When the log is flushed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FlushPolicy {
+    /// Whether senders wait for the disk.
+    pub(crate) sync: bool,
+    interval: Duration,
+    thorough_interval: Duration,
+    least_pages: i64,
+    timeout: Duration,
+}
+
+impl FlushPolicy {
+    pub(crate) fn of(config: &StoreConfig) -> Self {
+        Self {
+            sync: config.flush_disk_type == FlushDiskType::SyncFlush,
+            interval: Duration::from_millis(config.flush_interval_commit_log.max(1)),
+            thorough_interval: Duration::from_millis(config.flush_commit_log_thorough_interval),
+            least_pages: i64::try_from(config.flush_commit_log_least_pages).unwrap_or(i64::MAX),
+            timeout: Duration::from_millis(config.sync_flush_timeout),
+        }
+    }
+}
+
+/// Called with the outcome for a log position.
+type Callback = Box<dyn FnOnce(PutMessageStatus) + Send>;
+
+struct Waiter {
+    position: i64,
+    deadline: Instant,
+    callback: Callback,
+}
+
+/// State of the flusher.
+#[derive(Default)]
+pub(super) struct Flush {
+    signal: Arc<Signal>,
+    /// Everything before this position is on disk.
+    flushed: AtomicI64,
+    /// Store time of the newest record that is known to be on disk.
+    flushed_timestamp_ms: AtomicI64,
+    /// Held while a flush runs.
+    running: Mutex<()>,
+    waiters: Mutex<Vec<Waiter>>,
+    /// The flusher sleeps for long: a waiter has to wake it.
+    asleep: AtomicBool,
+    failure: OnceLock<String>,
+}
+
+impl CommitLog {
+    /// Everything before this position is on disk.
+    pub(crate) fn flushed(&self) -> i64 {
+        self.flush.flushed.load(Ordering::Acquire)
+    }
+
+    /// Store time of the newest record that is known to be on disk.
+    pub(crate) fn flushed_timestamp_ms(&self) -> i64 {
+        self.flush.flushed_timestamp_ms.load(Ordering::Relaxed)
+    }
+
+    /// Why the log takes nothing any more, if a flush failed.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.flush.failure.get().map(String::as_str)
+    }
+
+    /// The signal of the flusher's thread.
+    pub(crate) fn flush_signal(&self) -> &Arc<Signal> {
+        &self.flush.signal
+    }
+
+    /// Calls `callback` once everything before `position` is on disk, or when it will not be in time.
+    pub(crate) fn when_flushed(&self, position: i64, timeout: Duration, callback: Callback) {
+        if self.flushed() >= position {
+            return callback(PutMessageStatus::PutOk);
+        }
+        if self.failure().is_some() {
+            return callback(PutMessageStatus::ServiceNotAvailable);
+        }
+        let deadline = Instant::now() + timeout;
+        self.lock_waiters().push(Waiter { position, deadline, callback });
+        if self.flush.asleep.swap(false, Ordering::AcqRel) {
+            self.flush.signal.wake();
+        }
+    }
+
+    /// Makes durable everything that is in the log now.
+    pub(crate) fn flush_all(&self) -> io::Result<()> {
+        let _running = self.flush.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = self.failure() {
+            return Err(io::Error::other(failure.to_owned()));
+        }
+        let (to, timestamp_ms) = self.end_and_timestamp();
+        let from = self.flushed();
+        for file in self.files().iter().filter(|file| file.end() > from && file.start() < to) {
+            let begin = (from.max(file.start()) - file.start()) as usize;
+            let end = (to.min(file.end()) - file.start()) as usize;
+            if let Err(error) = file.flush(&self.fs, begin, end) {
+                error!(path = %file.path().display(), %error, "commit log flush failed: the store stops");
+                // Set under the lock: at most once.
+                drop(self.flush.failure.set(format!("{}: {error}", file.path().display())));
+                return Err(error);
+            }
+        }
+        self.flush.flushed.fetch_max(to, Ordering::AcqRel);
+        self.flush.flushed_timestamp_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Runs the flusher until `signal` says stop.
+    pub(crate) fn run_flush(&self, signal: &Signal, policy: &FlushPolicy) {
+        let mut last_thorough = Instant::now();
+        loop {
+            let waited_for = !self.lock_waiters().is_empty();
+            let pages = self.max_offset() / PAGE_BYTES - self.flushed() / PAGE_BYTES;
+            let thorough = policy.sync || last_thorough.elapsed() >= policy.thorough_interval;
+            if waited_for || pages >= policy.least_pages || thorough {
+                if self.max_offset() > self.flushed() {
+                    // The failure is kept, logged, and told to every waiter below.
+                    drop(self.flush_all());
+                }
+                last_thorough = Instant::now();
+            }
+            self.release_waiters();
+            if !self.sleep(signal, policy) {
+                return self.release_all(PutMessageStatus::ServiceNotAvailable);
+            }
+        }
+    }
+
+    /// Waits for work. Returns false when the flusher is to end.
+    fn sleep(&self, signal: &Signal, policy: &FlushPolicy) -> bool {
+        self.flush.asleep.store(true, Ordering::Release);
+        let earliest = {
+            let waiters = self.lock_waiters();
+            let unflushed = waiters.iter().any(|waiter| waiter.position <= self.max_offset());
+            if unflushed {
+                self.flush.asleep.store(false, Ordering::Release);
+                return !signal.is_stopped();
+            }
+            (!waiters.is_empty()).then_some(TIMEOUT_INTERVAL)
+        };
+        signal.wait(earliest.unwrap_or(policy.interval).min(policy.interval))
+    }
+
+    fn release_waiters(&self) {
+        let flushed = self.flushed();
+        let failed = self.failure().is_some();
+        let now = Instant::now();
+        let ready: Vec<(Waiter, PutMessageStatus)> = self
+            .lock_waiters()
+            .extract_if(.., |waiter| failed || waiter.position <= flushed || waiter.deadline <= now)
+            .map(|waiter| {
+                let status = if waiter.position <= flushed {
+                    PutMessageStatus::PutOk
+                } else if failed {
+                    PutMessageStatus::ServiceNotAvailable
+                } else {
+                    PutMessageStatus::FlushDiskTimeout
+                };
+                (waiter, status)
+            })
+            .collect();
+        for (waiter, status) in ready {
+            (waiter.callback)(status);
+        }
+    }
+
+    fn release_all(&self, status: PutMessageStatus) {
+        let waiters = std::mem::take(&mut *self.lock_waiters());
+        for waiter in waiters {
+            (waiter.callback)(status);
+        }
+    }
+
+    fn lock_waiters(&self) -> std::sync::MutexGuard<'_, Vec<Waiter>> {
+        self.flush.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_flushed(&self, position: i64, timestamp_ms: i64) {
+        self.flush.flushed.store(position, Ordering::Release);
+        self.flush.flushed_timestamp_ms.store(timestamp_ms, Ordering::Relaxed);
+    }
+}
+
+impl FlushPolicy {
+    /// How long a sender waits for the disk.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl std::fmt::Debug for Flush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flush").field("flushed", &self.flushed).finish_non_exhaustive()
+    }
+}

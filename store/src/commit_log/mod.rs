@@ -1,0 +1,108 @@
+//! The log: every record once, in the order in which it was taken.
+//!
+//! ```text
+//! commitlog/00000000000000000000   record record ... blank
+//! commitlog/00000000001073741824   record record ... (zeros)
+//! ```
+//!
+//! A file is named after the position of its first byte. A record never crosses files: where it does
+//! not fit, eight bytes of *blank* head end the file. Reference: `CommitLog` (store), 5.5.0.
+
+mod ahead;
+mod append;
+mod flush;
+mod open;
+mod scan;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+pub(crate) use append::{AppendError, Appended, RecordSpan, Records, Tags};
+pub(crate) use flush::FlushPolicy;
+pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
+
+use oxmq_protocol::message::RecordView;
+
+use self::ahead::Ahead;
+use self::append::Appender;
+use self::flush::Flush;
+use crate::fs::Fs;
+use crate::mapped_file::MappedFile;
+
+/// A view of the log's files that stays valid while files are added or deleted.
+pub(crate) type LogFiles = Arc<Vec<Arc<MappedFile>>>;
+
+/// The commit log.
+#[derive(Debug)]
+pub(crate) struct CommitLog {
+    fs: Fs,
+    dir: PathBuf,
+    file_bytes: u64,
+    files: RwLock<LogFiles>,
+    appender: Mutex<Appender>,
+    /// Position behind the last record, published after its bytes.
+    end: AtomicI64,
+    /// When the append lock was taken, in milliseconds since 1970; zero while it is free.
+    held_since_ms: AtomicI64,
+    ahead: Ahead,
+    flush: Flush,
+}
+
+impl CommitLog {
+    /// Bytes of one file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Position of the first byte that is still there.
+    pub(crate) fn min_offset(&self) -> i64 {
+        self.files().first().map_or(0, |file| file.start())
+    }
+
+    /// Position behind the last record.
+    pub(crate) fn max_offset(&self) -> i64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// The files, oldest first.
+    pub(crate) fn files(&self) -> LogFiles {
+        Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Milliseconds for which the append lock has been held at `now_ms`.
+    pub(crate) fn locked_for_ms(&self, now_ms: i64) -> i64 {
+        match self.held_since_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now_ms.saturating_sub(since).max(0),
+        }
+    }
+
+    fn add_file(&self, file: Arc<MappedFile>) {
+        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut files = Vec::with_capacity(guard.len() + 1);
+        files.extend(guard.iter().cloned());
+        files.push(file);
+        *guard = Arc::new(files);
+    }
+}
+
+/// The `size` bytes at `phy_offset`, when they are written and lie in one file.
+pub(crate) fn bytes_at(files: &[Arc<MappedFile>], phy_offset: i64, size: i32) -> Option<&[u8]> {
+    let file = find_file(files, phy_offset)?;
+    let at = usize::try_from(phy_offset - file.start()).ok()?;
+    file.read(at, usize::try_from(size).ok()?)
+}
+
+/// The record that starts at `phy_offset`, whose size is not known.
+pub(crate) fn record_at(files: &[Arc<MappedFile>], phy_offset: i64) -> Option<RecordView<'_>> {
+    let file = find_file(files, phy_offset)?;
+    let at = usize::try_from(phy_offset - file.start()).ok()?;
+    RecordView::parse(file.written_from(at)?).ok()
+}
+
+/// The file of `files` that holds `phy_offset`.
+pub(crate) fn find_file(files: &[Arc<MappedFile>], phy_offset: i64) -> Option<&Arc<MappedFile>> {
+    let behind = files.partition_point(|file| file.start() <= phy_offset);
+    files[..behind].last().filter(|file| phy_offset < file.end())
+}

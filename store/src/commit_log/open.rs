@@ -1,0 +1,98 @@
+//! Opening the log, and cutting it to what is sound.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tracing::{info, warn};
+
+use super::CommitLog;
+use super::ahead::Ahead;
+use super::append::Appender;
+use super::flush::Flush;
+use crate::consume_queue::{file_name, list_files};
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::mapped_file::MappedFile;
+
+impl CommitLog {
+    /// Opens the log in `dir`. Nothing can be appended before [`Self::begin_at`].
+    ///
+    /// All bytes of all files count as written until then.
+    pub(crate) fn open(fs: &Fs, dir: PathBuf, file_bytes: u64) -> Result<Self, StoreError> {
+        fs.create_dir_all(&dir).doing("create", &dir)?;
+        let files = open_files(fs, &dir, file_bytes)?;
+        let end = files.last().map_or(0, |file| file.end());
+        Ok(Self {
+            fs: fs.clone(),
+            dir,
+            file_bytes,
+            files: RwLock::new(Arc::new(files)),
+            appender: Mutex::new(Appender::default()),
+            end: AtomicI64::new(end),
+            held_since_ms: AtomicI64::new(0),
+            ahead: Ahead::default(),
+            flush: Flush::default(),
+        })
+    }
+
+    /// Cuts the log at `end` and lets it go on there; the newest record has `last_timestamp_ms`.
+    pub(crate) fn begin_at(&self, end: i64, last_timestamp_ms: i64) -> Result<(), StoreError> {
+        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut files = std::mem::take(&mut *guard).to_vec();
+        while let Some(last) = files.pop_if(|last| last.start() > end) {
+            info!(path = %last.path().display(), end, "log file behind the end removed");
+            self.fs.remove_file(last.path()).doing("remove", last.path())?;
+        }
+        let mut appender = self.lock_appender();
+        if let Some(last) = files.last_mut() {
+            let at = usize::try_from(end - last.start()).unwrap_or(0);
+            let path = last.path().to_owned();
+            let file = Arc::get_mut(last).ok_or_else(|| StoreError::BadFile {
+                path,
+                what: "is in use while the log is being opened".to_owned(),
+            })?;
+            file.truncate(at);
+            appender.writer = last.writer();
+        }
+        appender.last_store_timestamp_ms = last_timestamp_ms;
+        self.end.store(end, Ordering::Release);
+        self.set_flushed(end, last_timestamp_ms);
+        *guard = Arc::new(files);
+        Ok(())
+    }
+}
+
+/// Where the log file that begins at `start` is.
+pub(super) fn log_file_path(dir: &Path, start: i64) -> PathBuf {
+    dir.join(file_name(start as u64))
+}
+
+fn open_files(fs: &Fs, dir: &Path, file_bytes: u64) -> Result<Vec<Arc<MappedFile>>, StoreError> {
+    let starts = list_files(dir)?;
+    let mut files: Vec<Arc<MappedFile>> = Vec::with_capacity(starts.len());
+    for (index, start) in starts.iter().enumerate() {
+        let path = dir.join(file_name(*start));
+        let metadata = path.metadata().doing("look at", &path)?;
+        if metadata.is_dir() {
+            continue;
+        }
+        if metadata.len() == 0 && index + 1 == starts.len() {
+            fs.remove_file(&path).doing("remove", &path)?;
+            continue;
+        }
+        if metadata.len() != file_bytes {
+            let what = format!("has {} bytes, a log file {file_bytes}", metadata.len());
+            return Err(StoreError::BadFile { path, what });
+        }
+        let position =
+            i64::try_from(*start).map_err(io::Error::other).doing("read the name of", &path)?;
+        if files.last().is_some_and(|last| last.end() != position) {
+            warn!(path = %path.display(), "log files are missing before this one");
+        }
+        let file = MappedFile::open(fs, &path, position, file_bytes).doing("map", &path)?;
+        files.push(Arc::new(file));
+    }
+    Ok(files)
+}

@@ -1,0 +1,141 @@
+//! Settings of the store: the reference's keys and defaults, declared once.
+
+use std::path::{Path, PathBuf};
+
+use oxmq_protocol::config::ConfigValue;
+
+/// When stored messages reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlushDiskType {
+    /// A message is answered once it is in memory; the disk follows.
+    #[default]
+    AsyncFlush,
+    /// A message is answered once it is on disk.
+    SyncFlush,
+}
+
+impl ConfigValue for FlushDiskType {
+    const EXPECTED: &'static str = "ASYNC_FLUSH or SYNC_FLUSH";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "ASYNC_FLUSH" => Some(Self::AsyncFlush),
+            "SYNC_FLUSH" => Some(Self::SyncFlush),
+            _ => None,
+        }
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::AsyncFlush => "ASYNC_FLUSH".to_owned(),
+            Self::SyncFlush => "SYNC_FLUSH".to_owned(),
+        }
+    }
+}
+
+oxmq_protocol::config! {
+    /// Settings of a store. Field names are the reference's keys in Rust's spelling.
+    ///
+    /// Reference: `MessageStoreConfig` (store), 5.5.0.
+    pub struct StoreConfig {
+        /// Directory of the store.
+        store_path_root_dir: String = "storePathRootDir" | default_root(),
+        /// Directory of the commit log; empty means `commitlog` in the store's directory.
+        store_path_commit_log: String = "storePathCommitLog" | String::new(),
+        /// Bytes of a commit log file.
+        mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | 1 << 30,
+        /// Bytes of a consume-queue file, rounded up to whole units.
+        mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | 300_000 * 20,
+        /// Hash slots of an index file.
+        max_hash_slot_num: u32 = "maxHashSlotNum" | 5_000_000,
+        /// Entries of an index file, of which the first is not used.
+        max_index_num: u32 = "maxIndexNum" | 20_000_000,
+        /// Whether messages are indexed by their keys.
+        message_index_enable: bool = "messageIndexEnable" | true,
+        /// Most messages that a query by key returns.
+        max_msgs_num_batch: u32 = "maxMsgsNumBatch" | 64,
+        /// Largest body in bytes.
+        max_message_size: usize = "maxMessageSize" | 4 << 20,
+        /// Whether topics over 127 bytes make version 2 records.
+        auto_message_version_on_topic_len: bool = "autoMessageVersionOnTopicLen" | true,
+        /// Whether records end in a checksum of the whole record.
+        enabled_append_prop_crc: bool = "enabledAppendPropCRC" | false,
+        /// Whether recovery demands that checksum.
+        force_verify_prop_crc: bool = "forceVerifyPropCRC" | false,
+        /// Whether recovery checks body checksums.
+        check_crc_on_recover: bool = "checkCRCOnRecover" | true,
+        /// When stored messages reach the disk.
+        flush_disk_type: FlushDiskType = "flushDiskType" | FlushDiskType::AsyncFlush,
+        /// Milliseconds between log flushes that nobody waits for.
+        flush_interval_commit_log: u64 = "flushIntervalCommitLog" | 500,
+        /// Pages of 4 KiB that make a log flush worthwhile before the thorough interval is over.
+        flush_commit_log_least_pages: u64 = "flushCommitLogLeastPages" | 4,
+        /// Milliseconds after which the log is flushed however little there is.
+        flush_commit_log_thorough_interval: u64 = "flushCommitLogThoroughInterval" | 10_000,
+        /// Milliseconds that a sender waits for a flush.
+        sync_flush_timeout: u64 = "syncFlushTimeout" | 5_000,
+        /// Milliseconds between writes of consume queues.
+        flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue" | 1_000,
+        /// Milliseconds between syncs of all consume queues.
+        flush_consume_queue_thorough_interval: u64 = "flushConsumeQueueThoroughInterval" | 60_000,
+        /// Bytes of one pull from memory.
+        max_transfer_bytes_on_message_in_memory: usize = "maxTransferBytesOnMessageInMemory" | 256 << 10,
+        /// Messages of one pull from memory.
+        max_transfer_count_on_message_in_memory: u32 = "maxTransferCountOnMessageInMemory" | 32,
+        /// Bytes of one pull from disk. The reference has 64 KiB; larger reads drain a backlog faster.
+        max_transfer_bytes_on_message_in_disk: usize = "maxTransferBytesOnMessageInDisk" | 256 << 10,
+        /// Messages of one pull from disk. The reference has 8.
+        max_transfer_count_on_message_in_disk: u32 = "maxTransferCountOnMessageInDisk" | 32,
+        /// Percent of the machine's memory in which the newest messages are taken to be.
+        access_message_in_memory_max_ratio: u32 = "accessMessageInMemoryMaxRatio" | 40,
+        /// Bytes of consume-queue units that one pull looks at.
+        max_filter_message_size: usize = "maxFilterMessageSize" | 16_000,
+        /// Whether messages may be read before they are flushed as configured.
+        read_un_committed: bool = "readUnCommitted" | false,
+        /// Milliseconds for which the log may be locked before senders are refused.
+        os_page_cache_busy_time_out_mills: u64 = "osPageCacheBusyTimeOutMills" | 1_000,
+        /// Delay levels, from 1, in words such as `10s 1m`.
+        message_delay_level: String = "messageDelayLevel" | "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
+    }
+}
+
+impl StoreConfig {
+    /// The defaults, with the store in `root`.
+    pub fn in_dir(root: impl AsRef<Path>) -> Self {
+        let root = root.as_ref().to_string_lossy().into_owned();
+        Self { store_path_root_dir: root, ..Self::default() }
+    }
+
+    /// Directory of the store.
+    pub fn root_dir(&self) -> PathBuf {
+        PathBuf::from(&self.store_path_root_dir)
+    }
+
+    /// Directory of the commit log.
+    pub fn commit_log_dir(&self) -> PathBuf {
+        if self.store_path_commit_log.is_empty() {
+            self.root_dir().join("commitlog")
+        } else {
+            PathBuf::from(&self.store_path_commit_log)
+        }
+    }
+}
+
+fn default_root() -> String {
+    format!("{}/store", std::env::var("HOME").unwrap_or_else(|_| ".".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::config::Config;
+
+    use super::*;
+
+    #[test]
+    fn flush_type_reads_the_names_of_the_reference() {
+        let mut config = StoreConfig::default();
+        assert_eq!(config.set("flushDiskType", "SYNC_FLUSH"), Some(Ok(())));
+        assert_eq!(config.flush_disk_type, FlushDiskType::SyncFlush);
+        assert!(matches!(config.set("flushDiskType", "NEVER"), Some(Err(_))));
+    }
+}

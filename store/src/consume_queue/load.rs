@@ -1,0 +1,241 @@
+//! Finds the queues that the files of an earlier run hold.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tracing::warn;
+
+use super::files::{QueueFiles, file_name, list_files};
+use super::queue::QueueTail;
+use super::table::QueueTable;
+use super::unit::{UNIT_BYTES, Unit};
+use crate::error::{IoContext, StoreError};
+
+/// Units that are looked at by one read; the first such read settles most queues.
+const PROBE_UNITS: usize = 4096 / UNIT_BYTES;
+
+/// Files from the end whose every unit is looked at after a crash.
+///
+/// Reference: `ConsumeQueue.recover` (store), 5.5.0.
+const CHECKED_FILES: usize = 3;
+
+/// Threads that look at queue files; the work is system calls.
+const MAX_THREADS: usize = 8;
+
+/// Fills `table` with the queues in `files`.
+///
+/// After a clean stop the end of a queue is searched for; otherwise (`check_all`) the newest files
+/// are read through, because a file system may have lost any page of them.
+pub(crate) fn load_queues(
+    files: &QueueFiles,
+    table: &QueueTable,
+    check_all: bool,
+) -> Result<(), StoreError> {
+    let dirs = queue_dirs(files.root())?;
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
+    let work = || {
+        while let Some(dir) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match load_queue(files, &dir.path, check_all) {
+                Ok(tail) => {
+                    let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
+                    table.insert_loaded(queue);
+                }
+                Err(error) => {
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    next.store(dirs.len(), Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+struct QueueDir {
+    topic: Arc<str>,
+    queue_id: i32,
+    path: PathBuf,
+}
+
+fn queue_dirs(root: &Path) -> Result<Vec<QueueDir>, StoreError> {
+    let mut dirs = Vec::new();
+    for topic_dir in sub_dirs(root)? {
+        let Some(topic) = topic_dir.file_name().and_then(|name| name.to_str()) else {
+            warn!(path = %topic_dir.display(), "topic directory skipped: its name is not UTF-8");
+            continue;
+        };
+        let topic: Arc<str> = Arc::from(topic);
+        for path in sub_dirs(&topic_dir)? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(queue_id) = name.and_then(|name| name.parse().ok()) {
+                dirs.push(QueueDir { topic: Arc::clone(&topic), queue_id, path });
+            }
+        }
+    }
+    Ok(dirs)
+}
+
+fn sub_dirs(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing("list", dir),
+    };
+    let mut dirs = Vec::new();
+    for entry in entries {
+        let entry = entry.doing("list", dir)?;
+        if entry.file_type().doing("look at", dir)?.is_dir() {
+            dirs.push(entry.path());
+        }
+    }
+    Ok(dirs)
+}
+
+fn load_queue(files: &QueueFiles, dir: &Path, check_all: bool) -> Result<QueueTail, StoreError> {
+    let mut found = Vec::new();
+    let starts = list_files(dir)?;
+    for (index, start) in starts.iter().enumerate() {
+        let path = dir.join(file_name(*start));
+        let file = File::open(&path).doing("open", &path)?;
+        let length = file.metadata().doing("look at", &path)?.len();
+        if length == 0 && index + 1 == starts.len() {
+            std::fs::remove_file(&path).doing("remove", &path)?;
+        } else if length != files.file_bytes() {
+            let what = format!("has {length} bytes, a consume-queue file {}", files.file_bytes());
+            return Err(StoreError::BadFile { path, what });
+        } else {
+            found.push(QueueFile { file, path, first: *start / UNIT_BYTES as u64 });
+        }
+    }
+    let per_file = files.file_bytes() / UNIT_BYTES as u64;
+    let Some(end) = find_end(&found, per_file, check_all)? else {
+        return Ok(QueueTail::default());
+    };
+    let min = match found.first() {
+        Some(first) => first.first + first.first_real_unit(per_file)?,
+        None => 0,
+    };
+    let max_phy = if end.last.is_pre_blank() { 0 } else { end.last.end() };
+    Ok(QueueTail::loaded((min as i64).min(end.offset), end.offset, max_phy))
+}
+
+struct QueueFile {
+    file: File,
+    path: PathBuf,
+    /// Offset of the file's first unit.
+    first: u64,
+}
+
+struct QueueEnd {
+    offset: i64,
+    last: Unit,
+}
+
+/// Where the valid units end; nothing when there is none.
+fn find_end(
+    files: &[QueueFile],
+    per_file: u64,
+    check_all: bool,
+) -> Result<Option<QueueEnd>, StoreError> {
+    let mut end = None;
+    if check_all {
+        for file in &files[files.len().saturating_sub(CHECKED_FILES)..] {
+            let count = file.count_by_reading(per_file)?;
+            end = file.end_at(count)?.or(end);
+            if count < per_file {
+                break;
+            }
+        }
+    } else {
+        for file in files.iter().rev() {
+            end = file.end_at(file.count_by_searching(per_file)?)?;
+            if end.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(end)
+}
+
+impl QueueFile {
+    fn units(&self, from: u64, count: usize) -> Result<Vec<Unit>, StoreError> {
+        let mut bytes = vec![0; count * UNIT_BYTES];
+        self.file.read_exact_at(&mut bytes, from * UNIT_BYTES as u64).doing("read", &self.path)?;
+        Ok(Unit::decode_all(&bytes).collect())
+    }
+
+    fn end_at(&self, count: u64) -> Result<Option<QueueEnd>, StoreError> {
+        let Some(last) = count.checked_sub(1) else {
+            return Ok(None);
+        };
+        let last = self.units(last, 1)?.first().copied();
+        Ok(last.map(|last| QueueEnd { offset: (self.first + count) as i64, last }))
+    }
+
+    /// Valid units at the front, each looked at.
+    fn count_by_reading(&self, per_file: u64) -> Result<u64, StoreError> {
+        let mut count = 0;
+        while count < per_file {
+            let step = (PROBE_UNITS as u64).min(per_file - count);
+            let units = self.units(count, step as usize)?;
+            let valid = units.iter().take_while(|unit| unit.is_valid()).count() as u64;
+            count += valid;
+            if valid < step {
+                break;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Valid units at the front, when all behind the last one are known to be zeros.
+    fn count_by_searching(&self, per_file: u64) -> Result<u64, StoreError> {
+        let step = (PROBE_UNITS as u64).min(per_file);
+        let units = self.units(0, step as usize)?;
+        let valid = units.iter().take_while(|unit| unit.is_valid()).count() as u64;
+        let (mut low, mut high) = (valid, if valid < step { valid } else { per_file });
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.units(middle, 1)?.iter().all(Unit::is_valid) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Pre-blank units at the front.
+    fn first_real_unit(&self, per_file: u64) -> Result<u64, StoreError> {
+        let is_pre_blank = |at: u64| -> Result<bool, StoreError> {
+            Ok(self.units(at, 1)?.iter().all(Unit::is_pre_blank))
+        };
+        if per_file == 0 || !is_pre_blank(0)? {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (1, per_file);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_pre_blank(middle)? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+}

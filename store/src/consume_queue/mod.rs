@@ -1,0 +1,23 @@
+//! Which records a queue has, in order.
+//!
+//! A queue is a *tail*: its bounds and its newest units in memory, everything older in files of
+//! 20-byte units under `consumequeue/<topic>/<queueId>/`. Appending a message pushes one unit onto
+//! the tail; a writer thread moves tails into files in batches. Reading an old unit is one `pread`
+//! through a bounded set of open files: nothing is mapped, and an idle queue costs its tail's few
+//! fields.
+//!
+//! Reference: `ConsumeQueue` (store), 5.5.0.
+
+mod files;
+mod load;
+mod queue;
+mod table;
+mod unit;
+mod writer;
+
+pub(crate) use files::{QueueFiles, file_name, list_files};
+pub(crate) use load::load_queues;
+pub(crate) use queue::{ConsumeQueue, PushOutcome};
+pub(crate) use table::QueueTable;
+pub(crate) use unit::{UNIT_BYTES, Unit};
+pub(crate) use writer::QueueWriter;

@@ -1,0 +1,339 @@
+//! One queue: its bounds and its newest units.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::files::QueueFiles;
+use super::unit::{UNIT_BYTES, Unit};
+use crate::error::StoreError;
+use crate::limits::{HOT_UNITS, WAKE_WRITER_AT_UNITS, WRITE_UNITS_AT_ONCE};
+
+/// One consume queue.
+#[derive(Debug)]
+pub(crate) struct ConsumeQueue {
+    topic: Arc<str>,
+    queue_id: i32,
+    /// Tells apart the files of a deleted queue and of its successor.
+    uid: u64,
+    tail: Mutex<QueueTail>,
+    /// Held while files of the queue are written or deleted.
+    io: Mutex<()>,
+}
+
+/// What is known of a queue in memory. Offsets count messages.
+#[derive(Debug, Default)]
+pub(crate) struct QueueTail {
+    /// First offset whose record is still in the log.
+    min: i64,
+    /// Offset that the next message gets.
+    max: i64,
+    /// Log position behind the newest record of the queue.
+    max_phy: i64,
+    /// Offset of the first unit in `window`, never more than `written`.
+    window_start: i64,
+    /// Units from `window_start` to `max`, encoded.
+    window: Vec<u8>,
+    /// Units before this offset are in the files.
+    written: i64,
+    /// Whether the writer knows that there is something to write.
+    queued: bool,
+    /// Whether the first file has to be filled with pre-blank units up to the first message.
+    begins_late: bool,
+    /// Whether the queue has been deleted: a message has to look for its successor.
+    deleted: bool,
+}
+
+/// What the caller has to do after a push, once it holds no lock; more urgent ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum PushOutcome {
+    /// Nothing.
+    Done,
+    /// Wake the writer: much is unwritten.
+    Wake,
+    /// Tell the writer about the queue.
+    Enqueue,
+}
+
+impl ConsumeQueue {
+    pub(crate) fn new(topic: Arc<str>, queue_id: i32, uid: u64, tail: QueueTail) -> Self {
+        Self { topic, queue_id, uid, tail: Mutex::new(tail), io: Mutex::new(()) }
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    pub(crate) fn queue_id(&self) -> i32 {
+        self.queue_id
+    }
+
+    pub(crate) fn uid(&self) -> u64 {
+        self.uid
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, QueueTail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// First and next offset.
+    pub(crate) fn bounds(&self) -> (i64, i64) {
+        let tail = self.lock();
+        (tail.min, tail.max)
+    }
+
+    /// Appends up to `count` encoded units from `offset` on to `out`; fewer at the end of the queue.
+    ///
+    /// Appends nothing when the unit at `offset` does not exist or its file is damaged.
+    pub(crate) fn read_units(
+        &self,
+        files: &QueueFiles,
+        offset: i64,
+        count: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let in_files = {
+            let tail = self.lock();
+            if offset < tail.min || offset >= tail.max {
+                return Ok(());
+            }
+            if offset >= tail.window_start {
+                let from = (offset - tail.window_start) as usize * UNIT_BYTES;
+                let to = tail.window.len().min(from + count * UNIT_BYTES);
+                out.extend_from_slice(&tail.window[from..to]);
+                return Ok(());
+            }
+            // Units behind `written` are in the window, which a further call will find.
+            (tail.written - offset) as usize
+        };
+        files.read(self, offset, count.min(in_files), out)
+    }
+
+    /// The unit at `offset`, if there is one.
+    pub(crate) fn unit(&self, files: &QueueFiles, offset: i64) -> Result<Option<Unit>, StoreError> {
+        let mut bytes = Vec::with_capacity(UNIT_BYTES);
+        self.read_units(files, offset, 1, &mut bytes)?;
+        Ok(Unit::decode_all(&bytes).next().filter(Unit::is_valid))
+    }
+
+    /// Writes the unwritten units whose records end at or before `log_end` to the files.
+    ///
+    /// Returns whether the queue is idle: everything is written, and was so before.
+    pub(crate) fn write_out(
+        &self,
+        files: &QueueFiles,
+        log_end: i64,
+        scratch: &mut Vec<u8>,
+    ) -> Result<bool, StoreError> {
+        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wrote_any = false;
+        loop {
+            let (first, begins_late) = {
+                let mut tail = self.lock();
+                if tail.deleted {
+                    return Ok(true);
+                }
+                scratch.clear();
+                tail.copy_unwritten(log_end, scratch);
+                if scratch.is_empty() {
+                    // An active queue stays queued, and its newest units in memory, for a round.
+                    let idle = !wrote_any && tail.written == tail.max;
+                    if idle {
+                        tail.forget_window();
+                        tail.queued = false;
+                    }
+                    return Ok(idle);
+                }
+                (tail.written, tail.begins_late)
+            };
+            files.write(self, first, begins_late, scratch)?;
+            wrote_any = true;
+            let mut tail = self.lock();
+            tail.written = first + (scratch.len() / UNIT_BYTES) as i64;
+            tail.begins_late = false;
+            tail.trim();
+        }
+    }
+
+    /// Forgets the units whose records end behind `log_end`, in memory and in the files.
+    ///
+    /// Only for a store that is being opened: nobody else uses the queue.
+    pub(crate) fn cut_behind(&self, files: &QueueFiles, log_end: i64) -> Result<(), StoreError> {
+        let (mut low, mut high) = self.bounds();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.unit(files, middle)? {
+                Some(unit) if unit.end() <= log_end || unit.is_pre_blank() => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        self.cut_at(files, low)
+    }
+
+    /// Forgets the units from `offset` on, in memory and in the files.
+    ///
+    /// Only for a store that is being opened: nobody else uses the queue.
+    pub(crate) fn cut_at(&self, files: &QueueFiles, offset: i64) -> Result<(), StoreError> {
+        let last = if offset > 0 { self.unit(files, offset - 1)? } else { None };
+        let max_phy = last.filter(|unit| !unit.is_pre_blank()).map_or(0, |unit| unit.end());
+        files.cut(self, offset)?;
+        self.lock().cut(offset, max_phy);
+        Ok(())
+    }
+
+    /// Marks the queue as deleted and removes its files.
+    pub(crate) fn delete(&self, files: &QueueFiles) -> Result<(), StoreError> {
+        self.lock().deleted = true;
+        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        files.delete_queue(self)
+    }
+
+    /// Moves the first offset to the first unit whose record is at or behind `min_phy`.
+    pub(crate) fn correct_min_offset(
+        &self,
+        files: &QueueFiles,
+        min_phy: i64,
+    ) -> Result<(), StoreError> {
+        let (mut low, mut high) = self.bounds();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.unit(files, middle)? {
+                // A unit that cannot be read leads to no record either.
+                Some(unit) if unit.phy_offset >= min_phy && !unit.is_pre_blank() => high = middle,
+                _ => low = middle + 1,
+            }
+        }
+        let mut tail = self.lock();
+        if low > tail.min {
+            tail.min = low.min(tail.max);
+        }
+        Ok(())
+    }
+}
+
+impl QueueTail {
+    /// A queue whose units up to `max` are in its files.
+    pub(crate) fn loaded(min: i64, max: i64, max_phy: i64) -> Self {
+        Self { min, max, max_phy, window_start: max, written: max, ..Self::default() }
+    }
+
+    pub(crate) fn min(&self) -> i64 {
+        self.min
+    }
+
+    pub(crate) fn max(&self) -> i64 {
+        self.max
+    }
+
+    pub(crate) fn max_phy(&self) -> i64 {
+        self.max_phy
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Appends one unit, which gets offset [`Self::max`].
+    pub(crate) fn push(&mut self, unit: &Unit) -> PushOutcome {
+        self.window.extend_from_slice(&unit.encode());
+        self.max += 1;
+        self.max_phy = unit.end();
+        let unwritten = (self.max - self.written) as usize;
+        if !std::mem::replace(&mut self.queued, true) {
+            PushOutcome::Enqueue
+        } else if unwritten.is_multiple_of(WAKE_WRITER_AT_UNITS) {
+            PushOutcome::Wake
+        } else {
+            PushOutcome::Done
+        }
+    }
+
+    /// Appends a unit that leads nowhere, in the place of a record that is lost.
+    pub(crate) fn push_blank(&mut self) -> PushOutcome {
+        let max_phy = self.max_phy;
+        let outcome = self.push(&Unit::PRE_BLANK);
+        self.max_phy = max_phy;
+        outcome
+    }
+
+    /// Makes an empty queue begin at `offset`.
+    pub(crate) fn begin_at(&mut self, offset: i64) {
+        debug_assert!(self.max == self.min && self.window.is_empty());
+        self.min = offset;
+        self.max = offset;
+        self.window_start = offset;
+        self.written = offset;
+        self.begins_late = offset > 0;
+    }
+
+    /// Forgets the units from `offset` on; the caller has removed them from the files.
+    pub(crate) fn cut(&mut self, offset: i64, max_phy: i64) {
+        let offset = offset.max(self.min).min(self.max);
+        let keep_units = (offset - self.window_start).max(0) as usize;
+        self.window.truncate(keep_units * UNIT_BYTES);
+        self.window_start = self.window_start.min(offset);
+        self.written = self.written.min(offset);
+        self.max = offset;
+        self.max_phy = max_phy;
+    }
+
+    /// Offset behind the last message whose record ends at or before `log_end`.
+    ///
+    /// Looks at the newest units only: what is in the files is flushed in the log.
+    pub(crate) fn max_before(&self, log_end: i64) -> i64 {
+        if self.max_phy <= log_end {
+            return self.max;
+        }
+        let hidden =
+            Unit::decode_all(&self.window).rev().take_while(|unit| unit.end() > log_end).count();
+        self.max - hidden as i64
+    }
+
+    fn copy_unwritten(&self, log_end: i64, out: &mut Vec<u8>) {
+        let from = (self.written - self.window_start) as usize * UNIT_BYTES;
+        let to =
+            (self.max_before(log_end).max(self.written) - self.window_start) as usize * UNIT_BYTES;
+        let to = to.min(from + WRITE_UNITS_AT_ONCE * UNIT_BYTES);
+        out.extend_from_slice(&self.window[from..to]);
+    }
+
+    /// Forgets written units beyond the hot ones.
+    fn trim(&mut self) {
+        let keep_from = self.written.min(self.max - HOT_UNITS as i64).max(self.window_start);
+        let drop_units = (keep_from - self.window_start) as usize;
+        self.window.drain(..drop_units * UNIT_BYTES);
+        self.window_start = keep_from;
+    }
+
+    /// Gives back the memory of a queue whose units are all written.
+    fn forget_window(&mut self) {
+        self.window = Vec::new();
+        self.window_start = self.max;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(number: i64) -> Unit {
+        Unit { phy_offset: number * 100, size: 100, tags_code: number }
+    }
+
+    #[test]
+    fn first_push_enqueues_the_queue_once() {
+        let mut tail = QueueTail::default();
+        assert_eq!(tail.push(&unit(0)), PushOutcome::Enqueue);
+        assert_eq!(tail.push(&unit(1)), PushOutcome::Done);
+        assert_eq!((tail.min(), tail.max(), tail.max_phy()), (0, 2, 200));
+    }
+
+    #[test]
+    fn unflushed_units_are_hidden() {
+        let mut tail = QueueTail::default();
+        for number in 0..5 {
+            tail.push(&unit(number));
+        }
+        assert_eq!(tail.max_before(500), 5);
+        assert_eq!(tail.max_before(499), 4);
+        assert_eq!(tail.max_before(0), 0);
+    }
+}

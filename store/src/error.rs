@@ -1,0 +1,51 @@
+//! What can be wrong with a store as a whole.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Trouble with the store. Expected outcomes of a call are statuses instead, see
+/// [`crate::PutMessageStatus`] and [`crate::GetMessageStatus`].
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed. The operator has to look at the path and the cause.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process (or another store of this one) works on the directory. Stop it first.
+    #[error("the store {} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// A file cannot be what its name says. Set the configured size right, or move the file away.
+    #[error("{}: {what}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A configured value cannot work.
+    #[error("configuration: {0}")]
+    BadConfig(String),
+    /// The store is closed. Open it again.
+    #[error("the store is closed")]
+    Closed,
+    /// A flush failed earlier: what the disk holds is unknown until the store is opened again.
+    #[error("the store stopped after a failed flush: {0}")]
+    Poisoned(String),
+}
+
+/// Adds what was done, and to which file, to an I/O error.
+pub(crate) trait IoContext<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { doing, path: path.to_owned(), source })
+    }
+}

@@ -1,0 +1,151 @@
+//! The one seam through which the store creates, writes, flushes and removes files.
+//!
+//! Tests make the n-th operation fail here; nothing else in the store touches the file system in a
+//! way that changes it, except by storing into a mapped file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A kind of operation that may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FsOp {
+    /// A file or directory is made.
+    Create,
+    /// Disk blocks are reserved.
+    Allocate,
+    /// Bytes are written.
+    Write,
+    /// Bytes are made durable.
+    Flush,
+    /// A file or directory is removed.
+    Remove,
+}
+
+type Fault = dyn Fn(FsOp, &Path) -> io::Result<()> + Send + Sync;
+
+/// The file system, or a file system with faults.
+#[derive(Clone, Default)]
+pub struct Fs {
+    fault: Option<Arc<Fault>>,
+}
+
+impl Fs {
+    /// A file system in which an operation fails when `fault` says so.
+    pub fn with_fault(
+        fault: impl Fn(FsOp, &Path) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { fault: Some(Arc::new(fault)) }
+    }
+
+    fn check(&self, op: FsOp, path: &Path) -> io::Result<()> {
+        self.fault.as_ref().map_or(Ok(()), |fault| fault(op, path))
+    }
+
+    /// Makes `path` and the directories above it.
+    pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.check(FsOp::Create, path)?;
+        fs::create_dir_all(path)
+    }
+
+    /// Opens `path` for reading and writing, making it if need be, with exactly `bytes` length.
+    ///
+    /// New bytes are zeros that take no disk space yet.
+    pub(crate) fn create_sized(&self, path: &Path, bytes: u64) -> io::Result<File> {
+        self.check(FsOp::Create, path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() != bytes {
+            file.set_len(bytes)?;
+        }
+        Ok(file)
+    }
+
+    /// Makes an empty file at `path`, or empties the one that is there.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+        self.check(FsOp::Create, path)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
+    }
+
+    /// Opens a file that exists.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    /// Reserves disk blocks for a part of `file`, so that storing there cannot run out of space.
+    ///
+    /// Where the file system cannot reserve, nothing is done.
+    pub(crate) fn allocate(&self, file: &File, path: &Path, at: u64, bytes: u64) -> io::Result<()> {
+        self.check(FsOp::Allocate, path)?;
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, at, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => other.map_err(io::Error::from),
+        }
+    }
+
+    /// Writes `bytes` at position `at`.
+    pub(crate) fn write_at(
+        &self,
+        file: &File,
+        path: &Path,
+        bytes: &[u8],
+        at: u64,
+    ) -> io::Result<()> {
+        self.check(FsOp::Write, path)?;
+        file.write_all_at(bytes, at)
+    }
+
+    /// Makes the bytes of `file` durable.
+    pub(crate) fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        self.check(FsOp::Flush, path)?;
+        file.sync_data()
+    }
+
+    /// Makes everything durable that was written to the file system of `dir`.
+    pub(crate) fn sync_file_system(&self, dir: &Path) -> io::Result<()> {
+        self.check(FsOp::Flush, dir)?;
+        Ok(rustix::fs::syncfs(File::open(dir)?)?)
+    }
+
+    /// Makes the names in `dir` durable.
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.check(FsOp::Flush, dir)?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// Runs `flush` on a mapped file.
+    pub(crate) fn flush_map(
+        &self,
+        path: &Path,
+        flush: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.check(FsOp::Flush, path)?;
+        flush()
+    }
+
+    /// Removes a file; that it does not exist is no error.
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.check(FsOp::Remove, path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a directory and all in it; that it does not exist is no error.
+    pub(crate) fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.check(FsOp::Remove, path)?;
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl std::fmt::Debug for Fs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fs").field("faulty", &self.fault.is_some()).finish()
+    }
+}

@@ -1,0 +1,316 @@
+//! One index file.
+//!
+//! ```text
+//!  0 i64 begin timestamp   16 i64 begin physical offset   32 i32 slots in use
+//!  8 i64 end timestamp     24 i64 end physical offset     36 i32 next entry number
+//! 40 slots: i32 each, number of the newest entry of the slot
+//! .. entries: i32 key hash | i64 physical offset | i32 seconds since begin | i32 older entry
+//! ```
+//!
+//! Entry 0 is never used: as a link it means the end of a chain.
+//!
+//! Reference: `IndexFile`, `IndexHeader` (store), 5.5.0.
+
+use std::path::Path;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::mapped_file::MappedTable;
+
+const BEGIN_TIMESTAMP_AT: usize = 0;
+const END_TIMESTAMP_AT: usize = 8;
+const BEGIN_PHY_AT: usize = 16;
+const END_PHY_AT: usize = 24;
+const SLOT_COUNT_AT: usize = 32;
+const ENTRY_COUNT_AT: usize = 36;
+const HEADER_BYTES: usize = 40;
+const SLOT_BYTES: usize = 4;
+const ENTRY_BYTES: usize = 20;
+const ENTRY_PHY_AT: usize = 4;
+const ENTRY_SECONDS_AT: usize = 12;
+const ENTRY_OLDER_AT: usize = 16;
+
+/// Disk blocks of entries are reserved in steps of this size.
+const ALLOCATE_STEP_BYTES: u64 = 4 << 20;
+
+/// How many slots and entries an index file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct IndexGeometry {
+    /// `maxHashSlotNum`.
+    pub(crate) slots: u32,
+    /// `maxIndexNum`; one less can be used.
+    pub(crate) entries: u32,
+}
+
+impl IndexGeometry {
+    fn entries_at(self) -> usize {
+        HEADER_BYTES + self.slots as usize * SLOT_BYTES
+    }
+
+    fn file_bytes(self) -> u64 {
+        (self.entries_at() + self.entries as usize * ENTRY_BYTES) as u64
+    }
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lookup {
+    pub(super) hash: i32,
+    pub(super) begin_ms: i64,
+    pub(super) end_ms: i64,
+    pub(super) at_most: usize,
+}
+
+/// One index file, mapped.
+#[derive(Debug)]
+pub(super) struct IndexFile {
+    table: MappedTable,
+    geometry: IndexGeometry,
+    allocated_to: u64,
+}
+
+impl IndexFile {
+    pub(super) fn open(fs: &Fs, path: &Path, geometry: IndexGeometry) -> Result<Self, StoreError> {
+        let table = MappedTable::open(fs, path, geometry.file_bytes()).doing("map", path)?;
+        Ok(Self { table, geometry, allocated_to: 0 })
+    }
+
+    /// Makes an empty file, with disk blocks for its slots.
+    pub(super) fn create(
+        fs: &Fs,
+        path: &Path,
+        geometry: IndexGeometry,
+    ) -> Result<Self, StoreError> {
+        let file = Self::open(fs, path, geometry)?;
+        file.table.allocate(fs, 0, geometry.entries_at() as u64).doing("allocate", path)?;
+        Ok(file)
+    }
+
+    /// Begins where the full file before this one ended.
+    pub(super) fn follow(&mut self, end_timestamp_ms: i64, end_phy_offset: i64) {
+        self.set_i64(BEGIN_TIMESTAMP_AT, end_timestamp_ms);
+        self.set_i64(END_TIMESTAMP_AT, end_timestamp_ms);
+        self.set_i64(BEGIN_PHY_AT, end_phy_offset);
+        self.set_i64(END_PHY_AT, end_phy_offset);
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.table.path()
+    }
+
+    pub(super) fn begin_timestamp_ms(&self) -> i64 {
+        self.i64_at(BEGIN_TIMESTAMP_AT)
+    }
+
+    pub(super) fn end_timestamp_ms(&self) -> i64 {
+        self.i64_at(END_TIMESTAMP_AT)
+    }
+
+    /// Where the newest record in this file begins.
+    pub(super) fn end_phy_offset(&self) -> i64 {
+        self.i64_at(END_PHY_AT)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.next_entry() >= self.geometry.entries
+    }
+
+    pub(super) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
+        self.begin_timestamp_ms() <= end_ms && self.end_timestamp_ms() >= begin_ms
+    }
+
+    /// Adds an entry; false when the file is full.
+    pub(super) fn put(
+        &mut self,
+        fs: &Fs,
+        hash: i32,
+        phy_offset: i64,
+        timestamp_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let number = self.next_entry();
+        if number >= self.geometry.entries {
+            return Ok(false);
+        }
+        let entry_at = self.entry_at(number);
+        self.allocate_for(fs, entry_at)?;
+        let slot_at = self.slot_at(hash);
+        let older = self.link(self.i32_at(slot_at), number);
+
+        // From the header as it was before this entry: the first entry of a later file counts from
+        // the end of the file before.
+        let begin = self.begin_timestamp_ms();
+        let seconds = if begin > 0 {
+            ((timestamp_ms - begin) / 1000).clamp(0, i64::from(i32::MAX)) as i32
+        } else {
+            0
+        };
+        let entry = &mut self.table.bytes_mut()[entry_at..][..ENTRY_BYTES];
+        BigEndian::write_i32(entry, hash);
+        BigEndian::write_i64(&mut entry[ENTRY_PHY_AT..], phy_offset);
+        BigEndian::write_i32(&mut entry[ENTRY_SECONDS_AT..], seconds);
+        BigEndian::write_i32(&mut entry[ENTRY_OLDER_AT..], older as i32);
+        self.set_i32(slot_at, number as i32);
+
+        if number <= 1 {
+            self.set_i64(BEGIN_TIMESTAMP_AT, timestamp_ms);
+            self.set_i64(BEGIN_PHY_AT, phy_offset);
+        }
+        if older == 0 {
+            self.set_i32(SLOT_COUNT_AT, self.i32_at(SLOT_COUNT_AT).wrapping_add(1));
+        }
+        self.set_i32(ENTRY_COUNT_AT, (number + 1) as i32);
+        self.set_i64(END_TIMESTAMP_AT, timestamp_ms);
+        self.set_i64(END_PHY_AT, phy_offset);
+        Ok(true)
+    }
+
+    /// Adds the offsets of matching entries to `found`, newest first, up to the lookup's number.
+    pub(super) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) {
+        let begin = self.begin_timestamp_ms();
+        let next = self.next_entry();
+        let mut number = self.link(self.i32_at(self.slot_at(lookup.hash)), next);
+        // Links lead to older entries only, so that a damaged chain ends too.
+        while number != 0 && found.len() < lookup.at_most {
+            let at = self.entry_at(number);
+            let seconds = self.i32_at(at + ENTRY_SECONDS_AT);
+            if seconds < 0 {
+                break;
+            }
+            let stored_ms = begin.saturating_add(i64::from(seconds) * 1000);
+            let in_time = stored_ms >= lookup.begin_ms && stored_ms <= lookup.end_ms;
+            if in_time && self.i32_at(at) == lookup.hash {
+                let phy_offset = self.i64_at(at + ENTRY_PHY_AT);
+                // A record at the seam of two files may be in both.
+                if !found.contains(&phy_offset) {
+                    found.push(phy_offset);
+                }
+            }
+            if stored_ms < lookup.begin_ms {
+                break;
+            }
+            number = self.link(self.i32_at(at + ENTRY_OLDER_AT), number);
+        }
+    }
+
+    /// Makes the file durable.
+    pub(super) fn flush(&self, fs: &Fs) -> Result<(), StoreError> {
+        self.table.flush(fs).doing("flush", self.path())
+    }
+
+    /// The number that the next entry gets: an empty file says zero and means one.
+    fn next_entry(&self) -> u32 {
+        u32::try_from(self.i32_at(ENTRY_COUNT_AT)).unwrap_or(0).max(1)
+    }
+
+    /// The entry that a stored link means, if it is one before `before`; else zero.
+    fn link(&self, stored: i32, before: u32) -> u32 {
+        match u32::try_from(stored) {
+            Ok(number) if number < before && number < self.geometry.entries => number,
+            _ => 0,
+        }
+    }
+
+    fn slot_at(&self, hash: i32) -> usize {
+        HEADER_BYTES + (hash.unsigned_abs() % self.geometry.slots) as usize * SLOT_BYTES
+    }
+
+    fn entry_at(&self, number: u32) -> usize {
+        self.geometry.entries_at() + number as usize * ENTRY_BYTES
+    }
+
+    fn allocate_for(&mut self, fs: &Fs, entry_at: usize) -> Result<(), StoreError> {
+        let end = (entry_at + ENTRY_BYTES) as u64;
+        if end > self.allocated_to {
+            let count = ALLOCATE_STEP_BYTES.min(self.geometry.file_bytes() - entry_at as u64);
+            self.table.allocate(fs, entry_at as u64, count).doing("allocate", self.path())?;
+            self.allocated_to = entry_at as u64 + count;
+        }
+        Ok(())
+    }
+
+    fn i32_at(&self, at: usize) -> i32 {
+        BigEndian::read_i32(&self.table.bytes()[at..])
+    }
+
+    fn i64_at(&self, at: usize) -> i64 {
+        BigEndian::read_i64(&self.table.bytes()[at..])
+    }
+
+    fn set_i32(&mut self, at: usize, value: i32) {
+        BigEndian::write_i32(&mut self.table.bytes_mut()[at..], value);
+    }
+
+    fn set_i64(&mut self, at: usize, value: i64) {
+        BigEndian::write_i64(&mut self.table.bytes_mut()[at..], value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GEOMETRY: IndexGeometry = IndexGeometry { slots: 10, entries: 20 };
+
+    fn file() -> (tempfile::TempDir, IndexFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("20231114221320123");
+        let file = IndexFile::create(&Fs::default(), &path, GEOMETRY).unwrap();
+        (dir, file)
+    }
+
+    fn find(file: &IndexFile, hash: i32) -> Vec<i64> {
+        let mut found = Vec::new();
+        let lookup = Lookup { hash, begin_ms: 0, end_ms: i64::MAX, at_most: 64 };
+        file.find(&lookup, &mut found);
+        found
+    }
+
+    #[test]
+    fn entries_of_one_slot_come_back_newest_first() {
+        let (_dir, mut file) = file();
+        for (hash, phy) in [(3, 0), (13, 100), (3, 200), (4, 300)] {
+            assert!(file.put(&Fs::default(), hash, phy, 1_000 + phy).unwrap());
+        }
+        assert_eq!(find(&file, 3), [200, 0]);
+        assert_eq!(find(&file, 13), [100]);
+        assert!(find(&file, 5).is_empty());
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert_eq!(bytes.len(), 40 + 10 * 4 + 20 * 20);
+        assert_eq!(bytes[32..40], [0, 0, 0, 2, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn full_file_takes_one_entry_less_than_it_has() {
+        let (_dir, mut file) = file();
+        for number in 0..19 {
+            assert!(file.put(&Fs::default(), 1, number, 1).unwrap());
+        }
+        assert!(file.is_full());
+        assert!(!file.put(&Fs::default(), 1, 99, 1).unwrap());
+    }
+
+    #[test]
+    fn first_entry_of_a_successor_counts_seconds_from_its_predecessor() {
+        let (_dir, mut file) = file();
+        file.follow(10_000, 500);
+        assert!(file.put(&Fs::default(), 1, 600, 12_999).unwrap());
+        let seconds_at = GEOMETRY.entries_at() + ENTRY_BYTES + ENTRY_SECONDS_AT;
+        assert_eq!(file.i32_at(seconds_at), 2);
+        assert_eq!(file.begin_timestamp_ms(), 12_999);
+    }
+
+    #[test]
+    fn damaged_links_end_the_search() {
+        let (_dir, mut file) = file();
+        for number in 0..3 {
+            file.put(&Fs::default(), 1, number, 1).unwrap();
+        }
+        let older_at = GEOMETRY.entries_at() + 2 * ENTRY_BYTES + ENTRY_OLDER_AT;
+        for damage in [2, 3, -1, i32::MAX] {
+            file.set_i32(older_at, damage);
+            assert_eq!(find(&file, 1), [2, 1], "{damage}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Which records a key has.
+//!
+//! Index files are filled by one thread that reads the log behind its writer, so that a sender never
+//! waits for a page of an index. A query first makes up what that thread has not done yet.
+//!
+//! Reference: `IndexService` (store), 5.5.0.
+
+mod file;
+mod name;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use oxmq_protocol::message::{RecordView, java_string_hash, properties, sys_flag};
+use tracing::{info, warn};
+
+pub(crate) use file::IndexGeometry;
+
+use self::file::{IndexFile, Lookup};
+use self::name::{is_index_name, next_name};
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::{CommitLog, RecordCheck, find_file, scan};
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::worker::Signal;
+
+/// Records that are indexed under one lock.
+const BATCH_RECORDS: usize = 256;
+/// A thread that has caught up looks again after this time, rather than be woken for each message.
+const LINGER: Duration = Duration::from_millis(10);
+/// Looks in vain after which the thread waits to be woken.
+const LINGER_ROUNDS: u32 = 50;
+/// How long it waits at most, which is also how long it waits after trouble.
+const PARK: Duration = Duration::from_secs(1);
+
+/// The index of a store.
+#[derive(Debug)]
+pub(crate) struct Index {
+    fs: Fs,
+    dir: PathBuf,
+    geometry: IndexGeometry,
+    files: RwLock<Vec<Arc<RwLock<IndexFile>>>>,
+    /// Held by whoever indexes; guards the scratch for keys.
+    indexing: Mutex<Vec<(i32, i64, i64)>>,
+    /// Everything before this log position is indexed.
+    position: AtomicI64,
+    parked: AtomicBool,
+    signal: Arc<Signal>,
+    checkpoint: Arc<Checkpoint>,
+}
+
+/// Entries that a query found, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Found {
+    pub(crate) phy_offsets: Vec<i64>,
+    pub(crate) last_update_timestamp_ms: i64,
+    pub(crate) last_update_phy_offset: i64,
+}
+
+impl Index {
+    /// Opens the index in `dir`. After a clean stop everything before `log_end` is indexed;
+    /// otherwise files that were not flushed as a whole are removed and made anew from the log.
+    pub(crate) fn open(
+        fs: &Fs,
+        dir: PathBuf,
+        geometry: IndexGeometry,
+        checkpoint: Arc<Checkpoint>,
+        clean: bool,
+        log: &CommitLog,
+    ) -> Result<Self, StoreError> {
+        let safe_until = checkpoint.values().index_msg_timestamp;
+        let mut files = Vec::new();
+        for path in index_paths(&dir)? {
+            let file = IndexFile::open(fs, &path, geometry)?;
+            if clean || file.end_timestamp_ms() <= safe_until {
+                files.push(file);
+            } else {
+                drop(file);
+                info!(path = %path.display(), "index file removed after a crash, to be made anew");
+                fs.remove_file(&path).doing("remove", &path)?;
+            }
+        }
+        let indexed = files.last().map_or(0, IndexFile::end_phy_offset);
+        let position = if clean {
+            log.max_offset()
+        } else {
+            indexed.clamp(log.min_offset(), log.max_offset())
+        };
+        Ok(Self {
+            fs: fs.clone(),
+            dir,
+            geometry,
+            files: RwLock::new(files.into_iter().map(|file| Arc::new(RwLock::new(file))).collect()),
+            indexing: Mutex::default(),
+            position: AtomicI64::new(position),
+            parked: AtomicBool::new(false),
+            signal: Arc::default(),
+            checkpoint,
+        })
+    }
+
+    /// Everything before this log position is indexed.
+    pub(crate) fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
+    }
+
+    /// Tells the thread that there is something to do, if it waits to be told.
+    pub(crate) fn poke(&self) {
+        if self.parked.load(Ordering::Relaxed) && self.parked.swap(false, Ordering::Relaxed) {
+            self.signal.wake();
+        }
+    }
+
+    /// Indexes the log as it grows, up to what `end` says, until `signal` says stop.
+    pub(crate) fn run(&self, signal: &Signal, log: &CommitLog, end: impl Fn() -> i64) {
+        let mut idle_rounds = 0;
+        loop {
+            let before = self.position();
+            match self.catch_up(log, end(), signal) {
+                Ok(()) if self.position() > before => idle_rounds = 0,
+                Ok(()) => idle_rounds += 1,
+                Err(error) => {
+                    warn!(%error, "index not written");
+                    idle_rounds = LINGER_ROUNDS;
+                }
+            }
+            let go_on = if idle_rounds < LINGER_ROUNDS {
+                signal.pause(LINGER)
+            } else {
+                self.parked.store(true, Ordering::Relaxed);
+                signal.wait(PARK)
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    /// Indexes what lies before log position `end`, unless `signal` says stop meanwhile.
+    pub(crate) fn catch_up(
+        &self,
+        log: &CommitLog,
+        end: i64,
+        signal: &Signal,
+    ) -> Result<(), StoreError> {
+        let mut keys = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = log.files();
+        let mut position = self.position().max(log.min_offset());
+        while position < end && !signal.is_stopped() {
+            keys.clear();
+            let mut records = 0;
+            let mut reached = position;
+            // The visitor ends a batch with an error that carries nothing.
+            let stop = scan(&files, position, RecordCheck::Lengths, |record, at| {
+                if records == BATCH_RECORDS || at >= end {
+                    return Err(());
+                }
+                records += 1;
+                reached = at + record.total_bytes() as i64;
+                for_each_key_hash(record, |hash| {
+                    keys.push((hash, at, record.store_timestamp_ms()));
+                });
+                Ok(())
+            });
+            self.put_all(&keys)?;
+            let next = match stop {
+                Err(()) => reached.max(position),
+                Ok(stop) if stop.why.is_some() && stop.end < end => {
+                    // Cannot happen in a log that recovery has passed; go on behind the file.
+                    warn!(position = stop.end, why = ?stop.why, "log unreadable, not indexed");
+                    find_file(&files, stop.end).map_or(end, |file| file.end())
+                }
+                Ok(stop) => stop.end,
+            };
+            self.position.store(next, Ordering::Release);
+            if next == position {
+                break;
+            }
+            position = next;
+        }
+        Ok(())
+    }
+
+    /// Offsets of records of `topic` that have `key`, stored in `begin_ms..=end_ms`; newest first.
+    pub(crate) fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        at_most: usize,
+        begin_ms: i64,
+        end_ms: i64,
+    ) -> Found {
+        let lookup = Lookup { hash: key_hash(topic, key), begin_ms, end_ms, at_most };
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut found = Found::default();
+        for (index, file) in files.iter().rev().enumerate() {
+            let file = file.read().unwrap_or_else(PoisonError::into_inner);
+            if index == 0 {
+                found.last_update_timestamp_ms = file.end_timestamp_ms();
+                found.last_update_phy_offset = file.end_phy_offset();
+            }
+            if file.overlaps(begin_ms, end_ms) {
+                file.find(&lookup, &mut found.phy_offsets);
+            }
+            if file.begin_timestamp_ms() < begin_ms || found.phy_offsets.len() >= at_most {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Makes all files durable.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
+        match last {
+            Some(file) => file.read().unwrap_or_else(PoisonError::into_inner).flush(&self.fs),
+            None => Ok(()),
+        }
+    }
+
+    fn put_all(&self, keys: &[(i32, i64, i64)]) -> Result<(), StoreError> {
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let file = self.last_file()?;
+            let done = {
+                let mut file = file.write().unwrap_or_else(PoisonError::into_inner);
+                let mut done = 0;
+                for (hash, phy_offset, timestamp_ms) in rest {
+                    if *phy_offset >= file.end_phy_offset()
+                        && !file.put(&self.fs, *hash, *phy_offset, *timestamp_ms)?
+                    {
+                        break;
+                    }
+                    done += 1;
+                }
+                done
+            };
+            rest = &rest[done..];
+        }
+        Ok(())
+    }
+
+    /// The file that takes the next entry; a full one is made durable and gets a successor.
+    fn last_file(&self) -> Result<Arc<RwLock<IndexFile>>, StoreError> {
+        let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
+        let mut predecessor = None;
+        if let Some(last) = last {
+            let file = last.read().unwrap_or_else(PoisonError::into_inner);
+            if !file.is_full() {
+                drop(file);
+                return Ok(last);
+            }
+            file.flush(&self.fs)?;
+            let end_ms = file.end_timestamp_ms();
+            self.checkpoint.update(|values| values.index_msg_timestamp = end_ms);
+            self.checkpoint.save()?;
+            predecessor = Some((file.path().to_owned(), end_ms, file.end_phy_offset()));
+        }
+        self.fs.create_dir_all(&self.dir).doing("create", &self.dir)?;
+        let path = self.dir.join(next_name(predecessor.as_ref().map(|(path, ..)| path.as_path())));
+        let mut file = IndexFile::create(&self.fs, &path, self.geometry)?;
+        if let Some((_, end_ms, end_phy)) = predecessor {
+            file.follow(end_ms, end_phy);
+        }
+        let file = Arc::new(RwLock::new(file));
+        self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing("list", dir),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let entry = entry.doing("list", dir)?;
+        if entry.file_name().to_str().is_some_and(is_index_name) {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Calls `visit` with the hash of the unique key and of each key of `record`.
+///
+/// Reference: `IndexService.buildIndex` (store), 5.5.0. Rolled-back records have no keys; half
+/// messages do.
+fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i32)) {
+    if sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK {
+        return;
+    }
+    let (mut unique, mut keys) = (None, None);
+    for (name, value) in properties::pairs(record.properties()) {
+        if name == properties::UNIQ_KEY.as_bytes() {
+            unique = Some(value);
+        } else if name == properties::KEYS.as_bytes() {
+            keys = Some(value);
+        }
+    }
+    if let Some(unique) = unique {
+        visit(key_hash(record.topic(), &String::from_utf8_lossy(unique)));
+    }
+    if let Some(keys) = keys {
+        for key in String::from_utf8_lossy(keys).split(' ').filter(|key| !key.is_empty()) {
+            visit(key_hash(record.topic(), key));
+        }
+    }
+}
+
+/// The hash of `topic#key` as index files hold it: never negative.
+///
+/// Reference: `IndexFile.indexKeyHashMethod` (store), 5.5.0.
+fn key_hash(topic: &str, key: &str) -> i32 {
+    let power = |text: &str| {
+        let units = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
+        (0..units).fold(1_i32, |power, _| power.wrapping_mul(31))
+    };
+    let head = java_string_hash(topic).wrapping_mul(31).wrapping_add(i32::from(b'#'));
+    let hash = head.wrapping_mul(power(key)).wrapping_add(java_string_hash(key));
+    hash.checked_abs().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_hash_is_that_of_topic_and_key_joined() {
+        for (topic, key) in [("TopicA", "k1"), ("t", ""), ("\u{e9}", "\u{1F600}"), ("a", "bcdefgh")]
+        {
+            let joined = java_string_hash(&format!("{topic}#{key}"));
+            assert_eq!(key_hash(topic, key), joined.checked_abs().unwrap_or(0));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Named limits of the store, each beside the reason for it.
+
+/// Smallest commit log file: a record of a few bytes, and the filler behind it.
+pub const MIN_COMMIT_LOG_FILE_BYTES: u64 = 4096;
+
+/// Largest commit log file: the reference counts positions in it with signed 32-bit numbers.
+pub const MAX_COMMIT_LOG_FILE_BYTES: u64 = i32::MAX as u64;
+
+/// Open consume-queue files at a time. A reopened file costs some microseconds; a store may have
+/// far more queue files than a process may have descriptors.
+pub const MAX_OPEN_QUEUE_FILES: usize = 512;
+
+/// Units of a queue that stay in memory after they reached its file, for consumers close behind.
+pub const HOT_UNITS: usize = 256;
+
+/// Unwritten units of one queue that wake its writer before the interval is over.
+pub const WAKE_WRITER_AT_UNITS: usize = 64 * 1024;
+
+/// Units written to a queue file by one call.
+pub const WRITE_UNITS_AT_ONCE: usize = 64 * 1024;
+
+/// Units read at a time while a pull looks for messages.
+pub const READ_UNITS_AT_ONCE: usize = 32;
+
+/// Queue files synced one by one in a round; more are synced by one call for the whole file system.
+pub const SYNC_FILES_ONE_BY_ONE: usize = 64;
+
+/// Log bytes that are populated ahead of the write position of a quiet store.
+pub const MIN_POPULATE_BYTES: u64 = 1 << 20;
+
+/// Log bytes that are populated ahead of the write position of a busy store.
+pub const MAX_POPULATE_BYTES: u64 = 64 << 20;
+
+/// Bytes populated by one call, so that the memory map's lock is held briefly.
+pub const POPULATE_STEP_BYTES: u64 = 512 << 10;
+
+/// Log bytes for which disk blocks are reserved at a time.
+pub const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
+
+/// Log bytes behind the write position that stay mapped, for consumers close behind.
+pub const KEEP_MAPPED_BYTES: u64 = 16 << 20;
+
+/// Bytes of a pull body, whatever is asked for.
+///
+/// Reference: `DefaultMessageStore.MAX_PULL_MSG_SIZE` (store), 5.5.0.
+pub const MAX_PULL_BYTES: usize = 128 << 20;
+
+/// Bytes of one metadata file; a larger one is not read.
+pub const MAX_JSON_FILE_BYTES: u64 = 1 << 30;
+
+/// Bytes of a topic name as a directory name.
+pub const MAX_TOPIC_DIR_BYTES: usize = 255;
+
+/// What a thread keeps for encoding its next message, in bytes.
+pub const KEPT_SCRATCH_BYTES: usize = 256 << 10;
+
+/// Offsets that a record may claim: beyond, the byte position of its unit would not be a number.
+pub const MAX_QUEUE_OFFSET: i64 = i64::MAX / 32;
+
+/// Missing units that recovery fills in one by one; a larger gap makes the queue begin behind it.
+pub const MAX_FILLED_UNITS: i64 = 1 << 20;
+
+/// Recovered units that are kept in memory before they are written.
+pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 1 << 20;

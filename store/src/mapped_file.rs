@@ -1,0 +1,333 @@
+//! Files seen as memory: the only `unsafe` of the workspace.
+//!
+//! A [`MappedFile`] is written by one [`MappedWriter`] at its end and read by anyone before it:
+//!
+//! ```text
+//! 0 ............ wrote_position ............ length
+//! | never changes again | the writer's alone |
+//! ```
+//!
+//! Invariants that the `SAFETY` comments name:
+//!
+//! 1. The mapping covers `0..length` of an open file whose length was set to `length` before it was
+//!    mapped. The store's process lock keeps other brokers from shortening it, and we never do.
+//! 2. There is at most one `MappedWriter` of a file, and its methods take `&mut self`: bytes at and
+//!    behind `wrote_position` have one user.
+//! 3. `wrote_position` only grows while the file is shared. It is stored (release) after the bytes
+//!    before it, and loaded (acquire) before they are read: bytes before it never change.
+//! 4. The mapping lives as long as the `MappedFile`; every slice borrows from it.
+//!
+//! A [`MappedTable`] is the other kind: a mapping with one owner, read and written through plain
+//! references, so that Rust's own rules are enough.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+
+use crate::fs::Fs;
+
+/// One fixed-size file of a sequence, mapped.
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    map: MmapRaw,
+    start: i64,
+    wrote: AtomicUsize,
+    has_writer: AtomicBool,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`, making it if need be; its first byte is `start` of the sequence.
+    ///
+    /// All its bytes count as written until [`Self::truncate`] says otherwise.
+    pub(crate) fn open(fs: &Fs, path: &Path, start: i64, bytes: u64) -> io::Result<Self> {
+        let file = fs.create_sized(path, bytes)?;
+        let length = usize::try_from(bytes).map_err(io::Error::other)?;
+        let map = MmapOptions::new().len(length).map_raw(&file)?;
+        // Reading around a page fault only pays when somebody reads in order; those say so.
+        drop(map.advise(Advice::Random));
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            map,
+            start,
+            wrote: AtomicUsize::new(length),
+            has_writer: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Position of the first byte in the sequence.
+    pub(crate) fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Position behind the last byte in the sequence.
+    pub(crate) fn end(&self) -> i64 {
+        self.start + self.map.len() as i64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Bytes that are written and readable.
+    pub(crate) fn wrote_position(&self) -> usize {
+        self.wrote.load(Ordering::Acquire)
+    }
+
+    /// The written bytes from `at` on; nothing when `at` is not before the write position.
+    pub(crate) fn written_from(&self, at: usize) -> Option<&[u8]> {
+        let end = self.wrote_position();
+        (at < end).then(|| self.written(at, end))
+    }
+
+    /// `count` written bytes from `at` on, if there are that many.
+    pub(crate) fn read(&self, at: usize, count: usize) -> Option<&[u8]> {
+        let end = at.checked_add(count)?;
+        (end <= self.wrote_position()).then(|| self.written(at, end))
+    }
+
+    /// Bytes `at..end`; `end` has been read from the write position.
+    fn written(&self, at: usize, end: usize) -> &[u8] {
+        debug_assert!(at <= end && end <= self.map.len());
+        // SAFETY: in bounds by (1); nobody writes there any more by (3); alive by (4).
+        unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(at), end - at) }
+    }
+
+    /// Forgets the bytes from `at` on, and clears as many as could look like the head of a record.
+    pub(crate) fn truncate(&mut self, at: usize) {
+        let at = at.min(self.map.len());
+        *self.wrote.get_mut() = at;
+        let clear = (self.map.len() - at).min(CLEARED_BYTES);
+        if self.written_is_zero(at, clear) {
+            return;
+        }
+        // SAFETY: in bounds by (1), and `&mut self` proves that nobody else uses the file.
+        unsafe { std::ptr::write_bytes(self.map.as_mut_ptr().add(at), 0, clear) };
+    }
+
+    /// Whether `count` bytes at `at` are zero already: looking does not make a page dirty.
+    fn written_is_zero(&mut self, at: usize, count: usize) -> bool {
+        self.written(at, at + count).iter().all(|byte| *byte == 0)
+    }
+
+    /// The right to append, once; nothing when it has been given away.
+    pub(crate) fn writer(self: &Arc<Self>) -> Option<MappedWriter> {
+        let first = !self.has_writer.swap(true, Ordering::AcqRel);
+        first.then(|| MappedWriter { file: Arc::clone(self), position: self.wrote_position() })
+    }
+
+    /// Makes the bytes `from..to` durable.
+    pub(crate) fn flush(&self, fs: &Fs, from: usize, to: usize) -> io::Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        fs.flush_map(&self.path, || self.map.flush_range(from, to - from))
+    }
+
+    /// Reserves disk blocks for `count` bytes from `at` on.
+    pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
+        fs.allocate(&self.file, &self.path, at, count)
+    }
+
+    /// Maps the pages of `count` bytes from `at` on, writable, without changing them.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel cannot (before Linux 5.14), or where there is no disk space.
+    pub(crate) fn populate(&self, at: usize, count: usize) -> io::Result<()> {
+        let count = count.min(self.map.len().saturating_sub(at));
+        if count == 0 { Ok(()) } else { self.map.advise_range(Advice::PopulateWrite, at, count) }
+    }
+
+    /// Has the kernel read `count` bytes from `at` on before they are touched.
+    pub(crate) fn will_need(&self, at: usize, count: usize) {
+        let count = count.min(self.map.len().saturating_sub(at));
+        if count > 0 {
+            drop(self.map.advise_range(Advice::WillNeed, at, count));
+        }
+    }
+
+    /// Lets go of the pages of `count` bytes from `at` on: they stay in the page cache and come
+    /// back when they are touched.
+    pub(crate) fn release(&self, at: usize, count: usize) {
+        let count = count.min(self.map.len().saturating_sub(at));
+        if count > 0 {
+            // SAFETY: the mapping is shared and has a file behind it (1), so dropping its pages loses
+            // nothing and changes no byte that a slice shows.
+            drop(unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, count) });
+        }
+    }
+}
+
+/// A record's length and magic: with these cleared, a scan stops at a truncation point.
+const CLEARED_BYTES: usize = 8;
+
+/// The one writer of a [`MappedFile`].
+#[derive(Debug)]
+pub(crate) struct MappedWriter {
+    file: Arc<MappedFile>,
+    position: usize,
+}
+
+impl MappedWriter {
+    pub(crate) fn file(&self) -> &Arc<MappedFile> {
+        &self.file
+    }
+
+    /// Where the next byte goes.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Bytes that still fit.
+    pub(crate) fn remaining(&self) -> usize {
+        self.file.map.len() - self.position
+    }
+
+    /// Appends `bytes` and publishes them; false, and nothing done, when they do not fit.
+    #[must_use]
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.remaining() {
+            return false;
+        }
+        // SAFETY: in bounds by (1) and the check above; ours alone by (2).
+        unsafe {
+            let target = self.file.map.as_mut_ptr().add(self.position);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+        self.publish(self.position + bytes.len());
+        true
+    }
+
+    /// Appends `head` and counts the rest of the file as written.
+    #[must_use]
+    pub(crate) fn finish(&mut self, head: &[u8]) -> bool {
+        let fits = self.append(head);
+        if fits {
+            self.publish(self.file.map.len());
+        }
+        fits
+    }
+
+    fn publish(&mut self, position: usize) {
+        self.position = position;
+        self.file.wrote.store(position, Ordering::Release);
+    }
+}
+
+/// A mapped file with one owner, who may write anywhere in it.
+#[derive(Debug)]
+pub(crate) struct MappedTable {
+    path: PathBuf,
+    file: File,
+    map: MmapMut,
+}
+
+impl MappedTable {
+    /// Maps the file at `path`, making it, and making it `bytes` long, if need be.
+    pub(crate) fn open(fs: &Fs, path: &Path, bytes: u64) -> io::Result<Self> {
+        let file = fs.create_sized(path, bytes)?;
+        let length = usize::try_from(bytes).map_err(io::Error::other)?;
+        // SAFETY: the length is set, and the store's process lock keeps others off the file (1).
+        let map = unsafe { MmapOptions::new().len(length).map_mut(&file)? };
+        drop(map.advise(Advice::Random));
+        Ok(Self { path: path.to_owned(), file, map })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.map
+    }
+
+    /// Reserves disk blocks for `count` bytes from `at` on.
+    pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
+        fs.allocate(&self.file, &self.path, at, count)
+    }
+
+    /// Makes all bytes durable.
+    pub(crate) fn flush(&self, fs: &Fs) -> io::Result<()> {
+        fs.flush_map(&self.path, || self.map.flush())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(bytes: u64) -> (tempfile::TempDir, Arc<MappedFile>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("00000000000000000000");
+        let mut file = MappedFile::open(&Fs::default(), &path, 0, bytes).unwrap();
+        file.truncate(0);
+        (dir, Arc::new(file))
+    }
+
+    #[test]
+    fn appended_bytes_are_readable_and_in_the_file() {
+        let (_dir, file) = mapped(64);
+        let mut writer = file.writer().unwrap();
+        assert!(writer.append(b"hello"));
+        assert_eq!(file.read(0, 5), Some(&b"hello"[..]));
+        assert_eq!(file.read(0, 6), None);
+        assert_eq!(file.written_from(4), Some(&b"o"[..]));
+        assert_eq!(file.written_from(5), None);
+        assert_eq!(&std::fs::read(file.path()).unwrap()[..6], b"hello\0");
+    }
+
+    #[test]
+    fn file_has_one_writer_only() {
+        let (_dir, file) = mapped(64);
+        assert!(file.writer().is_some());
+        assert!(file.writer().is_none());
+    }
+
+    #[test]
+    fn append_beyond_the_end_does_nothing() {
+        let (_dir, file) = mapped(8);
+        let mut writer = file.writer().unwrap();
+        assert!(!writer.append(&[1; 9]));
+        assert_eq!(file.wrote_position(), 0);
+        assert!(writer.finish(&[1; 8]));
+        assert_eq!(writer.remaining(), 0);
+    }
+
+    #[test]
+    fn truncation_clears_the_next_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, [7; 20]).unwrap();
+        let mut file = MappedFile::open(&Fs::default(), &path, 0, 20).unwrap();
+        file.truncate(3);
+        let mut expected = [7; 20];
+        expected[3..11].fill(0);
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+        file.truncate(20);
+        assert_eq!(file.wrote_position(), 20);
+    }
+
+    #[test]
+    fn released_pages_come_back() {
+        let (_dir, file) = mapped(1 << 16);
+        let mut writer = file.writer().unwrap();
+        assert!(writer.append(&[9; 1 << 15]));
+        file.release(0, 1 << 16);
+        assert_eq!(file.read(0, 1 << 15), Some(&[9; 1 << 15][..]));
+    }
+}

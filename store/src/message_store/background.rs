@@ -1,0 +1,100 @@
+//! The threads of a store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+
+use super::MessageStore;
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::CommitLog;
+use crate::consume_queue::QueueWriter;
+use crate::error::{IoContext, StoreError};
+use crate::worker::{Signal, Worker};
+
+/// How often the queue files are made durable, so that recovery does not go back far.
+const SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+impl MessageStore {
+    pub(super) fn start_workers(self: &Arc<Self>) -> Result<(), StoreError> {
+        let mut workers = Vec::new();
+        let mut spawn = |name: &str, signal: &Arc<Signal>, run: Box<dyn FnOnce(&Signal) + Send>| {
+            Worker::spawn(name, Arc::clone(signal), run)
+                .map(|worker| workers.push(worker))
+                .doing("start the threads of", &self.config.root_dir())
+        };
+
+        let log = Arc::clone(&self.log);
+        let signal = Arc::clone(log.ahead_signal());
+        spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal)))?;
+
+        let (log, policy) = (Arc::clone(&self.log), self.flush_policy);
+        let signal = Arc::clone(log.flush_signal());
+        spawn("log-flush", &signal, Box::new(move |signal| log.run_flush(signal, &policy)))?;
+
+        let keeper = QueueKeeper {
+            log: Arc::clone(&self.log),
+            writer: Arc::clone(&self.queue_writer),
+            checkpoint: Arc::clone(&self.checkpoint),
+            only_flushed: self.flush_policy.sync,
+            interval: Duration::from_millis(self.config.flush_interval_consume_queue.max(1)),
+            sync_interval: SYNC_INTERVAL
+                .min(Duration::from_millis(self.config.flush_consume_queue_thorough_interval)),
+        };
+        let signal = Arc::clone(self.queue_writer.signal());
+        spawn("queue-write", &signal, Box::new(move |signal| keeper.run(signal)))?;
+
+        if let Some(index) = &self.index {
+            let (index, log) = (Arc::clone(index), Arc::clone(&self.log));
+            let only_flushed = self.hides_unflushed();
+            let signal = Arc::clone(index.signal());
+            let run = move |signal: &Signal| {
+                let end = || if only_flushed { log.flushed() } else { log.max_offset() };
+                index.run(signal, &log, end);
+            };
+            spawn("index", &signal, Box::new(run))?;
+        }
+        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(workers);
+        Ok(())
+    }
+}
+
+/// Moves units into their files, and the checkpoint forward behind them.
+struct QueueKeeper {
+    log: Arc<CommitLog>,
+    writer: Arc<QueueWriter>,
+    checkpoint: Arc<Checkpoint>,
+    /// Whether units wait in memory until their records are flushed.
+    only_flushed: bool,
+    interval: Duration,
+    sync_interval: Duration,
+}
+
+impl QueueKeeper {
+    fn run(&self, signal: &Signal) {
+        let mut last_sync = Instant::now();
+        while signal.wait(self.interval) {
+            if let Err(error) = self.round(&mut last_sync) {
+                warn!(%error, "consume queues or checkpoint not written");
+            }
+        }
+    }
+
+    fn round(&self, last_sync: &mut Instant) -> Result<(), StoreError> {
+        let (end, timestamp_ms) = if self.only_flushed {
+            let timestamp_ms = self.log.flushed_timestamp_ms();
+            (self.log.flushed(), timestamp_ms)
+        } else {
+            self.log.end_and_timestamp()
+        };
+        self.writer.write_all(end)?;
+        let flushed_ms = self.log.flushed_timestamp_ms();
+        self.checkpoint.update(|values| values.physic_msg_timestamp = flushed_ms);
+        if last_sync.elapsed() >= self.sync_interval {
+            self.writer.files().sync()?;
+            self.checkpoint.update(|values| values.logics_msg_timestamp = timestamp_ms);
+            *last_sync = Instant::now();
+        }
+        self.checkpoint.save()
+    }
+}

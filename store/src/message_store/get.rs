@@ -1,0 +1,277 @@
+//! Getting messages of one queue.
+
+use std::cell::RefCell;
+
+use oxmq_protocol::message::{RecordView, record};
+use tracing::warn;
+
+use super::MessageStore;
+use crate::commit_log::{LogFiles, bytes_at, find_file};
+use crate::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
+use crate::limits::{MAX_PULL_BYTES, READ_UNITS_AT_ONCE};
+use crate::status::{GetMessageResult, GetMessageStatus};
+
+/// Reference: `DefaultMessageStore.getMessage` (store), 5.5.0, takes at least this.
+const MIN_PULL_BYTES: usize = 100;
+
+/// A record that a filter may look at; what it does not look at is not read from disk.
+#[derive(Debug, Clone, Copy)]
+pub struct LazyRecord<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> LazyRecord<'a> {
+    /// The record; nothing when it is damaged.
+    pub fn view(&self) -> Option<RecordView<'a>> {
+        RecordView::parse(self.bytes).ok()
+    }
+}
+
+thread_local! {
+    /// Units of the queue that this thread reads.
+    static UNITS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What one pull may take.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    messages: u32,
+    bytes: usize,
+    units: i64,
+}
+
+impl MessageStore {
+    /// Appends records of a queue from `offset` on to `out`, back to back.
+    ///
+    /// At most `max_num` records and about `max_bytes` bytes (the first record always fits), and never
+    /// more than the configured limits of one pull. `filter` gets the tags code of each message and
+    /// may look at the record.
+    ///
+    /// Reference: `DefaultMessageStore.getMessage` (store), 5.5.0.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the question, the limits, the filter, the output"
+    )]
+    pub fn get_message(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_num: u32,
+        max_bytes: usize,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> GetMessageResult {
+        let Some(queue) = self.queues.get(topic, queue_id) else {
+            return empty(GetMessageStatus::NoMatchedLogicQueue, 0, 0, 0);
+        };
+        let (min, max) = self.visible_bounds(&queue);
+        let range_status = if max == 0 {
+            Some((GetMessageStatus::NoMessageInQueue, 0))
+        } else if offset < min {
+            Some((GetMessageStatus::OffsetTooSmall, min))
+        } else if offset == max {
+            Some((GetMessageStatus::OffsetOverflowOne, offset))
+        } else if offset > max {
+            Some((GetMessageStatus::OffsetOverflowBadly, max))
+        } else {
+            None
+        };
+        if let Some((status, next)) = range_status {
+            return empty(status, next, min, max);
+        }
+        let budget = Budget {
+            messages: max_num,
+            bytes: max_bytes.clamp(MIN_PULL_BYTES, MAX_PULL_BYTES),
+            units: self.units_per_pull(max_num),
+        };
+        UNITS.with_borrow_mut(|units| {
+            let files = self.log.files();
+            let mut pull = Pull {
+                store: self,
+                queue: &queue,
+                files: &files,
+                max,
+                log_end: self.log.max_offset(),
+                budget,
+                result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
+                begin: out.len(),
+                last_phy_offset: 0,
+                skip_before: i64::MIN,
+                advised_to: 0,
+            };
+            pull.run(offset, filter, units, out);
+            pull.result
+        })
+    }
+
+    /// First offset of a queue, and the offset behind its last readable message.
+    pub(super) fn visible_bounds(&self, queue: &ConsumeQueue) -> (i64, i64) {
+        let tail = queue.lock();
+        let max =
+            if self.hides_unflushed() { tail.max_before(self.log.flushed()) } else { tail.max() };
+        (tail.min().min(max), max)
+    }
+
+    /// Whether a record is recent enough to be taken to be in memory.
+    pub(super) fn is_hot(&self, phy_offset: i64, log_end: i64) -> bool {
+        log_end - phy_offset <= self.hot_bytes
+    }
+
+    fn units_per_pull(&self, max_num: u32) -> i64 {
+        let configured = (self.config.max_filter_message_size / UNIT_BYTES) as i64;
+        configured.max(i64::from(max_num))
+    }
+}
+
+/// One pull under way.
+struct Pull<'a> {
+    store: &'a MessageStore,
+    queue: &'a ConsumeQueue,
+    files: &'a LogFiles,
+    max: i64,
+    log_end: i64,
+    budget: Budget,
+    result: GetMessageResult,
+    /// Length of the output before this pull.
+    begin: usize,
+    last_phy_offset: i64,
+    /// Records before this position are known to be deleted.
+    skip_before: i64,
+    /// The kernel has been asked to read the log up to here.
+    advised_to: i64,
+}
+
+impl Pull<'_> {
+    fn run(
+        &mut self,
+        offset: i64,
+        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        units: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) {
+        let stop_at = self.max.min(offset.saturating_add(self.budget.units));
+        while self.result.next_begin_offset < stop_at {
+            let first = self.result.next_begin_offset;
+            let count = (stop_at - first).min(READ_UNITS_AT_ONCE as i64) as usize;
+            units.clear();
+            if let Err(error) = self.queue.read_units(&self.store.queue_files, first, count, units)
+            {
+                let (topic, queue_id) = (self.queue.topic(), self.queue.queue_id());
+                warn!(%topic, queue_id, queue_offset = first, %error, "units not read");
+                units.clear();
+            }
+            if units.is_empty() {
+                self.unreadable(first);
+                break;
+            }
+            let mut full = false;
+            for unit in Unit::decode_all(units) {
+                if self.is_full(&unit, out) {
+                    full = true;
+                    break;
+                }
+                self.take(&unit, &mut filter, out);
+            }
+            if full {
+                break;
+            }
+        }
+        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+    }
+
+    fn is_full(&self, unit: &Unit, out: &[u8]) -> bool {
+        let count = self.result.message_count;
+        if count == 0 {
+            return false;
+        }
+        let size = usize::try_from(unit.size).unwrap_or(0);
+        let bytes = (out.len() - self.begin).saturating_add(size);
+        let config = &self.store.config;
+        let (most, most_bytes) = if self.store.is_hot(unit.phy_offset, self.log_end) {
+            (
+                config.max_transfer_count_on_message_in_memory,
+                config.max_transfer_bytes_on_message_in_memory,
+            )
+        } else {
+            (
+                config.max_transfer_count_on_message_in_disk,
+                config.max_transfer_bytes_on_message_in_disk,
+            )
+        };
+        count >= self.budget.messages.min(most) || bytes > self.budget.bytes.min(most_bytes)
+    }
+
+    fn take(
+        &mut self,
+        unit: &Unit,
+        filter: &mut impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        self.result.next_begin_offset += 1;
+        self.last_phy_offset = unit.phy_offset;
+        if unit.phy_offset < self.skip_before {
+            return;
+        }
+        self.read_ahead(unit);
+        let Some(bytes) = sound_record(self.files, unit) else {
+            self.skip_before = find_file(self.files, unit.phy_offset)
+                .map_or_else(|| self.store.log.min_offset(), |_| unit.end());
+            self.note(GetMessageStatus::MessageWasRemoving);
+            return;
+        };
+        if !filter(unit.tags_code, LazyRecord { bytes }) {
+            self.note(GetMessageStatus::NoMatchedMessage);
+            return;
+        }
+        out.extend_from_slice(bytes);
+        self.result.message_count += 1;
+        self.result.status = GetMessageStatus::Found;
+        self.skip_before = i64::MIN;
+    }
+
+    /// Has the kernel read what this pull will want, in one go rather than page by page.
+    fn read_ahead(&mut self, unit: &Unit) {
+        if unit.end() <= self.advised_to || self.store.is_hot(unit.phy_offset, self.log_end) {
+            return;
+        }
+        if let Some(file) = find_file(self.files, unit.phy_offset) {
+            let bytes = self.store.config.max_transfer_bytes_on_message_in_disk;
+            file.will_need((unit.phy_offset - file.start()) as usize, bytes);
+            self.advised_to = unit.phy_offset + bytes as i64;
+        }
+    }
+
+    /// What the status is while nothing has been found.
+    fn note(&mut self, status: GetMessageStatus) {
+        if self.result.message_count == 0 {
+            self.result.status = status;
+        }
+    }
+
+    /// Goes on at the next queue file when a unit cannot be read.
+    fn unreadable(&mut self, first: i64) {
+        if self.result.message_count == 0 {
+            let per_file = (self.store.queue_files.file_bytes() / UNIT_BYTES as u64) as i64;
+            self.result.status = GetMessageStatus::OffsetFoundNull;
+            self.result.next_begin_offset = (first / per_file + 1) * per_file;
+        }
+    }
+}
+
+/// The bytes that `unit` points to, when a record of its size is there.
+fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
+    let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
+    (record::total_size(bytes) == Some(unit.size) && !record::is_blank(bytes)).then_some(bytes)
+}
+
+fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {
+    GetMessageResult {
+        status,
+        next_begin_offset: next,
+        min_offset: min,
+        max_offset: max,
+        message_count: 0,
+        suggest_slave: false,
+    }
+}

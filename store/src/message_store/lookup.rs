@@ -1,0 +1,211 @@
+//! Looking things up: offsets by time, records by position or key, queues by topic.
+
+use std::collections::BTreeMap;
+
+use oxmq_protocol::message::RecordView;
+
+use super::MessageStore;
+use super::put::is_storable_topic;
+use crate::commit_log::{LogFiles, bytes_at, record_at};
+use crate::consume_queue::{ConsumeQueue, Unit};
+use crate::error::{IoContext, StoreError};
+use crate::worker::Signal;
+
+/// Which offset a time means when messages around it have other times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Boundary {
+    /// The first message stored at that time or later.
+    #[default]
+    Lower,
+    /// The last message stored at that time or earlier.
+    Upper,
+}
+
+/// Records that have a key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueryResult {
+    /// The records, back to back, newest first.
+    pub records: Vec<u8>,
+    /// How many there are.
+    pub message_count: u32,
+    /// Store time of the newest indexed record, in milliseconds since 1970.
+    pub index_last_update_timestamp_ms: i64,
+    /// Position of the newest indexed record.
+    pub index_last_update_phy_offset: i64,
+}
+
+impl MessageStore {
+    /// First offset of a queue; zero when there is no such queue.
+    pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
+        self.bounds(topic, queue_id).0
+    }
+
+    /// Offset behind the last readable message of a queue; zero when there is no such queue.
+    pub fn max_offset(&self, topic: &str, queue_id: i32) -> i64 {
+        self.bounds(topic, queue_id).1
+    }
+
+    /// [`Self::min_offset`] and [`Self::max_offset`] of one moment.
+    pub fn bounds(&self, topic: &str, queue_id: i32) -> (i64, i64) {
+        self.queues.get(topic, queue_id).map_or((0, 0), |queue| self.visible_bounds(&queue))
+    }
+
+    /// The offset that `timestamp_ms` means in a queue; zero when there is no such queue.
+    ///
+    /// Reference: `ConsumeQueue.getOffsetInQueueByTime` (store), 5.5.0.
+    pub fn offset_by_time(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> i64 {
+        let Some(queue) = self.queues.get(topic, queue_id) else {
+            return 0;
+        };
+        let files = self.log.files();
+        let (min, max) = self.visible_bounds(&queue);
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let before = match self.timestamp_at(&queue, &files, middle) {
+                Some(stored) if boundary == Boundary::Lower => stored < timestamp_ms,
+                Some(stored) => stored <= timestamp_ms,
+                // A record that is gone is older than all that are there.
+                None => true,
+            };
+            if before {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper => (low - 1).max(min),
+        }
+    }
+
+    /// Store time of the message at `offset` of a queue, in milliseconds since 1970.
+    pub fn message_store_timestamp(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        let queue = self.queues.get(topic, queue_id)?;
+        self.timestamp_at(&queue, &self.log.files(), offset)
+    }
+
+    /// Store time of the first message of a queue, in milliseconds since 1970.
+    pub fn earliest_message_time(&self, topic: &str, queue_id: i32) -> Option<i64> {
+        self.message_store_timestamp(topic, queue_id, self.min_offset(topic, queue_id))
+    }
+
+    /// Store time of the first record of the log, in milliseconds since 1970.
+    pub fn earliest_store_time(&self) -> Option<i64> {
+        let files = self.log.files();
+        let record = record_at(&files, files.first()?.start())?;
+        Some(record.store_timestamp_ms())
+    }
+
+    /// The record that begins at `phy_offset` of the log.
+    pub fn look_message_by_offset(&self, phy_offset: i64) -> Option<Vec<u8>> {
+        let files = self.log.files();
+        record_at(&files, phy_offset).map(|record| record.bytes().to_vec())
+    }
+
+    /// Position in the log of the message at `offset` of a queue.
+    pub fn phy_offset_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        let queue = self.queues.get(topic, queue_id)?;
+        self.unit_at(&queue, offset).map(|unit| unit.phy_offset)
+    }
+
+    /// Records of `topic` that have `key` as unique key or among their keys, stored in
+    /// `begin_ms..=end_ms`, newest first. The hash of the key decides: callers compare the keys.
+    ///
+    /// Everything that was put before the call is found.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be brought up to date.
+    pub fn query_message(
+        &self,
+        topic: &str,
+        key: &str,
+        max_num: u32,
+        begin_ms: i64,
+        end_ms: i64,
+    ) -> Result<QueryResult, StoreError> {
+        let Some(index) = &self.index else {
+            return Ok(QueryResult::default());
+        };
+        index.catch_up(&self.log, self.visible_end(), &Signal::default())?;
+        let at_most = max_num.min(self.config.max_msgs_num_batch) as usize;
+        let found = index.query(topic, key, at_most, begin_ms, end_ms);
+        let mut result = QueryResult {
+            index_last_update_timestamp_ms: found.last_update_timestamp_ms,
+            index_last_update_phy_offset: found.last_update_phy_offset,
+            ..QueryResult::default()
+        };
+        let files = self.log.files();
+        for phy_offset in found.phy_offsets {
+            if let Some(record) = record_at(&files, phy_offset) {
+                result.records.extend_from_slice(record.bytes());
+                result.message_count += 1;
+            }
+        }
+        Ok(result)
+    }
+
+    /// Whether the message at `offset` of a queue is recent enough to be taken to be in memory.
+    ///
+    /// A pull of other messages may have to wait for the disk.
+    pub fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        match self.phy_offset_of(topic, queue_id, offset) {
+            Some(phy_offset) => self.is_hot(phy_offset, self.log.max_offset()),
+            // Nothing to wait for.
+            None => true,
+        }
+    }
+
+    /// All topics that have queues, with the ids of these.
+    pub fn queues(&self) -> BTreeMap<String, Vec<i32>> {
+        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for queue in self.queues.all() {
+            topics.entry(queue.topic().to_string()).or_default().push(queue.queue_id());
+        }
+        for ids in topics.values_mut() {
+            ids.sort_unstable();
+        }
+        topics
+    }
+
+    /// Deletes all queues of `topic`. Its records stay in the log until the log is cleaned.
+    ///
+    /// # Errors
+    ///
+    /// When files cannot be removed; the queues are gone from memory then.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        if !is_storable_topic(topic) {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        for queue in self.queues.remove(|queue| &**queue.topic() == topic) {
+            outcome = outcome.and(queue.delete(&self.queue_files));
+        }
+        outcome?;
+        let dir = self.queue_files.root().join(topic);
+        match std::fs::remove_dir(&dir) {
+            // A message that came meanwhile has begun the topic anew.
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.doing("remove", &dir),
+        }
+    }
+
+    fn unit_at(&self, queue: &ConsumeQueue, offset: i64) -> Option<Unit> {
+        queue.unit(&self.queue_files, offset).ok().flatten().filter(|unit| !unit.is_pre_blank())
+    }
+
+    fn timestamp_at(&self, queue: &ConsumeQueue, files: &LogFiles, offset: i64) -> Option<i64> {
+        let unit = self.unit_at(queue, offset)?;
+        let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
+        RecordView::parse(bytes).ok().map(|record| record.store_timestamp_ms())
+    }
+}

@@ -1,0 +1,218 @@
+//! The store: one door to the log and what is derived from it.
+
+mod background;
+mod get;
+mod lookup;
+mod open;
+mod put;
+mod recover;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use oxmq_protocol::message::EncodeOptions;
+use tracing::{info, warn};
+
+pub use get::LazyRecord;
+pub use lookup::{Boundary, QueryResult};
+
+use crate::checkpoint::Checkpoint;
+use crate::clock::Clock;
+use crate::commit_log::{CommitLog, FlushPolicy};
+use crate::config::StoreConfig;
+use crate::consume_queue::{QueueFiles, QueueTable, QueueWriter};
+use crate::delay_level::DelayLevels;
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::index::Index;
+use crate::process_lock::ProcessLock;
+use crate::worker::{Signal, Worker};
+
+/// What a store needs from outside; tests bring their own.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Where stored timestamps come from.
+    pub clock: Clock,
+    /// Where files are.
+    pub fs: Fs,
+}
+
+/// A message that has become visible in its queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Topic of the queue.
+    pub topic: &'a str,
+    /// The queue.
+    pub queue_id: i32,
+    /// Queue offset behind the message.
+    pub next_queue_offset: i64,
+    /// Hash of the message's tags.
+    pub tags_code: i64,
+    /// When the store took the message, in milliseconds since 1970.
+    pub store_timestamp_ms: i64,
+    /// Position of the record in the commit log.
+    pub phy_offset: i64,
+    /// Encoded properties text of the message.
+    pub properties: &'a [u8],
+}
+
+/// Is told of every message that becomes visible, by the thread that makes it so. No lock of the
+/// store is held meanwhile, but the sender waits: it has to be quick.
+pub type ArrivalListener = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
+
+/// A store that is open.
+pub struct MessageStore {
+    config: StoreConfig,
+    clock: Clock,
+    fs: Fs,
+    encode: EncodeOptions,
+    delay_levels: DelayLevels,
+    flush_policy: FlushPolicy,
+    /// Bytes of the newest messages that are taken to be in memory.
+    hot_bytes: i64,
+    log: Arc<CommitLog>,
+    queues: Arc<QueueTable>,
+    queue_files: Arc<QueueFiles>,
+    queue_writer: Arc<QueueWriter>,
+    index: Option<Arc<Index>>,
+    checkpoint: Arc<Checkpoint>,
+    listener: OnceLock<ArrivalListener>,
+    closed: AtomicBool,
+    abort_path: PathBuf,
+    workers: Mutex<Vec<Worker>>,
+    lock: Mutex<Option<ProcessLock>>,
+}
+
+impl MessageStore {
+    /// Opens the store in the configured directory, making it if need be, and recovers it.
+    ///
+    /// # Errors
+    ///
+    /// When another process uses the directory, a file operation fails, or a file or setting cannot be
+    /// what it should be. What can be rebuilt is no error.
+    pub fn open(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(config, Environment::default())
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// The configured delay levels.
+    pub fn delay_levels(&self) -> &DelayLevels {
+        &self.delay_levels
+    }
+
+    /// Sets who is told of messages that become visible. Only the first call counts.
+    pub fn set_arrival_listener(&self, listener: ArrivalListener) {
+        if self.listener.set(listener).is_err() {
+            warn!("arrival listener set twice: the first one stays");
+        }
+    }
+
+    /// Whether messages can be put: the store is open, and no flush has failed.
+    pub fn is_writable(&self) -> bool {
+        !self.is_closed() && self.log.failure().is_none()
+    }
+
+    /// Why the store takes nothing any more, if a flush failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.log.failure()
+    }
+
+    /// Stops taking messages, makes everything durable, and gives the directory up.
+    ///
+    /// A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// When something could not be made durable; the next open recovers as after a crash then.
+    pub fn close(&self) -> Result<(), StoreError> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        // Senders that were let in before are done once the log's lock has been taken.
+        let end = self.log.end_and_timestamp();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let outcome = self.make_all_durable(end);
+        if let Err(error) = &outcome {
+            warn!(%error, "store not closed cleanly");
+        } else {
+            info!(phy_offset = end.0, "store closed");
+        }
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        outcome
+    }
+
+    fn make_all_durable(&self, (end, timestamp_ms): (i64, i64)) -> Result<(), StoreError> {
+        let log_dir = self.config.commit_log_dir();
+        self.log.flush_all().doing("flush", &log_dir)?;
+        self.queue_writer.write_all(end)?;
+        self.queue_files.sync()?;
+        if let Some(index) = &self.index {
+            index.catch_up(&self.log, end, &Signal::default())?;
+            index.flush()?;
+        }
+        self.log.drop_unused_file().doing("remove a file of", &log_dir)?;
+        self.checkpoint.update(|values| {
+            values.physic_msg_timestamp = values.physic_msg_timestamp.max(timestamp_ms);
+            values.logics_msg_timestamp = values.logics_msg_timestamp.max(timestamp_ms);
+        });
+        self.checkpoint.save()?;
+        // Last: without it, everything before counts as done.
+        self.fs.remove_file(&self.abort_path).doing("remove", &self.abort_path)
+    }
+
+    /// Position of the first byte that is still in the log.
+    pub fn min_phy_offset(&self) -> i64 {
+        self.log.min_offset()
+    }
+
+    /// Position behind the last record of the log.
+    pub fn max_phy_offset(&self) -> i64 {
+        self.log.max_offset()
+    }
+
+    /// Everything in the log before this position is on disk.
+    pub fn flushed_phy_offset(&self) -> i64 {
+        self.log.flushed()
+    }
+
+    /// Bytes of the log that are not in the derived files yet.
+    pub fn dispatch_behind_bytes(&self) -> i64 {
+        let position = self.index.as_ref().map_or(i64::MAX, |index| index.position());
+        (self.log.max_offset() - position).max(0)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Log position up to which messages may be read.
+    fn visible_end(&self) -> i64 {
+        if self.hides_unflushed() { self.log.flushed() } else { self.log.max_offset() }
+    }
+
+    fn hides_unflushed(&self) -> bool {
+        self.flush_policy.sync && !self.config.read_un_committed
+    }
+}
+
+impl Drop for MessageStore {
+    /// Ends the threads and leaves everything else as a crash would.
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::Release);
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl std::fmt::Debug for MessageStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MessageStore")
+            .field("root", &self.config.store_path_root_dir)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! Opening a store.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use oxmq_protocol::message::EncodeOptions;
+use tracing::info;
+
+use super::recover::Recovery;
+use super::{Environment, MessageStore};
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::{CommitLog, FlushPolicy};
+use crate::config::StoreConfig;
+use crate::consume_queue::{QueueFiles, QueueTable, QueueWriter};
+use crate::delay_level::DelayLevels;
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::index::{Index, IndexGeometry};
+use crate::limits::{MAX_COMMIT_LOG_FILE_BYTES, MIN_COMMIT_LOG_FILE_BYTES};
+use crate::process_lock::ProcessLock;
+
+/// What the machine is taken to have when it does not say.
+const ASSUMED_MEMORY_BYTES: u64 = 8 << 30;
+
+impl MessageStore {
+    /// [`Self::open`] with a clock and a file system of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_with(
+        config: StoreConfig,
+        environment: Environment,
+    ) -> Result<Arc<Self>, StoreError> {
+        let Environment { clock, fs } = environment;
+        let delay_levels = check_config(&config)?;
+        let root = config.root_dir();
+        fs.create_dir_all(&root).doing("create", &root)?;
+        let lock = ProcessLock::take(&fs, &root)?;
+
+        let abort_path = root.join("abort");
+        let clean = !abort_path.exists();
+        let checkpoint = Arc::new(Checkpoint::open(&fs, &root)?);
+        let log =
+            CommitLog::open(&fs, config.commit_log_dir(), config.mapped_file_size_commit_log)?;
+        let queue_files = Arc::new(QueueFiles::new(
+            fs.clone(),
+            root.join("consumequeue"),
+            config.mapped_file_size_consume_queue,
+        ));
+        let queues = Arc::new(QueueTable::default());
+        let queue_writer = Arc::new(QueueWriter::new(Arc::clone(&queue_files)));
+        Recovery {
+            config: &config,
+            delay_levels: &delay_levels,
+            log: &log,
+            queues: &queues,
+            queue_files: &queue_files,
+            queue_writer: &queue_writer,
+            checkpoint: &checkpoint,
+            clean,
+        }
+        .run()?;
+        let index = if config.message_index_enable {
+            let geometry =
+                IndexGeometry { slots: config.max_hash_slot_num, entries: config.max_index_num };
+            let (dir, checkpoint) = (root.join("index"), Arc::clone(&checkpoint));
+            Some(Arc::new(Index::open(&fs, dir, geometry, checkpoint, clean, &log)?))
+        } else {
+            None
+        };
+        write_abort(&fs, &abort_path)?;
+        info!(
+            root = %root.display(),
+            clean,
+            min_phy_offset = log.min_offset(),
+            max_phy_offset = log.max_offset(),
+            "store opened"
+        );
+        let store = Arc::new(Self {
+            encode: EncodeOptions {
+                max_message_bytes: config.max_message_size,
+                version_by_topic_length: config.auto_message_version_on_topic_len,
+                append_property_crc: config.enabled_append_prop_crc,
+            },
+            flush_policy: FlushPolicy::of(&config),
+            hot_bytes: hot_bytes(&config),
+            config,
+            clock,
+            fs,
+            delay_levels,
+            log: Arc::new(log),
+            queues,
+            queue_files,
+            queue_writer,
+            index,
+            checkpoint,
+            listener: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            abort_path,
+            workers: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        store.start_workers()?;
+        Ok(store)
+    }
+}
+
+fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreError> {
+    let file_bytes = config.mapped_file_size_commit_log;
+    if !(MIN_COMMIT_LOG_FILE_BYTES..=MAX_COMMIT_LOG_FILE_BYTES).contains(&file_bytes) {
+        return Err(StoreError::BadConfig(format!(
+            "mappedFileSizeCommitLog {file_bytes} is not in \
+             {MIN_COMMIT_LOG_FILE_BYTES}..={MAX_COMMIT_LOG_FILE_BYTES}"
+        )));
+    }
+    if config.mapped_file_size_consume_queue == 0 {
+        return Err(StoreError::BadConfig("mappedFileSizeConsumeQueue is 0".to_owned()));
+    }
+    if config.max_hash_slot_num == 0 || config.max_index_num < 2 {
+        let what = "maxHashSlotNum or maxIndexNum leaves no room for an entry";
+        return Err(StoreError::BadConfig(what.to_owned()));
+    }
+    if config.store_path_commit_log.contains(',') {
+        let what = "storePathCommitLog with several paths is not supported";
+        return Err(StoreError::BadConfig(what.to_owned()));
+    }
+    DelayLevels::parse(&config.message_delay_level).ok_or_else(|| {
+        StoreError::BadConfig(format!("messageDelayLevel {:?}", config.message_delay_level))
+    })
+}
+
+/// Marks the store as running: if the mark is still there at the next open, this run crashed.
+///
+/// Reference: `DefaultMessageStore.createTempFile` (store), 5.5.0, which writes the process id.
+fn write_abort(fs: &Fs, path: &Path) -> Result<(), StoreError> {
+    let file = fs.create(path).doing("create", path)?;
+    let id = std::process::id().to_string();
+    fs.write_at(&file, path, id.as_bytes(), 0).doing("write", path)?;
+    match path.parent() {
+        Some(dir) => fs.sync_dir(dir).doing("flush", dir),
+        None => Ok(()),
+    }
+}
+
+fn hot_bytes(config: &StoreConfig) -> i64 {
+    let memory = memory_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
+    let percent = u64::from(config.access_message_in_memory_max_ratio.min(100));
+    i64::try_from(memory / 100 * percent).unwrap_or(i64::MAX)
+}
+
+/// Physical memory of the machine.
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
+}

@@ -1,0 +1,320 @@
+//! Putting messages.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
+use oxmq_protocol::message::{
+    BatchMessages, EncodeError, Message, encode_record, limits, properties, sys_flag, tags_code,
+    tags_code_of_properties,
+};
+use tracing::warn;
+
+use super::{Arrival, MessageStore};
+use crate::commit_log::{AppendError, Appended, RecordSpan, Records, Tags};
+use crate::consume_queue::ConsumeQueue;
+use crate::limits::{KEPT_SCRATCH_BYTES, MAX_TOPIC_DIR_BYTES};
+use crate::status::{PutMessageResult, PutMessageStatus};
+
+/// Topic whose queues hold delayed messages, one queue for each level.
+///
+/// Reference: `TopicValidator.RMQ_SYS_SCHEDULE_TOPIC` (common), 5.5.0.
+const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// Where a thread encodes messages before it takes the log's lock.
+#[derive(Debug, Default)]
+struct Scratch {
+    bytes: Vec<u8>,
+    spans: Vec<RecordSpan>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl MessageStore {
+    /// Stores `message` and makes it readable.
+    ///
+    /// With ASYNC_FLUSH the outcome is final. With SYNC_FLUSH the message is in the log, and
+    /// [`Self::when_durable`] says when it is on disk.
+    pub fn put_message(&self, message: &Message<'_>) -> PutMessageResult {
+        if let Err(status) = self.check(message.topic) {
+            return PutMessageResult::refused(status);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            if let Err(error) = encode_record(message, &self.encode, &mut scratch.bytes) {
+                return PutMessageResult::refused(status_of(error));
+            }
+            let tags = self.tags(message.topic, message.properties);
+            scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
+            let result = self.append(message, scratch, std::iter::once(message.properties));
+            scratch.trim();
+            result
+        })
+    }
+
+    /// Stores the messages of a batch with consecutive queue offsets, all or none.
+    ///
+    /// Everything but flag, body and properties comes from `envelope`, whose own body and properties
+    /// are not used.
+    pub fn put_batch(&self, envelope: &Message<'_>, inner: BatchMessages<'_>) -> PutMessageResult {
+        if let Err(status) = self.check(envelope.topic) {
+            return PutMessageResult::refused(status);
+        }
+        if sys_flag::transaction_type(envelope.sys_flag) != 0 {
+            return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            for message in inner.clone() {
+                let Ok(message) = message else {
+                    return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+                };
+                let whole = Message {
+                    flag: message.flag,
+                    prepared_transaction_offset: 0,
+                    body: message.body,
+                    properties: message.properties,
+                    ..*envelope
+                };
+                if let Err(error) = encode_record(&whole, &self.encode, &mut scratch.bytes) {
+                    return PutMessageResult::refused(status_of(error));
+                }
+                if scratch.bytes.len() > self.encode.max_message_bytes {
+                    return PutMessageResult::refused(PutMessageStatus::UnknownError);
+                }
+                let tags = Tags::Code(tags_code_of_properties(message.properties));
+                scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
+            }
+            if scratch.spans.is_empty() {
+                return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+            }
+            // They were read without an error before.
+            let properties = inner.filter_map(Result::ok).map(|message| message.properties);
+            let result = self.append(envelope, scratch, properties);
+            scratch.trim();
+            result
+        })
+    }
+
+    /// Calls `callback` once everything in the log before `end_phy_offset` is as durable as
+    /// configured: at once with ASYNC_FLUSH, after the next flush with SYNC_FLUSH.
+    ///
+    /// The status is [`PutMessageStatus::PutOk`], or why it is not.
+    pub fn when_durable(
+        &self,
+        end_phy_offset: i64,
+        callback: Box<dyn FnOnce(PutMessageStatus) + Send>,
+    ) {
+        if self.flush_policy.sync {
+            self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), callback);
+        } else {
+            callback(PutMessageStatus::PutOk);
+        }
+    }
+
+    /// Whether senders wait for the disk.
+    pub fn flushes_synchronously(&self) -> bool {
+        self.flush_policy.sync
+    }
+
+    /// What stands in the way of putting anything into `topic`.
+    fn check(&self, topic: &str) -> Result<(), PutMessageStatus> {
+        if !self.is_writable() {
+            return Err(PutMessageStatus::ServiceNotAvailable);
+        }
+        if !is_storable_topic(topic) {
+            return Err(PutMessageStatus::MessageIllegal);
+        }
+        Ok(())
+    }
+
+    fn append<'m>(
+        &self,
+        message: &Message<'_>,
+        scratch: &mut Scratch,
+        properties: impl Iterator<Item = &'m [u8]>,
+    ) -> PutMessageResult {
+        let now_ms = self.clock.now_ms();
+        let busy_ms = i64::try_from(self.config.os_page_cache_busy_time_out_mills);
+        if self.log.locked_for_ms(now_ms) > busy_ms.unwrap_or(i64::MAX) {
+            return PutMessageResult::refused(PutMessageStatus::OsPageCacheBusy);
+        }
+        let bytes = scratch.bytes.len();
+        if (bytes + BLANK_HEAD_BYTES) as u64 > self.log.file_bytes() {
+            return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+        }
+        let (queue, appended) = match self.append_to_queue(message, scratch, now_ms) {
+            Ok(done) => done,
+            Err(AppendError::NoFile(error)) => {
+                warn!(%error, "no room in the commit log");
+                let full = error.kind() == std::io::ErrorKind::StorageFull;
+                return PutMessageResult::refused(if full {
+                    PutMessageStatus::ServiceNotAvailable
+                } else {
+                    PutMessageStatus::CreateMappedFileFailed
+                });
+            }
+            Err(AppendError::TooLarge) => {
+                return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+            }
+            Err(AppendError::Closed) => {
+                return PutMessageResult::refused(PutMessageStatus::ServiceNotAvailable);
+            }
+            Err(AppendError::QueueDeleted) => {
+                return PutMessageResult::refused(PutMessageStatus::UnknownError);
+            }
+        };
+        if let Some(queue) = &queue {
+            self.queue_writer.after_push(queue, appended.push);
+            self.announce(message, &appended, &scratch.spans, properties);
+        }
+        if let Some(index) = &self.index {
+            index.poke();
+        }
+        PutMessageResult {
+            status: PutMessageStatus::PutOk,
+            phy_offset: appended.phy_offset,
+            wrote_bytes: bytes as u32,
+            queue_offset: appended.queue_offset,
+            store_timestamp_ms: appended.store_timestamp_ms,
+            message_count: scratch.spans.len() as u32,
+        }
+    }
+
+    fn append_to_queue(
+        &self,
+        message: &Message<'_>,
+        scratch: &mut Scratch,
+        now_ms: i64,
+    ) -> Result<(Option<Arc<ConsumeQueue>>, Appended), AppendError> {
+        let has_queue = sys_flag::has_queue_offset(message.sys_flag);
+        loop {
+            let queue =
+                has_queue.then(|| self.queues.get_or_create(message.topic, message.queue_id));
+            let mut records = Records {
+                bytes: &mut scratch.bytes,
+                spans: &scratch.spans,
+                sealed: self.encode.append_property_crc,
+            };
+            let still_open = || !self.is_closed();
+            match self.log.append(&mut records, queue.as_deref(), now_ms, still_open) {
+                Ok(appended) => return Ok((queue, appended)),
+                // Its successor is in the table already, or will be made.
+                Err(AppendError::QueueDeleted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Tells the listener about appended messages, at once or after they are flushed.
+    fn announce<'m>(
+        &self,
+        message: &Message<'_>,
+        appended: &Appended,
+        spans: &[RecordSpan],
+        properties: impl Iterator<Item = &'m [u8]>,
+    ) {
+        let Some(listener) = self.listener.get() else {
+            return;
+        };
+        let mut phy_offset = appended.phy_offset;
+        for (index, (span, properties)) in spans.iter().zip(properties).enumerate() {
+            let arrival = Arrival {
+                topic: message.topic,
+                queue_id: message.queue_id,
+                next_queue_offset: appended.queue_offset + index as i64 + 1,
+                tags_code: span.tags.code(appended.store_timestamp_ms),
+                store_timestamp_ms: appended.store_timestamp_ms,
+                phy_offset,
+                properties,
+            };
+            phy_offset = appended.phy_offset + span.end as i64;
+            if self.hides_unflushed() {
+                self.announce_when_flushed(&arrival, phy_offset);
+            } else {
+                listener(&arrival);
+            }
+        }
+    }
+
+    fn announce_when_flushed(&self, arrival: &Arrival<'_>, end_phy_offset: i64) {
+        let Some(listener) = self.listener.get().cloned() else {
+            return;
+        };
+        let topic: Box<str> = arrival.topic.into();
+        let properties: Box<[u8]> = arrival.properties.into();
+        let Arrival { queue_id, next_queue_offset, tags_code, .. } = *arrival;
+        let Arrival { store_timestamp_ms, phy_offset, .. } = *arrival;
+        let callback = move |_| {
+            listener(&Arrival {
+                topic: &topic,
+                queue_id,
+                next_queue_offset,
+                tags_code,
+                store_timestamp_ms,
+                phy_offset,
+                properties: &properties,
+            });
+        };
+        self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), Box::new(callback));
+    }
+
+    fn tags(&self, topic: &str, text: &[u8]) -> Tags {
+        if topic != SCHEDULE_TOPIC {
+            return Tags::Code(tags_code_of_properties(text));
+        }
+        schedule_tags(text, |level| self.delay_levels.delay_ms(level))
+    }
+}
+
+/// The tags of a delayed message: its time of delivery, when it has a delay level.
+///
+/// Reference: `CommitLog.checkMessageAndReturnSize` (store), 5.5.0.
+pub(super) fn schedule_tags(text: &[u8], delay_ms: impl Fn(i32) -> i64) -> Tags {
+    let level = properties::property_str(text, properties::DELAY_TIME_LEVEL)
+        .and_then(|level| level.parse::<i32>().ok())
+        .filter(|level| *level > 0);
+    match (level, properties::property_str(text, properties::TAGS)) {
+        (Some(level), _) => Tags::DeliverAfterMs(delay_ms(level)),
+        (None, tags) => Tags::Code(tags.map_or(0, tags_code)),
+    }
+}
+
+/// Whether `topic` holds delayed messages.
+pub(super) fn is_schedule_topic(topic: &str) -> bool {
+    topic == SCHEDULE_TOPIC
+}
+
+/// Whether `topic` can be the name of a directory, and of nothing but one below the store's own.
+pub(super) fn is_storable_topic(topic: &str) -> bool {
+    !topic.is_empty()
+        && topic.len() <= MAX_TOPIC_DIR_BYTES.min(limits::MAX_TOPIC_BYTES)
+        && topic != "."
+        && topic != ".."
+        && !topic.bytes().any(|byte| byte == b'/' || byte == 0)
+}
+
+fn status_of(error: EncodeError) -> PutMessageStatus {
+    match error {
+        EncodeError::PropertiesTooLarge(_) => PutMessageStatus::PropertiesSizeExceeded,
+        EncodeError::BodyTooLarge(_)
+        | EncodeError::RecordTooLarge(_)
+        | EncodeError::TopicTooLong(_) => PutMessageStatus::MessageIllegal,
+    }
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
+    /// Gives back what a rare large message took.
+    fn trim(&mut self) {
+        if self.bytes.capacity() > KEPT_SCRATCH_BYTES {
+            *self = Self::default();
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What a store does before it takes messages: finds the end of the log, and makes the consume queues
+//! agree with it.
+//!
+//! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins where the
+//!    newest unit of all queues ends. After a crash it begins at the newest file whose first record is
+//!    older than the checkpoint.
+//! 2. The log is read from there to its first bad record, and cut there.
+//! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
+//!    anew from the whole log.
+//! 4. Units that lead behind the end are cut.
+//!
+//! The reference trusts more and repairs less, see `CommitLog.recoverNormally` and
+//! `recoverAbnormally` (store), 5.5.0.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use oxmq_protocol::message::{RecordView, sys_flag, tags_code_of_properties};
+use tracing::{info, warn};
+
+use super::put::{is_schedule_topic, is_storable_topic, schedule_tags};
+use crate::checkpoint::Checkpoint;
+use crate::commit_log::{
+    CommitLog, LogFiles, RecordCheck, ScanStop, first_record, record_at, scan,
+};
+use crate::config::StoreConfig;
+use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueTable, QueueWriter, Unit, load_queues};
+use crate::delay_level::DelayLevels;
+use crate::error::StoreError;
+use crate::limits::{MAX_FILLED_UNITS, MAX_QUEUE_OFFSET, WRITE_AFTER_RECOVERED_UNITS};
+
+/// Everything that recovery works on.
+pub(super) struct Recovery<'a> {
+    pub(super) config: &'a StoreConfig,
+    pub(super) delay_levels: &'a DelayLevels,
+    pub(super) log: &'a CommitLog,
+    pub(super) queues: &'a QueueTable,
+    pub(super) queue_files: &'a QueueFiles,
+    pub(super) queue_writer: &'a QueueWriter,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) clean: bool,
+}
+
+impl Recovery<'_> {
+    pub(super) fn run(&self) -> Result<(), StoreError> {
+        load_queues(self.queue_files, self.queues, !self.clean)?;
+        let files = self.log.files();
+        if files.is_empty() {
+            return self.start_empty();
+        }
+        let from = self.start_position(&files);
+        let mut dispatcher = Dispatcher::new(self, Mode::Newest);
+        let stop =
+            scan(&files, from, self.record_check(), |record, at| dispatcher.visit(record, at))?;
+        if let Some(why) = &stop.why
+            && !ends_in_zeros(&files, stop.end)
+        {
+            warn!(phy_offset = stop.end, %why, "the log ends at a record that is not sound");
+        }
+        let (count, incomplete) = (dispatcher.count, dispatcher.incomplete);
+        info!(from, to = stop.end, dispatched = count, clean = self.clean, "log recovered");
+        self.rebuild(&files, incomplete, stop.end)?;
+        for queue in self.queues.all() {
+            if queue.lock().max_phy() > stop.end {
+                warn!(topic = %queue.topic(), queue_id = queue.queue_id(), "consume queue is ahead of the log: cut");
+                queue.cut_behind(self.queue_files, stop.end)?;
+            }
+        }
+        let min = files.first().map_or(0, |file| file.start());
+        let last_timestamp_ms = self.last_timestamp(&files, &stop);
+        drop(files);
+        self.log.begin_at(stop.end, last_timestamp_ms)?;
+        self.queue_writer.write_all(stop.end)?;
+        for queue in self.queues.all() {
+            queue.correct_min_offset(self.queue_files, min)?;
+        }
+        if let Some(confirmed) = stop.last_record {
+            self.checkpoint.update(|values| values.confirm_phy_offset = confirmed);
+        }
+        Ok(())
+    }
+
+    /// Without a log nothing can be in a queue.
+    fn start_empty(&self) -> Result<(), StoreError> {
+        for queue in self.queues.remove(|_| true) {
+            warn!(topic = %queue.topic(), queue_id = queue.queue_id(), "consume queue without a log removed");
+            queue.delete(self.queue_files)?;
+        }
+        self.log.begin_at(0, 0)
+    }
+
+    fn record_check(&self) -> RecordCheck {
+        if self.config.force_verify_prop_crc {
+            RecordCheck::PropertyCrc
+        } else if self.config.check_crc_on_recover {
+            RecordCheck::BodyCrc
+        } else {
+            RecordCheck::Lengths
+        }
+    }
+
+    fn start_position(&self, files: &LogFiles) -> i64 {
+        if self.clean
+            && let Some(position) = self.end_of_newest_unit(files)
+        {
+            return position;
+        }
+        let until = self.checkpoint.values().min_timestamp();
+        let is_old = |record: &RecordView<'_>| {
+            record.store_timestamp_ms() != 0 && record.store_timestamp_ms() <= until
+        };
+        let newest_old = files.iter().rev().find(|file| {
+            first_record(file, self.record_check()).is_some_and(|record| is_old(&record))
+        });
+        newest_old.or(files.first()).map_or(0, |file| file.start())
+    }
+
+    /// Where the newest unit of all queues ends, when the record that it means is there.
+    fn end_of_newest_unit(&self, files: &LogFiles) -> Option<i64> {
+        let queues = self.queues.all();
+        let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy())?;
+        let (_, max) = newest.bounds();
+        let unit = newest.unit(self.queue_files, max.checked_sub(1)?).ok()??;
+        let record = record_at(files, unit.phy_offset)?;
+        let agrees = record.total_bytes() as i64 == i64::from(unit.size)
+            && record.topic() == &**newest.topic()
+            && record.queue_offset() == max - 1;
+        agrees.then(|| unit.end())
+    }
+
+    /// Makes the queues that lack units before the scanned part anew from the whole log.
+    fn rebuild(
+        &self,
+        files: &LogFiles,
+        incomplete: HashSet<u64>,
+        end: i64,
+    ) -> Result<(), StoreError> {
+        if incomplete.is_empty() {
+            return Ok(());
+        }
+        warn!(queues = incomplete.len(), "consume queues lack units: made anew from the log");
+        for queue in self.queues.all() {
+            if incomplete.contains(&queue.uid()) {
+                queue.cut_at(self.queue_files, 0)?;
+                queue.lock().begin_at(0);
+            }
+        }
+        let from = files.first().map_or(0, |file| file.start());
+        let mut dispatcher = Dispatcher::new(self, Mode::Whole { only: incomplete, end });
+        scan(files, from, RecordCheck::Lengths, |record, at| dispatcher.visit(record, at))?;
+        info!(dispatched = dispatcher.count, "consume queues made anew");
+        Ok(())
+    }
+
+    /// Store time of the newest record, which may lie before the scanned part.
+    fn last_timestamp(&self, files: &LogFiles, stop: &ScanStop) -> i64 {
+        if stop.last_record.is_some() {
+            return stop.last_timestamp_ms;
+        }
+        let queues = self.queues.all();
+        let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy());
+        newest
+            .and_then(|queue| {
+                let unit = queue.unit(self.queue_files, queue.bounds().1 - 1).ok()??;
+                Some(record_at(files, unit.phy_offset)?.store_timestamp_ms())
+            })
+            .unwrap_or(0)
+    }
+}
+
+/// Whether the log simply was not written further.
+fn ends_in_zeros(files: &LogFiles, end: i64) -> bool {
+    crate::commit_log::bytes_at(files, end, 8).is_some_and(|head| head.iter().all(|b| *b == 0))
+}
+
+enum Mode {
+    /// The newest part of the log: queues have what is older.
+    Newest,
+    /// The whole log up to `end`, for queues that are being made anew.
+    Whole { only: HashSet<u64>, end: i64 },
+}
+
+/// Gives records to the queues that lack them.
+struct Dispatcher<'a> {
+    recovery: &'a Recovery<'a>,
+    mode: Mode,
+    count: u64,
+    since_write: u64,
+    /// Queues that lack units before the part that is read.
+    incomplete: HashSet<u64>,
+    last: Option<Arc<ConsumeQueue>>,
+}
+
+impl<'a> Dispatcher<'a> {
+    fn new(recovery: &'a Recovery<'a>, mode: Mode) -> Self {
+        let incomplete = HashSet::new();
+        Self { recovery, mode, count: 0, since_write: 0, incomplete, last: None }
+    }
+
+    fn visit(&mut self, record: &RecordView<'_>, phy_offset: i64) -> Result<(), StoreError> {
+        let offset = record.queue_offset();
+        if !sys_flag::has_queue_offset(record.sys_flag())
+            || !is_storable_topic(record.topic())
+            || !(0..MAX_QUEUE_OFFSET).contains(&offset)
+        {
+            return Ok(());
+        }
+        let queue = self.queue_of(record);
+        if self.incomplete.contains(&queue.uid()) {
+            return Ok(());
+        }
+        let unit = Unit {
+            phy_offset,
+            size: record.total_bytes() as i32,
+            tags_code: self.tags_code(record),
+        };
+        if let Mode::Whole { only, end } = &self.mode
+            && (!only.contains(&queue.uid()) || unit.phy_offset >= *end)
+        {
+            return Ok(());
+        }
+        let (min, max, max_phy) = {
+            let tail = queue.lock();
+            (tail.min(), tail.max(), tail.max_phy())
+        };
+        if unit.end() <= max_phy {
+            return Ok(());
+        }
+        if offset > max && !self.bridge(&queue, offset, max == 0)? {
+            return Ok(());
+        }
+        // The topic was deleted and made anew after the units that are there, or they are wrong.
+        if offset < min {
+            self.restart(&queue, offset)?;
+        } else if offset < max {
+            queue.cut_at(self.recovery.queue_files, offset)?;
+        }
+        let push = queue.lock().push(&unit);
+        self.recovery.queue_writer.after_push(&queue, push);
+        self.count += 1;
+        self.since_write += 1;
+        if self.since_write >= WRITE_AFTER_RECOVERED_UNITS {
+            self.since_write = 0;
+            self.recovery.queue_writer.write_all(i64::MAX)?;
+        }
+        Ok(())
+    }
+
+    /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has to be
+    /// made anew first.
+    fn bridge(
+        &mut self,
+        queue: &Arc<ConsumeQueue>,
+        offset: i64,
+        is_empty: bool,
+    ) -> Result<bool, StoreError> {
+        let from_the_start = self.reads_from_the_start();
+        if is_empty && from_the_start {
+            queue.lock().begin_at(offset);
+            return Ok(true);
+        }
+        if !from_the_start {
+            self.incomplete.insert(queue.uid());
+            return Ok(false);
+        }
+        // Records are missing from the middle of the log. Their units lead nowhere, so that the later
+        // ones keep their offsets.
+        let missing = offset - queue.lock().max();
+        if missing > MAX_FILLED_UNITS {
+            let (topic, queue_id) = (queue.topic(), queue.queue_id());
+            warn!(%topic, queue_id, missing, "consume queue begins anew behind a gap");
+            self.restart(queue, offset)?;
+            return Ok(true);
+        }
+        for _ in 0..missing {
+            let push = queue.lock().push_blank();
+            self.recovery.queue_writer.after_push(queue, push);
+        }
+        Ok(true)
+    }
+
+    /// Empties `queue` and makes it begin at `offset`.
+    fn restart(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {
+        queue.cut_at(self.recovery.queue_files, 0)?;
+        queue.lock().begin_at(offset);
+        Ok(())
+    }
+
+    fn reads_from_the_start(&self) -> bool {
+        matches!(self.mode, Mode::Whole { .. })
+    }
+
+    fn queue_of(&mut self, record: &RecordView<'_>) -> Arc<ConsumeQueue> {
+        let is_last = |queue: &&Arc<ConsumeQueue>| {
+            queue.queue_id() == record.queue_id() && &**queue.topic() == record.topic()
+        };
+        if let Some(queue) = self.last.as_ref().filter(is_last) {
+            return Arc::clone(queue);
+        }
+        let queue = self.recovery.queues.get_or_create(record.topic(), record.queue_id());
+        self.last = Some(Arc::clone(&queue));
+        queue
+    }
+
+    fn tags_code(&self, record: &RecordView<'_>) -> i64 {
+        if is_schedule_topic(record.topic()) {
+            let tags = schedule_tags(record.properties(), |level| {
+                self.recovery.delay_levels.delay_ms(level)
+            });
+            return tags.code(record.store_timestamp_ms());
+        }
+        tags_code_of_properties(record.properties())
+    }
+}

@@ -1,0 +1,372 @@
+//! A store that is opened, used and closed as a broker does.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::*;
+use oxmq_protocol::message::{BatchMessages, Message, MessageExt, properties, sys_flag};
+use oxmq_store::{
+    Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, MessageStore, PutMessageStatus,
+    StoreConfig, StoreError,
+};
+
+#[test]
+fn messages_come_back_in_order_with_their_offsets() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..1_000);
+    assert_eq!(check_run(&store, 1_000), 1_000);
+    assert_eq!(store.bounds("TopicA", 0), (0, 500));
+}
+
+#[test]
+fn closed_store_opens_with_everything_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut end = 0;
+    for round in 0..4 {
+        let store = open(&small(dir.path()));
+        assert_eq!(store.max_phy_offset(), end, "round {round}");
+        assert_eq!(check_run(&store, round * 100), round * 100);
+        put_run(&store, round * 100..(round + 1) * 100);
+        end = store.max_phy_offset();
+        store.close().unwrap();
+        assert!(!dir.path().join("abort").exists());
+        assert_eq!(
+            store.put_message(&message("TopicA", 0, b"x")).status,
+            PutMessageStatus::ServiceNotAvailable
+        );
+    }
+}
+
+#[test]
+fn dropped_store_opens_as_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let store = open(&small(dir.path()));
+        assert_eq!(check_run(&store, round * 100), round * 100);
+        put_run(&store, round * 100..(round + 1) * 100);
+        drop(store);
+        assert!(dir.path().join("abort").exists());
+    }
+}
+
+#[test]
+fn log_files_end_in_a_blank_and_have_their_exact_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..200);
+    store.close().unwrap();
+    let log = dir.path().join("commitlog");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() > 2);
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(name.to_str().unwrap(), format!("{:020}", index * (16 << 10)));
+        let bytes = std::fs::read(log.join(name)).unwrap();
+        assert_eq!(bytes.len(), 16 << 10);
+        if index + 1 < names.len() {
+            let mut at = 0;
+            while bytes[at + 4..at + 8] != [0xcb, 0xd4, 0x31, 0x94] {
+                at += u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            }
+            let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+            assert_eq!(at + size, bytes.len());
+            assert!(bytes[at + 8..].iter().all(|byte| *byte == 0));
+        }
+    }
+}
+
+#[test]
+fn pull_statuses_are_those_of_the_reference() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    let status = |queue_id, offset| {
+        let result = pull(&store, "TopicA", queue_id, offset, &mut Vec::new());
+        (result.status, result.next_begin_offset)
+    };
+    assert_eq!(status(0, 0), (GetMessageStatus::NoMatchedLogicQueue, 0));
+    put_run(&store, 0..10);
+    assert_eq!(status(0, 5), (GetMessageStatus::OffsetOverflowOne, 5));
+    assert_eq!(status(0, 6), (GetMessageStatus::OffsetOverflowBadly, 5));
+    assert_eq!(status(0, -1), (GetMessageStatus::OffsetTooSmall, 0));
+    assert_eq!(status(0, 2), (GetMessageStatus::Found, 5));
+}
+
+#[test]
+fn pull_stops_at_its_limits_but_gives_the_first_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
+    for _ in 0..100 {
+        put(&store, "t", 0, &[7; 1_000]);
+    }
+    let count = |max_num, max_bytes| {
+        let mut out = b"before".to_vec();
+        let result = store.get_message("t", 0, 0, max_num, max_bytes, |_, _| true, &mut out);
+        assert_eq!(MessageExt::decode_all(&out[6..]).unwrap().len(), result.message_count as usize);
+        assert_eq!(result.next_begin_offset, i64::from(result.message_count));
+        result.message_count
+    };
+    assert_eq!(count(1, 1 << 20), 1);
+    assert_eq!(count(32, 1 << 20), 32);
+    assert_eq!(count(1_000, 1 << 20), 32);
+    assert_eq!(count(32, 1), 1);
+    assert_eq!(count(32, 1_092 * 3), 3);
+}
+
+#[test]
+fn filter_moves_the_offset_past_what_it_skips() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
+    let tagged = |tag: &str| {
+        let mut text = Vec::new();
+        properties::append(&mut text, properties::TAGS, tag.as_bytes());
+        text
+    };
+    let (red, blue) = (tagged("red"), tagged("blue"));
+    for number in 0..2_000 {
+        let properties = if number % 1_000 == 999 { &red } else { &blue };
+        store.put_message(&Message { properties, ..message("t", 0, b"b") });
+    }
+    let code = oxmq_protocol::message::tags_code("red");
+    let get = |offset| {
+        let mut out = Vec::new();
+        let result =
+            store.get_message("t", 0, offset, 32, 1 << 20, |tags, _| tags == code, &mut out);
+        (result.status, result.next_begin_offset, result.message_count)
+    };
+    // 16 000 bytes of units are 800 units.
+    assert_eq!(get(0), (GetMessageStatus::NoMatchedMessage, 800, 0));
+    assert_eq!(get(800), (GetMessageStatus::Found, 1_600, 1));
+    assert_eq!(get(1_600), (GetMessageStatus::Found, 2_000, 1));
+    let by_content = store.get_message(
+        "t",
+        0,
+        990,
+        32,
+        1 << 20,
+        |_, record| record.view().unwrap().property("TAGS") == Some(b"red"),
+        &mut Vec::new(),
+    );
+    assert_eq!(by_content.message_count, 1);
+}
+
+#[test]
+fn batch_gets_consecutive_offsets_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    put(&store, "t", 0, b"first");
+    let body = batch(&[b"a", b"bb", b"ccc"]);
+    let result = store.put_batch(&message("t", 0, b""), BatchMessages::new(&body));
+    assert_eq!(result.status, PutMessageStatus::PutOk);
+    assert_eq!((result.queue_offset, result.message_count), (1, 3));
+    let bodies: Vec<_> = read_all(&store, "t", 0).into_iter().map(|m| m.body).collect();
+    assert_eq!(bodies, [&b"first"[..], b"a", b"bb", b"ccc"]);
+
+    let broken =
+        store.put_batch(&message("t", 0, b""), BatchMessages::new(&body[..body.len() - 1]));
+    assert_eq!(broken.status, PutMessageStatus::MessageIllegal);
+    let none = store.put_batch(&message("t", 0, b""), BatchMessages::new(b""));
+    assert_eq!(none.status, PutMessageStatus::MessageIllegal);
+    assert_eq!(store.max_offset("t", 0), 4);
+}
+
+#[test]
+fn prepared_and_rolled_back_records_are_in_the_log_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    for kind in [sys_flag::TRANSACTION_PREPARED, sys_flag::TRANSACTION_ROLLBACK] {
+        let result = store.put_message(&Message { sys_flag: kind, ..message("t", 0, b"half") });
+        assert_eq!((result.status, result.queue_offset), (PutMessageStatus::PutOk, 0));
+        let record = store.look_message_by_offset(result.phy_offset).unwrap();
+        assert_eq!(MessageExt::decode(&record).unwrap().queue_offset, 0);
+    }
+    let commit = Message { sys_flag: sys_flag::TRANSACTION_COMMIT, ..message("t", 0, b"whole") };
+    assert_eq!(store.put_message(&commit).queue_offset, 0);
+    assert_eq!(read_all(&store, "t", 0).len(), 1);
+    store.close().unwrap();
+    assert_eq!(read_all(&open(&small(dir.path())), "t", 0).len(), 1);
+}
+
+#[test]
+fn topics_that_are_no_directory_names_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    for topic in ["", ".", "..", "../x", "a/b", "a\0b", &"t".repeat(256)] {
+        let status = store.put_message(&message(topic, 0, b"x")).status;
+        assert_eq!(status, PutMessageStatus::MessageIllegal, "{topic:?}");
+    }
+    assert_eq!(store.max_phy_offset(), 0);
+}
+
+#[test]
+fn message_over_a_limit_is_refused_and_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&StoreConfig { max_message_size: 1_000, ..small(dir.path()) });
+    let status = |body: &[u8], properties: &[u8]| {
+        store.put_message(&Message { properties, ..message("t", 0, body) }).status
+    };
+    assert_eq!(status(&[0; 1_001], b""), PutMessageStatus::MessageIllegal);
+    assert_eq!(status(b"", &[b'x'; 32_768]), PutMessageStatus::PropertiesSizeExceeded);
+    // Fits its limits, but no file of this store.
+    assert_eq!(status(b"", &[b'x'; 20_000]), PutMessageStatus::MessageIllegal);
+    assert_eq!(status(&[0; 1_000], b""), PutMessageStatus::PutOk);
+    assert_eq!(store.max_offset("t", 0), 1);
+}
+
+#[test]
+fn second_store_on_a_directory_is_refused_until_the_first_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    let second = MessageStore::open(small(dir.path()));
+    assert!(matches!(second, Err(StoreError::Locked(_))));
+    store.close().unwrap();
+    open(&small(dir.path()));
+}
+
+#[test]
+fn offset_by_time_follows_its_boundary() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(0);
+    let environment = Environment { clock: clock.clone(), ..Environment::default() };
+    let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
+    for ms in [1_000, 2_000, 2_000, 2_000, 3_000, 5_000] {
+        clock.set(ms);
+        put(&store, "t", 0, b"x");
+    }
+    let lower = |ms| store.offset_by_time("t", 0, ms, Boundary::Lower);
+    let upper = |ms| store.offset_by_time("t", 0, ms, Boundary::Upper);
+    assert_eq!([0, 1_000, 2_000, 4_000, 5_000, 5_001].map(lower), [0, 0, 1, 5, 5, 6]);
+    assert_eq!([0, 1_000, 2_000, 4_000, 5_000, 5_001].map(upper), [0, 0, 3, 4, 5, 5]);
+    assert_eq!(store.offset_by_time("none", 0, 1, Boundary::Lower), 0);
+    assert_eq!(store.message_store_timestamp("t", 0, 4), Some(3_000));
+    assert_eq!(store.earliest_message_time("t", 0), Some(1_000));
+}
+
+#[test]
+fn store_time_never_goes_backwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(5_000);
+    let environment = Environment { clock: clock.clone(), ..Environment::default() };
+    let store = MessageStore::open_with(small(dir.path()), environment.clone()).unwrap();
+    assert_eq!(put(&store, "t", 0, b"x").store_timestamp_ms, 5_000);
+    clock.set(4_000);
+    assert_eq!(put(&store, "t", 0, b"x").store_timestamp_ms, 5_000);
+    store.close().unwrap();
+    let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
+    assert_eq!(put(&store, "t", 0, b"x").store_timestamp_ms, 5_000);
+}
+
+#[test]
+fn queries_find_messages_by_each_of_their_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    for number in 0..50 {
+        let mut text = Vec::new();
+        properties::append(&mut text, properties::UNIQ_KEY, format!("id{number}").as_bytes());
+        properties::append(&mut text, properties::KEYS, format!("all  k{number}").as_bytes());
+        store.put_message(&Message { properties: &text, ..message("t", 0, &body(number)) });
+    }
+    let find = |key: &str| {
+        let result = store.query_message("t", key, 64, 0, i64::MAX).unwrap();
+        assert_eq!(
+            MessageExt::decode_all(&result.records).unwrap().len(),
+            result.message_count as usize
+        );
+        MessageExt::decode_all(&result.records).unwrap()
+    };
+    assert_eq!(find("id7")[0].body, body(7));
+    assert_eq!(find("k49")[0].body, body(49));
+    assert_eq!(find("all").len(), 50);
+    assert_eq!(find("all")[0].body, body(49));
+    assert_eq!(find("other").len(), 0);
+    store.close().unwrap();
+    let store = open(&small(dir.path()));
+    let result = store.query_message("t", "all", 64, 0, i64::MAX).unwrap();
+    assert_eq!(result.message_count, 50);
+}
+
+#[test]
+fn deleted_topic_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..100);
+    put(&store, "other", 0, b"stays");
+    store.delete_topic("TopicA").unwrap();
+    assert_eq!(store.bounds("TopicA", 0), (0, 0));
+    assert_eq!(put(&store, "TopicA", 0, b"new").queue_offset, 0);
+    store.close().unwrap();
+    let store = open(&small(dir.path()));
+    assert_eq!(store.queues().keys().collect::<Vec<_>>(), ["TopicA", "other"]);
+    assert_eq!(read_all(&store, "TopicA", 0)[0].body, b"new");
+    assert_eq!(store.bounds("TopicA", 0), (0, 1));
+}
+
+#[test]
+fn listener_hears_of_each_message_after_it_is_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&small(dir.path()));
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let (reader, list) = (Arc::downgrade(&store), Arc::clone(&heard));
+    store.set_arrival_listener(Arc::new(move |arrival| {
+        let store = reader.upgrade().unwrap();
+        let end = store.max_offset(arrival.topic, arrival.queue_id);
+        list.lock().unwrap().push((arrival.next_queue_offset, end));
+    }));
+    put(&store, "t", 0, b"one");
+    store.put_batch(&message("t", 0, b""), BatchMessages::new(&batch(&[b"two", b"three"])));
+    assert_eq!(*heard.lock().unwrap(), [(1, 1), (2, 3), (3, 3)]);
+}
+
+#[test]
+fn synchronous_flush_answers_and_shows_messages_once_they_are_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig { flush_disk_type: FlushDiskType::SyncFlush, ..small(dir.path()) };
+    let store = open(&config);
+    let (heard, hears) = std::sync::mpsc::channel();
+    let heard = Mutex::new(heard);
+    store.set_arrival_listener(Arc::new(move |arrival| {
+        heard.lock().unwrap().send(arrival.next_queue_offset).unwrap();
+    }));
+    let (answer, answers) = std::sync::mpsc::channel();
+    for number in 0..50 {
+        let result = put(&store, "t", 0, &body(number));
+        let answer = answer.clone();
+        let end = result.end_phy_offset();
+        store.when_durable(end, Box::new(move |status| answer.send((status, end)).unwrap()));
+    }
+    for _ in 0..50 {
+        let (status, end) = answers.recv().unwrap();
+        assert_eq!(status, PutMessageStatus::PutOk);
+        assert!(store.flushed_phy_offset() >= end);
+    }
+    assert_eq!((0..50).map(|_| hears.recv().unwrap()).max(), Some(50));
+    assert_eq!(read_all(&store, "t", 0).len(), 50);
+}
+
+#[test]
+fn delayed_messages_carry_their_time_of_delivery_as_tags_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let environment = Environment { clock: Clock::manual(10_000), ..Environment::default() };
+    let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
+    let mut text = Vec::new();
+    properties::append(&mut text, properties::DELAY_TIME_LEVEL, b"3");
+    store.put_message(&Message { properties: &text, ..message("SCHEDULE_TOPIC_XXXX", 2, b"x") });
+    let mut codes = Vec::new();
+    store.get_message(
+        "SCHEDULE_TOPIC_XXXX",
+        2,
+        0,
+        1,
+        1_000,
+        |code, _| {
+            codes.push(code);
+            true
+        },
+        &mut Vec::new(),
+    );
+    assert_eq!(codes, [20_000]);
+}
