@@ -6,6 +6,9 @@ mod route;
 mod settings;
 mod topic_list;
 
+#[cfg(test)]
+mod tests;
+
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{self, Dialect};
