@@ -88,7 +88,7 @@ impl<C: Channel> ClientInfo<C> {
         ClientConnection {
             client_addr: self.channel.peer().to_string(),
             client_id: self.client_id.to_string(),
-            language: self.language.to_string(),
+            language: self.language.name().unwrap_or("OTHER").to_owned(),
             version: self.version,
         }
     }

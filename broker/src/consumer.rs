@@ -191,6 +191,11 @@ impl<C: Channel> ConsumerManager<C> {
         read(&self.state).groups.get(group).is_some_and(|info| info.subscription(topic).is_some())
     }
 
+    /// Tells whether the group's heartbeats name any topic.
+    pub(crate) fn has_subscriptions(&self, group: &str) -> bool {
+        read(&self.state).groups.get(group).is_some_and(ConsumerGroup::has_subscriptions)
+    }
+
     /// Returns a group as the tools see it; `None` when it has no members.
     pub(crate) fn connections(&self, group: &str) -> Option<ConsumerConnection> {
         read(&self.state).groups.get(group).map(ConsumerGroup::to_connection)

@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod limits;
 mod perm;
+mod processor;
 mod producer;
 mod rebalance_lock;
 mod saved_table;

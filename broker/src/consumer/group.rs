@@ -129,6 +129,10 @@ impl<C: Channel> ConsumerGroup<C> {
         self.message_model == Some(MessageModel::Broadcasting)
     }
 
+    pub(super) fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
     pub(super) fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
     }

@@ -1,0 +1,153 @@
+//! One file per request family.
+//!
+//! Each answers with a command or a refusal; decoding the frame and sending the answer happen around
+//! them, in `dispatch`.
+
+pub(crate) mod client_manage;
+pub(crate) mod connection_list;
+pub(crate) mod consumer_manage;
+mod page;
+pub(crate) mod queue_offset;
+pub(crate) mod rebalance_lock;
+pub(crate) mod stats;
+pub(crate) mod subscription_group;
+pub(crate) mod topic;
+pub(crate) mod view_message;
+
+use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::fastjson::{self, Dialect};
+use serde::Serialize;
+
+use crate::error::RequestError;
+
+/// An answer that says that all is well.
+fn success() -> RemotingCommand {
+    RemotingCommand::response(ResponseCode::SUCCESS)
+}
+
+/// An answer with a body in the reference's dialect.
+fn success_with(body: &impl Serialize) -> Result<RemotingCommand, RequestError> {
+    Ok(success().with_body(fastjson::to_vec(body, Dialect::Raw)?))
+}
+
+#[cfg(test)]
+mod testing {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use oxmq_protocol::command::{CommandView, RemotingCommand};
+    use oxmq_protocol::frame;
+    use oxmq_protocol::message::Message;
+    use oxmq_store::{Clock, Environment, Fs, MessageStore, StoreConfig};
+
+    use crate::channel::testing::TestChannel;
+    use crate::config::BrokerConfig;
+    use crate::consumer::ConsumerManager;
+    use crate::consumer_offset::ConsumerOffsetManager;
+    use crate::producer::ProducerManager;
+    use crate::rebalance_lock::RebalanceLockManager;
+    use crate::saved_table::SaveSignal;
+    use crate::subscription_group::SubscriptionGroupManager;
+    use crate::topic::{TopicConfig, TopicConfigManager};
+
+    /// The managers of a broker in a directory of its own.
+    pub(super) struct Managers {
+        pub(super) config: Arc<BrokerConfig>,
+        pub(super) topics: Arc<TopicConfigManager>,
+        pub(super) groups: Arc<SubscriptionGroupManager>,
+        pub(super) offsets: Arc<ConsumerOffsetManager>,
+        pub(super) locks: Arc<RebalanceLockManager>,
+        pub(super) consumers: Arc<ConsumerManager<TestChannel>>,
+        pub(super) producers: Arc<ProducerManager<TestChannel>>,
+        pub(super) store: Arc<MessageStore>,
+        pub(super) clock: Clock,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Managers {
+        pub(super) fn create_topic(&self, topic: &str, queues: i32) {
+            let topic = TopicConfig {
+                read_queue_nums: queues,
+                write_queue_nums: queues,
+                ..TopicConfig::new(topic)
+            };
+            self.topics.update(topic).unwrap();
+        }
+
+        /// Stores a message and returns its place in the log.
+        pub(super) fn put(&self, topic: &str, queue_id: i32, body: &str) -> i64 {
+            let result = self.store.put_message(&Message {
+                topic,
+                queue_id,
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp_ms: 1,
+                born_host: ([192, 0, 2, 1], 1).into(),
+                store_host: ([192, 0, 2, 2], 10911).into(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: body.as_bytes(),
+                properties: b"",
+            });
+            assert!(result.status.is_stored(), "{result:?}");
+            result.phy_offset
+        }
+    }
+
+    pub(super) fn managers(change: impl FnOnce(&mut BrokerConfig)) -> Managers {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = BrokerConfig { broker_name: "b".to_owned(), ..BrokerConfig::default() };
+        change(&mut config);
+        let config = Arc::new(config);
+        let root: &Path = dir.path();
+        let save = SaveSignal::default();
+        let topics = TopicConfigManager::load(Arc::clone(&config), root, save.clone()).unwrap();
+        let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save).unwrap();
+        let (groups, locks) = (Arc::new(groups), Arc::new(RebalanceLockManager::default()));
+        let consumers =
+            ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), Arc::clone(&locks));
+        let clock = Clock::manual(1);
+        let store_config =
+            StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(root) };
+        let environment = Environment { clock: clock.clone(), fs: Fs::default() };
+        Managers {
+            store: MessageStore::open_with(store_config, environment).unwrap(),
+            clock,
+            topics: Arc::new(topics),
+            offsets: Arc::new(ConsumerOffsetManager::load(&config, root).unwrap()),
+            consumers: Arc::new(consumers),
+            producers: Arc::default(),
+            config,
+            groups,
+            locks,
+            _dir: dir,
+        }
+    }
+
+    /// Hands `request` over as it looks in the read buffer.
+    pub(super) fn with_view<R>(
+        request: &RemotingCommand,
+        use_view: impl FnOnce(&CommandView<'_>) -> R,
+    ) -> R {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes);
+        let (frame, _) = frame::split(&bytes).unwrap().unwrap();
+        use_view(&CommandView::decode(frame).unwrap())
+    }
+
+    /// A request with ext fields.
+    pub(super) fn request(fields: &[(&str, &str)]) -> RemotingCommand {
+        // The code is what dispatch goes by; the processors do not look at it.
+        let mut request = RemotingCommand::request(oxmq_protocol::code::RequestCode(0));
+        for (name, value) in fields {
+            request.ext_fields.insert(*name, *value);
+        }
+        request
+    }
+
+    /// The body of an answer as text.
+    pub(super) fn body(answer: &RemotingCommand) -> &str {
+        std::str::from_utf8(&answer.body).unwrap()
+    }
+}

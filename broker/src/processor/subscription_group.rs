@@ -1,0 +1,159 @@
+//! `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP` (200), `GET_ALL_SUBSCRIPTIONGROUP_CONFIG` (201) and
+//! `DELETE_SUBSCRIPTIONGROUP` (207).
+//!
+//! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
+
+use std::sync::Arc;
+
+use oxmq_protocol::body::SubscriptionGroupConfig;
+use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::fastjson;
+use oxmq_protocol::header::{
+    DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader,
+    GetAllSubscriptionGroupResponseHeader, Header as _,
+};
+
+use super::page::Page;
+use super::{success, success_with};
+use crate::config::BrokerConfig;
+use crate::consumer_offset::ConsumerOffsetManager;
+use crate::error::RequestError;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic_validator;
+
+/// Lets tools see and change consumer groups.
+#[derive(Debug)]
+pub(crate) struct SubscriptionGroups {
+    config: Arc<BrokerConfig>,
+    groups: Arc<SubscriptionGroupManager>,
+    offsets: Arc<ConsumerOffsetManager>,
+}
+
+impl SubscriptionGroups {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        groups: Arc<SubscriptionGroupManager>,
+        offsets: Arc<ConsumerOffsetManager>,
+    ) -> Self {
+        Self { config, groups, offsets }
+    }
+
+    /// Creates or changes a group.
+    pub(crate) fn update(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        if request.body.is_empty() {
+            return Ok(success());
+        }
+        let group: SubscriptionGroupConfig = fastjson::from_slice(request.body)?;
+        topic_validator::validate_group(&group.group_name)?;
+        self.groups.update(group).map_err(RequestError::Unchangeable)?;
+        Ok(success())
+    }
+
+    /// Answers with all groups or a page of them.
+    pub(crate) fn get_all(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = GetAllSubscriptionGroupRequestHeader::decode(request)?;
+        let mut groups = self.groups.snapshot();
+        let total = groups.subscription_group_table.len();
+        let page = Page::asked(
+            &self.config,
+            (header.group_seq, header.data_version.as_deref(), header.max_group_num),
+            groups.data_version,
+        );
+        if let Some(page) = page {
+            page.cut(&mut groups.subscription_group_table);
+            let kept = &groups.subscription_group_table;
+            groups.forbidden_table.retain(|group, _| kept.contains_key(group));
+        }
+        let header = GetAllSubscriptionGroupResponseHeader {
+            total_group_num: i32::try_from(total).unwrap_or(i32::MAX),
+        };
+        Ok(success_with(&groups)?.with_header(&header))
+    }
+
+    /// Removes a group, and its offsets if asked to.
+    pub(crate) fn delete(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = DeleteSubscriptionGroupRequestHeader::decode(request)?;
+        self.groups.delete(&header.group_name);
+        if header.clean_offset {
+            self.offsets.remove_group(&header.group_name);
+        }
+        Ok(success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::body::SubscriptionGroupWrapper;
+    use oxmq_protocol::ext_fields::Fields;
+
+    use super::super::testing::{Managers, managers, request, with_view};
+    use super::*;
+
+    fn processor(m: &Managers) -> SubscriptionGroups {
+        SubscriptionGroups::new(
+            Arc::clone(&m.config),
+            Arc::clone(&m.groups),
+            Arc::clone(&m.offsets),
+        )
+    }
+
+    fn list(m: &Managers, fields: &[(&str, &str)]) -> (Vec<String>, String) {
+        let answer = with_view(&request(fields), |view| processor(m).get_all(view)).unwrap();
+        let groups: SubscriptionGroupWrapper = fastjson::from_slice(&answer.body).unwrap();
+        let total = answer.ext_fields.get("totalGroupNum").unwrap().into_owned();
+        (groups.subscription_group_table.into_keys().collect(), total)
+    }
+
+    #[test]
+    fn group_is_created_listed_and_deleted_with_its_offsets() {
+        let m = managers(|_| ());
+        let update = |body: &str| {
+            let request = request(&[]).with_body(body.as_bytes().to_vec());
+            with_view(&request, |view| processor(&m).update(view))
+        };
+        update(r#"{"groupName":"g","retryMaxTimes":3}"#).unwrap();
+        assert_eq!(m.groups.get("g").unwrap().retry_max_times, 3);
+        let refused = update(r#"{"groupName":"a/b"}"#).unwrap_err();
+        assert_eq!(refused.response_code().0, 29);
+        assert!(list(&m, &[]).0.contains(&"g".to_owned()));
+
+        m.offsets.commit("g", "t", 0, 5);
+        let delete = |fields: &[(&str, &str)]| {
+            with_view(&request(fields), |view| processor(&m).delete(view)).unwrap()
+        };
+        delete(&[("groupName", "g")]);
+        assert!(m.groups.get("g").is_none());
+        assert_eq!(m.offsets.query("g", "t", 0), Some(5));
+        delete(&[("groupName", "g"), ("cleanOffset", "true")]);
+        assert_eq!(m.offsets.query("g", "t", 0), None);
+    }
+
+    #[test]
+    fn page_goes_by_sorted_names_and_starts_anew_when_the_version_differs() {
+        let m = managers(|_| ());
+        let (all, total) = list(&m, &[]);
+        assert_eq!((all.len(), total.as_str()), (8, "8"));
+        let version = fastjson::to_vec(
+            &m.groups.snapshot().data_version,
+            oxmq_protocol::fastjson::Dialect::Raw,
+        );
+        let version = String::from_utf8(version.unwrap()).unwrap();
+        let page = |seq: &str, version: &str| {
+            list(&m, &[("groupSeq", seq), ("maxGroupNum", "3"), ("dataVersion", version)]).0
+        };
+        assert_eq!(page("3", &version), all[3..6]);
+        assert_eq!(page("6", &version), all[6..]);
+        assert_eq!(page("9", &version), [""; 0]);
+        assert_eq!(page("3", r#"{"counter":99}"#), all[..3]);
+        assert_eq!(page("3", ""), all[..3]);
+    }
+}

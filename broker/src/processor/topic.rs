@@ -1,0 +1,305 @@
+//! `UPDATE_AND_CREATE_TOPIC` (17), `GET_ALL_TOPIC_CONFIG` (21), `DELETE_TOPIC_IN_BROKER` (215) and
+//! `GET_TOPIC_CONFIG` (351).
+//!
+//! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
+
+use std::sync::Arc;
+
+use oxmq_protocol::body::{TopicConfigAndMappingSerializeWrapper, TopicFilterType};
+use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::header::{
+    CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
+    GetAllTopicConfigResponseHeader, GetTopicConfigRequestHeader, Header as _,
+};
+use oxmq_store::MessageStore;
+use tracing::warn;
+
+use super::page::Page;
+use super::{success, success_with};
+use crate::config::BrokerConfig;
+use crate::consumer_offset::ConsumerOffsetManager;
+use crate::error::RequestError;
+use crate::limits::MAX_QUEUES_PER_TOPIC;
+use crate::topic::{TopicConfig, TopicConfigManager};
+use crate::topic_attributes::{self, Attributes, MESSAGE_TYPE};
+use crate::topic_validator;
+
+/// Lets tools see and change topics.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    config: Arc<BrokerConfig>,
+    topics: Arc<TopicConfigManager>,
+    offsets: Arc<ConsumerOffsetManager>,
+    store: Arc<MessageStore>,
+}
+
+impl Topics {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        topics: Arc<TopicConfigManager>,
+        offsets: Arc<ConsumerOffsetManager>,
+        store: Arc<MessageStore>,
+    ) -> Self {
+        Self { config, topics, offsets, store }
+    }
+
+    /// Creates or changes a topic. One that is just as asked for already is left alone.
+    pub(crate) fn update_and_create(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let topic = self.requested_topic(CreateTopicRequestHeader::decode(request)?)?;
+        if self.topics.get(&topic.topic_name).as_deref() != Some(&topic) {
+            self.topics.update(topic).map_err(RequestError::Unchangeable)?;
+        }
+        Ok(success())
+    }
+
+    fn requested_topic(
+        &self,
+        header: CreateTopicRequestHeader,
+    ) -> Result<TopicConfig, RequestError> {
+        topic_validator::validate_topic(&header.topic)?;
+        self.refuse_system_topic(&header.topic)?;
+        let queues = [
+            ("readQueueNums", header.read_queue_nums),
+            ("writeQueueNums", header.write_queue_nums),
+        ];
+        for (what, value) in queues {
+            if !(0..=MAX_QUEUES_PER_TOPIC).contains(&value) {
+                let limit = MAX_QUEUES_PER_TOPIC;
+                return Err(RequestError::QueueNums { what, value, limit });
+            }
+        }
+        let attributes = topic_attributes::parse(header.attributes.as_deref().unwrap_or_default())
+            .map_err(RequestError::Unchangeable)?;
+        self.refuse_mixed(&attributes)?;
+        Ok(TopicConfig {
+            attributes,
+            order: header.order,
+            perm: header.perm,
+            read_queue_nums: header.read_queue_nums,
+            topic_filter_type: filter_type(&header.topic_filter_type)?,
+            topic_name: header.topic,
+            topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
+            write_queue_nums: header.write_queue_nums,
+        })
+    }
+
+    fn refuse_system_topic(&self, topic: &str) -> Result<(), RequestError> {
+        let is_checked = self.config.validate_system_topic_when_update_topic;
+        if is_checked && self.topics.is_system_topic(topic) {
+            return Err(RequestError::SystemTopic(topic.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn refuse_mixed(&self, attributes: &Attributes) -> Result<(), RequestError> {
+        let message_type = attributes.get(&format!("+{MESSAGE_TYPE}"));
+        let is_mixed = message_type.is_some_and(|message_type| message_type == "MIXED");
+        if is_mixed && !self.config.enable_mixed_message_type {
+            return Err(RequestError::MixedMessageType);
+        }
+        Ok(())
+    }
+
+    /// Answers with all topics or a page of them.
+    pub(crate) fn get_all(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = GetAllTopicConfigRequestHeader::decode(request)?;
+        let (topics, data_version) = self.topics.snapshot();
+        let total = topics.len();
+        let mut table = topics
+            .iter()
+            .map(|topic| (topic.topic_name.clone(), TopicConfig::clone(topic)))
+            .collect();
+        let page = Page::asked(
+            &self.config,
+            (header.topic_seq, header.data_version.as_deref(), header.max_topic_num),
+            data_version,
+        );
+        if let Some(page) = page {
+            page.cut(&mut table);
+        }
+        let body = TopicConfigAndMappingSerializeWrapper {
+            data_version,
+            topic_config_table: table,
+            ..TopicConfigAndMappingSerializeWrapper::default()
+        };
+        let header = GetAllTopicConfigResponseHeader {
+            total_topic_num: i32::try_from(total).unwrap_or(i32::MAX),
+        };
+        Ok(success_with(&body)?.with_header(&header))
+    }
+
+    /// Answers with one topic.
+    pub(crate) fn get(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+        let topic = GetTopicConfigRequestHeader::decode(request)?.topic;
+        match self.topics.get(&topic) {
+            Some(topic) => success_with(&*topic),
+            None => Err(RequestError::NoTopic(topic)),
+        }
+    }
+
+    /// Removes a topic with its queues and offsets, and the topics of its failed pops.
+    pub(crate) fn delete(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let topic = DeleteTopicRequestHeader::decode(request)?.topic;
+        if topic_validator::is_blank(&topic) {
+            return Err(RequestError::BlankTopic);
+        }
+        self.refuse_system_topic(&topic)?;
+        if self.config.clear_retry_topic_when_delete_topic {
+            for group in self.offsets.groups_of(&topic) {
+                for separator in ['+', '_'] {
+                    let retry = format!("%RETRY%{group}{separator}{topic}");
+                    if self.topics.get(&retry).is_some() {
+                        self.delete_topic(&retry)?;
+                    }
+                }
+            }
+        }
+        self.delete_topic(&topic)?;
+        Ok(success())
+    }
+
+    fn delete_topic(&self, topic: &str) -> Result<(), RequestError> {
+        self.topics.delete(topic);
+        self.offsets.remove_topic(topic);
+        self.store.delete_topic(topic).map_err(|error| {
+            warn!(%topic, %error, "queues of a deleted topic not deleted");
+            RequestError::Unchangeable(error.to_string())
+        })
+    }
+}
+
+fn filter_type(name: &str) -> Result<TopicFilterType, RequestError> {
+    match name {
+        "SINGLE_TAG" => Ok(TopicFilterType::SingleTag),
+        "MULTI_TAG" => Ok(TopicFilterType::MultiTag),
+        _ => Err(RequestError::Unchangeable(format!(
+            "No enum constant org.apache.rocketmq.common.TopicFilterType.{name}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::ext_fields::Fields;
+
+    use super::super::testing::{Managers, body, managers, request, with_view};
+    use super::*;
+
+    fn processor(m: &Managers) -> Topics {
+        Topics::new(
+            Arc::clone(&m.config),
+            Arc::clone(&m.topics),
+            Arc::clone(&m.offsets),
+            Arc::clone(&m.store),
+        )
+    }
+
+    fn create(m: &Managers, topic: &str, more: &[(&str, &str)]) -> Result<(), (i32, String)> {
+        let mut fields = vec![
+            ("topic", topic),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "4"),
+            ("writeQueueNums", "4"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+        ];
+        fields.extend(more);
+        with_view(&request(&fields), |view| processor(m).update_and_create(view))
+            .map(|_| ())
+            .map_err(|error| (error.response_code().0, error.to_string()))
+    }
+
+    #[test]
+    fn topic_is_created_and_one_that_is_the_same_is_left_alone() {
+        let m = managers(|_| ());
+        create(&m, "t", &[("order", "true"), ("attributes", "+message.type=FIFO")]).unwrap();
+        let topic = m.topics.get("t").unwrap();
+        assert_eq!((topic.write_queue_nums, topic.order), (4, true));
+        assert_eq!(topic.attributes["message.type"], "FIFO");
+
+        create(&m, "u", &[]).unwrap();
+        let version = m.topics.snapshot().1;
+        create(&m, "u", &[]).unwrap();
+        assert_eq!(m.topics.snapshot().1, version);
+        create(&m, "u", &[("perm", "4")]).unwrap();
+        assert_eq!(m.topics.get("u").unwrap().perm, 4);
+    }
+
+    #[test]
+    fn creation_is_refused_with_the_codes_and_words_of_the_reference() {
+        let m = managers(|_| ());
+        let refused = |topic: &str, more: &[_]| create(&m, topic, more).unwrap_err();
+        assert_eq!(refused("../t", &[]).0, 29);
+        assert_eq!(
+            refused("DefaultCluster", &[]),
+            (29, "The topic[DefaultCluster] is conflict with system topic.".to_owned())
+        );
+        assert_eq!(
+            refused("t", &[("attributes", "+message.type=MIXED")]),
+            (29, "MIXED message type is not supported.".to_owned())
+        );
+        assert_eq!(
+            refused("t", &[("attributes", "+no.such=1")]),
+            (1, "unsupported key: no.such".to_owned())
+        );
+        assert_eq!(refused("t", &[("topicFilterType", "NONE")]).0, 1);
+        assert_eq!(refused("t", &[("readQueueNums", "-1")]).0, 29);
+        assert_eq!(refused("t", &[("readQueueNums", "2147483647")]).0, 29);
+        assert!(m.topics.get("t").is_none());
+    }
+
+    #[test]
+    fn deletion_takes_queues_offsets_and_pop_retry_topics_along() {
+        let m = managers(|_| ());
+        for topic in ["t", "%RETRY%g_t", "%RETRY%other_t"] {
+            m.create_topic(topic, 1);
+        }
+        m.put("t", 0, "a");
+        m.offsets.commit("g", "t", 0, 1);
+        let delete = |topic: &str| {
+            with_view(&request(&[("topic", topic)]), |view| processor(&m).delete(view))
+                .map_err(|error| (error.response_code().0, error.to_string()))
+        };
+        delete("t").unwrap();
+        assert!(m.topics.get("t").is_none() && m.topics.get("%RETRY%g_t").is_none());
+        assert!(m.topics.get("%RETRY%other_t").is_some());
+        assert_eq!(m.offsets.query("g", "t", 0), None);
+        assert_eq!(m.store.max_offset("t", 0), 0);
+        assert_eq!(delete(" ").unwrap_err(), (29, "The specified topic is blank.".to_owned()));
+        assert_eq!(delete("TBW102").unwrap_err().0, 29);
+        delete("never existed").unwrap();
+    }
+
+    #[test]
+    fn topics_are_answered_one_by_one_and_all_at_once() {
+        let m = managers(|_| ());
+        m.create_topic("t", 1);
+        let get =
+            |topic: &str| with_view(&request(&[("topic", topic)]), |view| processor(&m).get(view));
+        assert_eq!(
+            body(&get("t").unwrap()),
+            r#"{"attributes":{},"order":false,"perm":6,"readQueueNums":1,"topicFilterType":"SINGLE_TAG","topicName":"t","topicSysFlag":0,"writeQueueNums":1}"#
+        );
+        let refused = get("u").unwrap_err();
+        assert_eq!(
+            (refused.response_code().0, refused.to_string()),
+            (17, "No topic in this broker. topic: u".to_owned())
+        );
+
+        let all = with_view(&request(&[]), |view| processor(&m).get_all(view)).unwrap();
+        let count = m.topics.snapshot().0.len();
+        assert_eq!(all.ext_fields.get("totalTopicNum").unwrap(), count.to_string());
+        let topics: TopicConfigAndMappingSerializeWrapper =
+            oxmq_protocol::fastjson::from_slice(&all.body).unwrap();
+        assert_eq!(topics.topic_config_table.len(), count);
+    }
+}
