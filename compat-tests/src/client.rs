@@ -24,6 +24,8 @@ const DELIVERY_LIMIT: Duration = Duration::from_secs(90);
 pub enum ClientKind {
     /// `rocketmq-client` 5.5.0.
     Java550,
+    /// The same, with the binary header form instead of JSON.
+    Java550Binary,
     /// `rocketmq-client` 4.9.8.
     Java498,
     /// `rocketmq-client-go` v2.
@@ -97,8 +99,15 @@ impl Client {
     pub fn start(kind: ClientKind, server: &ServerUnderTest) -> Self {
         let home = tempfile::Builder::new().prefix("oxmq-compat-client-").tempdir().unwrap();
         let mut command = match kind {
-            ClientKind::Java550 => java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0"),
-            ClientKind::Java498 => java_client(&home, artifacts::OLD_CLIENT_JARS, "java-4.9.8"),
+            ClientKind::Java550 => {
+                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "JSON")
+            }
+            ClientKind::Java550Binary => {
+                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "ROCKETMQ")
+            }
+            ClientKind::Java498 => {
+                java_client(&home, artifacts::OLD_CLIENT_JARS, "java-4.9.8", "JSON")
+            }
             ClientKind::Go => Command::new(artifacts::go_client()),
         };
         let log = std::fs::File::create(home.path().join("stderr")).unwrap();
@@ -271,8 +280,12 @@ pub fn index_of(prefix: &str, text: &str) -> usize {
     index
 }
 
-fn java_client(home: &TempDir, jars: &str, classes: &str) -> Command {
+fn java_client(home: &TempDir, jars: &str, classes: &str, header: &str) -> Command {
     let mut command = artifacts::java(home.path(), "192m");
+    command.arg(format!("-Drocketmq.serialize.type={header}"));
+    for key in ["NAMESRV_ADDR", "ROCKETMQ_SERIALIZE_TYPE", "JAVA_TOOL_OPTIONS"] {
+        command.env_remove(key);
+    }
     command.arg("-cp").arg(artifacts::class_path(jars, Some(classes))).arg("CompatClient");
     command
 }

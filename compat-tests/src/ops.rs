@@ -29,6 +29,7 @@ pub mod code {
     pub const HEART_BEAT: i32 = 34;
     pub const UNREGISTER_CLIENT: i32 = 35;
     pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+    pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
     pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
@@ -153,7 +154,7 @@ pub fn pull_request(group: &str, topic: &str, queue_id: i32, offset: i64) -> Com
     )
 }
 
-/// Every message of a queue from `offset` to its end.
+/// Every message of a queue from `offset` to its end, as [`max_offset`] has it now.
 ///
 /// # Panics
 /// When the answers have a gap, a repeat, or an unexpected code.
@@ -191,6 +192,14 @@ pub fn walk_queue(
 /// The offset after the last message of a queue.
 pub fn max_offset(conn: &mut Conn, topic: &str, queue_id: i32) -> i64 {
     offset_of(conn, code::GET_MAX_OFFSET, topic, queue_id)
+}
+
+/// Waits until a queue serves `count` messages: the reference makes a message visible a moment after
+/// it acknowledged it.
+pub fn wait_for_max_offset(conn: &mut Conn, topic: &str, queue_id: i32, count: i64) {
+    wait::until(&format!("{count} messages in {topic} queue {queue_id}"), ROUTE_LIMIT, || {
+        (max_offset(conn, topic, queue_id) >= count).then_some(())
+    });
 }
 
 /// The offset of the oldest message of a queue.

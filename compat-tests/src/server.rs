@@ -188,6 +188,14 @@ impl ServerUnderTest {
         self.wait_until_ready();
     }
 
+    /// Kills the name server, which keeps nothing, and starts a new one in its place.
+    pub fn restart_namesrv(&mut self) {
+        self.namesrv.take().expect("the name server runs").kill9();
+        let mut namesrv = self.spawn_namesrv();
+        namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
+        self.namesrv = Some(namesrv);
+    }
+
     fn write_configs(&self) {
         let namesrv = format!("listenPort={}\n", self.namesrv_port);
         fs::write(self.root.path().join("namesrv.conf"), namesrv).unwrap();

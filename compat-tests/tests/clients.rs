@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use oxmq_compat_tests::client::{Sent, body, index_of};
-use oxmq_compat_tests::{Client, ClientKind, Received, ServerUnderTest, ops};
+use oxmq_compat_tests::wire::Conn;
+use oxmq_compat_tests::{Client, ClientKind, Received, ServerUnderTest, ops, wait};
 
 /// Messages per way of sending.
 const COUNT: usize = 1_000;
@@ -17,6 +18,11 @@ const MODES: [&str; 4] = ["sync", "async", "oneway", "selector"];
 #[test]
 fn java_5_5_0_receives_all_it_sent_in_queue_order() {
     receives_all_it_sent_in_queue_order(ClientKind::Java550, "java550");
+}
+
+#[test]
+fn java_5_5_0_with_binary_headers_receives_all_it_sent_in_queue_order() {
+    receives_all_it_sent_in_queue_order(ClientKind::Java550Binary, "binary");
 }
 
 #[test]
@@ -75,6 +81,10 @@ fn java_clients_read_max_min_and_time_offsets() {
         client.send("selector", topic, "before", 40);
         let between = after_the_newest_message(server, topic);
         client.send("selector", topic, "after", 20);
+        let mut conn = Conn::connect(&server.broker_addr());
+        for queue in 0..QUEUES as i32 {
+            ops::wait_for_max_offset(&mut conn, topic, queue, 15);
+        }
 
         let time = between.to_string();
         let result = client.run("offsets", &[("topic", topic), ("time", time.as_str())]);
@@ -90,13 +100,16 @@ fn java_clients_read_max_min_and_time_offsets() {
 
 /// A time later than every message of the topic, and not later than what is sent from now on.
 fn after_the_newest_message(server: &ServerUnderTest, topic: &str) -> i64 {
-    let mut conn = oxmq_compat_tests::wire::Conn::connect(&server.broker_addr());
+    let mut conn = Conn::connect(&server.broker_addr());
+    for queue in 0..QUEUES as i32 {
+        ops::wait_for_max_offset(&mut conn, topic, queue, 10);
+    }
     let newest = (0..QUEUES as i32)
         .flat_map(|queue| ops::walk_queue(&mut conn, "offsets_probe", topic, queue, 0))
         .map(|record| record.store_timestamp_ms)
         .max()
         .unwrap();
-    oxmq_compat_tests::wait::until("the clock to move on", ops::ROUTE_LIMIT, || {
+    wait::until("the clock to move on", ops::ROUTE_LIMIT, || {
         (ops::now_ms() > newest + 1).then_some(newest + 1)
     })
 }
@@ -186,8 +199,8 @@ fn group_resumes_where_it_stopped(kind: ClientKind, name: &str) {
     client.stop_consumer("first");
 
     // A client commits oneway while it stops.
-    let mut conn = oxmq_compat_tests::wire::Conn::connect(&server.broker_addr());
-    oxmq_compat_tests::wait::until("100 committed messages", ops::ROUTE_LIMIT, || {
+    let mut conn = Conn::connect(&server.broker_addr());
+    wait::until("100 committed messages", ops::ROUTE_LIMIT, || {
         let committed: i64 = (0..QUEUES as i32)
             .filter_map(|queue| ops::committed_offset(&mut conn, &group, &topic, queue))
             .sum();

@@ -114,12 +114,14 @@ fn a_deleted_topic_starts_empty_when_it_is_created_again() {
     for _ in 0..5 {
         ops::send(&mut conn, topic, 0, "", b"old");
     }
+    ops::wait_for_max_offset(&mut conn, topic, 0, 5);
     mqadmin(server, "deleteTopic", &["-c", CLUSTER_NAME, "-t", topic]).assert_no_error();
     wait::until("the queue to be gone", ops::ROUTE_LIMIT, || {
         (ops::max_offset(&mut conn, topic, 0) == 0).then_some(())
     });
     ops::create_topic(server, topic, 1);
     assert_eq!(ops::send(&mut conn, topic, 0, "", b"new"), 0);
+    ops::wait_for_max_offset(&mut conn, topic, 0, 1);
     let records = ops::walk_queue(&mut conn, "admin_reader", topic, 0, 0);
     assert_eq!(records.iter().map(|record| record.text()).collect::<Vec<_>>(), ["new"]);
 }

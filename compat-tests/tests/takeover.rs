@@ -111,6 +111,7 @@ fn topics() -> Vec<(String, u32)> {
 /// Bodies of all sizes and all bytes, with and without properties.
 fn write_messages(conn: &mut Conn, mark: &str) {
     for queue in 0..PLAIN.1 as i32 {
+        let mut last = 0;
         for index in 0..PER_QUEUE {
             let mut body = format!("{mark}-{queue}-{index}-").into_bytes();
             body.extend((0..index * 17 % 2_000).map(|at| (at * 7 + index) as u8));
@@ -119,13 +120,17 @@ fn write_messages(conn: &mut Conn, mark: &str) {
                 1 => format!("KEYS\u{1}{mark}-{queue}-{index}\u{2}TAGS\u{1}TagA\u{2}"),
                 _ => format!("TAGS\u{1}标签\u{2}note\u{1}a b=c, \"d\" {index}"),
             };
-            ops::send(conn, PLAIN.0, queue, &properties, &body);
+            last = ops::send(conn, PLAIN.0, queue, &properties, &body);
         }
+        ops::wait_for_max_offset(conn, PLAIN.0, queue, last + 1);
     }
     for queue in 0..WIDE.1 as i32 {
-        ops::send(conn, WIDE.0, queue, "KEYS\u{1}same same\u{2}", &[queue as u8]);
+        let last = ops::send(conn, WIDE.0, queue, "KEYS\u{1}same same\u{2}", &[queue as u8]);
+        ops::wait_for_max_offset(conn, WIDE.0, queue, last + 1);
     }
-    ops::send(conn, &topics()[2].0, 0, "", &vec![0x5a; LARGE_BODY]);
+    let longest = &topics()[2].0;
+    let last = ops::send(conn, longest, 0, "", &vec![0x5a; LARGE_BODY]);
+    ops::wait_for_max_offset(conn, longest, 0, last + 1);
 }
 
 fn commit_offsets(conn: &mut Conn) {
