@@ -37,6 +37,8 @@ pub(super) enum Mode {
     Drain(DrainArgs),
     /// A server that answers everything with success: the ceiling of this generator.
     EchoServer(EchoArgs),
+    /// Compares recorded runs of two servers in one table.
+    Table(TableArgs),
 }
 
 /// Flags of every load.
@@ -167,6 +169,19 @@ pub(super) struct EchoArgs {
     /// Threads, each with connections of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) threads: u32,
+}
+
+/// Flags of `table`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TableArgs {
+    /// File with one run a line: row, figure, better, floor, server and JSON report, tab separated.
+    pub(super) results: std::path::PathBuf,
+    /// Server to compare with.
+    #[arg(long, default_value = "reference")]
+    pub(super) base: String,
+    /// Server that is compared.
+    #[arg(long, default_value = "ours")]
+    pub(super) subject: String,
 }
 
 /// Form of the request headers.

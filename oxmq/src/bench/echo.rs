@@ -3,7 +3,7 @@
 //! What a load reaches against it is the ceiling of the generator and of the loopback.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -27,22 +27,44 @@ const MAX_CONNECTIONS: usize = 65_536;
 
 /// Runs `echo-server` until the process is ended.
 pub(super) fn run(args: &EchoArgs) -> Result<(), BenchError> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, args.port)).map_err(io("listen on loopback"))?;
-    let address = listener.local_addr().map_err(io("listen on loopback"))?;
-    println!("echo server on {address}, process {}", std::process::id());
-    let workers = (0..args.threads).map(|_| Worker::new()).collect::<Result<Vec<_>, _>>()?;
-    thread::scope(|scope| {
-        let running: Vec<_> = workers.iter().map(|worker| scope.spawn(|| worker.run())).collect();
-        for (turn, stream) in listener.incoming().enumerate() {
-            let worker = &workers[turn % workers.len()];
-            worker.add(stream.map_err(io("accept"))?)?;
-            if let Some(ended) = running.iter().find(|thread| thread.is_finished()) {
-                return Err(BenchError::Usage(format!("{:?} ended", ended.thread().id())));
+    let echo = Echo::bind(args.port, args.threads)?;
+    println!("echo server on {}, process {}", echo.address, std::process::id());
+    echo.serve()
+}
+
+/// A listening echo server.
+pub(super) struct Echo {
+    listener: TcpListener,
+    pub(super) address: SocketAddr,
+    workers: Vec<Worker>,
+}
+
+impl Echo {
+    /// Listens on the loopback; port 0 picks one.
+    pub(super) fn bind(port: u16, threads: u32) -> Result<Self, BenchError> {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(io("listen on loopback"))?;
+        let address = listener.local_addr().map_err(io("listen on loopback"))?;
+        let workers = (0..threads).map(|_| Worker::new()).collect::<Result<_, _>>()?;
+        Ok(Self { listener, address, workers })
+    }
+
+    /// Accepts connections, dealt to the threads in turn, until something fails.
+    pub(super) fn serve(&self) -> Result<(), BenchError> {
+        thread::scope(|scope| {
+            for worker in &self.workers {
+                scope.spawn(|| {
+                    if let Err(error) = worker.run() {
+                        eprintln!("oxmq bench: {error}");
+                    }
+                });
             }
-        }
-        Ok(())
-    })
+            for (turn, stream) in self.listener.incoming().enumerate() {
+                self.workers[turn % self.workers.len()].add(stream.map_err(io("accept"))?)?;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// One thread and its connections.

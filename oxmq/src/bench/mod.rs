@@ -24,6 +24,7 @@ mod report;
 mod send;
 mod setup;
 mod slots;
+mod table;
 mod tally;
 mod target;
 mod verify;
@@ -38,12 +39,17 @@ use report::Report;
 /// Runs one load and prints its report, or says why there is none.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
     let outcome = match &args.mode {
-        Mode::Send(args) => report(send::run(args), args.common.json),
-        Mode::Batch(args) => report(send::run_batch(args), args.common.json),
-        Mode::Open(args) => report(open::run(args), args.common.json),
-        Mode::E2e(args) => report(end_to_end::run(args), args.common.json),
-        Mode::Drain(args) => report(drain::run(args), args.common.json),
+        Mode::Send(args) => send::run(args).and_then(|report| print(&report, args.common.json)),
+        Mode::Batch(args) => {
+            send::run_batch(args).and_then(|report| print(&report, args.common.json))
+        }
+        Mode::Open(args) => open::run(args).and_then(|report| print(&report, args.common.json)),
+        Mode::E2e(args) => {
+            end_to_end::run(args).and_then(|report| print(&report, args.common.json))
+        }
+        Mode::Drain(args) => drain::run(args).and_then(|report| print(&report, args.common.json)),
         Mode::EchoServer(args) => echo::run(args),
+        Mode::Table(args) => table::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,14 +60,76 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
     }
 }
 
-fn report(report: Result<Report, BenchError>, json: bool) -> Result<(), BenchError> {
-    let report = report?;
+fn print(report: &Report, json: bool) -> Result<(), BenchError> {
     if json {
-        let text = serde_json::to_string(&report)
+        let text = serde_json::to_string(report)
             .map_err(|error| BenchError::Unexpected(error.to_string()))?;
         println!("{text}");
     } else {
         println!("{report}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::Value;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    /// Runs a load against an echo server and returns its report.
+    fn report(load: &str) -> Value {
+        let echo = echo::Echo::bind(0, 2).unwrap();
+        let address = echo.address.to_string();
+        std::thread::spawn(move || echo.serve());
+        let flags = ["bench"].into_iter().chain(load.split(' '));
+        let flags = flags.chain(["--broker", &address, "--verify", "0", "--warmup", "0"]);
+        let report = match Cli::parse_from(flags).bench.mode {
+            Mode::Send(args) => send::run(&args),
+            Mode::Batch(args) => send::run_batch(&args),
+            Mode::Open(args) => open::run(&args),
+            _ => panic!("the echo server stores nothing"),
+        };
+        serde_json::to_value(report.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn closed_loop_ends_with_exactly_the_count_asked_for() {
+        for shape in
+            ["--connections 1", "--connections 7 --in-flight 4 --threads 2 --header rocketmq"]
+        {
+            let report = report(&format!("send --count 1000 {shape}"));
+            assert_eq!((&report["messages"], &report["unanswered"]), (&1000.into(), &0.into()));
+            assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn batch_counts_its_messages() {
+        let report = report("batch --count 50 --batch 8 --connections 2 --in-flight 2");
+        assert_eq!(report["messages"], 400);
+    }
+
+    #[test]
+    fn open_loop_sends_what_is_due_and_no_more() {
+        let report = report("open --rate 2000 --seconds 0.2 --connections 3");
+        assert_eq!((&report["messages"], &report["unanswered"]), (&400.into(), &0.into()));
+    }
+
+    #[test]
+    fn load_without_a_broker_to_load_is_refused() {
+        for flags in [
+            "bench send",
+            "bench send --broker h:1 --seconds 601",
+            "bench send --broker h:1 --size 15",
+        ] {
+            assert!(Cli::try_parse_from(flags.split(' ')).is_err(), "{flags}");
+        }
+    }
 }
