@@ -112,7 +112,8 @@ impl<C: Channel> ConsumerManager<C> {
         notices.into_iter().for_each(|notice| self.notify(notice));
     }
 
-    /// Drops clients that were silent for too long, with their connections.
+    /// Drops clients that were silent for too long, with their connections, and queue locks that are
+    /// over.
     ///
     /// The rest of their groups is told, which the reference forgets to do.
     pub(crate) fn scan(&self, now: Instant) {
@@ -133,6 +134,7 @@ impl<C: Channel> ConsumerManager<C> {
             channel.close();
         }
         drop(state);
+        self.locks.remove_expired(now);
         notices.into_iter().for_each(|notice| self.notify(notice));
     }
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
-use oxmq_store::PutMessageStatus;
 
 use crate::topic_validator::InvalidName;
 
@@ -60,15 +59,6 @@ pub(crate) enum RequestError {
     /// A kind of message that is not built yet.
     #[error("{0} are not supported yet")]
     NotSupportedYet(&'static str),
-
-    /// The store did not take the message.
-    #[error("{}", put_remark(*.status, *.max_message_size))]
-    Put {
-        /// Why not.
-        status: PutMessageStatus,
-        /// Longest body that it takes.
-        max_message_size: usize,
-    },
 
     // Sending back.
     /// The retry or dead-letter topic could not be created.
@@ -261,7 +251,6 @@ impl RequestError {
             Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
                 ResponseCode::SUBSCRIPTION_NOT_EXIST
             }
-            Self::Put { status, .. } => put_code(*status),
             Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
             Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
             Self::ConsumerNotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
@@ -280,46 +269,5 @@ impl RequestError {
             Self::TopicForbiddenForGroup { .. } => Some(5),
             _ => None,
         }
-    }
-}
-
-/// Reference: `SendMessageProcessor.handlePutMessageResult` (broker), 5.5.0.
-fn put_code(status: PutMessageStatus) -> ResponseCode {
-    use PutMessageStatus as Status;
-    match status {
-        Status::PutOk => ResponseCode::SUCCESS,
-        Status::FlushDiskTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
-        Status::FlushSlaveTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
-        Status::SlaveNotAvailable => ResponseCode::SLAVE_NOT_AVAILABLE,
-        Status::MessageIllegal | Status::PropertiesSizeExceeded | Status::WheelTimerMsgIllegal => {
-            ResponseCode::MESSAGE_ILLEGAL
-        }
-        Status::ServiceNotAvailable => ResponseCode::SERVICE_NOT_AVAILABLE,
-        Status::OsPageCacheBusy => ResponseCode::SYSTEM_BUSY,
-        _ => ResponseCode::SYSTEM_ERROR,
-    }
-}
-
-fn put_remark(status: PutMessageStatus, max_message_size: usize) -> String {
-    use PutMessageStatus as Status;
-    match status {
-        Status::CreateMappedFileFailed => {
-            "create mapped file failed, server is busy or broken.".to_owned()
-        }
-        Status::MessageIllegal | Status::PropertiesSizeExceeded => format!(
-            "the message is illegal, maybe msg body or properties length not matched. msg body \
-             length limit {max_message_size}B, msg properties length limit 32KB."
-        ),
-        Status::ServiceNotAvailable => {
-            "service not available now. It may be caused by one of the following reasons: the \
-             broker's disk is full, messages are put to the slave, message store has been shut \
-             down, etc."
-                .to_owned()
-        }
-        Status::OsPageCacheBusy => {
-            "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned()
-        }
-        Status::InSyncReplicasNotEnough => "in-sync replicas not enough".to_owned(),
-        _ => "UNKNOWN_ERROR".to_owned(),
     }
 }
