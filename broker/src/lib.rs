@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // Until the server calls it all.
 
+mod broker_stats;
 mod channel;
 mod clock;
 pub mod config;

@@ -9,6 +9,7 @@ pub(crate) mod consumer_manage;
 mod page;
 pub(crate) mod queue_offset;
 pub(crate) mod rebalance_lock;
+pub(crate) mod runtime_info;
 pub(crate) mod stats;
 pub(crate) mod subscription_group;
 pub(crate) mod topic;

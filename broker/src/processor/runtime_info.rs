@@ -1,0 +1,213 @@
+//! `GET_BROKER_RUNTIME_INFO` (28).
+//!
+//! Reference: `AdminBrokerProcessor.prepareRuntimeInfo` (broker), `StoreStatsService` (store), 5.5.0.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use oxmq_protocol::body::KVTable;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::version;
+use oxmq_store::MessageStore;
+
+use super::success_with;
+use crate::broker_stats::BrokerStats;
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::error::RequestError;
+
+/// Pools of the reference that tools ask about. Requests wait in no queue here.
+const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
+
+/// Tells tools how the broker is doing.
+///
+/// Every key that an exporter parses without looking whether it is there is there. Those of the timer
+/// and of the delay levels are not there yet.
+#[derive(Debug)]
+pub(crate) struct RuntimeInfo {
+    config: Arc<BrokerConfig>,
+    stats: Arc<BrokerStats>,
+    store: Arc<MessageStore>,
+}
+
+impl RuntimeInfo {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        stats: Arc<BrokerStats>,
+        store: Arc<MessageStore>,
+    ) -> Self {
+        Self { config, stats, store }
+    }
+
+    /// Answers with every figure by name.
+    pub(crate) fn get(&self) -> Result<RemotingCommand, RequestError> {
+        let mut table = BTreeMap::new();
+        self.traffic(&mut table);
+        self.store(&mut table);
+        self.broker(&mut table);
+        success_with(&KVTable { table })
+    }
+
+    fn traffic(&self, table: &mut BTreeMap<String, String>) {
+        let (stats, totals) = (&self.stats, self.stats.totals());
+        let (yesterday, today) = stats.mornings();
+        let (longest_put, longest_get) = stats.longest_ms();
+        // The reference says 1 before the first message, lest somebody divides by it.
+        let put = totals.put_messages.max(1);
+        let average = totals.put_bytes as f64 / put as f64;
+        let numbers = [
+            ("putMessageTimesTotal", put),
+            ("putMessageFailedTimes", totals.put_failures),
+            ("putMessageSizeTotal", totals.put_bytes),
+            ("putMessageEntireTimeMax", longest_put),
+            ("getMessageEntireTimeMax", longest_get),
+            ("msgPutTotalYesterdayMorning", yesterday.put_messages),
+            ("msgPutTotalTodayMorning", today.put_messages),
+            ("msgPutTotalTodayNow", totals.put_messages),
+            ("msgGetTotalYesterdayMorning", yesterday.got_messages),
+            ("msgGetTotalTodayMorning", today.got_messages),
+            ("msgGetTotalTodayNow", totals.got_messages),
+        ];
+        table.extend(numbers.map(|(key, number)| (key.to_owned(), number.to_string())));
+        let texts = [
+            ("putMessageAverageSize", format!("{average:?}")),
+            ("putMessageDistributeTime", stats.put_times()),
+            ("putTps", stats.rates(|totals| totals.put_messages)),
+            ("getFoundTps", stats.rates(|totals| totals.found_pulls)),
+            ("getMissTps", stats.rates(|totals| totals.missed_pulls)),
+            ("getTotalTps", stats.rates(|totals| totals.found_pulls + totals.missed_pulls)),
+            ("getTransferredTps", stats.rates(|totals| totals.got_messages)),
+        ];
+        table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
+    }
+
+    fn store(&self, table: &mut BTreeMap<String, String>) {
+        let store = &self.store;
+        let numbers = [
+            ("commitLogMinOffset", store.min_phy_offset()),
+            ("commitLogMaxOffset", store.max_phy_offset()),
+            // The append lock is held for a copy in memory, and never while a page is faulted in.
+            ("pageCacheLockTimeMills", 0),
+            ("dispatchBehindBytes", store.dispatch_behind_bytes()),
+            ("earliestMessageTimeStamp", store.earliest_store_time().unwrap_or(-1)),
+        ];
+        table.extend(numbers.map(|(key, number)| (key.to_owned(), number.to_string())));
+        let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
+        table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
+        let log_dir = store.config().commit_log_dir();
+        if let Some((total, free)) = disk_space(&log_dir) {
+            let ratio = (total - free) as f64 / total.max(1) as f64;
+            table.insert("commitLogDiskRatio".to_owned(), format!("{ratio:?}"));
+            table.insert(format!("commitLogDiskRatio_{}", log_dir.display()), format!("{ratio:?}"));
+            let capacity = format!("Total : {}, Free : {}.", readable(total), readable(free));
+            table.insert("commitLogDirCapacity".to_owned(), capacity);
+        }
+        let queue_dir = store.config().root_dir().join("consumequeue");
+        if let Some((total, free)) = disk_space(&queue_dir) {
+            let ratio = (total - free) as f64 / total.max(1) as f64;
+            table.insert("consumeQueueDiskRatio".to_owned(), format!("{ratio:?}"));
+        }
+    }
+
+    fn broker(&self, table: &mut BTreeMap<String, String>) {
+        let boot = self.stats.boot_timestamp_ms;
+        let accept = self.config.start_accept_send_request_timestamp;
+        let texts = [
+            ("bootTimestamp", boot.to_string()),
+            ("runtime", runtime((now_ms() - boot).max(0) / 1000)),
+            ("brokerActive", self.store.is_writable().to_string()),
+            ("brokerVersionDesc", version::CURRENT_NAME.to_owned()),
+            // Gone from the reference, but an exporter reads it without looking whether it is there.
+            ("brokerVersion", version::CURRENT.to_string()),
+            ("startAcceptSendRequestTimeStamp", accept.to_string()),
+            // Messages are dispatched as they are appended, and there is no pool of buffers, for which
+            // the reference says this.
+            ("dispatchMaxBuffer", "0".to_owned()),
+            ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
+        ];
+        table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
+        for pool in POOLS {
+            for figure in ["Size", "Capacity", "HeadWaitTimeMills"] {
+                table.insert(format!("{pool}ThreadPoolQueue{figure}"), "0".to_owned());
+            }
+        }
+        table.insert("EndTransactionQueueSize".to_owned(), "0".to_owned());
+        table.insert("EndTransactionThreadPoolQueueCapacity".to_owned(), "0".to_owned());
+    }
+}
+
+fn runtime(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    format!(
+        "[ {days} days, {} hours, {} minutes, {} seconds ]",
+        hours % 24,
+        minutes % 60,
+        seconds % 60
+    )
+}
+
+/// A number of bytes as the reference writes it.
+///
+/// Reference: `MixAll.humanReadableByteCount` (common), 5.5.0.
+fn readable(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let power = bytes.ilog2() / 10;
+    let unit = UNITS[(power as usize - 1).min(UNITS.len() - 1)];
+    format!("{:.1} {unit}", bytes as f64 / 1024_f64.powi(power as i32))
+}
+
+/// Bytes of the file system that a directory is in, and how many of them are free.
+fn disk_space(dir: &Path) -> Option<(u64, u64)> {
+    let space = rustix::fs::statvfs(dir).ok()?;
+    Some((space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::fastjson;
+
+    use super::super::testing::managers;
+    use super::*;
+
+    #[test]
+    fn figures_have_the_names_and_forms_that_tools_read() {
+        let m = managers(|_| ());
+        m.clock.set(7_000);
+        m.put("t", 0, "body");
+        let stats = Arc::new(BrokerStats::new(1_000));
+        stats.put(2, 300, std::time::Duration::ZERO);
+        let info =
+            RuntimeInfo::new(Arc::clone(&m.config), Arc::clone(&stats), Arc::clone(&m.store));
+        let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
+        for (key, value) in [
+            ("bootTimestamp", "1000"),
+            ("brokerActive", "true"),
+            ("brokerVersionDesc", "V5_5_0"),
+            ("earliestMessageTimeStamp", "7000"),
+            ("putMessageAverageSize", "150.0"),
+            ("msgPutTotalTodayNow", "2"),
+            ("putTps", "  "),
+            ("sendThreadPoolQueueSize", "0"),
+            ("litePullThreadPoolQueueHeadWaitTimeMills", "0"),
+        ] {
+            assert_eq!(table.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        let ratio: f64 = table["commitLogDiskRatio"].parse().unwrap();
+        assert!((0.0..=1.0).contains(&ratio), "{ratio}");
+        let end: i64 = table["commitLogMaxOffset"].parse().unwrap();
+        assert_eq!(end, m.store.max_phy_offset());
+    }
+
+    #[test]
+    fn times_and_sizes_are_written_like_the_reference_writes_them() {
+        assert_eq!(runtime(90_061), "[ 1 days, 1 hours, 1 minutes, 1 seconds ]");
+        assert_eq!(readable(1023), "1023 B");
+        assert_eq!(readable(1024), "1.0 KiB");
+        assert_eq!(readable(5 * 1024 * 1024 * 1024 / 2), "2.5 GiB");
+        assert_eq!(readable(u64::MAX), "16.0 EiB");
+    }
+}
