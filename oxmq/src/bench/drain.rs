@@ -94,9 +94,10 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
 /// Sends `count` messages, not measured.
 fn fill(setup: &Setup<'_>, count: u64) -> Result<(), BenchError> {
     let (connections, in_flight) = FILL;
+    let streams = setup.connect(connections)?;
     let window = Window::new(setup.clock.now(), Duration::ZERO, FILL_LIMIT);
     let load = Load { in_flight, batch: None, count: Some(count) };
-    let outcome = send::drive(setup, load, connections, window)?;
+    let outcome = send::drive(setup, load, streams, window)?;
     if outcome.unanswered > 0 {
         return Err(BenchError::Wrong(format!("{} sends were not answered", outcome.unanswered)));
     }

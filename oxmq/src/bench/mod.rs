@@ -68,6 +68,9 @@ fn print(report: &Report, json: bool) -> Result<(), BenchError> {
     } else {
         println!("{report}");
     }
+    if report.is_empty() {
+        return Err(BenchError::Wrong("no message counts: was there time enough?".into()));
+    }
     Ok(())
 }
 

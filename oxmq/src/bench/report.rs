@@ -157,6 +157,11 @@ impl Report {
         }
     }
 
+    /// Tells whether no message counted, so that the figures mean nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
     #[must_use]
     pub(super) fn with_latency(mut self, nanos: &Histogram<u64>) -> Self {
         self.latency_us = Some(Latency::of(nanos));

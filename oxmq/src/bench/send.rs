@@ -1,5 +1,6 @@
 //! Closed loop: each connection keeps a fixed number of sends in flight, one by one or in batches.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use oxmq_protocol::command::CommandView;
@@ -54,8 +55,10 @@ fn closed_loop(
     load: Load,
     mode: &'static str,
 ) -> Result<Report, BenchError> {
+    let streams = setup.connect(setup.common.connections)?;
+    // Opening many connections takes seconds: time starts after it.
     let window = setup.window();
-    let outcome = drive(setup, load, setup.common.connections, window)?;
+    let outcome = drive(setup, load, streams, window)?;
     let messages = load.batch.unwrap_or(1);
     let verified = verify::read_back(setup, &outcome.tally.samples, messages)?;
     // With a count the run ends with its last answer, not with its time.
@@ -83,11 +86,11 @@ pub(super) struct Outcome {
     pub(super) usage: Usage,
 }
 
-/// Sends on `connections` connections within `window`.
+/// Sends on `streams` within `window`.
 pub(super) fn drive(
     setup: &Setup<'_>,
     load: Load,
-    connections: u32,
+    streams: Vec<TcpStream>,
     window: Window,
 ) -> Result<Outcome, BenchError> {
     let common = setup.common;
@@ -100,8 +103,9 @@ pub(super) fn drive(
     };
     let templates = Arc::new(SendTemplates::new(&setup.payload, &shape)?);
     let threads = common.threads(load.in_flight);
+    let connections = streams.len() as u32;
     let lines = (0..)
-        .zip(setup.connect(connections)?)
+        .zip(streams)
         .map(|(connection, stream)| {
             let count = load.count.map(|count| share(count, connection, connections));
             Line::new(
