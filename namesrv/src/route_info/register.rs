@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody};
+use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody, TopicConfig};
 
 use super::tables::{BrokerIndex, Live, Queues, Tables, min_broker_id};
 use super::{BrokerAddress, MinBrokerIdChange, PERM_WRITE, RouteInfoManager};
@@ -103,19 +103,21 @@ impl RouteInfoManager {
                 .collect();
             self.in_turns(missing, |tables, topic| tables.remove_queues(&topic, admitted.broker));
         }
-        self.in_turns(topics.values(), |tables, topic| {
-            let name = topic.topic_name.as_str();
-            let known = tables.queues(name, admitted.broker);
-            let has_room = tables.topics.len() < MAX_TOPICS || tables.topics.contains_key(name);
-            if (known.is_some() && !admitted.applies_all) || name.is_empty() || !has_room {
-                return;
-            }
-            let mut queues = Queues::of(admitted.broker, topic);
-            if admitted.read_only {
-                queues.perm &= !PERM_WRITE;
-            }
-            tables.put_queues(name, queues);
-        });
+        let mut topics = topics.values().peekable();
+        while topics.peek().is_some() {
+            // Nearly all topics of nearly all registrations are as they were: those are passed over
+            // without keeping queries out.
+            let changes: Vec<_> = {
+                let tables = self.read();
+                let turn = topics.by_ref().take(TOPICS_A_TURN);
+                turn.filter_map(|topic| tables.change_of(topic, admitted)).collect()
+            };
+            self.in_turns(changes, |tables, (topic, queues)| {
+                if tables.topics.len() < MAX_TOPICS || tables.topics.contains_key(topic) {
+                    tables.put_queues(topic, queues);
+                }
+            });
+        }
         if admitted.applies_all {
             self.in_turns(mappings.iter(), |tables, (topic, mapping)| {
                 let has_room = tables.mappings.len() < MAX_TOPICS;
@@ -229,6 +231,24 @@ impl Tables {
             applies_all: is_first || version_known != Some(wrapper.data_version),
             min_id_fell,
         }))
+    }
+
+    /// The queues that a registered topic puts here, unless they are there already.
+    fn change_of<'a>(
+        &self,
+        topic: &'a TopicConfig,
+        admitted: &Admitted,
+    ) -> Option<(&'a str, Queues)> {
+        let name = topic.topic_name.as_str();
+        let known = self.queues(name, admitted.broker);
+        if name.is_empty() || (known.is_some() && !admitted.applies_all) {
+            return None;
+        }
+        let mut queues = Queues::of(admitted.broker, topic);
+        if admitted.read_only {
+            queues.perm &= !PERM_WRITE;
+        }
+        (known != Some(&queues)).then_some((name, queues))
     }
 
     /// Marks the broker alive and finds what it should know.
