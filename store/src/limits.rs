@@ -57,8 +57,5 @@ pub const KEPT_SCRATCH_BYTES: usize = 256 << 10;
 /// Offsets that a record may claim: beyond, the byte position of its unit would not be a number.
 pub const MAX_QUEUE_OFFSET: i64 = i64::MAX / 32;
 
-/// Missing units that recovery fills in one by one; a larger gap makes the queue begin behind it.
-pub const MAX_FILLED_UNITS: i64 = 1 << 20;
-
 /// Recovered units that are kept in memory before they are written.
 pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 1 << 20;

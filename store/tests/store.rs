@@ -15,7 +15,7 @@ use oxmq_store::{
 
 #[test]
 fn messages_come_back_in_order_with_their_offsets() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     put_run(&store, 0..1_000);
     assert_eq!(check_run(&store, 1_000), 1_000);
@@ -24,7 +24,7 @@ fn messages_come_back_in_order_with_their_offsets() {
 
 #[test]
 fn closed_store_opens_with_everything_in_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let mut end = 0;
     for round in 0..4 {
         let store = open(&small(dir.path()));
@@ -43,7 +43,7 @@ fn closed_store_opens_with_everything_in_it() {
 
 #[test]
 fn dropped_store_opens_as_after_a_crash() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     for round in 0..4 {
         let store = open(&small(dir.path()));
         assert_eq!(check_run(&store, round * 100), round * 100);
@@ -55,7 +55,7 @@ fn dropped_store_opens_as_after_a_crash() {
 
 #[test]
 fn log_files_end_in_a_blank_and_have_their_exact_length() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     put_run(&store, 0..200);
     store.close().unwrap();
@@ -82,7 +82,7 @@ fn log_files_end_in_a_blank_and_have_their_exact_length() {
 
 #[test]
 fn pull_statuses_are_those_of_the_reference() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     let status = |queue_id, offset| {
         let result = pull(&store, "TopicA", queue_id, offset, &mut Vec::new());
@@ -98,7 +98,7 @@ fn pull_statuses_are_those_of_the_reference() {
 
 #[test]
 fn pull_stops_at_its_limits_but_gives_the_first_message() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
     for _ in 0..100 {
         put(&store, "t", 0, &[7; 1_000]);
@@ -119,7 +119,7 @@ fn pull_stops_at_its_limits_but_gives_the_first_message() {
 
 #[test]
 fn filter_moves_the_offset_past_what_it_skips() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
     let tagged = |tag: &str| {
         let mut text = Vec::new();
@@ -156,7 +156,7 @@ fn filter_moves_the_offset_past_what_it_skips() {
 
 #[test]
 fn batch_gets_consecutive_offsets_or_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     put(&store, "t", 0, b"first");
     let body = batch(&[b"a", b"bb", b"ccc"]);
@@ -176,7 +176,7 @@ fn batch_gets_consecutive_offsets_or_nothing() {
 
 #[test]
 fn prepared_and_rolled_back_records_are_in_the_log_only() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     for kind in [sys_flag::TRANSACTION_PREPARED, sys_flag::TRANSACTION_ROLLBACK] {
         let result = store.put_message(&Message { sys_flag: kind, ..message("t", 0, b"half") });
@@ -193,7 +193,7 @@ fn prepared_and_rolled_back_records_are_in_the_log_only() {
 
 #[test]
 fn topics_that_are_no_directory_names_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     for topic in ["", ".", "..", "../x", "a/b", "a\0b", &"t".repeat(256)] {
         let status = store.put_message(&message(topic, 0, b"x")).status;
@@ -204,7 +204,7 @@ fn topics_that_are_no_directory_names_are_refused() {
 
 #[test]
 fn message_over_a_limit_is_refused_and_leaves_no_trace() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&StoreConfig { max_message_size: 1_000, ..small(dir.path()) });
     let status = |body: &[u8], properties: &[u8]| {
         store.put_message(&Message { properties, ..message("t", 0, body) }).status
@@ -219,7 +219,7 @@ fn message_over_a_limit_is_refused_and_leaves_no_trace() {
 
 #[test]
 fn second_store_on_a_directory_is_refused_until_the_first_is_closed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     let second = MessageStore::open(small(dir.path()));
     assert!(matches!(second, Err(StoreError::Locked(_))));
@@ -229,7 +229,7 @@ fn second_store_on_a_directory_is_refused_until_the_first_is_closed() {
 
 #[test]
 fn offset_by_time_follows_its_boundary() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let clock = Clock::manual(0);
     let environment = Environment { clock: clock.clone(), ..Environment::default() };
     let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
@@ -248,7 +248,7 @@ fn offset_by_time_follows_its_boundary() {
 
 #[test]
 fn store_time_never_goes_backwards() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let clock = Clock::manual(5_000);
     let environment = Environment { clock: clock.clone(), ..Environment::default() };
     let store = MessageStore::open_with(small(dir.path()), environment.clone()).unwrap();
@@ -262,7 +262,7 @@ fn store_time_never_goes_backwards() {
 
 #[test]
 fn queries_find_messages_by_each_of_their_keys() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     for number in 0..50 {
         let mut text = Vec::new();
@@ -291,7 +291,7 @@ fn queries_find_messages_by_each_of_their_keys() {
 
 #[test]
 fn deleted_topic_begins_anew() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     put_run(&store, 0..100);
     put(&store, "other", 0, b"stays");
@@ -307,7 +307,7 @@ fn deleted_topic_begins_anew() {
 
 #[test]
 fn listener_hears_of_each_message_after_it_is_readable() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let store = open(&small(dir.path()));
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (reader, list) = (Arc::downgrade(&store), Arc::clone(&heard));
@@ -323,7 +323,7 @@ fn listener_hears_of_each_message_after_it_is_readable() {
 
 #[test]
 fn synchronous_flush_answers_and_shows_messages_once_they_are_on_disk() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let config = StoreConfig { flush_disk_type: FlushDiskType::SyncFlush, ..small(dir.path()) };
     let store = open(&config);
     let (heard, hears) = std::sync::mpsc::channel();
@@ -349,7 +349,7 @@ fn synchronous_flush_answers_and_shows_messages_once_they_are_on_disk() {
 
 #[test]
 fn delayed_messages_carry_their_time_of_delivery_as_tags_code() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp_dir();
     let environment = Environment { clock: Clock::manual(10_000), ..Environment::default() };
     let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
     let mut text = Vec::new();

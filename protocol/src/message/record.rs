@@ -48,8 +48,8 @@ const BORN_TIMESTAMP_AT: usize = 40;
 const BORN_HOST_AT: usize = 48;
 /// What lies between the hosts and the body length: reconsume times and transaction offset.
 const AFTER_STORE_HOST_BYTES: usize = 4 + 8;
-/// A record with IPv4 hosts, version 1, and neither body, topic nor properties.
-const SMALLEST_RECORD_BYTES: usize = 91;
+/// Bytes of a record with IPv4 hosts, version 1, and neither body, topic nor properties.
+pub const SMALLEST_RECORD_BYTES: usize = 91;
 /// CRCs are stored without their sign bit.
 const CRC_MASK: u32 = 0x7FFF_FFFF;
 

@@ -215,8 +215,10 @@ impl Pull<'_> {
         }
         self.read_ahead(unit);
         let Some(bytes) = sound_record(self.files, unit) else {
-            self.skip_before = find_file(self.files, unit.phy_offset)
-                .map_or_else(|| self.store.log.min_offset(), |_| unit.end());
+            if !unit.is_pre_blank() {
+                // What is before the log's start need not be looked for one by one.
+                self.skip_before = self.store.log.min_offset();
+            }
             self.note(GetMessageStatus::MessageWasRemoving);
             return;
         };

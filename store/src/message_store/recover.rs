@@ -1,9 +1,9 @@
 //! What a store does before it takes messages: finds the end of the log, and makes the consume queues
 //! agree with it.
 //!
-//! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins where the
-//!    newest unit of all queues ends. After a crash it begins at the newest file whose first record is
-//!    older than the checkpoint.
+//! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins a little
+//!    before the newest unit of all queues. After a crash it begins at the newest file whose first
+//!    record is older than the checkpoint.
 //! 2. The log is read from there to its first bad record, and cut there.
 //! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
 //!    anew from the whole log.
@@ -12,9 +12,11 @@
 //! The reference trusts more and repairs less, see `CommitLog.recoverNormally` and
 //! `recoverAbnormally` (store), 5.5.0.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
 use oxmq_protocol::message::{RecordView, sys_flag, tags_code_of_properties};
 use tracing::{info, warn};
 
@@ -27,7 +29,10 @@ use crate::config::StoreConfig;
 use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueTable, QueueWriter, Unit, load_queues};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
-use crate::limits::{MAX_FILLED_UNITS, MAX_QUEUE_OFFSET, WRITE_AFTER_RECOVERED_UNITS};
+use crate::limits::{MAX_QUEUE_OFFSET, WRITE_AFTER_RECOVERED_UNITS};
+
+/// Log bytes before the newest unit that are read again after a clean stop.
+const REREAD_BYTES: i64 = 64 << 20;
 
 /// Everything that recovery works on.
 pub(super) struct Recovery<'a> {
@@ -101,7 +106,7 @@ impl Recovery<'_> {
 
     fn start_position(&self, files: &LogFiles) -> i64 {
         if self.clean
-            && let Some(position) = self.end_of_newest_unit(files)
+            && let Some(position) = self.before_newest_unit(files)
         {
             return position;
         }
@@ -115,17 +120,32 @@ impl Recovery<'_> {
         newest_old.or(files.first()).map_or(0, |file| file.start())
     }
 
-    /// Where the newest unit of all queues ends, when the record that it means is there.
-    fn end_of_newest_unit(&self, files: &LogFiles) -> Option<i64> {
+    /// A record boundary a little before the newest unit of all queues, when the record that this unit
+    /// means is there. What follows is read again, in case a single queue lags.
+    fn before_newest_unit(&self, files: &LogFiles) -> Option<i64> {
         let queues = self.queues.all();
         let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy())?;
-        let (_, max) = newest.bounds();
+        let (min, max) = newest.bounds();
         let unit = newest.unit(self.queue_files, max.checked_sub(1)?).ok()??;
         let record = record_at(files, unit.phy_offset)?;
         let agrees = record.total_bytes() as i64 == i64::from(unit.size)
             && record.topic() == &**newest.topic()
             && record.queue_offset() == max - 1;
-        agrees.then(|| unit.end())
+        if !agrees {
+            return None;
+        }
+        let from = unit.phy_offset - REREAD_BYTES;
+        let (mut low, mut high) = (min, max - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let unit = newest.unit(self.queue_files, middle).ok()??;
+            if unit.phy_offset < from || unit.is_pre_blank() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Some(newest.unit(self.queue_files, low).ok()??.phy_offset)
     }
 
     /// Makes the queues that lack units before the scanned part anew from the whole log.
@@ -219,24 +239,69 @@ impl<'a> Dispatcher<'a> {
         {
             return Ok(());
         }
-        let (min, max, max_phy) = {
+        let (max, max_phy) = {
             let tail = queue.lock();
-            (tail.min(), tail.max(), tail.max_phy())
+            (tail.max(), tail.max_phy())
         };
         if unit.end() <= max_phy {
             return Ok(());
         }
-        if offset > max && !self.bridge(&queue, offset, max == 0)? {
+        // Each message before took a record of its own: a larger offset is a damaged one.
+        let most = max + (phy_offset - max_phy).max(0) / SMALLEST_RECORD_BYTES as i64;
+        let fits = offset <= most
+            && match offset.cmp(&max) {
+                Ordering::Equal => true,
+                Ordering::Greater => self.bridge(&queue, offset)?,
+                Ordering::Less => self.go_back(&queue, offset)?,
+            };
+        if !fits {
             return Ok(());
-        }
-        // The topic was deleted and made anew after the units that are there, or they are wrong.
-        if offset < min {
-            self.restart(&queue, offset)?;
-        } else if offset < max {
-            queue.cut_at(self.recovery.queue_files, offset)?;
         }
         let push = queue.lock().push(&unit);
         self.recovery.queue_writer.after_push(&queue, push);
+        self.count_one()
+    }
+
+    /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has to be
+    /// made anew first.
+    fn bridge(&mut self, queue: &Arc<ConsumeQueue>, offset: i64) -> Result<bool, StoreError> {
+        if !self.reads_from_the_start() {
+            self.incomplete.insert(queue.uid());
+            return Ok(false);
+        }
+        let missing = {
+            let mut tail = queue.lock();
+            if tail.max() == 0 {
+                tail.begin_at(offset);
+            }
+            offset - tail.max()
+        };
+        // Records are missing from the middle of the log. Their units lead nowhere, so that the later
+        // ones keep their offsets.
+        for _ in 0..missing {
+            let push = queue.lock().push_blank();
+            self.recovery.queue_writer.after_push(queue, push);
+            self.count_one()?;
+        }
+        Ok(true)
+    }
+
+    /// Gets `queue` ready for a unit at `offset` before its end. Returns false when the queue has to be
+    /// made anew first, or when the offset is a damaged one.
+    fn go_back(&mut self, queue: &Arc<ConsumeQueue>, offset: i64) -> Result<bool, StoreError> {
+        if offset == 0 {
+            // The topic was deleted and made anew.
+            self.restart(queue, 0)?;
+            return Ok(true);
+        }
+        if !self.reads_from_the_start() {
+            self.incomplete.insert(queue.uid());
+        }
+        Ok(false)
+    }
+
+    /// Counts one unit, and writes units when there are many.
+    fn count_one(&mut self) -> Result<(), StoreError> {
         self.count += 1;
         self.since_write += 1;
         if self.since_write >= WRITE_AFTER_RECOVERED_UNITS {
@@ -244,39 +309,6 @@ impl<'a> Dispatcher<'a> {
             self.recovery.queue_writer.write_all(i64::MAX)?;
         }
         Ok(())
-    }
-
-    /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has to be
-    /// made anew first.
-    fn bridge(
-        &mut self,
-        queue: &Arc<ConsumeQueue>,
-        offset: i64,
-        is_empty: bool,
-    ) -> Result<bool, StoreError> {
-        let from_the_start = self.reads_from_the_start();
-        if is_empty && from_the_start {
-            queue.lock().begin_at(offset);
-            return Ok(true);
-        }
-        if !from_the_start {
-            self.incomplete.insert(queue.uid());
-            return Ok(false);
-        }
-        // Records are missing from the middle of the log. Their units lead nowhere, so that the later
-        // ones keep their offsets.
-        let missing = offset - queue.lock().max();
-        if missing > MAX_FILLED_UNITS {
-            let (topic, queue_id) = (queue.topic(), queue.queue_id());
-            warn!(%topic, queue_id, missing, "consume queue begins anew behind a gap");
-            self.restart(queue, offset)?;
-            return Ok(true);
-        }
-        for _ in 0..missing {
-            let push = queue.lock().push_blank();
-            self.recovery.queue_writer.after_push(queue, push);
-        }
-        Ok(true)
     }
 
     /// Empties `queue` and makes it begin at `offset`.

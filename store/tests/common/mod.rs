@@ -11,6 +11,11 @@ use oxmq_store::{
     StoreConfig,
 };
 
+/// A directory for a store, in memory where there is such a place: these tests open many stores.
+pub(crate) fn temp_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A store of small files, whose threads write when they are told to or closed.
 pub(crate) fn small(root: &Path) -> StoreConfig {
     StoreConfig {

@@ -1,0 +1,141 @@
+//! Appends in process, without sockets: nanoseconds and page faults per record.
+//!
+//! `cargo bench -p oxmq-store --bench append -- [records] [body bytes] [threads] [directory]`
+
+#![allow(clippy::unwrap_used, reason = "a benchmark stops at the first trouble")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::message::Message;
+use oxmq_store::{GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
+
+const QUEUES: i32 = 8;
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let mut number = |default: usize| args.next().map_or(default, |arg| arg.parse().unwrap());
+    let (records, body_bytes, threads) = (number(2_000_000), number(1024), number(1));
+    let parent = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = tempfile::tempdir_in(parent).unwrap();
+
+    for index in [false, true] {
+        let root = dir.path().join(format!("index-{index}"));
+        let config = StoreConfig { message_index_enable: index, ..StoreConfig::in_dir(root) };
+        let store = MessageStore::open(config).unwrap();
+        // The helper needs a moment to make the first pages.
+        append(&store, 100_000, body_bytes, 1);
+        std::thread::sleep(Duration::from_millis(200));
+        let run = append(&store, records, body_bytes, threads);
+        println!("append, {threads} threads, {body_bytes} B, index {index}: {run}");
+        println!("drain, 1 thread: {}", drain(&store));
+        let begin = Instant::now();
+        store.close().unwrap();
+        println!("close: {:?}", begin.elapsed());
+    }
+}
+
+fn append(store: &Arc<MessageStore>, records: usize, body_bytes: usize, threads: usize) -> String {
+    let barrier = Barrier::new(threads);
+    let per_thread = records / threads;
+    let results: Vec<Run> = std::thread::scope(|scope| {
+        let run = || {
+            barrier.wait();
+            append_on_this_thread(store, per_thread, body_bytes)
+        };
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    let elapsed = results.iter().map(|run| run.elapsed).max().unwrap();
+    let cpu_ns: u64 = results.iter().map(|run| run.cpu_ns).sum();
+    let faults: u64 = results.iter().map(|run| run.faults).sum();
+    let done = (per_thread * threads) as f64;
+    format!(
+        "{:.0} ns/record, {:.2} M records/s; CPU of the senders {:.0} ns, {:.5} faults/record",
+        elapsed.as_nanos() as f64 / done,
+        done / elapsed.as_secs_f64() / 1e6,
+        cpu_ns as f64 / done,
+        faults as f64 / done,
+    )
+}
+
+/// What one thread's appends took.
+struct Run {
+    elapsed: Duration,
+    cpu_ns: u64,
+    faults: u64,
+}
+
+fn append_on_this_thread(store: &MessageStore, records: usize, body_bytes: usize) -> Run {
+    let body = vec![b'x'; body_bytes];
+    let properties =
+        b"UNIQ_KEY\x017F0000010001000000000001\x02TAGS\x01TagA\x02CLUSTER\x01DefaultCluster\x02";
+    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
+    let (faults, cpu_ns) = (faults_of_this_thread(), cpu_ns_of_this_thread());
+    let begin = Instant::now();
+    for number in 0..records {
+        let result = store.put_message(&Message {
+            topic: "BenchmarkTest",
+            queue_id: number as i32 % QUEUES,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 1_700_000_000_000,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &body,
+            properties,
+        });
+        assert_eq!(result.status, PutMessageStatus::PutOk);
+    }
+    Run {
+        elapsed: begin.elapsed(),
+        cpu_ns: cpu_ns_of_this_thread() - cpu_ns,
+        faults: faults_of_this_thread() - faults,
+    }
+}
+
+fn drain(store: &MessageStore) -> String {
+    let begin = Instant::now();
+    let mut out = Vec::new();
+    let mut count = 0_u64;
+    for queue_id in 0..QUEUES {
+        let mut offset = 0;
+        loop {
+            out.clear();
+            let result = store.get_message(
+                "BenchmarkTest",
+                queue_id,
+                offset,
+                32,
+                1 << 20,
+                |_, _| true,
+                &mut out,
+            );
+            if result.status != GetMessageStatus::Found {
+                break;
+            }
+            offset = result.next_begin_offset;
+            count += u64::from(result.message_count);
+        }
+    }
+    let elapsed = begin.elapsed();
+    format!("{count} messages, {:.0} ns each", elapsed.as_nanos() as f64 / count as f64)
+}
+
+/// Minor page faults, the tenth field of the thread's statistics.
+fn faults_of_this_thread() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    after_name.split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+/// Time on a processor, the first field of the thread's scheduling statistics.
+fn cpu_ns_of_this_thread() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split_whitespace().next().unwrap().parse().unwrap()
+}
