@@ -1,0 +1,190 @@
+//! File operations that fail, and processes that are killed.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use common::*;
+use oxmq_store::{
+    Environment, FlushDiskType, Fs, FsOp, MessageStore, PutMessageStatus, StoreConfig, StoreError,
+};
+
+fn open_with(config: &StoreConfig, fs: Fs) -> Result<Arc<MessageStore>, StoreError> {
+    MessageStore::open_with(config.clone(), Environment { fs, ..Environment::default() })
+}
+
+/// Puts `numbers` in order and stops at the first that is not stored; returns the next number.
+fn put_while_ok(store: &MessageStore, numbers: std::ops::Range<usize>) -> usize {
+    for number in numbers.clone() {
+        let body = body(number);
+        let message = message("TopicA", (number % 2) as i32, &body);
+        if store.put_message(&message).status != PutMessageStatus::PutOk {
+            return number;
+        }
+    }
+    numbers.end
+}
+
+#[test]
+fn operation_that_fails_loses_nothing_that_was_answered() {
+    let mut fail_at = 0;
+    loop {
+        let dir = temp_dir();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let failed = Arc::new(AtomicBool::new(false));
+        let (counter, flag) = (Arc::clone(&calls), Arc::clone(&failed));
+        let fs = Fs::with_fault(move |_, _| {
+            if counter.fetch_add(1, Ordering::Relaxed) == fail_at {
+                flag.store(true, Ordering::Relaxed);
+                return Err(io::Error::other("injected"));
+            }
+            Ok(())
+        });
+        let mut answered = 0;
+        if let Ok(store) = open_with(&small(dir.path()), fs) {
+            // A message that is refused is sent again, as a client does.
+            while answered < 210 {
+                let next = put_while_ok(&store, answered..210);
+                if next == answered && !store.is_writable() {
+                    break;
+                }
+                answered = next;
+            }
+            assert!(answered == 210 || store.failure().is_some(), "operation {fail_at}");
+            drop(store.query_message("TopicA", "none", 1, 0, i64::MAX));
+            drop(store.close());
+        }
+        let store = open(&small(dir.path()));
+        let count = check_run(&store, answered);
+        put_run(&store, count..count + 5);
+        check_run(&store, count + 5);
+        store.close().unwrap();
+        if !failed.load(Ordering::Relaxed) {
+            assert!(fail_at > 20, "the workload does {fail_at} operations only");
+            return;
+        }
+        fail_at += 1;
+    }
+}
+
+#[test]
+fn full_disk_refuses_messages_until_there_is_room() {
+    let dir = temp_dir();
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let fs = Fs::with_fault(move |op, _| {
+        if is_full.load(Ordering::Relaxed) && matches!(op, FsOp::Create | FsOp::Allocate) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    });
+    let store = open_with(&small(dir.path()), fs).unwrap();
+    let stored = put_while_ok(&store, 0..50);
+    assert_eq!(stored, 50);
+    full.store(true, Ordering::Relaxed);
+    // What has been reserved can still be filled.
+    let stored = put_while_ok(&store, 50..10_000);
+    assert!(stored < 10_000);
+    let again = store.put_message(&message("TopicA", 0, &body(stored)));
+    assert_eq!(again.status, PutMessageStatus::ServiceNotAvailable);
+    assert_eq!(check_run(&store, stored), stored);
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(put_while_ok(&store, stored..stored + 200), stored + 200);
+    store.close().unwrap();
+    check_run(&open(&small(dir.path())), stored + 200);
+}
+
+#[test]
+fn failed_flush_stops_the_store_and_answers_nobody_with_success() {
+    let dir = temp_dir();
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    let fs = Fs::with_fault(move |op, path| {
+        let is_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
+        if is_broken.load(Ordering::Relaxed) && op == FsOp::Flush && is_log {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        Ok(())
+    });
+    let config = StoreConfig { flush_disk_type: FlushDiskType::SyncFlush, ..small(dir.path()) };
+    let store = open_with(&config, fs).unwrap();
+    let durable = |number: usize| {
+        let result = put(&store, "TopicA", (number % 2) as i32, &body(number));
+        let (answer, answers) = std::sync::mpsc::channel();
+        store.when_durable(
+            result.end_phy_offset(),
+            Box::new(move |status| answer.send(status).unwrap()),
+        );
+        answers.recv().unwrap()
+    };
+    assert_eq!(durable(0), PutMessageStatus::PutOk);
+    broken.store(true, Ordering::Relaxed);
+    assert_eq!(durable(1), PutMessageStatus::ServiceNotAvailable);
+    broken.store(false, Ordering::Relaxed);
+    assert!(store.failure().unwrap().contains("the disk is gone"));
+    assert_eq!(
+        store.put_message(&message("TopicA", 0, b"x")).status,
+        PutMessageStatus::ServiceNotAvailable
+    );
+    assert!(store.close().is_err());
+    drop(store);
+    let store = open(&config);
+    assert!(check_run(&store, 1) <= 2);
+}
+
+/// Set for a child: the directory of the store that it fills until it is killed.
+const CHILD_DIR: &str = "OXMQ_STORE_TEST_CHILD_DIR";
+
+/// Not a test of its own: what the child of [`killed_process_loses_nothing_that_was_answered`] runs.
+#[test]
+fn child_that_fills_a_store() {
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let store = open(&small(dir.as_ref()));
+    let mut number = check_run(&store, 0);
+    let mut out = io::stdout().lock();
+    loop {
+        put_run(&store, number..number + 10);
+        number += 10;
+        writeln!(out, "answered {number}").unwrap();
+    }
+}
+
+#[test]
+fn killed_process_loses_nothing_that_was_answered() {
+    let dir = temp_dir();
+    let mut answered = 0;
+    for round in 0..20 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_that_fills_a_store", "--nocapture"])
+            .env(CHILD_DIR, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let enough = answered + 30 + round * 17;
+        for line in lines {
+            let line = line.unwrap();
+            if let Some(number) = line.strip_prefix("answered ") {
+                answered = number.parse().unwrap();
+                if answered >= enough {
+                    break;
+                }
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let store = open(&small(dir.path()));
+        answered = check_run(&store, answered);
+        // Half of the rounds crash again right after recovery.
+        if round % 2 == 0 {
+            store.close().unwrap();
+        }
+    }
+}
