@@ -3,6 +3,7 @@
 //! Producers send at a fixed rate. Each group has one connection and keeps one pull waiting at the
 //! broker for each queue, as the official consumers do.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
@@ -16,12 +17,12 @@ use oxmq_protocol::message::RecordView;
 use super::args::EndToEndArgs;
 use super::clock::{Nanos, Window};
 use super::control::pull_header;
-use super::error::{BenchError, io};
+use super::error::BenchError;
 use super::lane::{Line, Traffic};
 use super::meter::Meter;
-use super::open::Acks;
+use super::open::{Acks, ack_lines};
 use super::pacer::{self, Progress, Schedule};
-use super::payload::{FIRST_OPAQUE, Payload, SendShape, SendTemplates, split_identity};
+use super::payload::{FIRST_OPAQUE, Payload, split_identity};
 use super::records::records;
 use super::report::{Counts, Report};
 use super::setup::{Setup, run_lanes};
@@ -40,52 +41,18 @@ pub(super) fn run(args: &EndToEndArgs) -> Result<Report, BenchError> {
     let common = &args.common;
     common.without_count("e2e")?;
     let mut setup = Setup::new(common)?;
-    let shape = SendShape {
-        topic: &common.topic,
-        queues: common.queues,
-        form: common.form(),
-        oneway: false,
-        batch: None,
-    };
-    let templates = SendTemplates::new(&setup.payload, &shape)?;
+    let templates = setup.templates(false, None)?;
+    let producers = setup.connect(common.connections)?;
+    let consumers = setup.connect(args.groups)?;
     let starts = (0..common.queues)
         .map(|queue| setup.control.max_offset(&common.topic, queue))
         .collect::<Result<Vec<_>, _>>()?;
-    let producers = setup.connect(common.connections)?;
-    let consumers = setup.connect(args.groups)?;
-    let payload = Arc::new(setup.payload.clone());
-
     let window = setup.window();
     let clock = setup.clock;
     let schedule = Schedule { start: window.start, rate: args.rate };
     let progress = Arc::new(Progress::default());
-    let mut acks = Vec::new();
-    for (connection, stream) in (0..).zip(&producers) {
-        let stream = stream.try_clone().map_err(io("share a socket"))?;
-        let traffic = Acks::new(connection, common.connections, schedule, Arc::clone(&progress));
-        acks.push(Line::new(stream, traffic));
-    }
-    let consumers: Vec<_> = consumers
-        .into_iter()
-        .enumerate()
-        .map(|(group, stream)| {
-            let consumer = Consumer {
-                group: format!("oxmq-bench-group-{group}"),
-                topic: common.topic.clone(),
-                form: common.form(),
-                payload: Arc::clone(&payload),
-                producers: common.connections.into(),
-                schedule,
-                window,
-                progress: Arc::clone(&progress),
-                next: starts.clone(),
-                idle: (0..common.queues).rev().collect(),
-                seen: Seen::default(),
-                refused: 0,
-            };
-            Line::new(stream, consumer)
-        })
-        .collect();
+    let acks = ack_lines(&producers, schedule, &progress)?;
+    let consumers = consumer_lines(&setup, consumers, schedule, window, &progress, &starts);
 
     let meter = Meter::start(clock, window, common.server_pid);
     let samples = common.verify as usize;
@@ -125,6 +92,35 @@ pub(super) fn run(args: &EndToEndArgs) -> Result<Report, BenchError> {
     shape.groups = Some(args.groups);
     let report = Report::new(shape, counts, &usage);
     Ok(report.with_latency(&latency).with_lateness(&lateness))
+}
+
+/// Lines that receive everything from the queue offsets `starts` on, one group each.
+fn consumer_lines(
+    setup: &Setup<'_>,
+    streams: Vec<TcpStream>,
+    schedule: Schedule,
+    window: Window,
+    progress: &Arc<Progress>,
+    starts: &[i64],
+) -> Vec<Line<Consumer>> {
+    let common = setup.common;
+    let payload = Arc::new(setup.payload.clone());
+    let consumer = |group| Consumer {
+        group: format!("oxmq-bench-group-{group}"),
+        topic: common.topic.clone(),
+        form: common.form(),
+        payload: Arc::clone(&payload),
+        producers: common.connections.into(),
+        schedule,
+        window,
+        progress: Arc::clone(progress),
+        next: starts.to_vec(),
+        idle: (0..common.queues).rev().collect(),
+        seen: Seen::default(),
+        refused: 0,
+    };
+    let lines = streams.into_iter().enumerate();
+    lines.map(|(group, stream)| Line::new(stream, consumer(group))).collect()
 }
 
 /// One group on one connection.

@@ -7,7 +7,7 @@ use std::thread;
 use super::clock::{Clock, Window, wall_clock_ms};
 use super::error::{BenchError, io};
 use super::meter::Meter;
-use super::payload::{SendShape, SendTemplates};
+use super::payload::SendTemplates;
 use super::report::{Counts, Report};
 use super::setup::Setup;
 
@@ -18,14 +18,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 pub(super) fn run(setup: &mut Setup<'_>) -> Result<Report, BenchError> {
     let common = setup.common;
     common.without_count("send --oneway")?;
-    let shape = SendShape {
-        topic: &common.topic,
-        queues: common.queues,
-        form: common.form(),
-        oneway: true,
-        batch: None,
-    };
-    let templates = SendTemplates::new(&setup.payload, &shape)?;
+    let templates = setup.templates(true, None)?;
     let streams = setup.connect(common.connections)?;
     let at_first = setup.control.stored(&common.topic, common.queues)?;
     let window = setup.window();

@@ -1,5 +1,6 @@
 //! Open loop: a fixed rate, latency from the intended time of each send to its answer.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
@@ -14,7 +15,7 @@ use super::error::{BenchError, io};
 use super::lane::{Line, Traffic};
 use super::meter::Meter;
 use super::pacer::{self, Progress, Schedule};
-use super::payload::{FIRST_OPAQUE, SendShape, SendTemplates, identity};
+use super::payload::{FIRST_OPAQUE, identity};
 use super::report::{Counts, Report};
 use super::setup::{Setup, run_lanes};
 use super::tally::{Sample, Tally};
@@ -25,25 +26,13 @@ pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
     let common = &args.common;
     common.without_count("open")?;
     let mut setup = Setup::new(common)?;
-    let shape = SendShape {
-        topic: &common.topic,
-        queues: common.queues,
-        form: common.form(),
-        oneway: false,
-        batch: None,
-    };
-    let templates = SendTemplates::new(&setup.payload, &shape)?;
+    let templates = setup.templates(false, None)?;
     let streams = setup.connect(common.connections)?;
     let window = setup.window();
     let clock = setup.clock;
     let schedule = Schedule { start: window.start, rate: args.rate };
     let progress = Arc::new(Progress::default());
-    let mut lines = Vec::new();
-    for (connection, stream) in (0..).zip(&streams) {
-        let stream = stream.try_clone().map_err(io("share a socket"))?;
-        let acks = Acks::new(connection, common.connections, schedule, Arc::clone(&progress));
-        lines.push(Line::new(stream, acks));
-    }
+    let lines = ack_lines(&streams, schedule, &progress)?;
     let meter = Meter::start(clock, window, common.server_pid);
     let samples = common.verify as usize;
 
@@ -74,6 +63,24 @@ pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
     Ok(report.with_latency(&tally.latency).with_lateness(&lateness))
 }
 
+/// Lines that take the answers to what the pacer sends on `streams`.
+pub(super) fn ack_lines(
+    streams: &[TcpStream],
+    schedule: Schedule,
+    progress: &Arc<Progress>,
+) -> Result<Vec<Line<Acks>>, BenchError> {
+    let connections = streams.len() as u64;
+    (0..)
+        .zip(streams)
+        .map(|(connection, stream)| {
+            let stream = stream.try_clone().map_err(io("share a socket"))?;
+            let progress = Arc::clone(progress);
+            let acks = Acks { connection, connections, schedule, progress, answered: 0 };
+            Ok(Line::new(stream, acks))
+        })
+        .collect()
+}
+
 /// Takes the answers to what the pacer sends on one connection.
 pub(super) struct Acks {
     connection: u64,
@@ -84,16 +91,6 @@ pub(super) struct Acks {
 }
 
 impl Acks {
-    pub(super) fn new(
-        connection: u32,
-        connections: u32,
-        schedule: Schedule,
-        progress: Arc<Progress>,
-    ) -> Self {
-        let (connection, connections) = (connection.into(), connections.into());
-        Self { connection, connections, schedule, progress, answered: 0 }
-    }
-
     /// Answers received, of whatever code.
     pub(super) fn answered(&self) -> u64 {
         self.answered
@@ -149,8 +146,11 @@ mod tests {
     fn shares_of_the_connections_add_up() {
         let schedule = Schedule { start: 0, rate: 1 };
         for total in 0..10 {
-            let shares = (0..4).map(|n| Acks::new(n, 4, schedule, Arc::default()).share(total));
-            assert_eq!(shares.sum::<u64>(), total);
+            let share = |connection| {
+                let progress = Arc::default();
+                Acks { connection, connections: 4, schedule, progress, answered: 0 }.share(total)
+            };
+            assert_eq!((0..4).map(share).sum::<u64>(), total);
         }
     }
 }

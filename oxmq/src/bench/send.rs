@@ -13,7 +13,7 @@ use super::clock::{Nanos, Window, wall_clock_ms};
 use super::error::BenchError;
 use super::lane::{Line, Traffic};
 use super::meter::{Meter, Usage};
-use super::payload::{FIRST_OPAQUE, SendShape, SendTemplates, identity};
+use super::payload::{FIRST_OPAQUE, SendTemplates, identity};
 use super::report::{Counts, Report};
 use super::setup::{Setup, run_lanes};
 use super::slots::Slots;
@@ -94,14 +94,7 @@ pub(super) fn drive(
     window: Window,
 ) -> Result<Outcome, BenchError> {
     let common = setup.common;
-    let shape = SendShape {
-        topic: &common.topic,
-        queues: common.queues,
-        form: common.form(),
-        oneway: false,
-        batch: load.batch,
-    };
-    let templates = Arc::new(SendTemplates::new(&setup.payload, &shape)?);
+    let templates = Arc::new(setup.templates(false, load.batch)?);
     let threads = common.threads(load.in_flight);
     let connections = streams.len() as u32;
     let lines = (0..)

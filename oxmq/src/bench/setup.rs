@@ -9,7 +9,7 @@ use super::clock::{Clock, Window};
 use super::control::Control;
 use super::error::BenchError;
 use super::lane::{self, Line, Traffic};
-use super::payload::Payload;
+use super::payload::{Payload, SendShape, SendTemplates};
 use super::report::Shape;
 use super::target;
 
@@ -42,6 +42,22 @@ impl<'a> Setup<'a> {
     /// Opens the load's connections.
     pub(super) fn connect(&self, count: u32) -> Result<Vec<TcpStream>, BenchError> {
         (0..count).map(|_| lane::connect(self.broker)).collect()
+    }
+
+    /// Send requests for the topic; `batch` is the number of messages in each.
+    pub(super) fn templates(
+        &self,
+        oneway: bool,
+        batch: Option<u32>,
+    ) -> Result<SendTemplates, BenchError> {
+        let shape = SendShape {
+            topic: &self.common.topic,
+            queues: self.common.queues,
+            form: self.common.form(),
+            oneway,
+            batch,
+        };
+        SendTemplates::new(&self.payload, &shape)
     }
 
     /// The window of a run that starts now.
