@@ -16,6 +16,7 @@ mod processor;
 mod producer;
 mod rebalance_lock;
 mod saved_table;
+mod schedule;
 mod subscription_group;
 mod sync;
 mod system_topics;

@@ -10,6 +10,7 @@ mod page;
 pub(crate) mod queue_offset;
 pub(crate) mod rebalance_lock;
 pub(crate) mod runtime_info;
+pub(crate) mod send_back;
 pub(crate) mod stats;
 pub(crate) mod subscription_group;
 pub(crate) mod topic;
@@ -63,7 +64,7 @@ mod testing {
         pub(super) producers: Arc<ProducerManager<TestChannel>>,
         pub(super) store: Arc<MessageStore>,
         pub(super) clock: Clock,
-        _dir: tempfile::TempDir,
+        dir: tempfile::TempDir,
     }
 
     impl Managers {
@@ -74,6 +75,10 @@ mod testing {
                 ..TopicConfig::new(topic)
             };
             self.topics.update(topic).unwrap();
+        }
+
+        pub(super) fn store_root(&self) -> &Path {
+            self.dir.path()
         }
 
         /// Stores a message and returns its place in the log.
@@ -122,7 +127,7 @@ mod testing {
             config,
             groups,
             locks,
-            _dir: dir,
+            dir,
         }
     }
 
