@@ -6,8 +6,9 @@ use oxmq_protocol::frame::{Frame, HeaderForm};
 use super::error::BenchError;
 
 const CODE_MEMBER: &[u8] = b"{\"code\":";
-const OPAQUE_MEMBER: &[u8] = b"\"opaque\":";
-const FLAG_MEMBER: &[u8] = b"\"flag\":";
+/// Eight bytes each, so that a comparison is one of two words.
+const OPAQUE_MEMBER: &[u8; 8] = b"\"opaque\"";
+const FLAG_MEMBER: &[u8; 8] = b",\"flag\":";
 const BINARY_OPAQUE_AT: usize = 5;
 const BINARY_FLAG_AT: usize = 9;
 
@@ -56,12 +57,10 @@ pub(super) fn flag(frame: Frame<'_>) -> Option<i32> {
 
 /// What follows `name`, searched from the back: only a few members come behind the two that are
 /// searched for. A quote inside a value is escaped, so the name cannot appear anywhere else.
-fn last_member<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let second = *name.get(1)?;
-    let at = (0..=header.len().checked_sub(name.len())?)
-        .rev()
-        .find(|&at| header[at + 1] == second && header[at..].starts_with(name))?;
-    header.get(at + name.len()..)
+fn last_member<'a>(header: &'a [u8], name: &[u8; 8]) -> Option<&'a [u8]> {
+    let at = header.windows(name.len()).rposition(|part| part == name)?;
+    let value = header.get(at + name.len()..)?;
+    Some(value.strip_prefix(b":").unwrap_or(value))
 }
 
 /// The number at the start of `text`, unless it is signed or too large.
