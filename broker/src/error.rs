@@ -26,6 +26,12 @@ pub(crate) enum RequestError {
     InvalidName(#[from] InvalidName),
 
     // Sending.
+    /// The broker is configured to take no messages before a point in time.
+    #[error("broker unable to service, until {opens_at_ms} ms since 1970")]
+    NotServingYet {
+        /// The configured point in time.
+        opens_at_ms: i64,
+    },
     /// Clients may not send to the topic.
     #[error("Sending message to topic[{0}] is forbidden.")]
     TopicSendForbidden(String),
@@ -220,6 +226,7 @@ impl RequestError {
             | Self::Unchangeable(_)
             | Self::MessageNotFound(_)
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
+            Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
             Self::EmptyBody | Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
             Self::TopicSendForbidden(_)

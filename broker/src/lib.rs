@@ -1,6 +1,9 @@
-//! The broker.
+//! The broker: topics, groups, offsets and delivery.
+//!
+//! [`Broker::start`] opens the store, serves both ports and registers with the name servers; the
+//! binary and the tests call it alike.
 
-#![allow(dead_code)] // Until the server calls it all.
+#![allow(dead_code, reason = "sending back and relays to clients are not wired yet")]
 
 mod broker_stats;
 mod channel;
@@ -8,18 +11,31 @@ mod clock;
 pub mod config;
 mod consumer;
 mod consumer_offset;
+mod dispatch;
 mod error;
 mod filter;
 mod limits;
 mod perm;
 mod processor;
+mod processors;
 mod producer;
+mod pull_hold;
+mod put_status;
+mod queue_key;
 mod rebalance_lock;
+mod registration;
 mod saved_table;
 mod schedule;
+mod server;
 mod subscription_group;
 mod sync;
 mod system_topics;
+mod tables;
 mod topic;
 mod topic_attributes;
 mod topic_validator;
+mod unique_key;
+
+pub use config::{BrokerConfig, NAMESRV_ADDR_VARIABLE};
+pub use oxmq_store::StoreConfig;
+pub use server::{Broker, BrokerHandle, StartError};

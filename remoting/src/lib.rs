@@ -19,7 +19,7 @@ pub use client::{RemotingClient, RemotingClientConfig};
 pub use connection::{Connection, InvokeError};
 pub use limits::*;
 pub use reply::Reply;
-pub use server::{Server, ServerConfig};
+pub use server::{Listener, Server, ServerConfig};
 
 /// What a server, or the far end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {

@@ -34,6 +34,30 @@ impl ServerConfig {
     }
 }
 
+/// A bound address that nobody serves yet: connections wait in its backlog.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = listen(address)?;
+        let local_addr = listener.local_addr()?;
+        Ok(Self { listener, local_addr })
+    }
+
+    /// The address bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+}
+
 /// A listening server. Dropping it without [`Server::shutdown`] stops it with the runtime.
 #[derive(Debug)]
 pub struct Server {
@@ -88,8 +112,12 @@ impl Server {
     /// # Errors
     /// When the address cannot be bound.
     pub fn bind(config: &ServerConfig, service: Arc<dyn Service>) -> io::Result<Self> {
-        let listener = listen(config.listen)?;
-        let local_addr = listener.local_addr()?;
+        Ok(Self::serve(Listener::bind(config.listen)?, config, service))
+    }
+
+    /// Serves every connection of `listener` with `service`.
+    pub fn serve(listener: Listener, config: &ServerConfig, service: Arc<dyn Service>) -> Self {
+        let Listener { listener, local_addr } = listener;
         let connections =
             Arc::new(Connections { open: Mutex::default(), count: watch::Sender::new(0) });
         let accepting = tokio::spawn(accept(
@@ -99,7 +127,7 @@ impl Server {
             config.max_connections,
         ));
         let sweeping = tokio::spawn(sweep(Arc::clone(&connections), config.max_idle));
-        Ok(Self { local_addr, connections, accepting, sweeping })
+        Self { local_addr, connections, accepting, sweeping }
     }
 
     /// The address listened on.

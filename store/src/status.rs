@@ -4,7 +4,6 @@
 ///
 /// Reference: `PutMessageStatus` (store), 5.5.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum PutMessageStatus {
     /// Stored, and as durable as configured.
     PutOk,
@@ -93,7 +92,6 @@ impl PutMessageResult {
 ///
 /// Reference: `GetMessageStatus` (store), 5.5.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum GetMessageStatus {
     /// At least one message.
     Found,

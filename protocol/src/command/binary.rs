@@ -32,10 +32,10 @@ pub(super) fn scan<'a>(header: &'a [u8], view: &mut CommandView<'a>) -> Result<(
         let key = fields.text(key_bytes, "key")?;
         let value_bytes = fields.length("value length")?;
         let value = fields.text(value_bytes, "value")?;
-        if let (Some(key), Some(value)) = (key, value) {
-            if !view.push(key, value) {
-                return Err(CommandError::TooManyFields);
-            }
+        if let (Some(key), Some(value)) = (key, value)
+            && !view.push(key, value)
+        {
+            return Err(CommandError::TooManyFields);
         }
     }
     Ok(())

@@ -1,0 +1,113 @@
+//! What the broker can do: one `match` on the request code.
+
+use std::sync::Arc;
+
+use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_remoting::{Connection, Reply, Service};
+use tracing::warn;
+
+use crate::error::RequestError;
+use crate::processors::Processors;
+
+/// The service of one port. The fast port serves everything but pulls.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) processors: Arc<Processors>,
+    pub(crate) fast_port: bool,
+}
+
+impl Service for Dispatch {
+    fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply) {
+        match request.request_code() {
+            RequestCode::SEND_MESSAGE
+            | RequestCode::SEND_MESSAGE_V2
+            | RequestCode::SEND_BATCH_MESSAGE => {
+                self.processors.send_message.process(&request, reply);
+            }
+            RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast_port => {
+                self.processors.pull_message.process(&request, reply);
+            }
+            _ => match self.answer(connection, &request) {
+                Some(Ok(answer)) => reply.send(answer),
+                Some(Err(error)) => refuse(connection, &request, &error, reply),
+                None => {
+                    let remark = format!(" request type {} not supported", request.code);
+                    reply.fail(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, &remark);
+                }
+            },
+        }
+    }
+
+    fn closed(&self, connection: &Arc<Connection>) {
+        self.processors.client_manage.connection_closed(connection);
+    }
+}
+
+type Answer = Result<RemotingCommand, RequestError>;
+
+impl Dispatch {
+    /// Answers what is answered at once; `None` when the code is not known.
+    fn answer(&self, connection: &Arc<Connection>, request: &CommandView<'_>) -> Option<Answer> {
+        let on = &self.processors;
+        Some(match request.request_code() {
+            RequestCode::QUERY_CONSUMER_OFFSET => on.consumer_offsets.query(request),
+            RequestCode::UPDATE_CONSUMER_OFFSET => on.consumer_offsets.update(request),
+            RequestCode::HEART_BEAT => on.client_manage.heart_beat(request, connection),
+            RequestCode::UNREGISTER_CLIENT => {
+                on.client_manage.unregister_client(request, connection)
+            }
+            RequestCode::CHECK_CLIENT_CONFIG => on.client_manage.check_client_config(request),
+            RequestCode::GET_CONSUMER_LIST_BY_GROUP => {
+                on.connection_list.consumer_list_by_group(request)
+            }
+            RequestCode::LOCK_BATCH_MQ => on.rebalance_lock.lock_batch_mq(request),
+            RequestCode::UNLOCK_BATCH_MQ => on.rebalance_lock.unlock_batch_mq(request),
+            RequestCode::GET_MAX_OFFSET => on.queue_offset.max(request),
+            RequestCode::GET_MIN_OFFSET => on.queue_offset.min(request),
+            _ => return self.answer_blocking(request),
+        })
+    }
+
+    /// Answers what may wait for the disk or takes long. The other connections of this thread go on
+    /// elsewhere meanwhile.
+    fn answer_blocking(&self, request: &CommandView<'_>) -> Option<Answer> {
+        let on = &self.processors;
+        let process: &dyn Fn() -> Answer = match request.request_code() {
+            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => &|| on.queue_offset.search(request),
+            RequestCode::GET_EARLIEST_MSG_STORETIME => {
+                &|| on.queue_offset.earliest_store_time(request)
+            }
+            RequestCode::VIEW_MESSAGE_BY_ID => &|| on.view_message.by_id(request),
+            RequestCode::UPDATE_AND_CREATE_TOPIC => &|| on.topics.update_and_create(request),
+            RequestCode::DELETE_TOPIC_IN_BROKER => &|| on.topics.delete(request),
+            RequestCode::GET_ALL_TOPIC_CONFIG => &|| on.topics.get_all(request),
+            RequestCode::GET_TOPIC_CONFIG => &|| on.topics.get(request),
+            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
+                &|| on.subscription_groups.update(request)
+            }
+            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
+                &|| on.subscription_groups.get_all(request)
+            }
+            RequestCode::DELETE_SUBSCRIPTIONGROUP => &|| on.subscription_groups.delete(request),
+            RequestCode::GET_BROKER_RUNTIME_INFO => &|| on.runtime_info.get(),
+            RequestCode::GET_TOPIC_STATS_INFO => &|| on.stats.topic_stats(request),
+            RequestCode::GET_CONSUME_STATS => &|| on.stats.consume_stats(request),
+            RequestCode::GET_CONSUMER_CONNECTION_LIST => {
+                &|| on.connection_list.consumer_connections(request)
+            }
+            RequestCode::GET_PRODUCER_CONNECTION_LIST => {
+                &|| on.connection_list.producer_connections(request)
+            }
+            _ => return None,
+        };
+        Some(tokio::task::block_in_place(process))
+    }
+}
+
+fn refuse(connection: &Connection, request: &CommandView<'_>, error: &RequestError, reply: Reply) {
+    if matches!(error, RequestError::Header(_) | RequestError::Body(_)) {
+        warn!(peer = %connection.peer(), code = %request.request_code(), %error, "bad request");
+    }
+    reply.fail(error.response_code(), &error.to_string());
+}

@@ -1,0 +1,278 @@
+//! `PULL_MESSAGE` (11) and `LITE_PULL_MESSAGE` (361).
+//!
+//! Reference: `PullMessageProcessor`, `DefaultPullMessageResultHandler` (broker), 5.5.0.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::command::CommandView;
+use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
+use oxmq_remoting::{Connection, Reply};
+use oxmq_store::{GetMessageResult, GetMessageStatus, MessageStore};
+
+use crate::broker_stats::BrokerStats;
+use crate::config::BrokerConfig;
+use crate::consumer::ConsumerManager;
+use crate::consumer_offset::ConsumerOffsetManager;
+use crate::error::RequestError;
+use crate::filter::MessageFilter;
+use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
+use crate::perm;
+use crate::pull_hold::{HeldPull, PullHold, PullRequest};
+use crate::queue_key::QueueRef;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic::TopicConfigManager;
+
+/// Gives consumers messages, at once or when they come.
+#[derive(Debug)]
+pub(crate) struct PullMessage {
+    config: Arc<BrokerConfig>,
+    store: Arc<MessageStore>,
+    topics: Arc<TopicConfigManager>,
+    groups: Arc<SubscriptionGroupManager>,
+    consumers: Arc<ConsumerManager>,
+    offsets: Arc<ConsumerOffsetManager>,
+    stats: Arc<BrokerStats>,
+    hold: PullHold,
+}
+
+thread_local! {
+    /// Records on their way from the store into an answer.
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl PullMessage {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        store: Arc<MessageStore>,
+        topics: Arc<TopicConfigManager>,
+        groups: Arc<SubscriptionGroupManager>,
+        consumers: Arc<ConsumerManager>,
+        offsets: Arc<ConsumerOffsetManager>,
+        stats: Arc<BrokerStats>,
+    ) -> Self {
+        let hold = PullHold::default();
+        Self { config, store, topics, groups, consumers, offsets, stats, hold }
+    }
+
+    pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
+        let header = match PullMessageView::decode(request) {
+            Ok(header) => header,
+            Err(error) => return refuse(&error.into(), reply),
+        };
+        let lite = request.request_code() == RequestCode::LITE_PULL_MESSAGE;
+        let pull = match self.check(&header, lite, reply.connection()) {
+            Ok(pull) => pull,
+            Err(error) => return refuse(&error, reply),
+        };
+        if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 {
+            self.offsets.commit(&pull.group, &pull.topic, pull.queue_id, header.commit_offset);
+        }
+        if header.sys_flag & pull_sys_flag::SUSPEND == 0 {
+            self.answer(&pull, reply);
+        } else if let Some(reply) = self.answer_unless_empty(&pull, reply) {
+            self.suspend(pull, header.suspend_timeout_ms, reply);
+        }
+    }
+
+    /// Checks in the reference's order.
+    fn check(
+        &self,
+        header: &PullMessageView<'_>,
+        lite: bool,
+        connection: &Connection,
+    ) -> Result<PullRequest, RequestError> {
+        if !perm::is_readable(self.config.broker_permission) {
+            return Err(RequestError::BrokerPullForbidden(self.config.broker_ip1.clone()));
+        }
+        if lite && !self.config.lite_pull_message_enable {
+            return Err(RequestError::LitePullForbidden(self.config.broker_ip1.clone()));
+        }
+        let group_name = header.consumer_group.text();
+        let group = self
+            .groups
+            .find_or_create(&group_name)
+            .ok_or_else(|| RequestError::PullGroupNotExist(group_name.to_string()))?;
+        if !group.consume_enable {
+            return Err(RequestError::GroupNotPermitted(group_name.into_owned()));
+        }
+        let topic_name = header.topic.text();
+        let topic = self
+            .topics
+            .get(&topic_name)
+            .ok_or_else(|| RequestError::PullTopicNotExist(topic_name.to_string()))?;
+        if !perm::is_readable(topic.perm) {
+            return Err(RequestError::TopicPullForbidden(topic_name.into_owned()));
+        }
+        if !(0..topic.read_queue_nums).contains(&header.queue_id) {
+            return Err(RequestError::PullQueueIdIllegal {
+                queue_id: header.queue_id,
+                topic: topic_name.into_owned(),
+                read_queue_nums: topic.read_queue_nums,
+                consumer: connection.peer(),
+            });
+        }
+        Ok(PullRequest {
+            filter: self.filter(header, &group_name, &topic_name)?,
+            group: group_name.into(),
+            topic: topic_name.into(),
+            queue_id: header.queue_id,
+            offset: header.queue_offset,
+            max_messages: header.max_msg_nums.clamp(0, MAX_PULL_MESSAGES),
+            topic_sys_flag: topic.topic_sys_flag,
+            group_sys_flag: group.group_sys_flag,
+        })
+    }
+
+    /// The subscription of the request itself, or the one that the group's heartbeats brought.
+    fn filter(
+        &self,
+        header: &PullMessageView<'_>,
+        group: &str,
+        topic: &str,
+    ) -> Result<MessageFilter, RequestError> {
+        if header.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
+            let kind = header.expression_type.map(|kind| kind.text().into_owned());
+            return match kind.as_deref() {
+                None | Some("" | "TAG") => {
+                    let expression = header.subscription.map(|text| text.text());
+                    Ok(MessageFilter::from_tags(expression.as_deref().unwrap_or("*")))
+                }
+                Some(kind) => Err(RequestError::FilterTypeNotSupported(kind.to_owned())),
+            };
+        }
+        self.consumers.filter(group, topic, header.sub_version)
+    }
+
+    /// Answers with whatever there is.
+    fn answer(&self, pull: &PullRequest, reply: Reply) {
+        RECORDS.with_borrow_mut(|records| {
+            let result = self.read(pull, records);
+            respond(pull, &result, records, reply);
+        });
+    }
+
+    /// Answers, or gives the reply back when there is no message yet.
+    fn answer_unless_empty(&self, pull: &PullRequest, reply: Reply) -> Option<Reply> {
+        RECORDS.with_borrow_mut(|records| {
+            let result = self.read(pull, records);
+            if response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND {
+                return Some(reply);
+            }
+            respond(pull, &result, records, reply);
+            None
+        })
+    }
+
+    fn read(&self, pull: &PullRequest, records: &mut Vec<u8>) -> GetMessageResult {
+        records.clear();
+        let (group, topic, queue_id) = (&pull.group, &pull.topic, pull.queue_id);
+        if let Some(reset_offset) = self.offsets.take_reset(group, topic, queue_id) {
+            let (min_offset, max_offset) = self.store.bounds(topic, queue_id);
+            return GetMessageResult {
+                status: GetMessageStatus::OffsetReset,
+                next_begin_offset: reset_offset,
+                min_offset,
+                max_offset,
+                message_count: 0,
+                suggest_slave: false,
+            };
+        }
+        let start = Instant::now();
+        let result = self.store.get_message(
+            topic,
+            queue_id,
+            pull.offset,
+            pull.max_messages.unsigned_abs(),
+            usize::MAX,
+            |tags_code, _| pull.filter.matches(tags_code),
+            records,
+        );
+        self.stats.got(result.message_count.into(), start.elapsed());
+        self.offsets.commit_pull(group, topic, queue_id, result.next_begin_offset);
+        result
+    }
+
+    fn suspend(&self, pull: PullRequest, suspend_timeout_ms: i64, reply: Reply) {
+        let wait_ms = if self.config.long_polling_enable {
+            suspend_timeout_ms
+        } else {
+            self.config.short_polling_time_mills
+        };
+        let wait = Duration::from_millis(wait_ms.clamp(0, MAX_SUSPEND_MS).unsigned_abs());
+        let held = HeldPull { reply, request: pull.clone(), deadline: Instant::now() + wait };
+        if let Err(held) = self.hold.register(held) {
+            return self.answer(&held.request, held.reply);
+        }
+        // A message may have come between the look and the registration.
+        let max_offset = self.store.max_offset(&pull.topic, pull.queue_id);
+        if max_offset > pull.offset {
+            self.wake(pull.queue(), max_offset, None);
+        }
+    }
+
+    /// A queue has messages up to `next_offset`: answers who waited for one like it.
+    pub(crate) fn wake(&self, queue: QueueRef<'_>, next_offset: i64, tags_code: Option<i64>) {
+        for held in self.hold.take_satisfied(queue, next_offset, tags_code) {
+            self.answer(&held.request, held.reply);
+        }
+    }
+
+    /// Answers the pulls that waited long enough.
+    pub(crate) fn expire(&self, now: Instant) {
+        for held in self.hold.take_expired(now) {
+            self.answer(&held.request, held.reply);
+        }
+    }
+
+    /// Answers every waiting pull, at shutdown.
+    pub(crate) fn release_all(&self) {
+        for held in self.hold.take_all() {
+            self.answer(&held.request, held.reply);
+        }
+    }
+}
+
+fn refuse(error: &RequestError, reply: Reply) {
+    reply.write(error.response_code(), Some(&error.to_string()), |mut writer| {
+        if let Some(forbidden_type) = error.forbidden_type() {
+            writer.number("forbiddenType", forbidden_type);
+        }
+        writer.finish(&[]);
+    });
+}
+
+fn respond(pull: &PullRequest, result: &GetMessageResult, records: &[u8], reply: Reply) {
+    let code = response_code(result, pull.offset);
+    reply.write(code, Some(result.status.name()), |mut writer| {
+        writer.number("groupSysFlag", pull.group_sys_flag.into());
+        writer.number("maxOffset", result.max_offset);
+        writer.number("minOffset", result.min_offset);
+        writer.number("nextBeginOffset", result.next_begin_offset);
+        writer.number("suggestWhichBrokerId", 0);
+        writer.number("topicSysFlag", pull.topic_sys_flag.into());
+        writer.finish(if code == ResponseCode::SUCCESS { records } else { &[] });
+    });
+}
+
+/// The answer's code; an empty queue asked from 0 is merely empty, from elsewhere it has moved.
+fn response_code(result: &GetMessageResult, offset: i64) -> ResponseCode {
+    use GetMessageStatus as Status;
+    match result.status {
+        Status::Found => ResponseCode::SUCCESS,
+        Status::MessageWasRemoving | Status::NoMatchedMessage => {
+            ResponseCode::PULL_RETRY_IMMEDIATELY
+        }
+        Status::NoMatchedLogicQueue | Status::NoMessageInQueue if offset == 0 => {
+            ResponseCode::PULL_NOT_FOUND
+        }
+        Status::OffsetFoundNull | Status::OffsetOverflowOne => ResponseCode::PULL_NOT_FOUND,
+        Status::NoMatchedLogicQueue
+        | Status::NoMessageInQueue
+        | Status::OffsetOverflowBadly
+        | Status::OffsetTooSmall
+        | Status::OffsetReset => ResponseCode::PULL_OFFSET_MOVED,
+    }
+}

@@ -1,0 +1,413 @@
+//! `SEND_MESSAGE` (10), `SEND_MESSAGE_V2` (310) and `SEND_BATCH_MESSAGE` (320).
+//!
+//! Reference: `SendMessageProcessor`, `AbstractSendMessageProcessor` (broker), 5.5.0.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use oxmq_protocol::body::TopicFilterType;
+use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::command::CommandView;
+use oxmq_protocol::header::{SendMessageView, write_send_response};
+use oxmq_protocol::message::{
+    BatchMessages, EncodeOptions, Message, encoded_len, message_id, properties,
+};
+use oxmq_remoting::{Connection, Reply};
+use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
+
+use crate::broker_stats::BrokerStats;
+use crate::config::BrokerConfig;
+use crate::error::RequestError;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic::{TopicConfig, TopicConfigManager};
+use crate::topic_validator;
+use crate::unique_key::UniqueKeys;
+use crate::{clock, perm, put_status};
+
+/// Stores what producers send.
+#[derive(Debug)]
+pub(crate) struct SendMessage {
+    config: Arc<BrokerConfig>,
+    store: Arc<MessageStore>,
+    topics: Arc<TopicConfigManager>,
+    groups: Arc<SubscriptionGroupManager>,
+    stats: Arc<BrokerStats>,
+    unique_keys: UniqueKeys,
+    answers: Arc<Answers>,
+    /// Properties that every stored message gets.
+    stamp: Vec<u8>,
+    next_queue: AtomicU32,
+}
+
+/// Buffers of the thread, so that a send allocates nothing.
+#[derive(Default)]
+struct Scratch {
+    properties: Vec<u8>,
+    message_id: String,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl SendMessage {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        store: Arc<MessageStore>,
+        topics: Arc<TopicConfigManager>,
+        groups: Arc<SubscriptionGroupManager>,
+        stats: Arc<BrokerStats>,
+        store_host: SocketAddr,
+    ) -> Self {
+        let answers = Answers {
+            region_id: config.region_id.clone(),
+            trace_on: if config.trace_on { "true" } else { "false" },
+            store_host,
+            store: Arc::clone(&store),
+        };
+        let mut stamp = Vec::new();
+        properties::append(&mut stamp, properties::MSG_REGION, answers.region_id.as_bytes());
+        properties::append(&mut stamp, properties::TRACE_SWITCH, answers.trace_on.as_bytes());
+        properties::append(&mut stamp, properties::CLUSTER, config.broker_cluster_name.as_bytes());
+        Self {
+            unique_keys: UniqueKeys::new(store_host.ip()),
+            answers: Arc::new(answers),
+            stamp,
+            next_queue: AtomicU32::new(0),
+            config,
+            store,
+            topics,
+            groups,
+            stats,
+        }
+    }
+
+    pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
+        SCRATCH.with_borrow_mut(|scratch| match self.put(request, reply.connection(), scratch) {
+            Ok(stored) => self.answer(stored, scratch, reply),
+            Err(error) => {
+                self.answers.refuse(error.response_code(), &error.to_string(), reply);
+            }
+        });
+    }
+
+    /// Checks and stores, in the reference's order of checks.
+    fn put(
+        &self,
+        request: &CommandView<'_>,
+        connection: &Connection,
+        scratch: &mut Scratch,
+    ) -> Result<Stored, RequestError> {
+        let header = SendMessageView::decode(request)?;
+        if self.config.start_accept_send_request_timestamp > 0 {
+            self.check_open()?;
+        }
+        let topic_text = header.topic.text();
+        // A broker that may not be written only refuses ordered topics: the others are drained by
+        // routes that do not name it.
+        if !perm::is_writeable(self.config.broker_permission) && self.topics.is_ordered(&topic_text)
+        {
+            return Err(RequestError::BrokerSendForbidden(self.config.broker_ip1.clone()));
+        }
+        topic_validator::validate_topic(&topic_text)?;
+        if topic_validator::is_topic_not_allowed_to_send(&topic_text) {
+            return Err(RequestError::TopicSendForbidden(topic_text.into_owned()));
+        }
+        let topic = match self.topics.get(&topic_text) {
+            Some(topic) => topic,
+            None => self.create_topic(&header, &topic_text, connection)?,
+        };
+        let queue_id = self.choose_queue(&header, &topic, connection)?;
+        if request.body.is_empty() {
+            return Err(RequestError::EmptyBody);
+        }
+
+        scratch.properties.clear();
+        header.properties.append_to(&mut scratch.properties);
+        if topic_validator::is_retry_topic(&topic.topic_name) {
+            self.check_retry_group(&topic.topic_name)?;
+        }
+        let traits = self.complete_properties(&mut scratch.properties, header.batch);
+        let message = Message {
+            topic: &topic.topic_name,
+            queue_id,
+            flag: header.flag,
+            sys_flag: header.sys_flag,
+            born_timestamp_ms: header.born_timestamp_ms,
+            born_host: connection.peer(),
+            store_host: self.answers.store_host,
+            reconsume_times: header.reconsume_times,
+            prepared_transaction_offset: 0,
+            body: request.body,
+            properties: &scratch.properties,
+        };
+        if let Some(unsupported) = traits.unsupported {
+            return Err(RequestError::NotSupportedYet(unsupported));
+        }
+        if !header.batch {
+            let result = self.count(|| self.store.put_message(&message));
+            return Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: None });
+        }
+        if topic_validator::is_retry_topic(&topic.topic_name) {
+            return Err(RequestError::BatchToRetryTopic(topic.topic_name.clone()));
+        }
+        let inner = BatchMessages::new(request.body);
+        let result = self.count(|| self.store.put_batch(&message, inner.clone()));
+        let batch = self.batch_offsets(&message, inner, &result);
+        Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: Some(batch) })
+    }
+
+    fn count(&self, put: impl FnOnce() -> PutMessageResult) -> PutMessageResult {
+        let start = Instant::now();
+        let result = put();
+        if result.status.is_stored() {
+            let (messages, bytes) = (result.message_count, result.wrote_bytes);
+            self.stats.put(messages.into(), bytes.into(), start.elapsed());
+        } else {
+            self.stats.put_failed();
+        }
+        result
+    }
+
+    /// Where the records of a batch lie: they follow each other.
+    fn batch_offsets(
+        &self,
+        envelope: &Message<'_>,
+        inner: BatchMessages<'_>,
+        result: &PutMessageResult,
+    ) -> Vec<i64> {
+        let options = EncodeOptions {
+            append_property_crc: self.store.config().enabled_append_prop_crc,
+            ..EncodeOptions::default()
+        };
+        let mut next = result.phy_offset;
+        inner
+            .flatten()
+            .filter_map(|message| {
+                let (body, properties) = (message.body, message.properties);
+                let record = Message { body, properties, ..*envelope };
+                let bytes = encoded_len(&record, &options).ok()?;
+                let begin = next;
+                next += bytes as i64;
+                Some(begin)
+            })
+            .collect()
+    }
+
+    fn check_open(&self) -> Result<(), RequestError> {
+        let opens_at_ms = self.config.start_accept_send_request_timestamp;
+        if clock::now_ms() < opens_at_ms {
+            return Err(RequestError::NotServingYet { opens_at_ms });
+        }
+        Ok(())
+    }
+
+    fn create_topic(
+        &self,
+        header: &SendMessageView<'_>,
+        topic: &str,
+        connection: &Connection,
+    ) -> Result<Arc<TopicConfig>, RequestError> {
+        self.topics
+            .create_in_send(
+                topic,
+                &header.default_topic.text(),
+                header.default_topic_queue_nums,
+                header.unit_mode,
+                connection.peer(),
+            )
+            .ok_or_else(|| RequestError::TopicNotExist(topic.to_owned()))
+    }
+
+    fn choose_queue(
+        &self,
+        header: &SendMessageView<'_>,
+        topic: &TopicConfig,
+        connection: &Connection,
+    ) -> Result<i32, RequestError> {
+        let queue_id = header.queue_id;
+        if queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
+            return Err(RequestError::QueueIdIllegal {
+                queue_id,
+                topic: describe(topic),
+                producer: connection.peer(),
+            });
+        }
+        if queue_id >= 0 {
+            return Ok(queue_id);
+        }
+        let turn = self.next_queue.fetch_add(1, Ordering::Relaxed);
+        Ok((turn % topic.write_queue_nums.max(1).unsigned_abs()).cast_signed())
+    }
+
+    fn check_retry_group(&self, topic: &str) -> Result<(), RequestError> {
+        let group = topic_validator::group_of_retry_topic(topic);
+        match self.groups.find_or_create(group) {
+            Some(_) => Ok(()),
+            None => Err(RequestError::SubscriptionGroupNotExist(group.to_owned())),
+        }
+    }
+
+    /// Turns what the client sent into what is stored: stamps of this broker, a unique key, and none
+    /// of the names that only a broker may set.
+    fn complete_properties(&self, text: &mut Vec<u8>, batch: bool) -> Traits {
+        let mut traits = Traits::default();
+        let mut has_unique_key = false;
+        let mut has_stamps = false;
+        for (name, value) in properties::pairs(text) {
+            match name {
+                b"UNIQ_KEY" => has_unique_key = true,
+                b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => has_stamps = true,
+                b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
+                    traits.unsupported = Some("transactional messages");
+                }
+                b"DELAY" if value != b"0" => traits.unsupported = Some("delayed messages"),
+                b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
+                b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
+                    traits.unsupported = Some("timer messages");
+                }
+                _ => {}
+            }
+        }
+        if batch {
+            // The envelope's properties never reach the stored messages.
+            return traits;
+        }
+        if has_stamps {
+            properties::retain(text, |name| {
+                !matches!(name, b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK")
+            });
+        }
+        if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
+            text.push(properties::PAIR_SEPARATOR);
+        }
+        if !has_unique_key {
+            text.extend_from_slice(b"UNIQ_KEY\x01");
+            self.unique_keys.append_next(text);
+            text.push(properties::PAIR_SEPARATOR);
+        }
+        text.extend_from_slice(&self.stamp);
+        traits
+    }
+
+    fn answer(&self, stored: Stored, scratch: &mut Scratch, reply: Reply) {
+        let unique_key = properties::property_str(&scratch.properties, properties::UNIQ_KEY);
+        let waits = stored.waits_for_disk && self.store.flushes_synchronously();
+        if !waits || stored.result.status != PutMessageStatus::PutOk {
+            self.answers.respond(&stored, unique_key, &mut scratch.message_id, reply);
+            return;
+        }
+        // The answer waits for the disk and takes with it everything that it needs.
+        let answers = Arc::clone(&self.answers);
+        let unique_key = unique_key.map(str::to_owned);
+        self.store.when_durable(
+            stored.result.end_phy_offset(),
+            Box::new(move |status| {
+                let mut stored = stored;
+                stored.result.status = status;
+                answers.respond(&stored, unique_key.as_deref(), &mut String::new(), reply);
+            }),
+        );
+    }
+}
+
+/// What a send is answered with, also by the thread that flushes.
+#[derive(Debug)]
+struct Answers {
+    region_id: String,
+    trace_on: &'static str,
+    store_host: SocketAddr,
+    store: Arc<MessageStore>,
+}
+
+impl Answers {
+    fn respond(
+        &self,
+        stored: &Stored,
+        unique_key: Option<&str>,
+        message_id: &mut String,
+        reply: Reply,
+    ) {
+        if !stored.result.status.is_stored() {
+            let failure = self.store.failure();
+            let remark = put_status::remark(
+                stored.result.status,
+                self.store.config().max_message_size,
+                failure,
+            );
+            return self.refuse(put_status::response_code(stored.result.status), &remark, reply);
+        }
+        message_id.clear();
+        for phy_offset in stored.phy_offsets() {
+            if !message_id.is_empty() {
+                message_id.push(',');
+            }
+            message_id::push_offset_id(message_id, self.store_host, phy_offset);
+        }
+        reply.write(put_status::response_code(stored.result.status), None, |mut writer| {
+            writer.text("MSG_REGION", &self.region_id);
+            writer.text("TRACE_ON", self.trace_on);
+            let offset = stored.result.queue_offset;
+            write_send_response(&mut writer, message_id, stored.queue_id, offset, unique_key);
+            writer.finish(&[]);
+        });
+    }
+
+    /// Producers read the two stamps from a refusal as well.
+    fn refuse(&self, code: ResponseCode, remark: &str, reply: Reply) {
+        reply.write(code, Some(remark), |mut writer| {
+            writer.text("MSG_REGION", &self.region_id);
+            writer.text("TRACE_ON", self.trace_on);
+            writer.finish(&[]);
+        });
+    }
+}
+
+/// A message, or a batch, that the store was given.
+#[derive(Debug)]
+struct Stored {
+    result: PutMessageResult,
+    queue_id: i32,
+    /// The sender wants to hear of it when the disk has it.
+    waits_for_disk: bool,
+    /// Log positions of a batch's messages.
+    batch: Option<Vec<i64>>,
+}
+
+impl Stored {
+    fn phy_offsets(&self) -> impl Iterator<Item = i64> + '_ {
+        let single = self.batch.is_none().then_some(self.result.phy_offset);
+        single.into_iter().chain(self.batch.iter().flatten().copied())
+    }
+}
+
+/// What the properties of a message ask for.
+#[derive(Debug, Default)]
+struct Traits {
+    unsupported: Option<&'static str>,
+    no_wait: bool,
+}
+
+/// A topic as the reference prints it.
+fn describe(topic: &TopicConfig) -> String {
+    let flag = |bit, letter| if topic.perm & bit == bit { letter } else { '-' };
+    let (read, write) = (flag(perm::READ, 'R'), flag(perm::WRITE, 'W'));
+    format!(
+        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={read}{write}{}, \
+         topicFilterType={}, topicSysFlag={}, order={}, attributes={:?}]",
+        topic.topic_name,
+        topic.read_queue_nums,
+        topic.write_queue_nums,
+        flag(perm::INHERIT, 'X'),
+        match topic.topic_filter_type {
+            TopicFilterType::SingleTag => "SINGLE_TAG",
+            TopicFilterType::MultiTag => "MULTI_TAG",
+        },
+        topic.topic_sys_flag,
+        topic.order,
+        topic.attributes,
+    )
+}

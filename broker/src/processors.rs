@@ -1,0 +1,122 @@
+//! Everything that answers requests, and the managers that they share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use oxmq_store::MessageStore;
+
+use crate::broker_stats::BrokerStats;
+use crate::clock;
+use crate::config::BrokerConfig;
+use crate::consumer::ConsumerManager;
+use crate::processor::client_manage::ClientManage;
+use crate::processor::connection_list::ConnectionList;
+use crate::processor::consumer_manage::ConsumerOffsets;
+use crate::processor::pull_message::PullMessage;
+use crate::processor::queue_offset::QueueOffset;
+use crate::processor::rebalance_lock::RebalanceLock;
+use crate::processor::runtime_info::RuntimeInfo;
+use crate::processor::send_message::SendMessage;
+use crate::processor::stats::Stats;
+use crate::processor::subscription_group::SubscriptionGroups;
+use crate::processor::topic::Topics;
+use crate::processor::view_message::ViewMessage;
+use crate::producer::ProducerManager;
+use crate::rebalance_lock::RebalanceLockManager;
+use crate::tables::Tables;
+
+/// The processors of one broker.
+#[derive(Debug)]
+pub(crate) struct Processors {
+    pub(crate) send_message: SendMessage,
+    pub(crate) pull_message: PullMessage,
+    pub(crate) client_manage: ClientManage,
+    pub(crate) connection_list: ConnectionList,
+    pub(crate) consumer_offsets: ConsumerOffsets,
+    pub(crate) queue_offset: QueueOffset,
+    pub(crate) rebalance_lock: RebalanceLock,
+    pub(crate) runtime_info: RuntimeInfo,
+    pub(crate) stats: Stats,
+    pub(crate) subscription_groups: SubscriptionGroups,
+    pub(crate) topics: Topics,
+    pub(crate) view_message: ViewMessage,
+    consumers: Arc<ConsumerManager>,
+    producers: Arc<ProducerManager>,
+    locks: Arc<RebalanceLockManager>,
+    broker_stats: Arc<BrokerStats>,
+}
+
+impl Processors {
+    pub(crate) fn new(
+        config: &Arc<BrokerConfig>,
+        store: &Arc<MessageStore>,
+        tables: &Tables,
+        store_host: SocketAddr,
+    ) -> Self {
+        let config = || Arc::clone(config);
+        let store = || Arc::clone(store);
+        let topics = || Arc::clone(&tables.topics);
+        let groups = || Arc::clone(&tables.groups);
+        let offsets = || Arc::clone(&tables.offsets);
+        let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
+        let stats = || Arc::clone(&broker_stats);
+        let locks = Arc::new(RebalanceLockManager::default());
+        let consumers = Arc::new(ConsumerManager::new(config(), groups(), Arc::clone(&locks)));
+        let producers = Arc::new(ProducerManager::default());
+        let consumers = || Arc::clone(&consumers);
+        let producers = || Arc::clone(&producers);
+        Self {
+            send_message: SendMessage::new(
+                config(),
+                store(),
+                topics(),
+                groups(),
+                stats(),
+                store_host,
+            ),
+            pull_message: PullMessage::new(
+                config(),
+                store(),
+                topics(),
+                groups(),
+                consumers(),
+                offsets(),
+                stats(),
+            ),
+            client_manage: ClientManage::new(
+                config(),
+                topics(),
+                groups(),
+                consumers(),
+                producers(),
+            ),
+            connection_list: ConnectionList::new(consumers(), producers()),
+            consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
+            queue_offset: QueueOffset::new(store()),
+            rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
+            runtime_info: RuntimeInfo::new(config(), stats(), store()),
+            stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
+            subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
+            topics: Topics::new(config(), topics(), offsets(), store()),
+            view_message: ViewMessage::new(store()),
+            consumers: consumers(),
+            producers: producers(),
+            locks,
+            broker_stats,
+        }
+    }
+
+    /// Drops clients that were silent for too long, and locks that are over.
+    pub(crate) fn scan_clients(&self) {
+        let now = Instant::now();
+        self.consumers.scan(now);
+        self.producers.scan(now);
+        self.locks.remove_expired(now);
+    }
+
+    /// Takes the sample of traffic that is due once a second.
+    pub(crate) fn sample_traffic(&self) {
+        self.broker_stats.sample(Instant::now(), clock::now_ms());
+    }
+}

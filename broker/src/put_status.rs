@@ -1,0 +1,63 @@
+//! What a producer is told of a message that was put.
+//!
+//! Reference: `SendMessageProcessor.handlePutMessageResult` (broker), 5.5.0.
+
+use oxmq_protocol::code::ResponseCode;
+use oxmq_store::PutMessageStatus as Status;
+
+/// The code of the answer. The four of stored messages come with its id and offset.
+pub(crate) const fn response_code(status: Status) -> ResponseCode {
+    match status {
+        Status::PutOk => ResponseCode::SUCCESS,
+        Status::FlushDiskTimeout => ResponseCode::FLUSH_DISK_TIMEOUT,
+        Status::FlushSlaveTimeout => ResponseCode::FLUSH_SLAVE_TIMEOUT,
+        Status::SlaveNotAvailable => ResponseCode::SLAVE_NOT_AVAILABLE,
+        Status::ServiceNotAvailable => ResponseCode::SERVICE_NOT_AVAILABLE,
+        Status::MessageIllegal | Status::PropertiesSizeExceeded | Status::WheelTimerMsgIllegal => {
+            ResponseCode::MESSAGE_ILLEGAL
+        }
+        Status::OsPageCacheBusy => ResponseCode::SYSTEM_BUSY,
+        Status::CreateMappedFileFailed
+        | Status::UnknownError
+        | Status::InSyncReplicasNotEnough
+        | Status::PutToRemoteBrokerFail
+        | Status::LmqConsumeQueueNumExceeded
+        | Status::WheelTimerFlowControl
+        | Status::WheelTimerNotEnable => ResponseCode::SYSTEM_ERROR,
+    }
+}
+
+/// The remark of a refusal; `failure` is what the store says is wrong with it.
+pub(crate) fn remark(status: Status, max_message_size: usize, failure: Option<&str>) -> String {
+    match status {
+        Status::PutOk
+        | Status::FlushDiskTimeout
+        | Status::FlushSlaveTimeout
+        | Status::SlaveNotAvailable => String::new(),
+        Status::InSyncReplicasNotEnough => "in-sync replicas not enough".to_owned(),
+        Status::CreateMappedFileFailed => {
+            "create mapped file failed, server is busy or broken.".to_owned()
+        }
+        Status::MessageIllegal | Status::PropertiesSizeExceeded => format!(
+            "the message is illegal, maybe msg body or properties length not matched. \
+             msg body length limit {max_message_size}B, msg properties length limit 32KB."
+        ),
+        Status::ServiceNotAvailable => {
+            let cause = failure.unwrap_or("the store is closed");
+            format!(
+                "service not available now. It may be caused by one of the following reasons: \
+                 the broker's disk is full, messages are put to the slave, message store has been \
+                 shut down, etc. Here: {cause}."
+            )
+        }
+        Status::OsPageCacheBusy => {
+            "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned()
+        }
+        Status::WheelTimerMsgIllegal
+        | Status::WheelTimerFlowControl
+        | Status::WheelTimerNotEnable => "timer messages are not supported yet".to_owned(),
+        Status::UnknownError
+        | Status::PutToRemoteBrokerFail
+        | Status::LmqConsumeQueueNumExceeded => "UNKNOWN_ERROR".to_owned(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Tells every name server what this broker has.
+//!
+//! A round is full at start, every `registerNameServerPeriod` and after a failure; a changed topic
+//! starts a round with just that topic at once.
+//!
+//! Reference: `BrokerController`, `BrokerOuterAPI` (broker), 5.5.0.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oxmq_protocol::body::{
+    KVTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
+};
+use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::fastjson::{self, Dialect};
+use oxmq_protocol::header::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
+use oxmq_remoting::{RemotingClient, RemotingClientConfig};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::config::BrokerConfig;
+use crate::sync::lock;
+use crate::topic::TopicConfigManager;
+
+/// Shortest and longest period that the reference accepts.
+const PERIOD_MS: std::ops::RangeInclusive<i64> = 10_000..=60_000;
+/// The reference gives each name server this long to hear that the broker leaves.
+const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Topics that changed since the last round. Who changes one marks it here and goes on.
+#[derive(Debug, Default)]
+pub(crate) struct TopicChanges {
+    topics: Mutex<BTreeSet<String>>,
+    marked: Notify,
+}
+
+impl TopicChanges {
+    pub(crate) fn mark(&self, topic: &str) {
+        lock(&self.topics).insert(topic.to_owned());
+        self.marked.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.topics))
+    }
+}
+
+/// Registers one broker with every name server.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    config: Arc<BrokerConfig>,
+    topics: Arc<TopicConfigManager>,
+    changes: Arc<TopicChanges>,
+    client: Arc<RemotingClient>,
+    name_servers: Vec<String>,
+    broker_addr: String,
+    ha_server_addr: String,
+}
+
+/// Which topics a round tells of.
+enum Scope {
+    Full,
+    Changed(BTreeSet<String>),
+}
+
+impl Registration {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        topics: Arc<TopicConfigManager>,
+        changes: Arc<TopicChanges>,
+        broker_addr: String,
+        ha_server_addr: String,
+    ) -> Self {
+        let name_servers = config
+            .namesrv_addr
+            .iter()
+            .flat_map(|list| list.split(';'))
+            .map(|address| address.trim().to_owned())
+            .filter(|address| !address.is_empty())
+            .collect();
+        let client = Arc::new(RemotingClient::new(RemotingClientConfig::default()));
+        Self { config, topics, changes, client, name_servers, broker_addr, ha_server_addr }
+    }
+
+    /// Registers once in full; then on every change and period, for ever.
+    pub(crate) async fn run(&self) {
+        let period = self.config.register_name_server_period;
+        let period = period.clamp(*PERIOD_MS.start(), *PERIOD_MS.end()).unsigned_abs();
+        let mut rounds = tokio::time::interval(Duration::from_millis(period));
+        rounds.tick().await;
+        let mut complete = true;
+        loop {
+            let scope = tokio::select! {
+                _ = rounds.tick() => Scope::Full,
+                () = self.changes.marked.notified() => match self.changes.take() {
+                    changed if changed.is_empty() => continue,
+                    _ if !complete => Scope::Full,
+                    changed => Scope::Changed(changed),
+                },
+            };
+            complete = self.register(scope).await;
+        }
+    }
+
+    /// Registers everything now. Returns whether every name server took it.
+    pub(crate) async fn register_full(&self) -> bool {
+        self.changes.take();
+        self.register(Scope::Full).await
+    }
+
+    /// Takes the broker out of every name server.
+    pub(crate) async fn unregister(&self) {
+        let header = UnRegisterBrokerRequestHeader {
+            broker_name: self.config.broker_name.clone(),
+            broker_addr: self.broker_addr.clone(),
+            cluster_name: self.config.broker_cluster_name.clone(),
+            broker_id: self.config.broker_id,
+        };
+        let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
+        self.send_to_all(request, UNREGISTER_TIMEOUT).await;
+        self.client.close();
+    }
+
+    async fn register(&self, scope: Scope) -> bool {
+        let body = self.body(scope);
+        let body = match fastjson::to_vec(&body, Dialect::Raw) {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(%error, "topics cannot be written for the name servers");
+                return false;
+            }
+        };
+        let header = RegisterBrokerRequestHeader {
+            broker_name: self.config.broker_name.clone(),
+            broker_addr: self.broker_addr.clone(),
+            cluster_name: self.config.broker_cluster_name.clone(),
+            ha_server_addr: self.ha_server_addr.clone(),
+            broker_id: self.config.broker_id,
+            heartbeat_timeout_millis: None,
+            enable_acting_master: Some(false),
+            compressed: false,
+            body_crc32: oxmq_protocol::message::record::body_crc(&body),
+        };
+        let request = RemotingCommand::request(RequestCode::REGISTER_BROKER)
+            .with_header(&header)
+            .with_body(body);
+        let timeout = self.config.register_broker_timeout_mills.max(0).unsigned_abs();
+        self.send_to_all(request, Duration::from_millis(timeout)).await
+    }
+
+    fn body(&self, scope: Scope) -> RegisterBrokerBody {
+        let (topics, data_version) = self.topics.snapshot();
+        let in_scope = |topic: &TopicConfig| match &scope {
+            Scope::Full => true,
+            Scope::Changed(names) => names.contains(&topic.topic_name),
+        };
+        let topic_config_table = topics
+            .iter()
+            .filter(|topic| in_scope(topic))
+            .map(|topic| {
+                let mut topic = TopicConfig::clone(topic);
+                topic.perm &= self.permission_mask();
+                (topic.topic_name.clone(), topic)
+            })
+            .collect();
+        RegisterBrokerBody {
+            topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
+                data_version,
+                topic_config_table,
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+    }
+
+    /// A broker that may not be read or written says so through each of its topics.
+    fn permission_mask(&self) -> i32 {
+        let permission = self.config.broker_permission;
+        if crate::perm::is_readable(permission) && crate::perm::is_writeable(permission) {
+            return -1;
+        }
+        permission
+    }
+
+    async fn send_to_all(&self, request: RemotingCommand, timeout: Duration) -> bool {
+        let mut rounds = JoinSet::new();
+        for name_server in self.name_servers.clone() {
+            let (client, request) = (Arc::clone(&self.client), request.clone());
+            rounds.spawn(async move {
+                let code = request.request_code();
+                match client.invoke(&name_server, request, timeout).await {
+                    Ok(answer) if answer.response_code() == ResponseCode::SUCCESS => {
+                        debug!(%name_server, %code, "name server told");
+                        Some(answer)
+                    }
+                    Ok(answer) => {
+                        let remark = answer.remark.as_deref().unwrap_or_default();
+                        warn!(%name_server, %code, answer = %answer.response_code(), remark,
+                            "name server refused");
+                        None
+                    }
+                    Err(error) => {
+                        warn!(%name_server, %code, %error, "name server not reached");
+                        None
+                    }
+                }
+            });
+        }
+        let mut all = true;
+        while let Some(told) = rounds.join_next().await {
+            match told.ok().flatten() {
+                Some(answer) => self.mark_ordered(&answer),
+                None => all = false,
+            }
+        }
+        all
+    }
+
+    /// A name server answers a registration with the topics that are ordered.
+    fn mark_ordered(&self, answer: &RemotingCommand) {
+        if answer.body.is_empty() {
+            return;
+        }
+        match fastjson::from_slice::<KVTable>(&answer.body) {
+            Ok(ordered) => self.topics.mark_ordered(ordered.table.keys().map(String::as_str)),
+            Err(error) => warn!(%error, "ordered topics of a name server not read"),
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Start and stop of a broker.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxmq_remoting::{Listener, Server, ServerConfig};
+use oxmq_store::{MessageStore, StoreConfig, StoreError};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::config::BrokerConfig;
+use crate::dispatch::Dispatch;
+use crate::processors::Processors;
+use crate::queue_key::QueueRef;
+use crate::registration::{Registration, TopicChanges};
+use crate::tables::{LoadError, Tables};
+
+/// How often held pulls are looked at for those whose time is up.
+const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
+/// How often silent clients are looked for, as in the reference.
+const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
+/// How often traffic is counted for the rates that tools show.
+const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
+/// Distance of the fast port below the main one.
+const FAST_PORT_DISTANCE: u16 = 2;
+/// Ports tried when the system chooses: the one two below has to be free too.
+const PORT_ATTEMPTS: usize = 50;
+
+/// A broker that cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address of the settings is none.
+    #[error("{key}={value}: {reason}")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A port is taken, or may not be used.
+    #[error("listenPort: cannot listen on {address}: {source}")]
+    Listen {
+        /// Address tried.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A metadata file cannot be read, nor can its backup.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The store cannot be opened.
+    #[error("storePathRootDir={root}: {source}")]
+    Store {
+        /// Folder of the store.
+        root: String,
+        /// What is wrong with it.
+        source: StoreError,
+    },
+}
+
+/// The broker, as a library: tests and the binary start it alike.
+#[derive(Debug)]
+pub struct Broker;
+
+/// A running broker. It has to be shut down: dropping it leaves the store as after a crash.
+#[derive(Debug)]
+pub struct BrokerHandle {
+    name: String,
+    address: String,
+    local_addr: SocketAddr,
+    servers: Vec<Server>,
+    tasks: JoinSet<()>,
+    processors: Arc<Processors>,
+    tables: Arc<Tables>,
+    store: Arc<MessageStore>,
+    registration: Arc<Registration>,
+}
+
+impl Broker {
+    /// Opens the store, serves both ports and registers with the name servers.
+    ///
+    /// # Errors
+    /// When the settings, the ports or the store do not allow it.
+    pub async fn start(
+        mut config: BrokerConfig,
+        store_config: StoreConfig,
+    ) -> Result<BrokerHandle, StartError> {
+        let (main, fast) = bind(&config)?;
+        config.listen_port = main.local_addr().port();
+        let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
+        let config = Arc::new(config);
+
+        let root = PathBuf::from(&store_config.store_path_root_dir);
+        let tables = Arc::new(Tables::load(&config, &root)?);
+        let store = open_store(store_config).await?;
+        let processors = Arc::new(Processors::new(&config, &store, &tables, store_host));
+        // The store outlives neither: the cycle is broken when the broker shuts down.
+        let waker = Arc::downgrade(&processors);
+        store.set_arrival_listener(Arc::new(move |arrival| {
+            if let Some(processors) = waker.upgrade() {
+                let queue = QueueRef { topic: arrival.topic, queue_id: arrival.queue_id };
+                let next_offset = arrival.next_queue_offset;
+                processors.pull_message.wake(queue, next_offset, Some(arrival.tags_code));
+            }
+        }));
+
+        let changes = Arc::new(TopicChanges::default());
+        let marked = Arc::clone(&changes);
+        tables.topics.on_change(move |topic| marked.mark(topic));
+        let ha_port = match config.ha_listen_port {
+            0 => config.listen_port.saturating_add(1),
+            port => port,
+        };
+        let registration = Arc::new(Registration::new(
+            Arc::clone(&config),
+            Arc::clone(&tables.topics),
+            changes,
+            config.broker_address(),
+            format!("{}:{ha_port}", config.broker_ip2),
+        ));
+
+        let servers = serve(&config, &processors, main, fast);
+        registration.register_full().await;
+        let mut handle = BrokerHandle {
+            name: config.broker_name.clone(),
+            address: config.broker_address(),
+            local_addr: servers[0].local_addr(),
+            servers,
+            tasks: JoinSet::new(),
+            processors,
+            tables,
+            store,
+            registration,
+        };
+        handle.spawn_tasks();
+        Ok(handle)
+    }
+}
+
+impl BrokerHandle {
+    /// Name of the broker.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address that clients are told to connect to.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The address that the main port listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Leaves the name servers, ends every connection, saves everything and closes the store.
+    pub async fn shutdown(mut self) {
+        self.registration.unregister().await;
+        self.tasks.shutdown().await;
+        self.processors.pull_message.release_all();
+        for server in self.servers.drain(..) {
+            server.shutdown().await;
+        }
+        let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
+        let closed = tokio::task::spawn_blocking(move || {
+            tables.save_all();
+            store.close()
+        });
+        match closed.await {
+            Ok(Ok(())) => info!(broker = %self.name, "broker stopped"),
+            Ok(Err(error)) => {
+                error!(%error, "store not closed cleanly: it recovers at the next start")
+            }
+            Err(error) => error!(%error, "store not closed: it recovers at the next start"),
+        }
+    }
+
+    fn spawn_tasks(&mut self) {
+        let registration = Arc::clone(&self.registration);
+        self.tasks.spawn(async move { registration.run().await });
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(EXPIRE_PULLS_EVERY, move || {
+            processors.pull_message.expire(Instant::now());
+        }));
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
+        let tables = Arc::clone(&self.tables);
+        self.tasks.spawn(async move { tables.save_in_background().await });
+    }
+}
+
+async fn every(period: Duration, work: impl Fn()) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        work();
+    }
+}
+
+/// Binds the main port, and the fast one two below unless that would be none.
+fn bind(config: &BrokerConfig) -> Result<(Listener, Option<Listener>), StartError> {
+    let host: IpAddr = config.bind_address.parse().map_err(|_| StartError::Address {
+        key: "bindAddress",
+        value: config.bind_address.clone(),
+        reason: "not an IP address".to_owned(),
+    })?;
+    let listen = |port| {
+        let address = SocketAddr::new(host, port);
+        Listener::bind(address).map_err(|source| StartError::Listen { address, source })
+    };
+    let pair = || {
+        let main = listen(config.listen_port)?;
+        let fast =
+            main.local_addr().port().checked_sub(FAST_PORT_DISTANCE).filter(|port| *port > 0);
+        let fast = fast.map(listen).transpose()?;
+        Ok((main, fast))
+    };
+    let mut bound = pair();
+    if config.listen_port == 0 {
+        for _ in 1..PORT_ATTEMPTS {
+            if bound.is_ok() {
+                break;
+            }
+            bound = pair();
+        }
+    }
+    bound
+}
+
+/// The address that stands in records and message ids.
+async fn advertised_ip(config: &BrokerConfig) -> Result<IpAddr, StartError> {
+    let host = config.broker_ip1.trim_matches(['[', ']']);
+    let unusable = |reason: String| StartError::Address {
+        key: "brokerIP1",
+        value: config.broker_ip1.clone(),
+        reason,
+    };
+    if let Ok(ip) = host.parse() {
+        return Ok(ip);
+    }
+    let found = tokio::net::lookup_host((host, config.listen_port))
+        .await
+        .map_err(|error| unusable(error.to_string()))?;
+    let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    addresses.first().copied().ok_or_else(|| unusable("no such host".to_owned()))
+}
+
+async fn open_store(config: StoreConfig) -> Result<Arc<MessageStore>, StartError> {
+    let root = config.store_path_root_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || MessageStore::open(config)).await;
+    match opened {
+        Ok(Ok(store)) => Ok(store),
+        Ok(Err(source)) => Err(StartError::Store { root, source }),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn serve(
+    config: &BrokerConfig,
+    processors: &Arc<Processors>,
+    main: Listener,
+    fast: Option<Listener>,
+) -> Vec<Server> {
+    let start = |listener: Listener, fast_port| {
+        let mut server = ServerConfig::new(listener.local_addr());
+        server.max_idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.into());
+        let service = Dispatch { processors: Arc::clone(processors), fast_port };
+        Server::serve(listener, &server, Arc::new(service))
+    };
+    let mut servers = vec![start(main, false)];
+    servers.extend(fast.map(|listener| start(listener, true)));
+    servers
+}

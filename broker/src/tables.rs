@@ -1,0 +1,81 @@
+//! The broker's metadata, each table in a file of its own.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxmq_store::JsonFileError;
+use tracing::error;
+
+use crate::config::BrokerConfig;
+use crate::consumer_offset::ConsumerOffsetManager;
+use crate::saved_table::SaveSignal;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic::TopicConfigManager;
+
+/// A metadata file that cannot be read, nor can its backup.
+pub(crate) type LoadError = JsonFileError;
+
+/// Changes are saved together when they come within this time.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Topics, consumer groups and consumer offsets.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) topics: Arc<TopicConfigManager>,
+    pub(crate) groups: Arc<SubscriptionGroupManager>,
+    pub(crate) offsets: Arc<ConsumerOffsetManager>,
+    save: SaveSignal,
+    save_offsets_every: Duration,
+}
+
+impl Tables {
+    /// Loads every table from `<store root>/config`.
+    ///
+    /// # Errors
+    /// When a file and its backup cannot be read.
+    pub(crate) fn load(config: &Arc<BrokerConfig>, store_root: &Path) -> Result<Self, LoadError> {
+        let save = SaveSignal::default();
+        let topics = TopicConfigManager::load(Arc::clone(config), store_root, save.clone())?;
+        let groups = SubscriptionGroupManager::load(Arc::clone(config), store_root, save.clone())?;
+        let offsets = ConsumerOffsetManager::load(config, store_root)?;
+        let interval = config.flush_consumer_offset_interval.max(1).unsigned_abs();
+        Ok(Self {
+            topics: Arc::new(topics),
+            groups: Arc::new(groups),
+            offsets: Arc::new(offsets),
+            save,
+            save_offsets_every: Duration::from_millis(interval),
+        })
+    }
+
+    /// Saves topics and groups soon after they change and offsets regularly, for ever.
+    pub(crate) async fn save_in_background(self: Arc<Self>) {
+        let mut offsets_due = tokio::time::interval(self.save_offsets_every);
+        loop {
+            tokio::select! {
+                () = self.save.changed() => tokio::time::sleep(DEBOUNCE).await,
+                _ = offsets_due.tick() => {}
+            }
+            let tables = Arc::clone(&self);
+            let saving = tokio::task::spawn_blocking(move || tables.save_all());
+            if let Err(panic) = saving.await {
+                error!(%panic, "saving metadata failed");
+            }
+        }
+    }
+
+    /// Saves whatever has changed. What cannot be saved is tried again with the next save.
+    pub(crate) fn save_all(&self) {
+        let saves = [
+            ("topics", self.topics.save_if_changed()),
+            ("subscription groups", self.groups.save_if_changed()),
+            ("consumer offsets", self.offsets.save_if_changed()),
+        ];
+        for (table, saved) in saves {
+            if let Err(error) = saved {
+                error!(table, %error, "metadata not saved");
+            }
+        }
+    }
+}

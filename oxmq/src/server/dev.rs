@@ -1,0 +1,66 @@
+//! `oxmq dev`: a name server and a broker in one process, without settings.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use oxmq_broker::{Broker, BrokerConfig, StoreConfig};
+use oxmq_namesrv::{Namesrv, NamesrvConfig};
+
+use super::runtime::{self, Failure};
+use super::{broker, namesrv};
+
+/// Run a name server and a broker in one process, for development
+#[derive(clap::Args)]
+pub(crate) struct DevArgs {
+    /// Folder that everything is kept in
+    #[arg(long, value_name = "DIR", default_value = "oxmq-data")]
+    data: PathBuf,
+    /// Host name or address that other machines reach this one by; without it only this machine is served
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// Port of the name server
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    namesrv_port: u16,
+    /// Port of the broker; it also takes the one two below
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    broker_port: u16,
+}
+
+pub(crate) fn run(args: DevArgs) -> ExitCode {
+    runtime::run(async {
+        let bind_address = if args.advertise.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        let advertised = args.advertise.unwrap_or_else(|| "127.0.0.1".to_owned());
+
+        let namesrv_config = NamesrvConfig {
+            bind_address: bind_address.to_owned(),
+            listen_port: args.namesrv_port,
+            kv_config_path: args.data.join("namesrv").join("kvConfig.json").display().to_string(),
+            ..NamesrvConfig::default()
+        };
+        let namesrv = Namesrv::start(namesrv_config).await.map_err(Failure::start)?;
+        println!("{}", namesrv::boot_line(&namesrv));
+
+        let namesrv_addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
+        let config = BrokerConfig {
+            bind_address: bind_address.to_owned(),
+            broker_name: "broker-dev".to_owned(),
+            broker_ip1: advertised.clone(),
+            broker_ip2: advertised.clone(),
+            listen_port: args.broker_port,
+            namesrv_addr: Some(namesrv_addr.clone()),
+            ..BrokerConfig::default()
+        };
+        let store = StoreConfig {
+            store_path_root_dir: args.data.join("store").display().to_string(),
+            ..StoreConfig::default()
+        };
+        let broker = Broker::start(config, store).await.map_err(Failure::start)?;
+        println!("{}", broker::boot_line(&broker, Some(&namesrv_addr)));
+        println!("Point clients at the name server {advertised}:{}", namesrv.local_addr().port());
+
+        runtime::stop_requested().await?;
+        broker.shutdown().await;
+        namesrv.shutdown().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,55 @@
+//! `oxmq namesrv`: the reference's `mqnamesrv`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use oxmq_namesrv::{Namesrv, NamesrvConfig, NamesrvHandle};
+use tracing::warn;
+
+use super::runtime::{self, Failure};
+
+/// Run a name server.
+#[derive(clap::Args)]
+pub(crate) struct NamesrvArgs {
+    /// Property file with the settings
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Accepted as the reference accepts it: a name server has no use for others
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
+    namesrv_addr: Option<String>,
+    /// Print every setting and leave
+    #[arg(short = 'p', long = "printConfigItem")]
+    print_config_item: bool,
+}
+
+pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
+    runtime::run(async {
+        let mut config = NamesrvConfig::default();
+        if let Some(file) = &args.config_file {
+            let (loaded, unknown) = NamesrvConfig::load(file).map_err(Failure::settings)?;
+            for key in unknown {
+                warn!(file = %file.display(), line = key.line, key = key.key, nearest = key.nearest,
+                    "there is no such key");
+            }
+            config = loaded;
+            println!("load config properties file OK, {}", file.display());
+        }
+        if args.namesrv_addr.is_some() {
+            warn!("-n has no effect: name servers do not know each other");
+        }
+        if args.print_config_item {
+            print!("{}", config.print());
+            return Ok(());
+        }
+        let namesrv = Namesrv::start(config).await.map_err(Failure::start)?;
+        println!("{}", boot_line(&namesrv));
+        runtime::stop_requested().await?;
+        namesrv.shutdown().await;
+        Ok(())
+    })
+}
+
+/// The line that the reference's scripts look for.
+pub(super) fn boot_line(namesrv: &NamesrvHandle) -> String {
+    format!("The Name Server boot success. serializeType=JSON, address {}", namesrv.local_addr())
+}
