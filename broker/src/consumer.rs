@@ -5,11 +5,12 @@
 
 mod group;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use oxmq_protocol::body::{ConsumerConnection, ConsumerData};
+use oxmq_protocol::body::{ConsumerConnection, ConsumerData, SubscriptionData};
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyConsumerIdsChangedRequestHeader;
@@ -191,6 +192,20 @@ impl<C: Channel> ConsumerManager<C> {
     /// Tells whether the group's heartbeats name the topic.
     pub(crate) fn is_subscribed(&self, group: &str, topic: &str) -> bool {
         read(&self.state).groups.get(group).is_some_and(|info| info.subscription(topic).is_some())
+    }
+
+    /// Returns what the group's heartbeats say of the topic.
+    pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<SubscriptionData> {
+        let state = read(&self.state);
+        let subscription = state.groups.get(group)?.subscription(topic)?;
+        Some(subscription.data.clone())
+    }
+
+    /// Returns the groups whose heartbeats name the topic.
+    pub(crate) fn subscribers_of(&self, topic: &str) -> BTreeSet<String> {
+        let state = read(&self.state);
+        let groups = state.groups.iter().filter(|(_, info)| info.subscription(topic).is_some());
+        groups.map(|(group, _)| group.to_string()).collect()
     }
 
     /// Tells whether the group's heartbeats name any topic.

@@ -171,7 +171,31 @@ pub(crate) enum RequestError {
         limit: usize,
     },
 
+    // Resetting offsets.
+    /// The topic does not exist.
+    #[error("Topic {0} does not exist")]
+    ResetTopicNotExist(String),
+    /// The group does not exist.
+    #[error("Group {0} does not exist")]
+    ResetGroupNotExist(String),
+    /// The queue has no such offset.
+    #[error("Target offset {offset} not in consume queue range [{min}-{max}]")]
+    ResetOutOfRange {
+        /// What was asked for.
+        offset: i64,
+        /// Oldest offset.
+        min: i64,
+        /// Offset that the next message gets.
+        max: i64,
+    },
+    /// The topic has no queues to read.
+    #[error("No queues to reset.")]
+    NoQueuesToReset,
+
     // Tools.
+    /// The group asked about does not exist and may not be created.
+    #[error("No group in this broker")]
+    NoGroup,
     /// A blank name of a topic to delete.
     #[error("The specified topic is blank.")]
     BlankTopic,
@@ -225,6 +249,8 @@ impl RequestError {
             | Self::TooMany { .. }
             | Self::Unchangeable(_)
             | Self::MessageNotFound(_)
+            | Self::ResetOutOfRange { .. }
+            | Self::NoQueuesToReset
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
             Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
@@ -241,6 +267,7 @@ impl RequestError {
             Self::TopicNotExist(_)
             | Self::PullTopicNotExist(_)
             | Self::CommitTopicNotExist(_)
+            | Self::ResetTopicNotExist(_)
             | Self::NoTopic(_)
             | Self::StatsTopicNotExist(_) => ResponseCode::TOPIC_NOT_EXIST,
             Self::InvalidName(_)
@@ -254,6 +281,8 @@ impl RequestError {
             | Self::QueueNums { .. } => ResponseCode::INVALID_PARAMETER,
             Self::SubscriptionGroupNotExist(_)
             | Self::PullGroupNotExist(_)
+            | Self::ResetGroupNotExist(_)
+            | Self::NoGroup
             | Self::CommitGroupNotExist(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
             Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
                 ResponseCode::SUBSCRIPTION_NOT_EXIST

@@ -6,10 +6,12 @@
 pub(crate) mod client_manage;
 pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
+pub(crate) mod group_query;
 mod page;
 pub(crate) mod pull_message;
 pub(crate) mod queue_offset;
 pub(crate) mod rebalance_lock;
+pub(crate) mod reset_offset;
 pub(crate) mod runtime_info;
 pub(crate) mod send_back;
 pub(crate) mod send_message;
@@ -85,6 +87,17 @@ mod testing {
 
         /// Stores a message and returns its place in the log.
         pub(super) fn put(&self, topic: &str, queue_id: i32, body: &str) -> i64 {
+            self.put_with(topic, queue_id, body, b"")
+        }
+
+        /// The same with properties.
+        pub(super) fn put_with(
+            &self,
+            topic: &str,
+            queue_id: i32,
+            body: &str,
+            properties: &[u8],
+        ) -> i64 {
             let result = self.store.put_message(&Message {
                 topic,
                 queue_id,
@@ -96,7 +109,7 @@ mod testing {
                 reconsume_times: 0,
                 prepared_transaction_offset: 0,
                 body: body.as_bytes(),
-                properties: b"",
+                properties,
             });
             assert!(result.status.is_stored(), "{result:?}");
             result.phy_offset

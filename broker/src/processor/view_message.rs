@@ -1,17 +1,23 @@
-//! `VIEW_MESSAGE_BY_ID` (33).
+//! `QUERY_MESSAGE` (12) and `VIEW_MESSAGE_BY_ID` (33).
 //!
 //! Reference: `QueryMessageProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
 
+use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
-use oxmq_protocol::header::{Header as _, ViewMessageRequestHeader};
+use oxmq_protocol::header::{
+    Header as _, QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader,
+};
 use oxmq_store::MessageStore;
 
 use super::success;
 use crate::error::RequestError;
 
-/// Gives one message by its place in the log.
+/// Messages looked for by a unique key. The reference's `defaultQueryMaxNum` has the same default.
+const UNIQUE_KEY_MESSAGES: i32 = 32;
+
+/// Gives messages by key or by their place in the log.
 #[derive(Debug)]
 pub(crate) struct ViewMessage {
     store: Arc<MessageStore>,
@@ -20,6 +26,39 @@ pub(crate) struct ViewMessage {
 impl ViewMessage {
     pub(crate) fn new(store: Arc<MessageStore>) -> Self {
         Self { store }
+    }
+
+    /// Answers with the records that have a key. May read files: not for a task that serves others.
+    ///
+    /// The hash of the key decides; the client compares the key itself.
+    pub(crate) fn by_key(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = QueryMessageRequestHeader::decode(request)?;
+        let by_unique_key = header.unique_key_query.as_deref() == Some("true");
+        let most = if by_unique_key { UNIQUE_KEY_MESSAGES } else { header.max_num };
+        let found = self
+            .store
+            .query_message(
+                &header.topic,
+                &header.key,
+                u32::try_from(most).unwrap_or(0),
+                header.begin_timestamp,
+                header.end_timestamp,
+            )
+            .map_err(|error| RequestError::Unchangeable(error.to_string()))?;
+        let header = QueryMessageResponseHeader {
+            index_last_update_timestamp: found.index_last_update_timestamp_ms,
+            index_last_update_phyoffset: found.index_last_update_phy_offset,
+        };
+        let answer = if found.records.is_empty() {
+            RemotingCommand::response(ResponseCode::QUERY_NOT_FOUND)
+                .with_remark("can not find message, maybe time range not correct")
+        } else {
+            success().with_body(found.records)
+        };
+        Ok(answer.with_header(&header))
     }
 
     /// Answers with the record as it is stored.
@@ -38,6 +77,38 @@ mod tests {
 
     use super::super::testing::{managers, request, with_view};
     use super::*;
+
+    #[test]
+    fn messages_are_found_by_key_within_their_time() {
+        let m = managers(|_| ());
+        m.clock.set(5_000);
+        m.put_with("t", 0, "first", b"KEYS\x01a b\x02UNIQ_KEY\x01u\x02");
+        m.put_with("t", 1, "second", b"KEYS\x01b\x02");
+        let processor = ViewMessage::new(Arc::clone(&m.store));
+        let find = |key: &str, more: &[(&str, &str)]| {
+            let mut fields = vec![
+                ("topic", "t"),
+                ("key", key),
+                ("maxNum", "1"),
+                ("beginTimestamp", "0"),
+                ("endTimestamp", "9000"),
+            ];
+            fields.extend(more);
+            let answer = with_view(&request(&fields), |view| processor.by_key(view)).unwrap();
+            let bodies: Vec<_> = MessageExt::decode_all(&answer.body)
+                .unwrap()
+                .into_iter()
+                .map(|message| String::from_utf8(message.body).unwrap())
+                .collect();
+            (answer.code, bodies)
+        };
+        assert_eq!(find("a", &[]), (0, vec!["first".to_owned()]));
+        assert_eq!(find("b", &[]).1.len(), 1, "no more than asked for");
+        assert_eq!(find("b", &[("maxNum", "9")]).1.len(), 2);
+        assert_eq!(find("u", &[("maxNum", "-1"), ("_UNIQUE_KEY_QUERY", "true")]).1, ["first"]);
+        assert_eq!(find("c", &[]), (22, vec![]));
+        assert_eq!(find("a", &[("endTimestamp", "4000")]).0, 22);
+    }
 
     #[test]
     fn message_is_found_at_its_place_and_nowhere_else() {
