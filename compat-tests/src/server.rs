@@ -50,6 +50,7 @@ impl Kind {
 /// What to start, before it is started.
 pub struct Setup {
     kind: Kind,
+    has_broker: bool,
     broker_conf: Vec<(String, String)>,
     store: Option<PathBuf>,
 }
@@ -69,6 +70,13 @@ impl Setup {
         self
     }
 
+    /// Starts the name server alone.
+    #[must_use]
+    pub fn without_broker(mut self) -> Self {
+        self.has_broker = false;
+        self
+    }
+
     /// Uses this folder as the store; whoever made it removes it.
     #[must_use]
     pub fn store(mut self, dir: &Path) -> Self {
@@ -76,7 +84,7 @@ impl Setup {
         self
     }
 
-    /// Starts both servers and waits until the broker is known to the name server.
+    /// Starts the servers and waits until the broker, if there is one, is known to the name server.
     #[must_use]
     pub fn start(self) -> ServerUnderTest {
         let root = tempfile::Builder::new().prefix("oxmq-compat-").tempdir().unwrap();
@@ -96,7 +104,9 @@ impl Setup {
         };
         server.write_configs();
         server.namesrv = Some(server.spawn_namesrv());
-        server.broker = Some(server.spawn_broker());
+        if self.has_broker {
+            server.broker = Some(server.spawn_broker());
+        }
         server.wait_until_ready();
         server
     }
@@ -119,7 +129,7 @@ impl ServerUnderTest {
     /// Describes a server of the kind under test.
     #[must_use]
     pub fn setup() -> Setup {
-        Setup { kind: Kind::under_test(), broker_conf: Vec::new(), store: None }
+        Setup { kind: Kind::under_test(), has_broker: true, broker_conf: Vec::new(), store: None }
     }
 
     /// Starts the kind under test with an empty store.
@@ -163,6 +173,12 @@ impl ServerUnderTest {
     #[must_use]
     pub fn store_dir(&self) -> &Path {
         &self.store
+    }
+
+    /// The home folder of the user that runs the servers.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.root.path()
     }
 
     /// The process id of the running broker.
@@ -253,16 +269,20 @@ impl ServerUnderTest {
     }
 
     fn spawn(&self, name: &str, command: &Command) -> Process {
-        Process::spawn(name, command, self.root.path(), &self.root.path().join(name))
+        Process::spawn(
+            name,
+            command,
+            self.root.path(),
+            &self.root.path().join(format!("{name}.log")),
+        )
     }
 
     fn wait_until_ready(&mut self) {
         if let Some(namesrv) = self.namesrv.as_mut() {
             namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
         }
-        if let Some(broker) = self.broker.as_mut() {
-            broker.wait_for_output(BOOT_LINE, BOOT_LIMIT);
-        }
+        let Some(broker) = self.broker.as_mut() else { return };
+        broker.wait_for_output(BOOT_LINE, BOOT_LIMIT);
         let (namesrv, broker) = (self.namesrv_addr(), self.broker_addr());
         wait::until("the broker in the name server's cluster table", BOOT_LIMIT, || {
             ops::cluster_info(&namesrv).filter(|body| body.contains(&broker))

@@ -34,6 +34,9 @@ pub(crate) enum RequestError {
     /// The topic has to be created, or a broker to register; clients ask again.
     #[error("No topic route info in name server for the topic: {topic}{FAQ}\nCause: {cause}.")]
     NoRoute { topic: String, cause: String },
+    /// As the reference answers, which looks for a topic without a name.
+    #[error("No topic route info in name server for the topic: null{FAQ}\nCause: {0}.")]
+    NoTopic(#[source] HeaderError),
     /// Brokers get time to register after a start.
     #[error("name server not ready")]
     NotReady,
@@ -44,6 +47,9 @@ pub(crate) enum RequestError {
     NoKey { namespace: String, key: String },
     #[error("No config item, Namespace: {0}")]
     NoNamespace(String),
+    /// As the reference answers, which looks for a key without a name.
+    #[error("No config item: {0}")]
+    NoName(#[source] HeaderError),
     #[error("namespace or key is null")]
     NoNamespaceOrKey,
     #[error(transparent)]
@@ -68,8 +74,10 @@ impl RequestError {
     pub(crate) fn response_code(&self) -> ResponseCode {
         match self {
             Self::Unsupported(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
-            Self::NoRoute { .. } => ResponseCode::TOPIC_NOT_EXIST,
-            Self::NoKey { .. } | Self::NoNamespace(_) => ResponseCode::QUERY_NOT_FOUND,
+            Self::NoRoute { .. } | Self::NoTopic(_) => ResponseCode::TOPIC_NOT_EXIST,
+            Self::NoKey { .. } | Self::NoNamespace(_) | Self::NoName(_) => {
+                ResponseCode::QUERY_NOT_FOUND
+            }
             Self::ClosedKey => ResponseCode::NO_PERMISSION,
             Self::Busy => ResponseCode::SYSTEM_BUSY,
             Self::Header(_)

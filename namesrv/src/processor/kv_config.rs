@@ -23,7 +23,7 @@ impl NameServer {
 
     pub(crate) fn get_kv_config(&self, request: &RemotingCommand) -> Answer {
         let GetKVConfigRequestHeader { namespace, key } =
-            GetKVConfigRequestHeader::decode(&request.ext_fields)?;
+            GetKVConfigRequestHeader::decode(&request.ext_fields).map_err(RequestError::NoName)?;
         match self.kv_config.get(&namespace, &key) {
             value @ Some(_) => Ok(success().with_header(&GetKVConfigResponseHeader { value })),
             None => Err(RequestError::NoKey { namespace, key }),
@@ -37,7 +37,8 @@ impl NameServer {
     }
 
     pub(crate) fn get_kv_list(&self, request: &RemotingCommand) -> Answer {
-        let header = GetKVListByNamespaceRequestHeader::decode(&request.ext_fields)?;
+        let header = GetKVListByNamespaceRequestHeader::decode(&request.ext_fields)
+            .map_err(RequestError::NoName)?;
         match self.kv_config.list(&header.namespace) {
             Some(table) => success_with(&table),
             None => Err(RequestError::NoNamespace(header.namespace)),

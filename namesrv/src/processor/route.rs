@@ -31,7 +31,8 @@ const ZONE_MODE: &str = "__ZONE_MODE";
 
 impl NameServer {
     pub(crate) fn get_route_info(&self, request: &RemotingCommand, now: Instant) -> Answer {
-        let header = GetRouteInfoRequestHeader::decode(&request.ext_fields)?;
+        let header = GetRouteInfoRequestHeader::decode(&request.ext_fields)
+            .map_err(RequestError::NoTopic)?;
         let settings = self.settings();
         let wait = Duration::from_secs(settings.wait_seconds_for_service);
         if settings.need_wait_for_service && now.saturating_duration_since(self.started) < wait {
