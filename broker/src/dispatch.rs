@@ -78,6 +78,7 @@ impl Dispatch {
             RequestCode::GET_EARLIEST_MSG_STORETIME => {
                 &|| on.queue_offset.earliest_store_time(request)
             }
+            RequestCode::CONSUMER_SEND_MSG_BACK => &|| on.send_back.process(request),
             RequestCode::VIEW_MESSAGE_BY_ID => &|| on.view_message.by_id(request),
             RequestCode::UPDATE_AND_CREATE_TOPIC => &|| on.topics.update_and_create(request),
             RequestCode::DELETE_TOPIC_IN_BROKER => &|| on.topics.delete(request),

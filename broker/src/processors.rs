@@ -17,6 +17,7 @@ use crate::processor::pull_message::PullMessage;
 use crate::processor::queue_offset::QueueOffset;
 use crate::processor::rebalance_lock::RebalanceLock;
 use crate::processor::runtime_info::RuntimeInfo;
+use crate::processor::send_back::SendBack;
 use crate::processor::send_message::SendMessage;
 use crate::processor::stats::Stats;
 use crate::processor::subscription_group::SubscriptionGroups;
@@ -24,12 +25,14 @@ use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::schedule::ScheduleMessageService;
 use crate::tables::Tables;
 
 /// The processors of one broker.
 #[derive(Debug)]
 pub(crate) struct Processors {
     pub(crate) send_message: SendMessage,
+    pub(crate) send_back: SendBack,
     pub(crate) pull_message: PullMessage,
     pub(crate) client_manage: ClientManage,
     pub(crate) connection_list: ConnectionList,
@@ -52,6 +55,7 @@ impl Processors {
         config: &Arc<BrokerConfig>,
         store: &Arc<MessageStore>,
         tables: &Tables,
+        schedule: &Arc<ScheduleMessageService>,
         store_host: SocketAddr,
     ) -> Self {
         let config = || Arc::clone(config);
@@ -61,6 +65,7 @@ impl Processors {
         let offsets = || Arc::clone(&tables.offsets);
         let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
         let stats = || Arc::clone(&broker_stats);
+        let schedule = || Arc::clone(schedule);
         let locks = Arc::new(RebalanceLockManager::default());
         let consumers = Arc::new(ConsumerManager::new(config(), groups(), Arc::clone(&locks)));
         let producers = Arc::new(ProducerManager::default());
@@ -70,11 +75,13 @@ impl Processors {
             send_message: SendMessage::new(
                 config(),
                 store(),
-                topics(),
-                groups(),
+                tables,
                 stats(),
+                Arc::clone(&locks),
+                schedule(),
                 store_host,
             ),
+            send_back: SendBack::new(config(), topics(), groups(), schedule(), store()),
             pull_message: PullMessage::new(
                 config(),
                 store(),

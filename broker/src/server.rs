@@ -16,6 +16,7 @@ use crate::dispatch::Dispatch;
 use crate::processors::Processors;
 use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
+use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
 
 /// How often held pulls are looked at for those whose time is up.
@@ -24,6 +25,8 @@ const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
 /// How often traffic is counted for the rates that tools show.
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
+/// How often the progress of delay levels is saved, as in the reference.
+const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
 /// Distance of the fast port below the main one.
 const FAST_PORT_DISTANCE: u16 = 2;
 /// Ports tried when the system chooses: the one two below has to be free too.
@@ -77,6 +80,7 @@ pub struct BrokerHandle {
     tasks: JoinSet<()>,
     processors: Arc<Processors>,
     tables: Arc<Tables>,
+    schedule: Arc<ScheduleMessageService>,
     store: Arc<MessageStore>,
     registration: Arc<Registration>,
 }
@@ -98,7 +102,8 @@ impl Broker {
         let root = PathBuf::from(&store_config.store_path_root_dir);
         let tables = Arc::new(Tables::load(&config, &root)?);
         let store = open_store(store_config).await?;
-        let processors = Arc::new(Processors::new(&config, &store, &tables, store_host));
+        let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
+        let processors = Arc::new(Processors::new(&config, &store, &tables, &schedule, store_host));
         // The store outlives neither: the cycle is broken when the broker shuts down.
         let waker = Arc::downgrade(&processors);
         store.set_arrival_listener(Arc::new(move |arrival| {
@@ -134,6 +139,7 @@ impl Broker {
             tasks: JoinSet::new(),
             processors,
             tables,
+            schedule,
             store,
             registration,
         };
@@ -167,8 +173,10 @@ impl BrokerHandle {
             server.shutdown().await;
         }
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
+        let schedule = Arc::clone(&self.schedule);
         let closed = tokio::task::spawn_blocking(move || {
             tables.save_all();
+            save_schedule(&schedule);
             store.close()
         });
         match closed.await {
@@ -191,8 +199,17 @@ impl BrokerHandle {
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
+        let schedule = Arc::clone(&self.schedule);
+        self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || save_schedule(&schedule)));
+        self.tasks.spawn(Arc::clone(&self.schedule).run());
         let tables = Arc::clone(&self.tables);
         self.tasks.spawn(async move { tables.save_in_background().await });
+    }
+}
+
+fn save_schedule(schedule: &ScheduleMessageService) {
+    if let Err(error) = tokio::task::block_in_place(|| schedule.save_if_changed()) {
+        error!(%error, "progress of delay levels not saved");
     }
 }
 

@@ -15,13 +15,17 @@ use oxmq_protocol::header::{SendMessageView, write_send_response};
 use oxmq_protocol::message::{
     BatchMessages, EncodeOptions, Message, encoded_len, message_id, properties,
 };
+use oxmq_protocol::version;
 use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
 
 use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
+use crate::rebalance_lock::RebalanceLockManager;
+use crate::schedule::ScheduleMessageService;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 use crate::unique_key::UniqueKeys;
@@ -35,6 +39,8 @@ pub(crate) struct SendMessage {
     topics: Arc<TopicConfigManager>,
     groups: Arc<SubscriptionGroupManager>,
     stats: Arc<BrokerStats>,
+    locks: Arc<RebalanceLockManager>,
+    schedule: Arc<ScheduleMessageService>,
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
     /// Properties that every stored message gets.
@@ -57,9 +63,10 @@ impl SendMessage {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
+        tables: &Tables,
         stats: Arc<BrokerStats>,
+        locks: Arc<RebalanceLockManager>,
+        schedule: Arc<ScheduleMessageService>,
         store_host: SocketAddr,
     ) -> Self {
         let answers = Answers {
@@ -79,9 +86,11 @@ impl SendMessage {
             next_queue: AtomicU32::new(0),
             config,
             store,
-            topics,
-            groups,
+            topics: Arc::clone(&tables.topics),
+            groups: Arc::clone(&tables.groups),
             stats,
+            locks,
+            schedule,
         }
     }
 
@@ -127,11 +136,11 @@ impl SendMessage {
 
         scratch.properties.clear();
         header.properties.append_to(&mut scratch.properties);
-        if topic_validator::is_retry_topic(&topic.topic_name) {
-            self.check_retry_group(&topic.topic_name)?;
-        }
         let traits = self.complete_properties(&mut scratch.properties, header.batch);
-        let message = Message {
+        if let Some(unsupported) = traits.unsupported {
+            return Err(RequestError::NotSupportedYet(unsupported));
+        }
+        let mut message = Message {
             topic: &topic.topic_name,
             queue_id,
             flag: header.flag,
@@ -142,17 +151,33 @@ impl SendMessage {
             reconsume_times: header.reconsume_times,
             prepared_transaction_offset: 0,
             body: request.body,
-            properties: &scratch.properties,
+            properties: &[],
         };
-        if let Some(unsupported) = traits.unsupported {
-            return Err(RequestError::NotSupportedYet(unsupported));
+        let dead_letters;
+        if topic_validator::is_retry_topic(message.topic) {
+            if header.batch {
+                return Err(RequestError::BatchToRetryTopic(topic.topic_name.clone()));
+            }
+            if let Some(dlq) = self.dead_letter_topic(message.topic, &header, request.version)? {
+                properties::remove(&mut scratch.properties, properties::DELAY_TIME_LEVEL);
+                dead_letters = dlq;
+                (message.topic, message.queue_id) = (&dead_letters.topic_name, 0);
+            }
         }
+        if traits.is_delayed
+            && let Some((topic, queue_id)) =
+                self.schedule.divert(message.topic, message.queue_id, &mut scratch.properties)
+        {
+            (message.topic, message.queue_id) = (topic, queue_id);
+        }
+        message.properties = &scratch.properties;
         if !header.batch {
             let result = self.count(|| self.store.put_message(&message));
             return Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: None });
         }
-        if topic_validator::is_retry_topic(&topic.topic_name) {
-            return Err(RequestError::BatchToRetryTopic(topic.topic_name.clone()));
+        if traits.is_delayed {
+            let result = PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+            return Ok(Stored { result, queue_id, waits_for_disk: false, batch: None });
         }
         let inner = BatchMessages::new(request.body);
         let result = self.count(|| self.store.put_batch(&message, inner.clone()));
@@ -243,11 +268,33 @@ impl SendMessage {
         Ok((turn % topic.write_queue_nums.max(1).unsigned_abs()).cast_signed())
     }
 
-    fn check_retry_group(&self, topic: &str) -> Result<(), RequestError> {
-        let group = topic_validator::group_of_retry_topic(topic);
-        match self.groups.find_or_create(group) {
-            Some(_) => Ok(()),
-            None => Err(RequestError::SubscriptionGroupNotExist(group.to_owned())),
+    /// A message that a client sends to its own retry topic after it was consumed too often, or by a
+    /// group that consumes in order, becomes a dead letter.
+    fn dead_letter_topic(
+        &self,
+        retry_topic: &str,
+        header: &SendMessageView<'_>,
+        client_version: i32,
+    ) -> Result<Option<Arc<TopicConfig>>, RequestError> {
+        let group_name = topic_validator::group_of_retry_topic(retry_topic);
+        let group = self
+            .groups
+            .find_or_create(group_name)
+            .ok_or_else(|| RequestError::SubscriptionGroupNotExist(group_name.to_owned()))?;
+        let most = match header.max_reconsume_times {
+            Some(times) if client_version >= version::V3_4_9 => times,
+            _ => group.retry_max_times,
+        };
+        let is_dead =
+            header.reconsume_times > most || self.locks.is_any_held(group_name, Instant::now());
+        if !is_dead {
+            return Ok(None);
+        }
+        let topic = topic_validator::dlq_topic(group_name);
+        let perm = perm::READ | perm::WRITE;
+        match self.topics.create_in_send_back(&topic, 1, perm, false, 0) {
+            Some(topic) => Ok(Some(topic)),
+            None => Err(RequestError::BackTopicNotExist(topic)),
         }
     }
 
@@ -264,7 +311,7 @@ impl SendMessage {
                 b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
                     traits.unsupported = Some("transactional messages");
                 }
-                b"DELAY" if value != b"0" => traits.unsupported = Some("delayed messages"),
+                b"DELAY" => traits.is_delayed = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
                 b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
                     traits.unsupported = Some("timer messages");
@@ -388,6 +435,7 @@ impl Stored {
 #[derive(Debug, Default)]
 struct Traits {
     unsupported: Option<&'static str>,
+    is_delayed: bool,
     no_wait: bool,
 }
 
