@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
+use oxmq_remoting::InvokeError;
 
 use crate::topic_validator::InvalidName;
 
@@ -192,6 +193,47 @@ pub(crate) enum RequestError {
     #[error("No queues to reset.")]
     NoQueuesToReset,
 
+    // Relays to a client.
+    /// The client is not there.
+    #[error("The Consumer <{group}> <{client_id}> not online")]
+    ClientNotOnline {
+        /// Its group.
+        group: String,
+        /// Its id.
+        client_id: String,
+    },
+    /// The client does not know such requests.
+    #[error(
+        "The Consumer <{client_id}> Version <{version}> too low to finish, please upgrade it to \
+         V3_1_8_SNAPSHOT"
+    )]
+    ClientTooOld {
+        /// Its id.
+        client_id: String,
+        /// Its version.
+        version: i32,
+    },
+    /// The client did not answer in time.
+    #[error("consumer <{group}> <{client_id}> Timeout: {cause}")]
+    ClientTimeout {
+        /// Its group.
+        group: String,
+        /// Its id.
+        client_id: String,
+        /// What was waited for.
+        cause: InvokeError,
+    },
+    /// The client could not be asked.
+    #[error("invoke consumer <{group}> <{client_id}> Exception: {cause}")]
+    ClientFailed {
+        /// Its group.
+        group: String,
+        /// Its id.
+        client_id: String,
+        /// What went wrong.
+        cause: InvokeError,
+    },
+
     // Tools.
     /// The group asked about does not exist and may not be created.
     #[error("No group in this broker")]
@@ -251,6 +293,9 @@ impl RequestError {
             | Self::MessageNotFound(_)
             | Self::ResetOutOfRange { .. }
             | Self::NoQueuesToReset
+            | Self::ClientNotOnline { .. }
+            | Self::ClientTooOld { .. }
+            | Self::ClientFailed { .. }
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
             Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
@@ -289,6 +334,7 @@ impl RequestError {
             }
             Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
             Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
+            Self::ClientTimeout { .. } => ResponseCode::CONSUME_MSG_TIMEOUT,
             Self::ConsumerNotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
         }
     }

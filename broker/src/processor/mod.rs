@@ -3,6 +3,7 @@
 //! Each answers with a command or a refusal; decoding the frame and sending the answer happen around
 //! them, in `dispatch`.
 
+pub(crate) mod broker_config;
 pub(crate) mod client_manage;
 pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
@@ -11,6 +12,7 @@ mod page;
 pub(crate) mod pull_message;
 pub(crate) mod queue_offset;
 pub(crate) mod rebalance_lock;
+pub(crate) mod relay;
 pub(crate) mod reset_offset;
 pub(crate) mod runtime_info;
 pub(crate) mod send_back;

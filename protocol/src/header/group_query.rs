@@ -65,4 +65,32 @@ header! {
         timestamp: i64 = "timestamp",
         is_force: bool = "isForce" | false,
     }
+
+    /// `GET_CONSUMER_RUNNING_INFO` (307): what a client says of itself, asked through the broker.
+    ///
+    /// Reference: `GetConsumerRunningInfoRequestHeader` (remoting), 5.5.0.
+    pub struct GetConsumerRunningInfoRequestHeader {
+        consumer_group: String = "consumerGroup",
+        client_id: String = "clientId",
+        jstack_enable: bool = "jstackEnable" | false,
+    }
+
+    /// `CONSUME_MESSAGE_DIRECTLY` (309): a client is to consume one message now.
+    ///
+    /// Reference: `ConsumeMessageDirectlyResultRequestHeader` (remoting), 5.5.0.
+    pub struct ConsumeMessageDirectlyResultRequestHeader {
+        consumer_group: String = "consumerGroup",
+        client_id: Option<String> = "clientId",
+        /// Offset id of the message.
+        msg_id: Option<String> = "msgId",
+        topic: Option<String> = "topic",
+    }
+
+    /// Answer to `GET_BROKER_CONFIG` (26).
+    ///
+    /// Reference: `GetBrokerConfigResponseHeader` (remoting), 5.5.0.
+    pub struct GetBrokerConfigResponseHeader {
+        /// Version of the settings, as JSON.
+        version: String = "version",
+    }
 }
