@@ -28,6 +28,12 @@ impl Service for Dispatch {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast_port => {
                 self.processors.pull_message.process(&request, reply);
             }
+            RequestCode::GET_CONSUMER_RUNNING_INFO => {
+                self.processors.relay.get_consumer_running_info(&request, reply);
+            }
+            RequestCode::CONSUME_MESSAGE_DIRECTLY => {
+                self.processors.relay.consume_message_directly(&request, reply);
+            }
             _ => match self.answer(connection, &request) {
                 Some(Ok(answer)) => reply.send(answer),
                 Some(Err(error)) => refuse(connection, &request, &error, reply),
@@ -79,6 +85,7 @@ impl Dispatch {
                 &|| on.queue_offset.earliest_store_time(request)
             }
             RequestCode::CONSUMER_SEND_MSG_BACK => &|| on.send_back.process(request),
+            RequestCode::QUERY_MESSAGE => &|| on.view_message.by_key(request),
             RequestCode::VIEW_MESSAGE_BY_ID => &|| on.view_message.by_id(request),
             RequestCode::UPDATE_AND_CREATE_TOPIC => &|| on.topics.update_and_create(request),
             RequestCode::DELETE_TOPIC_IN_BROKER => &|| on.topics.delete(request),
@@ -92,6 +99,7 @@ impl Dispatch {
             }
             RequestCode::DELETE_SUBSCRIPTIONGROUP => &|| on.subscription_groups.delete(request),
             RequestCode::GET_BROKER_RUNTIME_INFO => &|| on.runtime_info.get(),
+            RequestCode::GET_BROKER_CONFIG => &|| on.get_broker_config.get(),
             RequestCode::GET_TOPIC_STATS_INFO => &|| on.stats.topic_stats(request),
             RequestCode::GET_CONSUME_STATS => &|| on.stats.consume_stats(request),
             RequestCode::GET_CONSUMER_CONNECTION_LIST => {
@@ -100,6 +108,14 @@ impl Dispatch {
             RequestCode::GET_PRODUCER_CONNECTION_LIST => {
                 &|| on.connection_list.producer_connections(request)
             }
+            RequestCode::GET_ALL_CONSUMER_OFFSET => &|| on.group_query.all_consumer_offsets(),
+            RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => {
+                &|| on.group_query.consumers_of_topic(request)
+            }
+            RequestCode::QUERY_TOPICS_BY_CONSUMER => &|| on.group_query.topics_of_consumer(request),
+            RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => &|| on.group_query.subscription(request),
+            RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => &|| on.group_query.group_config(request),
+            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => &|| on.reset_offset.process(request),
             _ => return None,
         };
         Some(tokio::task::block_in_place(process))

@@ -10,12 +10,16 @@ use crate::broker_stats::BrokerStats;
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
+use crate::processor::broker_config::GetBrokerConfig;
 use crate::processor::client_manage::ClientManage;
 use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
+use crate::processor::group_query::GroupQuery;
 use crate::processor::pull_message::PullMessage;
 use crate::processor::queue_offset::QueueOffset;
 use crate::processor::rebalance_lock::RebalanceLock;
+use crate::processor::relay::Relay;
+use crate::processor::reset_offset::ResetOffset;
 use crate::processor::runtime_info::RuntimeInfo;
 use crate::processor::send_back::SendBack;
 use crate::processor::send_message::SendMessage;
@@ -37,8 +41,12 @@ pub(crate) struct Processors {
     pub(crate) client_manage: ClientManage,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
+    pub(crate) get_broker_config: GetBrokerConfig,
+    pub(crate) group_query: GroupQuery,
     pub(crate) queue_offset: QueueOffset,
     pub(crate) rebalance_lock: RebalanceLock,
+    pub(crate) relay: Relay,
+    pub(crate) reset_offset: ResetOffset,
     pub(crate) runtime_info: RuntimeInfo,
     pub(crate) stats: Stats,
     pub(crate) subscription_groups: SubscriptionGroups,
@@ -100,8 +108,12 @@ impl Processors {
             ),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
+            get_broker_config: GetBrokerConfig::new(config(), store()),
+            group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
             queue_offset: QueueOffset::new(store()),
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
+            relay: Relay::new(config(), topics(), groups(), consumers(), store()),
+            reset_offset: ResetOffset::new(config(), topics(), groups(), offsets(), store()),
             runtime_info: RuntimeInfo::new(config(), stats(), store()),
             stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
