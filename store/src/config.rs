@@ -96,6 +96,22 @@ oxmq_protocol::config! {
         os_page_cache_busy_time_out_mills: u64 = "osPageCacheBusyTimeOutMills" | 1_000,
         /// Delay levels, from 1, in words such as `10s 1m`.
         message_delay_level: String = "messageDelayLevel" | "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
+        /// Milliseconds between looks for deletable files.
+        clean_resource_interval: u64 = "cleanResourceInterval" | 10_000,
+        /// Hours of the day, separated by `;`, in which expired files are deleted.
+        delete_when: String = "deleteWhen" | "04".to_owned(),
+        /// Hours after which a log file is expired.
+        file_reserved_time: u64 = "fileReservedTime" | 72,
+        /// Most log files deleted in one round.
+        delete_file_batch_max: usize = "deleteFileBatchMax" | 10,
+        /// Percent of disk use above which expired files are deleted at any hour.
+        disk_max_used_space_ratio: u32 = "diskMaxUsedSpaceRatio" | 75,
+        /// Percent of disk use above which files are deleted before they expire.
+        disk_space_clean_forcibly_ratio: u32 = "diskSpaceCleanForciblyRatio" | 85,
+        /// Percent of disk use above which senders are refused.
+        disk_space_warning_level_ratio: u32 = "diskSpaceWarningLevelRatio" | 90,
+        /// Whether files may be deleted before they expire.
+        clean_file_forcibly_enable: bool = "cleanFileForciblyEnable" | true,
     }
 }
 

@@ -6,16 +6,19 @@
 //! that either broker can start where the other stopped.
 
 mod checkpoint;
+mod clean;
 mod clock;
 mod commit_log;
 mod config;
 mod consume_queue;
 mod delay_level;
+mod disk;
 mod error;
 mod fs;
 mod index;
 mod json_file;
 pub mod limits;
+mod local_time;
 #[allow(unsafe_code)]
 mod mapped_file;
 mod message_store;
@@ -30,6 +33,6 @@ pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError};
 pub use message_store::{
-    Arrival, ArrivalListener, Boundary, Environment, LazyRecord, MessageStore, QueryResult,
+    Arrival, ArrivalListener, Boundary, Environment, LazyRecord, MessageStore, QueryResult, Refusal,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};

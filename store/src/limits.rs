@@ -59,3 +59,6 @@ pub const MAX_QUEUE_OFFSET: i64 = i64::MAX / 32;
 
 /// Recovered units that are kept in memory before they are written.
 pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 1 << 20;
+
+/// Disk space that is left to others, and to deleting: below it, messages are refused.
+pub const RESERVED_DISK_BYTES: u64 = 32 << 20;

@@ -167,6 +167,10 @@ impl MappedFile {
             drop(unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, count) });
         }
     }
+    /// When the file was last modified.
+    pub(crate) fn modified(&self) -> io::Result<std::time::SystemTime> {
+        self.file.metadata()?.modified()
+    }
 }
 
 /// A record's length and magic: with these cleared, a scan stops at a truncation point.

@@ -55,7 +55,7 @@ fn operation_that_fails_loses_nothing_that_was_answered() {
                 }
                 answered = next;
             }
-            assert!(answered == 210 || store.failure().is_some(), "operation {fail_at}");
+            assert!(answered == 210 || store.refusal().is_some(), "operation {fail_at}");
             drop(store.query_message("TopicA", "none", 1, 0, i64::MAX));
             drop(store.close());
         }
@@ -126,7 +126,7 @@ fn failed_flush_stops_the_store_and_answers_nobody_with_success() {
     broken.store(true, Ordering::Relaxed);
     assert_eq!(durable(1), PutMessageStatus::ServiceNotAvailable);
     broken.store(false, Ordering::Relaxed);
-    assert!(store.failure().unwrap().contains("the disk is gone"));
+    assert!(store.refusal().unwrap().to_string().contains("the disk is gone"));
     assert_eq!(
         store.put_message(&message("TopicA", 0, b"x")).status,
         PutMessageStatus::ServiceNotAvailable

@@ -370,3 +370,52 @@ fn delayed_messages_carry_their_time_of_delivery_as_tags_code() {
     );
     assert_eq!(codes, [20_000]);
 }
+#[test]
+fn deleting_follows_the_log_in_queues_and_index() {
+    let dir = temp_dir();
+    let config = StoreConfig {
+        file_reserved_time: 0,
+        clean_resource_interval: 5,
+        delete_file_batch_max: 1,
+        delete_when: String::new(),
+        ..small(dir.path())
+    };
+    let store = open(&config);
+    put_run(&store, 0..1_000);
+    assert_eq!(store.min_phy_offset(), 0);
+    store.delete_expired_files();
+    wait_until(|| store.min_offset("TopicA", 0) > 100 && store.min_offset("TopicA", 1) > 100);
+    let (min, max) = store.bounds("TopicA", 0);
+    assert_eq!(max, 500);
+    let status = pull(&store, "TopicA", 0, 0, &mut Vec::new());
+    assert_eq!(status.status, GetMessageStatus::OffsetTooSmall);
+    let first = &read_all(&store, "TopicA", 0)[0];
+    assert!(
+        first.queue_offset >= min && first.commit_log_offset >= store.min_phy_offset() - 16_384
+    );
+    put_run(&store, 1_000..1_010);
+    store.close().unwrap();
+    assert!(!dir.path().join("consumequeue/TopicA/0/00000000000000000000").exists());
+    let store = open(&config);
+    assert_eq!(store.max_offset("TopicA", 0), 505);
+    let messages = read_all(&store, "TopicA", 0);
+    assert_eq!(messages[messages.len() - 1].queue_offset, 504);
+}
+
+#[test]
+fn file_in_use_by_no_more_than_the_writer_is_never_deleted() {
+    let dir = temp_dir();
+    let config = StoreConfig {
+        file_reserved_time: 0,
+        clean_resource_interval: 1,
+        delete_when: String::new(),
+        ..small(dir.path())
+    };
+    let store = open(&config);
+    store.delete_expired_files();
+    put_run(&store, 0..2_000);
+    wait_until(|| store.min_phy_offset() > 0);
+    let end = store.max_phy_offset();
+    assert!(store.min_phy_offset() < end);
+    assert_eq!(read_all(&store, "TopicA", 1).last().unwrap().body, body(1_999));
+}

@@ -27,6 +27,7 @@ use oxmq_protocol::message::RecordView;
 use self::ahead::Ahead;
 use self::append::Appender;
 use self::flush::Flush;
+use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::MappedFile;
 
@@ -76,6 +77,28 @@ impl CommitLog {
             0 => 0,
             since => now_ms.saturating_sub(since).max(0),
         }
+    }
+
+    /// Takes files from the front while `expired` says so; never the last one.
+    pub(crate) fn take_expired(
+        &self,
+        at_most: usize,
+        mut expired: impl FnMut(&MappedFile) -> bool,
+    ) -> Vec<Arc<MappedFile>> {
+        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let candidates = guard.len().saturating_sub(1).min(at_most);
+        let count = guard[..candidates].iter().take_while(|file| expired(file)).count();
+        if count == 0 {
+            return Vec::new();
+        }
+        let taken = guard[..count].to_vec();
+        *guard = Arc::new(guard[count..].to_vec());
+        taken
+    }
+
+    /// Removes a file that [`Self::take_expired`] took. Readers that still use it keep its bytes.
+    pub(crate) fn delete_file(&self, file: &MappedFile) -> Result<(), StoreError> {
+        self.fs.remove_file(file.path()).doing("remove", file.path())
     }
 
     fn add_file(&self, file: Arc<MappedFile>) {

@@ -142,6 +142,31 @@ impl QueueFiles {
         self.fs.remove_dir_all(&dir).doing("remove", &dir)
     }
 
+    /// Removes files from the front while their last unit is before `min_phy`; keeps the last file.
+    pub(crate) fn delete_expired(
+        &self,
+        queue: &ConsumeQueue,
+        min_phy: i64,
+    ) -> Result<usize, StoreError> {
+        let dir = self.queue_dir(queue.topic(), queue.queue_id());
+        let starts = list_files(&dir)?;
+        let mut deleted = 0;
+        for start in starts.iter().rev().skip(1).rev() {
+            let last_unit = (start + self.file_bytes) as i64 / UNIT_BYTES as i64 - 1;
+            let mut bytes = Vec::new();
+            self.read(queue, last_unit, 1, &mut bytes)?;
+            let expired = Unit::decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
+            if !expired {
+                break;
+            }
+            self.forget(|key| key == (queue.uid(), *start));
+            let path = self.path_of(queue, *start);
+            self.fs.remove_file(&path).doing("remove", &path)?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
     /// Removes the files of a queue that begin at or behind `offset`, and clears units from there on
     /// in the file before them.
     pub(crate) fn cut(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {

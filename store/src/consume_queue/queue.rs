@@ -186,6 +186,16 @@ impl ConsumeQueue {
         files.delete_queue(self)
     }
 
+    /// Removes the files whose last unit is before `min_phy`, except the last file.
+    pub(crate) fn delete_expired(
+        &self,
+        files: &QueueFiles,
+        min_phy: i64,
+    ) -> Result<usize, StoreError> {
+        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        files.delete_expired(self, min_phy)
+    }
+
     /// Moves the first offset to the first unit whose record is at or behind `min_phy`.
     pub(crate) fn correct_min_offset(
         &self,

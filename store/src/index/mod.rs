@@ -215,6 +215,25 @@ impl Index {
         found
     }
 
+    /// Removes files whose records are all before `min_phy`; never the last one.
+    pub(crate) fn delete_expired(&self, min_phy: i64) -> Result<usize, StoreError> {
+        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut deleted = 0;
+        while files.len() > 1 {
+            let path = {
+                let first = files[0].read().unwrap_or_else(PoisonError::into_inner);
+                if first.end_phy_offset() >= min_phy {
+                    break;
+                }
+                first.path().to_owned()
+            };
+            self.fs.remove_file(&path).doing("remove", &path)?;
+            files.remove(0);
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
     /// Makes all files durable.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();

@@ -1,7 +1,9 @@
-//! Names of index files: their time of creation, `yyyyMMddHHmmssSSS`.
+//! Names of index files: their local time of creation, `yyyyMMddHHmmssSSS`.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::local_time::TimeZone;
 
 const NAME_DIGITS: usize = 17;
 
@@ -14,14 +16,15 @@ pub(super) fn is_index_name(name: &str) -> bool {
 /// names give the order of the files and clocks and time zones change.
 pub(super) fn next_name(predecessor: Option<&Path>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let name = name_of(u64::try_from(now).unwrap_or(0));
+    let wall = TimeZone::local().wall_ms(i64::try_from(now).unwrap_or(0));
+    let name = name_of(u64::try_from(wall).unwrap_or(0));
     let least = predecessor
         .and_then(|path| path.file_name()?.to_str()?.parse::<u64>().ok())
         .map_or(0, |last| last + 1);
     format!("{:0width$}", name.max(least), width = NAME_DIGITS)
 }
 
-/// `ms` since 1970 (UTC) as a number whose decimal digits are the date and time.
+/// `ms` since 1970 as a number whose decimal digits are the date and time.
 fn name_of(ms: u64) -> u64 {
     let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let (year, month, day) = civil_from_days(days);

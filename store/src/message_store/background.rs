@@ -54,6 +54,17 @@ impl MessageStore {
             };
             spawn("index", &signal, Box::new(run))?;
         }
+        let cleaner = Arc::clone(&self.cleaner);
+        let interval = Duration::from_millis(self.config.clean_resource_interval.max(1));
+        let run = move |signal: &Signal| {
+            while signal.wait(interval) {
+                if let Err(error) = cleaner.round() {
+                    warn!(%error, "old files not deleted");
+                }
+            }
+        };
+        spawn("clean", &Arc::default(), Box::new(run))?;
+
         self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(workers);
         Ok(())
     }

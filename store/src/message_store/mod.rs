@@ -18,6 +18,7 @@ pub use get::LazyRecord;
 pub use lookup::{Boundary, QueryResult};
 
 use crate::checkpoint::Checkpoint;
+use crate::clean::Cleaner;
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, FlushPolicy};
 use crate::config::StoreConfig;
@@ -36,6 +37,20 @@ pub struct Environment {
     pub clock: Clock,
     /// Where files are.
     pub fs: Fs,
+}
+
+/// Why a store takes no messages.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The store is closed, or being closed.
+    #[error("message store has been shut down")]
+    Closed,
+    /// A flush failed: what the disk holds is unknown until the store is opened again.
+    #[error("a flush failed: {0}")]
+    FlushFailed(String),
+    /// The disk is too full, at this percentage. Messages are taken again when there is room.
+    #[error("the disk is {0} % full")]
+    DiskFull(u32),
 }
 
 /// A message that has become visible in its queue.
@@ -77,6 +92,7 @@ pub struct MessageStore {
     queue_writer: Arc<QueueWriter>,
     index: Option<Arc<Index>>,
     checkpoint: Arc<Checkpoint>,
+    cleaner: Arc<Cleaner>,
     listener: OnceLock<ArrivalListener>,
     closed: AtomicBool,
     abort_path: PathBuf,
@@ -112,14 +128,32 @@ impl MessageStore {
         }
     }
 
-    /// Whether messages can be put: the store is open, and no flush has failed.
+    /// Whether messages can be put.
     pub fn is_writable(&self) -> bool {
-        !self.is_closed() && self.log.failure().is_none()
+        !self.is_closed()
+            && self.log.failure().is_none()
+            && self.cleaner.refused_at_percent().is_none()
     }
 
-    /// Why the store takes nothing any more, if a flush failed.
+    /// Why messages cannot be put, if they cannot.
+    pub fn refusal(&self) -> Option<Refusal> {
+        if self.is_closed() {
+            return Some(Refusal::Closed);
+        }
+        if let Some(failure) = self.log.failure() {
+            return Some(Refusal::FlushFailed(failure.to_owned()));
+        }
+        self.cleaner.refused_at_percent().map(Refusal::DiskFull)
+    }
+
+    /// The failed flush after which nothing is taken any more, if there was one.
     pub fn failure(&self) -> Option<&str> {
         self.log.failure()
+    }
+
+    /// Lets expired files be deleted at any hour for some rounds, as an operator asks.
+    pub fn delete_expired_files(&self) {
+        self.cleaner.begin_manual();
     }
 
     /// Stops taking messages, makes everything durable, and gives the directory up.

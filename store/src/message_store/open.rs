@@ -10,6 +10,7 @@ use tracing::info;
 use super::recover::Recovery;
 use super::{Environment, MessageStore};
 use crate::checkpoint::Checkpoint;
+use crate::clean::Cleaner;
 use crate::commit_log::{CommitLog, FlushPolicy};
 use crate::config::StoreConfig;
 use crate::consume_queue::{QueueFiles, QueueTable, QueueWriter};
@@ -78,6 +79,15 @@ impl MessageStore {
             max_phy_offset = log.max_offset(),
             "store opened"
         );
+        let log = Arc::new(log);
+        let cleaner = Arc::new(Cleaner::new(
+            &config,
+            clock.clone(),
+            Arc::clone(&log),
+            Arc::clone(&queues),
+            Arc::clone(&queue_writer),
+            index.clone(),
+        ));
         let store = Arc::new(Self {
             encode: EncodeOptions {
                 max_message_bytes: config.max_message_size,
@@ -90,12 +100,13 @@ impl MessageStore {
             clock,
             fs,
             delay_levels,
-            log: Arc::new(log),
+            log,
             queues,
             queue_files,
             queue_writer,
             index,
             checkpoint,
+            cleaner,
             listener: OnceLock::new(),
             closed: AtomicBool::new(false),
             abort_path,

@@ -134,7 +134,8 @@ impl Recovery<'_> {
         if !agrees {
             return None;
         }
-        let from = unit.phy_offset - REREAD_BYTES;
+        // Units of records that are deleted lead before the log.
+        let from = (unit.phy_offset - REREAD_BYTES).max(files.first()?.start());
         let (mut low, mut high) = (min, max - 1);
         while low < high {
             let middle = low + (high - low) / 2;

@@ -81,6 +81,10 @@ pub(crate) fn read_all(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<
         let result = pull(store, topic, queue_id, offset, &mut out);
         match result.status {
             GetMessageStatus::Found => messages.extend(MessageExt::decode_all(&out).unwrap()),
+            // Files were deleted meanwhile.
+            GetMessageStatus::OffsetTooSmall | GetMessageStatus::MessageWasRemoving => {
+                messages.clear();
+            }
             GetMessageStatus::OffsetOverflowOne
             | GetMessageStatus::NoMessageInQueue
             | GetMessageStatus::NoMatchedLogicQueue => return messages,
@@ -136,4 +140,13 @@ pub(crate) fn batch(bodies: &[&[u8]]) -> Vec<u8> {
         InnerMessage { flag: 0, body, properties: b"" }.encode(&mut encoded).unwrap();
     }
     encoded
+}
+
+/// Waits for `condition`, and fails when it does not come true.
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "waited in vain");
+        std::thread::yield_now();
+    }
 }

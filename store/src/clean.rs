@@ -1,0 +1,185 @@
+//! Deleting what is old, and refusing messages while the disk is too full.
+//!
+//! Reference: `DefaultMessageStore.CleanCommitLogService` (store), 5.5.0.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::commit_log::CommitLog;
+use crate::config::{FlushDiskType, StoreConfig};
+use crate::consume_queue::{QueueTable, QueueWriter};
+use crate::disk::DiskSpace;
+use crate::error::StoreError;
+use crate::index::Index;
+use crate::limits::RESERVED_DISK_BYTES;
+use crate::local_time::TimeZone;
+
+/// Rounds in which a deletion by hand goes on, as in the reference.
+const MANUAL_ROUNDS: u32 = 20;
+
+/// How full the disk may get, in percent; held in the reference's bounds.
+#[derive(Debug, Clone, Copy)]
+struct Thresholds {
+    expired_at_any_hour: u32,
+    forcibly: u32,
+    refuse: u32,
+}
+
+/// What a store deletes when.
+#[derive(Debug)]
+pub(crate) struct Cleaner {
+    log: Arc<CommitLog>,
+    queues: Arc<QueueTable>,
+    queue_writer: Arc<QueueWriter>,
+    index: Option<Arc<Index>>,
+    clock: Clock,
+    zone: TimeZone,
+    thresholds: Thresholds,
+    hours: Vec<u32>,
+    reserved: Duration,
+    batch: usize,
+    may_force: bool,
+    /// Whether units wait in memory until their records are flushed.
+    only_flushed: bool,
+    dirs: [PathBuf; 2],
+    manual_rounds: AtomicU32,
+    /// Start of the log that queues and index agree with.
+    followed_to: AtomicI64,
+    /// Used percent of the disk when messages are refused because of it; zero when they are not.
+    refused_at_percent: AtomicU32,
+}
+
+impl Cleaner {
+    pub(crate) fn new(
+        config: &StoreConfig,
+        clock: Clock,
+        log: Arc<CommitLog>,
+        queues: Arc<QueueTable>,
+        queue_writer: Arc<QueueWriter>,
+        index: Option<Arc<Index>>,
+    ) -> Self {
+        Self {
+            dirs: [config.commit_log_dir(), queue_writer.files().root().to_owned()],
+            log,
+            queues,
+            queue_writer,
+            index,
+            clock,
+            zone: TimeZone::local(),
+            thresholds: Thresholds {
+                expired_at_any_hour: config.disk_max_used_space_ratio.clamp(10, 95),
+                forcibly: config.disk_space_clean_forcibly_ratio.clamp(30, 85),
+                refuse: config.disk_space_warning_level_ratio.clamp(35, 90),
+            },
+            hours: hours(&config.delete_when),
+            reserved: Duration::from_secs(config.file_reserved_time.saturating_mul(3_600)),
+            batch: config.delete_file_batch_max.max(1),
+            may_force: config.clean_file_forcibly_enable,
+            only_flushed: config.flush_disk_type == FlushDiskType::SyncFlush,
+            manual_rounds: AtomicU32::new(0),
+            followed_to: AtomicI64::new(0),
+            refused_at_percent: AtomicU32::new(0),
+        }
+    }
+
+    /// Used percent of the disk, when messages are refused because of it.
+    pub(crate) fn refused_at_percent(&self) -> Option<u32> {
+        Some(self.refused_at_percent.load(Ordering::Relaxed)).filter(|percent| *percent > 0)
+    }
+
+    /// Lets the next rounds delete expired files at any hour.
+    pub(crate) fn begin_manual(&self) {
+        self.manual_rounds.store(MANUAL_ROUNDS, Ordering::Relaxed);
+    }
+
+    /// Looks at the disk and deletes what is due.
+    pub(crate) fn round(&self) -> Result<(), StoreError> {
+        let spaces = self.dirs.iter().filter_map(|dir| DiskSpace::of(dir));
+        let fullest = spaces.max_by_key(DiskSpace::used_percent);
+        self.round_with(fullest)
+    }
+
+    fn round_with(&self, space: Option<DiskSpace>) -> Result<(), StoreError> {
+        let percent = space.as_ref().map_or(0, DiskSpace::used_percent);
+        let no_reserve = space.is_some_and(|space| space.available_bytes < RESERVED_DISK_BYTES);
+        self.note_fullness(percent, percent > self.thresholds.refuse || no_reserve);
+
+        let manual = self
+            .manual_rounds
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rounds| rounds.checked_sub(1))
+            .is_ok();
+        let forcibly = self.may_force && (percent > self.thresholds.forcibly || no_reserve);
+        let is_hour = self.hours.contains(&self.zone.hour(self.clock.now_ms()));
+        if forcibly || is_hour || manual || percent > self.thresholds.expired_at_any_hour {
+            self.delete_log_files(forcibly)?;
+        }
+        self.follow_log()
+    }
+
+    fn note_fullness(&self, percent: u32, refuse: bool) {
+        let now = if refuse { percent.max(1) } else { 0 };
+        let before = self.refused_at_percent.swap(now, Ordering::Relaxed);
+        if now > 0 && before == 0 {
+            warn!(percent, "disk full: messages are refused");
+        } else if now == 0 && before > 0 {
+            info!(percent, "disk has room again: messages are taken");
+        }
+    }
+
+    fn delete_log_files(&self, forcibly: bool) -> Result<(), StoreError> {
+        let now = SystemTime::now();
+        let taken = self.log.take_expired(self.batch, |file| {
+            forcibly
+                || file.modified().is_ok_and(|modified| {
+                    now.duration_since(modified).is_ok_and(|age| age >= self.reserved)
+                })
+        });
+        for file in taken {
+            info!(path = %file.path().display(), forcibly, "log file deleted");
+            self.log.delete_file(&file)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes derived files whose records are gone, when the log begins later than it did.
+    fn follow_log(&self) -> Result<(), StoreError> {
+        let min = self.log.min_offset();
+        if min == self.followed_to.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Units that are not in their files yet would make expired files later.
+        let end = if self.only_flushed { self.log.flushed() } else { self.log.max_offset() };
+        self.queue_writer.write_all(end)?;
+        let files = self.queue_writer.files();
+        for queue in self.queues.all() {
+            queue.delete_expired(files, min)?;
+            queue.correct_min_offset(files, min)?;
+        }
+        if let Some(index) = &self.index {
+            index.delete_expired(min)?;
+        }
+        self.followed_to.store(min, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The hours that a text such as `04;16` means; what is no hour is left out.
+fn hours(text: &str) -> Vec<u32> {
+    text.split(';').filter_map(|hour| hour.trim().parse().ok()).filter(|hour| *hour < 24).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_read_as_the_reference_writes_them() {
+        assert_eq!(hours("04"), [4]);
+        assert_eq!(hours("4; 16;x;24"), [4, 16]);
+    }
+}

@@ -1,0 +1,52 @@
+//! How full the disk is.
+
+use std::path::Path;
+
+/// Used and available bytes of the file system that a directory is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskSpace {
+    pub(crate) used_bytes: u64,
+    pub(crate) available_bytes: u64,
+}
+
+impl DiskSpace {
+    /// Space of the file system of `dir`, or of the nearest directory above that exists.
+    pub(crate) fn of(dir: &Path) -> Option<Self> {
+        let dir = dir.ancestors().find(|dir| dir.exists())?;
+        let stat = rustix::fs::statvfs(dir).ok()?;
+        Some(Self {
+            used_bytes: stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize),
+            available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        })
+    }
+
+    /// Percent of the space that is used, rounded up; what only root may use does not count.
+    ///
+    /// Reference: `UtilAll.getDiskPartitionSpaceUsedPercent` (common), 5.5.0.
+    pub(crate) fn used_percent(&self) -> u32 {
+        let total = u128::from(self.used_bytes) + u128::from(self.available_bytes);
+        let used = u128::from(self.used_bytes) * 100;
+        if total == 0 { 100 } else { used.div_ceil(total) as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percent_is_rounded_up() {
+        let percent =
+            |used_bytes, available_bytes| DiskSpace { used_bytes, available_bytes }.used_percent();
+        assert_eq!(
+            [percent(0, 10), percent(1, 999), percent(5, 5), percent(0, 0)],
+            [0, 1, 50, 100]
+        );
+    }
+
+    #[test]
+    fn directory_that_does_not_exist_has_the_space_of_the_one_above() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DiskSpace::of(&dir.path().join("a/b")).is_some());
+    }
+}
