@@ -97,6 +97,12 @@ impl Client {
     /// Starts a client program that will talk to this server.
     #[must_use]
     pub fn start(kind: ClientKind, server: &ServerUnderTest) -> Self {
+        Self::start_at(kind, &server.namesrv_addr())
+    }
+
+    /// Starts a client program that will ask this name server.
+    #[must_use]
+    pub fn start_at(kind: ClientKind, namesrv: &str) -> Self {
         let home = tempfile::Builder::new().prefix("oxmq-compat-client-").tempdir().unwrap();
         let mut command = match kind {
             ClientKind::Java550 => {
@@ -131,7 +137,7 @@ impl Client {
                 }
             }
         });
-        Self { kind, child, stdin, lines, namesrv: server.namesrv_addr(), _home: home }
+        Self { kind, child, stdin, lines, namesrv: namesrv.to_owned(), _home: home }
     }
 
     /// Runs one command and answers its result.

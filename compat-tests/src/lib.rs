@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod artifacts;
 pub mod client;
+pub mod dev;
 pub mod ops;
 mod ports;
 mod process;

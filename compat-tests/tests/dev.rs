@@ -1,0 +1,77 @@
+//! `oxmq dev`, as the README has it. Ours only: the reference has nothing to compare it with.
+
+// Trouble has one answer here: the test fails.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use oxmq_compat_tests::dev::DevServer;
+use oxmq_compat_tests::ops::{self, response};
+use oxmq_compat_tests::wire::Conn;
+use oxmq_compat_tests::{Client, ClientKind, wait};
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// From the start of the process to the first accepted send. The goal is 500 ms on an idle machine;
+/// tests share theirs.
+const FIRST_SEND_LIMIT: Duration = Duration::from_millis(2_000);
+const IDLE_RESIDENT_KIB: u64 = 32 * 1024;
+/// Clock ticks (100 a second) that an idle server may use while it is watched.
+const IDLE_WATCH: Duration = Duration::from_secs(10);
+const IDLE_TICKS: u64 = 5;
+
+#[test]
+fn dev_serves_a_java_client_and_stops_cleanly() {
+    let mut server = DevServer::launch();
+    let printed = server.wait_until_booted();
+    assert!(printed.contains("The Name Server boot success."), "{printed}");
+    assert!(printed.contains(&format!("{}] boot success.", server.broker_addr())), "{printed}");
+    let mut client = Client::start_at(ClientKind::Java550, &server.namesrv_addr());
+    client.consume("dev", "DevTopic", "dev_group");
+    assert_eq!(client.send("sync", "DevTopic", "hello", 10).len(), 10);
+    assert_eq!(client.await_received("dev", 10).len(), 10);
+    client.stop_consumer("dev");
+    let printed = server.stop();
+    assert!(!printed.to_lowercase().contains("panicked"), "{printed}");
+    assert!(server.data_dir().join("store/commitlog").is_dir());
+    assert!(!server.data_dir().join("store/abort").exists(), "not a clean stop");
+}
+
+#[test]
+fn dev_accepts_the_first_message_soon_after_its_start() {
+    let server = DevServer::launch();
+    let mut conn = wait::until("a listening broker", START_LIMIT, || {
+        Conn::try_connect(&server.broker_addr()).ok()
+    });
+    let answer = conn.call(ops::send_request("FirstTopic", 0, "", b"first"));
+    let took = server.started().elapsed();
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    println!("first send accepted after {took:?}");
+    assert!(took < FIRST_SEND_LIMIT, "{took:?}");
+}
+
+#[test]
+fn dev_costs_next_to_nothing_while_idle() {
+    let mut server = DevServer::launch();
+    server.wait_until_booted();
+    let before = cpu_ticks(server.pid());
+    // Nothing happens in this time, which is what is measured.
+    std::thread::sleep(IDLE_WATCH);
+    let ticks = cpu_ticks(server.pid()) - before;
+    let resident = resident_kib(server.pid());
+    println!("idle: {ticks} ticks in {IDLE_WATCH:?}, {resident} KiB");
+    assert!(ticks <= IDLE_TICKS, "{ticks} ticks of 10 ms in {IDLE_WATCH:?}");
+    assert!(resident < IDLE_RESIDENT_KIB, "{resident} KiB");
+}
+
+/// User and system time of a process.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
