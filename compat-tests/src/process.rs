@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -83,6 +83,7 @@ impl Process {
 
     /// Waits until this run of the process printed `text`.
     pub(crate) fn wait_for_output(&mut self, text: &str, limit: Duration) {
+        let began = Instant::now();
         let found = wait::try_until(limit, || {
             if self.output().contains(text) {
                 return Some(true);
@@ -90,7 +91,7 @@ impl Process {
             self.guard.try_wait().unwrap().map(|_| self.output().contains(text))
         });
         match found {
-            Some(true) => {}
+            Some(true) => println!("{} printed {text:?} after {:.1?}", self.name, began.elapsed()),
             Some(false) => panic!("{} ended before {text:?}\n{}", self.name, self.log_tail()),
             None => panic!("{}: no {text:?} in {limit:?}\n{}", self.name, self.log_tail()),
         }
@@ -116,12 +117,8 @@ impl Process {
     }
 
     fn wait_for_exit(&mut self, limit: Duration) {
-        let name = self.name.clone();
-        let exited = wait::try_until(limit, || self.guard.try_wait().unwrap());
-        if exited.is_none() {
-            self.signal(Signal::KILL);
-            panic!("{name} was still running {limit:?} after the signal\n{}", self.log_tail());
-        }
+        let what = format!("the end of {}", self.name);
+        wait::until(&what, limit, || self.guard.try_wait().unwrap());
     }
 
     /// What this run of the process printed so far.

@@ -103,7 +103,10 @@ impl Setup {
             root,
         };
         server.write_configs();
-        server.namesrv = Some(server.spawn_namesrv());
+        // First the name server: a broker of the reference that finds none tries again after 10 s.
+        let mut namesrv = server.spawn_namesrv();
+        namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
+        server.namesrv = Some(namesrv);
         if self.has_broker {
             server.broker = Some(server.spawn_broker());
         }
@@ -278,9 +281,6 @@ impl ServerUnderTest {
     }
 
     fn wait_until_ready(&mut self) {
-        if let Some(namesrv) = self.namesrv.as_mut() {
-            namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
-        }
         let Some(broker) = self.broker.as_mut() else { return };
         broker.wait_for_output(BOOT_LINE, BOOT_LIMIT);
         let (namesrv, broker) = (self.namesrv_addr(), self.broker_addr());
