@@ -249,6 +249,20 @@ fn wrong_checksum_is_refused() {
 }
 
 #[test]
+fn compressed_registration_is_read() {
+    // The topics T and U.
+    const BODY: &[u8] =
+        include_bytes!("../../protocol/tests/golden/register_broker_compressed_plain.bin");
+    let mut conn = connect();
+    let broker = Broker::new("compressed", 0, &[]).with("compressed", "true");
+    let answer = conn.call(broker.registration().with_body(BODY));
+    assert_eq!(answer.code, SUCCESS, "{answer:?}");
+    let topic = ask(&mut conn, TOPICS_BY_CLUSTER, &[("cluster", &broker.cluster())]);
+    assert_eq!(names(&topic), ["T", "U"]);
+    assert_eq!(perm(&mut conn, "U"), 4);
+}
+
+#[test]
 fn write_permission_lasts_until_the_data_version_changes() {
     let mut conn = connect();
     let mut broker = Broker::new("perm", 0, &["t", "u"]);

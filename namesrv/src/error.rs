@@ -1,5 +1,6 @@
 //! Requests that are refused.
 
+use oxmq_protocol::body::CompressedBodyError;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
@@ -26,9 +27,8 @@ pub(crate) enum RequestError {
     /// The broker waits for its next round.
     #[error("crc32 not match")]
     Checksum,
-    /// No broker of this release sends what it says here.
-    #[error("register broker failed: compressed registration is not supported")]
-    Compressed,
+    #[error("body is not a compressed RegisterBrokerBody: {0}")]
+    Compressed(#[from] CompressedBodyError),
     #[error(transparent)]
     Register(#[from] RegisterError),
     /// The topic has to be created, or a broker to register; clients ask again.
@@ -83,7 +83,7 @@ impl RequestError {
             Self::Header(_)
             | Self::Body { .. }
             | Self::Checksum
-            | Self::Compressed
+            | Self::Compressed(_)
             | Self::Register(_)
             | Self::NotReady
             | Self::Disabled

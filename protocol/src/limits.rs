@@ -14,3 +14,6 @@ pub const MAX_EXT_FIELDS: usize = 256;
 /// Longest properties text that is read, from a file or a configuration request. The reference's full
 /// broker configuration is about 20 KiB.
 pub const MAX_PROPERTIES_FILE_BYTES: usize = 1024 * 1024;
+
+/// Largest registration once inflated. A broker with 100 000 topics has about 5 MiB of them.
+pub const MAX_INFLATED_REGISTRATION_BYTES: usize = 64 * 1024 * 1024;

@@ -45,9 +45,6 @@ impl NameServer {
         if header.body_crc32 != 0 && header.body_crc32 != body_crc(&request.body) {
             return Err(RequestError::Checksum);
         }
-        if header.compressed {
-            return Err(RequestError::Compressed);
-        }
         let settings = self.settings();
         let registration = Registration {
             address: BrokerAddress {
@@ -62,7 +59,7 @@ impl NameServer {
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())
             }),
             enable_acting_master: header.enable_acting_master,
-            body: registered_body(request)?,
+            body: registered_body(request, header.compressed)?,
             connection,
             delete_missing_topics: settings.delete_topic_with_broker_registration,
         };
@@ -138,9 +135,15 @@ impl NameServer {
     }
 }
 
-fn registered_body(request: &RemotingCommand) -> Result<RegisterBrokerBody, RequestError> {
+fn registered_body(
+    request: &RemotingCommand,
+    is_compressed: bool,
+) -> Result<RegisterBrokerBody, RequestError> {
     if request.body.is_empty() {
         return Ok(RegisterBrokerBody::default());
+    }
+    if is_compressed {
+        return Ok(RegisterBrokerBody::decode_compressed(&request.body, request.version)?);
     }
     if request.version >= V3_0_11 {
         return read_body(request, "RegisterBrokerBody");

@@ -121,12 +121,21 @@ fn registration_that_is_no_json_is_refused_with_the_place() {
 }
 
 #[test]
-fn compressed_registration_is_refused_by_name() {
+fn compressed_registration_is_read_or_refused_by_name() {
+    const BODY: &[u8] =
+        include_bytes!("../../../protocol/tests/golden/register_broker_compressed_plain.bin");
     let fixture = fixture(|_| ());
-    let mut compressed = register_request(0, "m:1");
+    let mut compressed = register_request(0, "m:1").with_body(BODY);
+    compressed.ext_fields.insert("bodyCrc32", body_crc(BODY).to_string());
     compressed.ext_fields.insert("compressed", "true");
-    let response = fixture.ask(&compressed);
-    assert!(failed(&response, ResponseCode::SYSTEM_ERROR).contains("compressed"));
+    text(&fixture.ask(&compressed));
+    let all = fixture.ask_for(RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER, &[]);
+    assert_eq!(text(&all), r#"{"topicList":["T","U"]}"#);
+    let mut plain = register_request(0, "m:1");
+    plain.ext_fields.insert("compressed", "true");
+    let response = fixture.ask(&plain);
+    let remark = failed(&response, ResponseCode::SYSTEM_ERROR);
+    assert!(remark.starts_with("body is not a compressed RegisterBrokerBody: "), "{remark}");
 }
 
 #[test]

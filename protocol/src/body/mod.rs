@@ -5,6 +5,7 @@ mod java_enum;
 
 mod broker_registration;
 mod cluster;
+mod compressed_registration;
 mod consumer_offset;
 mod data_version;
 mod delay_offset;
@@ -22,6 +23,7 @@ mod topic_queue_mapping;
 
 pub use broker_registration::*;
 pub use cluster::*;
+pub use compressed_registration::CompressedBodyError;
 pub use consumer_offset::*;
 pub use data_version::*;
 pub use delay_offset::*;
