@@ -85,6 +85,27 @@ impl Fs {
         }
     }
 
+    /// Makes a part of `file` read as zeros again, where the file system can.
+    pub(crate) fn punch_hole(
+        &self,
+        file: &File,
+        path: &Path,
+        at: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+
+        self.check(FsOp::Write, path)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(file, flags, at, bytes) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            other => other.map_err(io::Error::from),
+        }
+    }
+
     /// Writes `bytes` at position `at`.
     pub(crate) fn write_at(
         &self,

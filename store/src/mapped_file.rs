@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use rustix::fs::{SeekFrom, seek};
 
 use crate::fs::Fs;
 
@@ -96,6 +97,33 @@ impl MappedFile {
         (end <= self.wrote_position()).then(|| self.written(at, end))
     }
 
+    /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not looked at.
+    pub(crate) fn next_magic(&self, at: usize, magic: &[u8]) -> Option<usize> {
+        let end = self.wrote_position();
+        let mut at = at;
+        while at < end {
+            let data = match seek(&self.file, SeekFrom::Data(at as u64)) {
+                Ok(data) => usize::try_from(data).ok()?,
+                Err(rustix::io::Errno::NXIO) => return None,
+                // Where holes cannot be told, all of it is looked at.
+                Err(_) => at,
+            };
+            at = at.max(data);
+            let chunk_end = end.min(at + SEARCH_BYTES);
+            if at >= chunk_end {
+                return None;
+            }
+            let chunk = self.written(at, end.min(chunk_end + magic.len() - 1));
+            if chunk.iter().any(|byte| *byte != 0)
+                && let Some(found) = chunk.windows(magic.len()).position(|window| window == magic)
+            {
+                return Some(at + found);
+            }
+            at = chunk_end;
+        }
+        None
+    }
+
     /// Bytes `at..end`; `end` has been read from the write position.
     fn written(&self, at: usize, end: usize) -> &[u8] {
         debug_assert!(at <= end && end <= self.map.len());
@@ -118,6 +146,12 @@ impl MappedFile {
     /// Whether `count` bytes at `at` are zero already: looking does not make a page dirty.
     fn written_is_zero(&mut self, at: usize, count: usize) -> bool {
         self.written(at, at + count).iter().all(|byte| *byte == 0)
+    }
+
+    /// Clears everything behind the write position, which nobody may take for records later.
+    pub(crate) fn clear_rest(&mut self, fs: &Fs) -> io::Result<()> {
+        let at = *self.wrote.get_mut() as u64;
+        fs.punch_hole(&self.file, &self.path, at, self.map.len() as u64 - at)
     }
 
     /// The right to append, once; nothing when it has been given away.
@@ -172,6 +206,9 @@ impl MappedFile {
         self.file.metadata()?.modified()
     }
 }
+
+/// Bytes that are searched for a magic at a time.
+const SEARCH_BYTES: usize = 4096;
 
 /// A record's length and magic: with these cleared, a scan stops at a truncation point.
 const CLEARED_BYTES: usize = 8;

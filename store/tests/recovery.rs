@@ -291,6 +291,89 @@ fn queue_that_begins_late_has_pre_blank_units_and_keeps_its_first_offset() {
     assert_eq!(store.bounds("TopicA", 0), (min, 105));
 }
 
+/// Numbers of the messages of `put_run` that a store still gives out, in order.
+fn numbers_left(store: &MessageStore) -> Vec<usize> {
+    let bodies = (0..2).flat_map(|queue_id| read_all_that_decode(store, queue_id));
+    let mut numbers: Vec<usize> = bodies
+        .map(|body| {
+            let text = String::from_utf8(body).unwrap();
+            text.split(' ').nth(1).unwrap().parse().unwrap()
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn damage_in_the_middle_of_the_log_costs_the_damaged_records_only() {
+    // A bit in the body, in the length, or a whole cleared record; queues kept or lost.
+    for (what, lose_queues) in [0, 1, 2].into_iter().flat_map(|what| [(what, false), (what, true)])
+    {
+        for closed in [false, true] {
+            let dir = written(400, closed);
+            let path = dir.path().join("commitlog/00000000000000016384");
+            let mut bytes = fs::read(&path).unwrap();
+            let ends = record_ends(&bytes);
+            let (from, to) = (ends[5], ends[6]);
+            match what {
+                0 => bytes[from + 90] ^= 1,
+                1 => bytes[from + 2] ^= 0x40,
+                _ => bytes[from..to].fill(0),
+            }
+            fs::write(&path, bytes).unwrap();
+            if lose_queues {
+                let _ = fs::remove_dir_all(dir.path().join("consumequeue"));
+            }
+            let store = open(&small(dir.path()));
+            let left = numbers_left(&store);
+            assert!(left.len() >= 399, "{what} {lose_queues} {closed}: {}", left.len());
+            assert_eq!(left[left.len() - 1], 399);
+            put_run(&store, 400..420);
+            store.close().unwrap();
+            assert_eq!(numbers_left(&open(&small(dir.path()))).len(), left.len() + 20);
+        }
+    }
+}
+
+#[test]
+fn missing_log_file_costs_its_records_only() {
+    for (lose_queues, closed) in [(false, false), (true, false), (false, true), (true, true)] {
+        let dir = written(400, closed);
+        fs::remove_file(dir.path().join("commitlog/00000000000000016384")).unwrap();
+        if lose_queues {
+            let _ = fs::remove_dir_all(dir.path().join("consumequeue"));
+        }
+        let store = open(&small(dir.path()));
+        let left = numbers_left(&store);
+        assert!(left.len() > 300 && left.len() < 400, "{}", left.len());
+        assert_eq!((left[0], left[left.len() - 1]), (0, 399));
+        put_run(&store, 400..410);
+        store.close().unwrap();
+        assert_eq!(numbers_left(&open(&small(dir.path()))).len(), left.len() + 10);
+    }
+}
+
+#[test]
+fn leftovers_behind_an_earlier_end_do_not_come_back() {
+    let dir = written(60, true);
+    let path = last_log_file(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    let ends = record_ends(&bytes);
+    let cut = ends[ends.len() - 4];
+    // As the reference leaves it: the log ends here, and old records follow behind the new one.
+    let mut older = bytes.clone();
+    for byte in &mut older[cut..cut + 8] {
+        *byte = 0;
+    }
+    older[cut + 8..ends[ends.len() - 1]].fill(0x77);
+    fs::write(&path, &older).unwrap();
+    let store = open(&small(dir.path()));
+    let count = check_run(&store, 57);
+    assert_eq!(count, 57);
+    store.close().unwrap();
+    assert!(fs::read(&path).unwrap()[cut..].iter().all(|byte| *byte == 0));
+}
+
 #[test]
 fn file_of_a_wrong_length_is_refused_and_an_empty_last_one_removed() {
     let dir = written(50, true);

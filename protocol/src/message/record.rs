@@ -26,6 +26,8 @@ use super::sys_flag;
 pub const MAGIC_V1: i32 = 0xDAA3_20A7_u32 as i32;
 /// Magic of a version 2 record: two bytes of topic length.
 pub const MAGIC_V2: i32 = 0xDAA3_20AB_u32 as i32;
+/// What the magics of both versions begin with.
+pub const MAGIC_START: [u8; 3] = [0xDA, 0xA3, 0x20];
 /// Magic of the filler that ends a commit log file.
 pub const MAGIC_BLANK: i32 = 0xCBD4_3194_u32 as i32;
 /// Bytes of a file-end filler that are written: its length and its magic.
@@ -37,7 +39,8 @@ pub const HOST_V4_BYTES: usize = 8;
 pub const HOST_V6_BYTES: usize = 20;
 
 const TOTAL_SIZE_AT: usize = 0;
-const MAGIC_AT: usize = 4;
+/// Where the magic is in a record.
+pub const MAGIC_AT: usize = 4;
 const BODY_CRC_AT: usize = 8;
 const QUEUE_ID_AT: usize = 12;
 const FLAG_AT: usize = 16;

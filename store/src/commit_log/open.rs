@@ -54,6 +54,7 @@ impl CommitLog {
                 what: "is in use while the log is being opened".to_owned(),
             })?;
             file.truncate(at);
+            file.clear_rest(&self.fs).doing("clear the rest of", file.path())?;
             appender.writer = last.writer();
         }
         appender.last_store_timestamp_ms = last_timestamp_ms;

@@ -130,8 +130,7 @@ fn load_queue(files: &QueueFiles, dir: &Path, check_all: bool) -> Result<QueueTa
         Some(first) => first.first + first.first_real_unit(per_file)?,
         None => 0,
     };
-    let max_phy = if end.last.is_pre_blank() { 0 } else { end.last.end() };
-    Ok(QueueTail::loaded((min as i64).min(end.offset), end.offset, max_phy))
+    Ok(QueueTail::loaded((min as i64).min(end.offset), end.offset, end.last.end()))
 }
 
 struct QueueFile {

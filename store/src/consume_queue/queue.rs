@@ -161,7 +161,7 @@ impl ConsumeQueue {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.unit(files, middle)? {
-                Some(unit) if unit.end() <= log_end || unit.is_pre_blank() => low = middle + 1,
+                Some(unit) if unit.end() <= log_end => low = middle + 1,
                 _ => high = middle,
             }
         }
@@ -173,7 +173,7 @@ impl ConsumeQueue {
     /// Only for a store that is being opened: nobody else uses the queue.
     pub(crate) fn cut_at(&self, files: &QueueFiles, offset: i64) -> Result<(), StoreError> {
         let last = if offset > 0 { self.unit(files, offset - 1)? } else { None };
-        let max_phy = last.filter(|unit| !unit.is_pre_blank()).map_or(0, |unit| unit.end());
+        let max_phy = last.map_or(0, |unit| unit.end());
         files.cut(self, offset)?;
         self.lock().cut(offset, max_phy);
         Ok(())
@@ -257,11 +257,8 @@ impl QueueTail {
     }
 
     /// Appends a unit that leads nowhere, in the place of a record that is lost.
-    pub(crate) fn push_blank(&mut self) -> PushOutcome {
-        let max_phy = self.max_phy;
-        let outcome = self.push(&Unit::PRE_BLANK);
-        self.max_phy = max_phy;
-        outcome
+    pub(crate) fn push_lost(&mut self) -> PushOutcome {
+        self.push(&Unit::lost(self.max_phy))
     }
 
     /// Makes an empty queue begin at `offset`.

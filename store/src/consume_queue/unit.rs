@@ -14,8 +14,8 @@ pub(crate) const UNIT_BYTES: usize = 20;
 const SIZE_AT: usize = 8;
 const TAGS_CODE_AT: usize = 12;
 
-/// Size field of units that fill the start of a queue's first file.
-const PRE_BLANK_SIZE: i32 = i32::MAX;
+/// Size field of units that lead to no record: no file has that many bytes, so no reader finds any.
+const NO_RECORD_SIZE: i32 = i32::MAX;
 
 /// One unit of a consume queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,12 @@ pub(crate) struct Unit {
 
 impl Unit {
     /// What stands before the first message of a queue that does not begin with offset 0.
-    pub(crate) const PRE_BLANK: Self = Self { phy_offset: 0, size: PRE_BLANK_SIZE, tags_code: 0 };
+    pub(crate) const PRE_BLANK: Self = Self::lost(0);
+
+    /// What stands in the place of a record that is lost; `phy_offset` keeps the units in order.
+    pub(crate) const fn lost(phy_offset: i64) -> Self {
+        Self { phy_offset, size: NO_RECORD_SIZE, tags_code: 0 }
+    }
 
     pub(crate) fn decode(bytes: &[u8; UNIT_BYTES]) -> Self {
         Self {
@@ -62,8 +67,11 @@ impl Unit {
         *self == Self::PRE_BLANK
     }
 
-    /// Log position behind the record.
+    /// Log position behind the record, if there is one.
     pub(crate) fn end(&self) -> i64 {
+        if self.size == NO_RECORD_SIZE {
+            return self.phy_offset;
+        }
         self.phy_offset.saturating_add(i64::from(self.size))
     }
 }

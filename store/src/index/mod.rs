@@ -21,7 +21,7 @@ pub(crate) use file::IndexGeometry;
 use self::file::{IndexFile, Lookup};
 use self::name::{is_index_name, next_name};
 use crate::checkpoint::Checkpoint;
-use crate::commit_log::{CommitLog, RecordCheck, find_file, scan};
+use crate::commit_log::{CommitLog, RecordCheck, scan};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::worker::Signal;
@@ -171,10 +171,10 @@ impl Index {
             self.put_all(&keys)?;
             let next = match stop {
                 Err(()) => reached.max(position),
-                Ok(stop) if stop.why.is_some() && stop.end < end => {
-                    // Cannot happen in a log that recovery has passed; go on behind the file.
+                Ok(stop) if stop.end < end => {
+                    // Cannot happen in a log that recovery has passed.
                     warn!(position = stop.end, why = ?stop.why, "log unreadable, not indexed");
-                    find_file(&files, stop.end).map_or(end, |file| file.end())
+                    end
                 }
                 Ok(stop) => stop.end,
             };

@@ -215,10 +215,8 @@ impl Pull<'_> {
         }
         self.read_ahead(unit);
         let Some(bytes) = sound_record(self.files, unit) else {
-            if !unit.is_pre_blank() {
-                // What is before the log's start need not be looked for one by one.
-                self.skip_before = self.store.log.min_offset();
-            }
+            // What is before the log's start need not be looked for one by one.
+            self.skip_before = self.store.log.min_offset();
             self.note(GetMessageStatus::MessageWasRemoving);
             return;
         };

@@ -4,7 +4,8 @@
 //! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins a little
 //!    before the newest unit of all queues. After a crash it begins at the newest file whose first
 //!    record is older than the checkpoint.
-//! 2. The log is read from there to its first bad record, and cut there.
+//! 2. The log is read from there to where no sound record follows, and cut there. A damaged part that
+//!    has sound records behind it is reported and left in place.
 //! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
 //!    anew from the whole log.
 //! 4. Units that lead behind the end are cut.
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
 use oxmq_protocol::message::{RecordView, sys_flag, tags_code_of_properties};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::put::{is_schedule_topic, is_storable_topic, schedule_tags};
 use crate::checkpoint::Checkpoint;
@@ -57,6 +58,9 @@ impl Recovery<'_> {
         let mut dispatcher = Dispatcher::new(self, Mode::Newest);
         let stop =
             scan(&files, from, self.record_check(), |record, at| dispatcher.visit(record, at))?;
+        for (from, to) in &stop.damaged {
+            error!(from, to, "part of the log is damaged and was left where it is");
+        }
         if let Some(why) = &stop.why
             && !ends_in_zeros(&files, stop.end)
         {
@@ -140,7 +144,7 @@ impl Recovery<'_> {
         while low < high {
             let middle = low + (high - low) / 2;
             let unit = newest.unit(self.queue_files, middle).ok()??;
-            if unit.phy_offset < from || unit.is_pre_blank() {
+            if unit.phy_offset < from {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -280,7 +284,7 @@ impl<'a> Dispatcher<'a> {
         // Records are missing from the middle of the log. Their units lead nowhere, so that the later
         // ones keep their offsets.
         for _ in 0..missing {
-            let push = queue.lock().push_blank();
+            let push = queue.lock().push_lost();
             self.recovery.queue_writer.after_push(queue, push);
             self.count_one()?;
         }
