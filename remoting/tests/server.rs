@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -215,6 +215,33 @@ async fn oneway_request_gets_no_answer() {
     bytes.extend(request(ECHO, 8, b""));
     client.0.write_all(&bytes).unwrap();
     assert_eq!(client.response().opaque, 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn peers_that_keep_their_sockets_full_do_not_starve_the_others() {
+    let (server, _) = start(|_| ());
+    let answered = Arc::new(AtomicBool::new(false));
+    let floods: Vec<_> = (0..2)
+        .map(|_| {
+            let (mut flood, answered) = (Raw::connect(&server), Arc::clone(&answered));
+            let mut bytes = Vec::new();
+            RemotingCommand::request(ECHO).oneway().encode(&mut bytes);
+            let bytes = bytes.repeat(1000);
+            std::thread::spawn(move || {
+                let start = Instant::now();
+                while !answered.load(Ordering::SeqCst) && start.elapsed() < 2 * DEADLINE {
+                    flood.0.write_all(&bytes).unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut client = Raw::connect(&server);
+    for opaque in 0..100 {
+        client.0.write_all(&request(ECHO, opaque, b"")).unwrap();
+        assert_eq!(client.response().opaque, opaque);
+    }
+    answered.store(true, Ordering::SeqCst);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -100,7 +100,10 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
         }
         if ready.is_readable() && !connection.output.over_high_water() {
             match turn(connection, service, &mut partial) {
-                Ok(()) => {}
+                // There is more than one turn may take: the other connections of this worker come
+                // first, or they wait for as long as this peer keeps its socket full.
+                Ok(More::Likely) => tokio::task::yield_now().await,
+                Ok(More::Unknown) => {}
                 Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(end) => return end,
             }
@@ -111,12 +114,25 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
     }
 }
 
+/// Whether a turn left bytes in the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum More {
+    Likely,
+    Unknown,
+}
+
+impl More {
+    fn after(read: usize, room: usize) -> Self {
+        if read == room { Self::Likely } else { Self::Unknown }
+    }
+}
+
 /// Reads once and handles every whole frame; what is left of the last one stays in `partial`.
 fn turn(
     connection: &Arc<Connection>,
     service: &dyn Service,
     partial: &mut Vec<u8>,
-) -> Result<(), End> {
+) -> Result<More, End> {
     if partial.len() >= TURN_BYTES / 2 {
         return large_frame(connection, service, partial);
     }
@@ -130,7 +146,7 @@ fn turn(
         if handled < buffer.len() {
             *partial = buffer[handled..].to_vec();
         }
-        Ok(())
+        Ok(More::after(read, scratch.len() - kept))
     })
 }
 
@@ -140,19 +156,19 @@ fn large_frame(
     connection: &Arc<Connection>,
     service: &dyn Service,
     partial: &mut Vec<u8>,
-) -> Result<(), End> {
+) -> Result<More, End> {
     let total = frame::total_bytes(partial)?.unwrap_or(partial.len());
     let start = partial.len();
     let room = TURN_BYTES.max(start).min(total - start);
     partial.resize(start + room, 0);
     let read = read(connection, &mut partial[start..], true);
     partial.truncate(start + *read.as_ref().unwrap_or(&0));
-    read?;
+    let read = read?;
     if partial.len() == total {
         let whole = std::mem::take(partial);
         frames(connection, service, &whole)?;
     }
-    Ok(())
+    Ok(More::after(read, room))
 }
 
 fn read(connection: &Connection, room: &mut [u8], in_frame: bool) -> Result<usize, End> {
