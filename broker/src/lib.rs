@@ -3,8 +3,6 @@
 //! [`Broker::start`] opens the store, serves both ports and registers with the name servers; the
 //! binary and the tests call it alike.
 
-#![allow(dead_code, reason = "sending back and relays to clients are not wired yet")]
-
 mod broker_stats;
 mod channel;
 mod clock;

@@ -114,7 +114,7 @@ impl Processors {
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
             reset_offset: ResetOffset::new(config(), topics(), groups(), offsets(), store()),
-            runtime_info: RuntimeInfo::new(config(), stats(), store()),
+            runtime_info: RuntimeInfo::new(config(), stats(), schedule(), store()),
             stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             topics: Topics::new(config(), topics(), offsets(), store()),

@@ -65,7 +65,6 @@ mod testing {
         pub(super) topics: Arc<TopicConfigManager>,
         pub(super) groups: Arc<SubscriptionGroupManager>,
         pub(super) offsets: Arc<ConsumerOffsetManager>,
-        pub(super) locks: Arc<RebalanceLockManager>,
         pub(super) consumers: Arc<ConsumerManager<TestChannel>>,
         pub(super) producers: Arc<ProducerManager<TestChannel>>,
         pub(super) store: Arc<MessageStore>,
@@ -128,8 +127,7 @@ mod testing {
         let topics = TopicConfigManager::load(Arc::clone(&config), root, save.clone()).unwrap();
         let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save).unwrap();
         let (groups, locks) = (Arc::new(groups), Arc::new(RebalanceLockManager::default()));
-        let consumers =
-            ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), Arc::clone(&locks));
+        let consumers = ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), locks);
         let clock = Clock::manual(1);
         let store_config =
             StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(root) };
@@ -143,7 +141,6 @@ mod testing {
             producers: Arc::default(),
             config,
             groups,
-            locks,
             dir,
         }
     }

@@ -16,18 +16,20 @@ use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
+use crate::schedule::ScheduleMessageService;
 
 /// Pools of the reference that tools ask about. Requests wait in no queue here.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
 
 /// Tells tools how the broker is doing.
 ///
-/// Every key that an exporter parses without looking whether it is there is there. Those of the timer
-/// and of the delay levels are not there yet.
+/// Every key that an exporter parses without looking whether it is there is there. Those of the timer are
+/// not there yet.
 #[derive(Debug)]
 pub(crate) struct RuntimeInfo {
     config: Arc<BrokerConfig>,
     stats: Arc<BrokerStats>,
+    schedule: Arc<ScheduleMessageService>,
     store: Arc<MessageStore>,
 }
 
@@ -35,9 +37,10 @@ impl RuntimeInfo {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         stats: Arc<BrokerStats>,
+        schedule: Arc<ScheduleMessageService>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, stats, store }
+        Self { config, stats, schedule, store }
     }
 
     /// Answers with every figure by name.
@@ -93,6 +96,9 @@ impl RuntimeInfo {
             ("earliestMessageTimeStamp", store.earliest_store_time().unwrap_or(-1)),
         ];
         table.extend(numbers.map(|(key, number)| (key.to_owned(), number.to_string())));
+        for (level, offset, max) in self.schedule.progress() {
+            table.insert(format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
+        }
         let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
         table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
         let log_dir = store.config().commit_log_dir();
@@ -180,8 +186,13 @@ mod tests {
         m.put("t", 0, "body");
         let stats = Arc::new(BrokerStats::new(1_000));
         stats.put(2, 300, std::time::Duration::ZERO);
-        let info =
-            RuntimeInfo::new(Arc::clone(&m.config), Arc::clone(&stats), Arc::clone(&m.store));
+        let schedule = ScheduleMessageService::load(Arc::clone(&m.store), m.store_root()).unwrap();
+        let info = RuntimeInfo::new(
+            Arc::clone(&m.config),
+            Arc::clone(&stats),
+            Arc::new(schedule),
+            Arc::clone(&m.store),
+        );
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
         for (key, value) in [
             ("bootTimestamp", "1000"),
