@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -115,16 +115,28 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// Takes the next connection that a server opens to us.
+    ///
+    /// # Panics
+    /// When the socket fails.
+    #[must_use]
+    pub fn accept(listener: &TcpListener) -> Self {
+        Self::over(listener.accept().unwrap().0).unwrap()
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        Ok(Self { stream, next_opaque: 1 })
+    }
+
     /// Connects to `host:port`.
     ///
     /// # Errors
     /// When nobody listens there.
     pub fn try_connect(addr: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        Ok(Self { stream, next_opaque: 1 })
+        Self::over(TcpStream::connect(addr)?)
     }
 
     /// Connects to `host:port`.

@@ -5,6 +5,7 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::net::TcpListener;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ const DATA_VERSION: i32 = 322;
 const ADD_WRITE_PERM: i32 = 327;
 const MEMBER_GROUP: i32 = 901;
 const BROKER_HEARTBEAT: i32 = 904;
+const NOTIFY_MIN_BROKER_ID_CHANGE: i32 = 905;
 
 const SUCCESS: i32 = 0;
 const SYSTEM_ERROR: i32 = 1;
@@ -566,6 +568,36 @@ fn acting_master_order_settings_and_deletion_follow_the_settings() {
     slave.register(&mut conn);
     assert!(route(&mut conn, "act-t").is_none());
     assert!(route(&mut conn, "act-v").is_some());
+}
+
+#[test]
+fn members_are_told_when_another_is_to_act_for_them() {
+    let server = ServerUnderTest::setup().without_broker().start();
+    let mut conn = Conn::connect(&server.namesrv_addr());
+    let settings = "notifyMinBrokerIdChanged=true";
+    assert_eq!(conn.call(Command::request(UPDATE_CONFIG, &[]).with_body(settings)).code, SUCCESS);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut slave = Broker::new("told", 1, &["t", "u"]).with("enableActingMaster", "true");
+    slave.addr = listener.local_addr().unwrap().to_string();
+    slave.register(&mut conn);
+    let master = Broker::new("told", 0, &["t", "u"]).with("enableActingMaster", "true");
+    master.register(&mut conn);
+    let mut told = Conn::accept(&listener);
+    let notice = told.receive().unwrap();
+    assert_eq!((notice.code, notice.flag & 2), (NOTIFY_MIN_BROKER_ID_CHANGE, 2), "{notice:?}");
+    let fields = |notice: &Command| {
+        let fields = notice.ext.iter().map(|(field, value)| format!("{field}={value}"));
+        fields.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        fields(&notice),
+        ["haBrokerAddr=told-0:10911-ha", "minBrokerAddr=told-0:10911", "minBrokerId=0"]
+    );
+    conn.call(master.fields(UNREGISTER_BROKER));
+    let notice = told.receive().unwrap();
+    assert_eq!(notice.code, NOTIFY_MIN_BROKER_ID_CHANGE);
+    let min = format!("minBrokerAddr={}", slave.addr);
+    assert_eq!(fields(&notice), [&min, "minBrokerId=1", "offlineBrokerAddr=told-0:10911"]);
 }
 
 #[test]
