@@ -33,6 +33,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The kind that is not under test.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Ours => Self::Reference,
+            Self::Reference => Self::Ours,
+        }
+    }
+
     /// What `BROKER_UNDER_TEST` asks for.
     ///
     /// # Panics
@@ -50,6 +59,8 @@ impl Kind {
 /// What to start, before it is started.
 pub struct Setup {
     kind: Kind,
+    namesrv_kind: Kind,
+    more_namesrvs: Vec<String>,
     has_broker: bool,
     broker_conf: Vec<(String, String)>,
     store: Option<PathBuf>,
@@ -59,7 +70,21 @@ impl Setup {
     /// Starts `kind` whatever `BROKER_UNDER_TEST` says.
     #[must_use]
     pub fn kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
+        (self.kind, self.namesrv_kind) = (kind, kind);
+        self
+    }
+
+    /// Starts a name server of this kind, whatever the broker's is.
+    #[must_use]
+    pub fn namesrv_kind(mut self, kind: Kind) -> Self {
+        self.namesrv_kind = kind;
+        self
+    }
+
+    /// Has the broker register with a name server that runs already, too.
+    #[must_use]
+    pub fn also_register_at(mut self, namesrv_addr: String) -> Self {
+        self.more_namesrvs.push(namesrv_addr);
         self
     }
 
@@ -94,6 +119,8 @@ impl Setup {
         }
         let mut server = ServerUnderTest {
             kind: self.kind,
+            namesrv_kind: self.namesrv_kind,
+            more_namesrvs: self.more_namesrvs,
             namesrv_port: ports::free_port(),
             broker_port: ports::free_broker_port(),
             broker_conf: self.broker_conf,
@@ -118,6 +145,8 @@ impl Setup {
 /// A running name server and broker. Both die with it.
 pub struct ServerUnderTest {
     kind: Kind,
+    namesrv_kind: Kind,
+    more_namesrvs: Vec<String>,
     namesrv_port: u16,
     broker_port: u16,
     broker_conf: Vec<(String, String)>,
@@ -132,7 +161,15 @@ impl ServerUnderTest {
     /// Describes a server of the kind under test.
     #[must_use]
     pub fn setup() -> Setup {
-        Setup { kind: Kind::under_test(), has_broker: true, broker_conf: Vec::new(), store: None }
+        let kind = Kind::under_test();
+        Setup {
+            kind,
+            namesrv_kind: kind,
+            more_namesrvs: Vec::new(),
+            has_broker: true,
+            broker_conf: Vec::new(),
+            store: None,
+        }
     }
 
     /// Starts the kind under test with an empty store.
@@ -233,23 +270,29 @@ impl ServerUnderTest {
     }
 
     fn spawn_namesrv(&self) -> Process {
-        let mut command =
-            self.program("namesrv", "org.apache.rocketmq.namesrv.NamesrvStartup", "256m");
+        let mut command = self.program(
+            self.namesrv_kind,
+            "namesrv",
+            "org.apache.rocketmq.namesrv.NamesrvStartup",
+            "256m",
+        );
         command.arg("-c").arg(self.root.path().join("namesrv.conf"));
         self.spawn("namesrv", &command)
     }
 
     fn spawn_broker(&self) -> Process {
         let mut command =
-            self.program("broker", "org.apache.rocketmq.broker.BrokerStartup", "768m");
+            self.program(self.kind, "broker", "org.apache.rocketmq.broker.BrokerStartup", "768m");
         command.arg("-c").arg(self.root.path().join("broker.conf"));
-        command.arg("-n").arg(self.namesrv_addr());
+        let mut namesrvs = self.more_namesrvs.clone();
+        namesrvs.push(self.namesrv_addr());
+        command.arg("-n").arg(namesrvs.join(";"));
         self.spawn("broker", &command)
     }
 
     /// The command line up to the flags, which are the same for both kinds.
-    fn program(&self, subcommand: &str, main_class: &str, heap: &str) -> Command {
-        let mut command = match self.kind {
+    fn program(&self, kind: Kind, subcommand: &str, main_class: &str, heap: &str) -> Command {
+        let mut command = match kind {
             Kind::Ours => {
                 let mut command = Command::new(artifacts::oxmq());
                 command.arg(subcommand);
