@@ -37,7 +37,7 @@ use crate::tables::Tables;
 pub(crate) struct Processors {
     pub(crate) send_message: SendMessage,
     pub(crate) send_back: SendBack,
-    pub(crate) pull_message: PullMessage,
+    pub(crate) pull_message: Arc<PullMessage>,
     pub(crate) client_manage: ClientManage,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
@@ -90,7 +90,7 @@ impl Processors {
                 store_host,
             ),
             send_back: SendBack::new(config(), topics(), groups(), schedule(), store()),
-            pull_message: PullMessage::new(
+            pull_message: Arc::new(PullMessage::new(
                 config(),
                 store(),
                 topics(),
@@ -98,7 +98,7 @@ impl Processors {
                 consumers(),
                 offsets(),
                 stats(),
-            ),
+            )),
             client_manage: ClientManage::new(
                 config(),
                 topics(),

@@ -33,6 +33,7 @@ pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError};
 pub use message_store::{
-    Arrival, ArrivalListener, Boundary, Environment, LazyRecord, MessageStore, QueryResult, Refusal,
+    Arrival, ArrivalListener, Boundary, Cold, Environment, LazyRecord, MessageStore, QueryResult,
+    Refusal,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};

@@ -62,3 +62,7 @@ pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 1 << 20;
 
 /// Disk space that is left to others, and to deleting: below it, messages are refused.
 pub const RESERVED_DISK_BYTES: u64 = 32 << 20;
+
+/// Distance from the log's end within which records are taken to be in the page cache without asking:
+/// the writer keeps this much mapped.
+pub const SURELY_CACHED_BYTES: i64 = 32 << 20;

@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::ReadWriteFlags;
 
 use crate::fs::Fs;
 
@@ -189,6 +190,15 @@ impl MappedFile {
         if count > 0 {
             drop(self.map.advise_range(Advice::WillNeed, at, count));
         }
+    }
+
+    /// Whether the byte at `at` can be read without waiting for the disk. Where the kernel does not
+    /// tell, it is taken to be so.
+    pub(crate) fn is_cached(&self, at: u64) -> bool {
+        let mut byte = [0];
+        let mut buffers = [io::IoSliceMut::new(&mut byte)];
+        let read = rustix::io::preadv2(&self.file, &mut buffers, at, ReadWriteFlags::NOWAIT);
+        read != Err(rustix::io::Errno::AGAIN)
     }
 
     /// Lets go of the pages of `count` bytes from `at` on: they stay in the page cache and come

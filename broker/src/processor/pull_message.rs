@@ -10,7 +10,7 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
 use oxmq_remoting::{Connection, Reply};
-use oxmq_store::{GetMessageResult, GetMessageStatus, MessageStore};
+use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, MessageStore};
 
 use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
@@ -57,7 +57,7 @@ impl PullMessage {
         Self { config, store, topics, groups, consumers, offsets, stats, hold }
     }
 
-    pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
+    pub(crate) fn process(self: &Arc<Self>, request: &CommandView<'_>, reply: Reply) {
         let header = match PullMessageView::decode(request) {
             Ok(header) => header,
             Err(error) => return refuse(&error.into(), reply),
@@ -70,11 +70,18 @@ impl PullMessage {
         if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 {
             self.offsets.commit(&pull.group, &pull.topic, pull.queue_id, header.commit_offset);
         }
-        if header.sys_flag & pull_sys_flag::SUSPEND == 0 {
-            self.answer(&pull, reply);
-        } else if let Some(reply) = self.answer_unless_empty(&pull, reply) {
-            self.suspend(pull, header.suspend_timeout_ms, reply);
-        }
+        let may_suspend = header.sys_flag & pull_sys_flag::SUSPEND != 0;
+        let suspend = may_suspend.then(|| self.suspend_time(header.suspend_timeout_ms));
+        self.answer_or_suspend(pull, suspend, reply);
+    }
+
+    fn suspend_time(&self, suspend_timeout_ms: i64) -> Duration {
+        let wait_ms = if self.config.long_polling_enable {
+            suspend_timeout_ms
+        } else {
+            self.config.short_polling_time_mills
+        };
+        Duration::from_millis(wait_ms.clamp(0, MAX_SUSPEND_MS).unsigned_abs())
     }
 
     /// Checks in the reference's order.
@@ -146,42 +153,77 @@ impl PullMessage {
         self.consumers.filter(group, topic, header.sub_version)
     }
 
-    /// Answers with whatever there is.
-    fn answer(&self, pull: &PullRequest, reply: Reply) {
+    /// Answers with what there is; when there is nothing yet, waits for up to `suspend`.
+    fn answer_or_suspend(
+        self: &Arc<Self>,
+        pull: PullRequest,
+        suspend: Option<Duration>,
+        reply: Reply,
+    ) {
         RECORDS.with_borrow_mut(|records| {
-            let result = self.read(pull, records);
-            respond(pull, &result, records, reply);
+            let Ok(result) = self.read_cached(&pull, records) else {
+                return self.answer_from_disk(pull, reply);
+            };
+            match suspend {
+                Some(time) if is_empty(&result, pull.offset) => self.suspend(pull, time, reply),
+                _ => respond(&pull, &result, records, reply),
+            }
         });
     }
 
-    /// Answers, or gives the reply back when there is no message yet.
-    fn answer_unless_empty(&self, pull: &PullRequest, reply: Reply) -> Option<Reply> {
-        RECORDS.with_borrow_mut(|records| {
-            let result = self.read(pull, records);
-            if response_code(&result, pull.offset) == ResponseCode::PULL_NOT_FOUND {
-                return Some(reply);
-            }
-            respond(pull, &result, records, reply);
-            None
-        })
+    /// Answers on a thread that may wait for the disk. There is something, or the disk would not have
+    /// to be asked.
+    fn answer_from_disk(self: &Arc<Self>, pull: PullRequest, reply: Reply) {
+        let this = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            RECORDS.with_borrow_mut(|records| {
+                let result = this.read(&pull, records);
+                respond(&pull, &result, records, reply);
+            });
+        });
+    }
+
+    /// Answers a pull that has waited, with whatever there is.
+    fn answer_held(self: &Arc<Self>, held: HeldPull) {
+        self.answer_or_suspend(held.request, None, held.reply);
     }
 
     fn read(&self, pull: &PullRequest, records: &mut Vec<u8>) -> GetMessageResult {
         records.clear();
+        let start = Instant::now();
+        let result = self.store.get_message(
+            &pull.topic,
+            pull.queue_id,
+            pull.offset,
+            pull.max_messages.unsigned_abs(),
+            usize::MAX,
+            |tags_code, _| pull.filter.matches(tags_code),
+            records,
+        );
+        self.note(pull, &result, start);
+        result
+    }
+
+    fn read_cached(
+        &self,
+        pull: &PullRequest,
+        records: &mut Vec<u8>,
+    ) -> Result<GetMessageResult, Cold> {
+        records.clear();
         let (group, topic, queue_id) = (&pull.group, &pull.topic, pull.queue_id);
         if let Some(reset_offset) = self.offsets.take_reset(group, topic, queue_id) {
             let (min_offset, max_offset) = self.store.bounds(topic, queue_id);
-            return GetMessageResult {
+            return Ok(GetMessageResult {
                 status: GetMessageStatus::OffsetReset,
                 next_begin_offset: reset_offset,
                 min_offset,
                 max_offset,
                 message_count: 0,
                 suggest_slave: false,
-            };
+            });
         }
         let start = Instant::now();
-        let result = self.store.get_message(
+        let result = self.store.get_cached_message(
             topic,
             queue_id,
             pull.offset,
@@ -189,22 +231,21 @@ impl PullMessage {
             usize::MAX,
             |tags_code, _| pull.filter.matches(tags_code),
             records,
-        );
-        self.stats.got(result.message_count.into(), start.elapsed());
-        self.offsets.commit_pull(group, topic, queue_id, result.next_begin_offset);
-        result
+        )?;
+        self.note(pull, &result, start);
+        Ok(result)
     }
 
-    fn suspend(&self, pull: PullRequest, suspend_timeout_ms: i64, reply: Reply) {
-        let wait_ms = if self.config.long_polling_enable {
-            suspend_timeout_ms
-        } else {
-            self.config.short_polling_time_mills
-        };
-        let wait = Duration::from_millis(wait_ms.clamp(0, MAX_SUSPEND_MS).unsigned_abs());
-        let held = HeldPull { reply, request: pull.clone(), deadline: Instant::now() + wait };
+    fn note(&self, pull: &PullRequest, result: &GetMessageResult, start: Instant) {
+        self.stats.got(result.message_count.into(), start.elapsed());
+        let next_offset = result.next_begin_offset;
+        self.offsets.commit_pull(&pull.group, &pull.topic, pull.queue_id, next_offset);
+    }
+
+    fn suspend(self: &Arc<Self>, pull: PullRequest, time: Duration, reply: Reply) {
+        let held = HeldPull { reply, request: pull.clone(), deadline: Instant::now() + time };
         if let Err(held) = self.hold.register(held) {
-            return self.answer(&held.request, held.reply);
+            return refuse_held(*held);
         }
         // A message may have come between the look and the registration.
         let max_offset = self.store.max_offset(&pull.topic, pull.queue_id);
@@ -214,23 +255,28 @@ impl PullMessage {
     }
 
     /// A queue has messages up to `next_offset`: answers who waited for one like it.
-    pub(crate) fn wake(&self, queue: QueueRef<'_>, next_offset: i64, tags_code: Option<i64>) {
+    pub(crate) fn wake(
+        self: &Arc<Self>,
+        queue: QueueRef<'_>,
+        next_offset: i64,
+        tags_code: Option<i64>,
+    ) {
         for held in self.hold.take_satisfied(queue, next_offset, tags_code) {
-            self.answer(&held.request, held.reply);
+            self.answer_held(held);
         }
     }
 
     /// Answers the pulls that waited long enough.
-    pub(crate) fn expire(&self, now: Instant) {
+    pub(crate) fn expire(self: &Arc<Self>, now: Instant) {
         for held in self.hold.take_expired(now) {
-            self.answer(&held.request, held.reply);
+            self.answer_held(held);
         }
     }
 
     /// Answers every waiting pull, at shutdown.
-    pub(crate) fn release_all(&self) {
+    pub(crate) fn release_all(self: &Arc<Self>) {
         for held in self.hold.take_all() {
-            self.answer(&held.request, held.reply);
+            self.answer_held(held);
         }
     }
 }
@@ -242,6 +288,22 @@ fn refuse(error: &RequestError, reply: Reply) {
         }
         writer.finish(&[]);
     });
+}
+
+/// Too many pulls wait already: this one hears at once that there is nothing.
+fn refuse_held(held: HeldPull) {
+    let (code, offset) = (ResponseCode::PULL_NOT_FOUND, held.request.offset);
+    held.reply.write(code, Some("too many pulls are waiting"), |mut writer| {
+        writer.number("maxOffset", offset);
+        writer.number("minOffset", 0);
+        writer.number("nextBeginOffset", offset);
+        writer.number("suggestWhichBrokerId", 0);
+        writer.finish(&[]);
+    });
+}
+
+fn is_empty(result: &GetMessageResult, offset: i64) -> bool {
+    response_code(result, offset) == ResponseCode::PULL_NOT_FOUND
 }
 
 fn respond(pull: &PullRequest, result: &GetMessageResult, records: &[u8], reply: Reply) {

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::MessageStore;
 use crate::commit_log::{LogFiles, bytes_at, find_file};
 use crate::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
-use crate::limits::{MAX_PULL_BYTES, READ_UNITS_AT_ONCE};
+use crate::limits::{MAX_PULL_BYTES, READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES};
 use crate::status::{GetMessageResult, GetMessageStatus};
 
 /// Reference: `DefaultMessageStore.getMessage` (store), 5.5.0, takes at least this.
@@ -26,6 +26,10 @@ impl<'a> LazyRecord<'a> {
         RecordView::parse(self.bytes).ok()
     }
 }
+
+/// Reading would wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cold;
 
 thread_local! {
     /// Units of the queue that this thread reads.
@@ -62,8 +66,50 @@ impl MessageStore {
         filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
         out: &mut Vec<u8>,
     ) -> GetMessageResult {
+        let limits = (max_num, max_bytes);
+        self.pull(topic, queue_id, offset, limits, true, filter, out)
+            .unwrap_or_else(|Cold| empty(GetMessageStatus::OffsetFoundNull, offset, 0, 0))
+    }
+
+    /// As [`Self::get_message`], unless that would wait for the disk: then nothing is read, and the
+    /// caller had better call `get_message` from a thread that may wait.
+    ///
+    /// # Errors
+    ///
+    /// When records that are wanted are not in the page cache.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the question, the limits, the filter, the output"
+    )]
+    pub fn get_cached_message(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        max_num: u32,
+        max_bytes: usize,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<GetMessageResult, Cold> {
+        self.pull(topic, queue_id, offset, (max_num, max_bytes), false, filter, out)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the question, the limits, the filter, the output"
+    )]
+    fn pull(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        (max_num, max_bytes): (u32, usize),
+        may_wait: bool,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<GetMessageResult, Cold> {
         let Some(queue) = self.queues.get(topic, queue_id) else {
-            return empty(GetMessageStatus::NoMatchedLogicQueue, 0, 0, 0);
+            return Ok(empty(GetMessageStatus::NoMatchedLogicQueue, 0, 0, 0));
         };
         let (min, max) = self.visible_bounds(&queue);
         let range_status = if max == 0 {
@@ -78,7 +124,7 @@ impl MessageStore {
             None
         };
         if let Some((status, next)) = range_status {
-            return empty(status, next, min, max);
+            return Ok(empty(status, next, min, max));
         }
         let budget = Budget {
             messages: max_num,
@@ -94,14 +140,15 @@ impl MessageStore {
                 max,
                 log_end: self.log.max_offset(),
                 budget,
+                may_wait,
                 result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
                 begin: out.len(),
                 last_phy_offset: 0,
                 skip_before: i64::MIN,
                 advised_to: 0,
             };
-            pull.run(offset, filter, units, out);
-            pull.result
+            pull.run(offset, filter, units, out)?;
+            Ok(pull.result)
         })
     }
 
@@ -132,6 +179,8 @@ struct Pull<'a> {
     max: i64,
     log_end: i64,
     budget: Budget,
+    /// Whether the disk may be waited for.
+    may_wait: bool,
     result: GetMessageResult,
     /// Length of the output before this pull.
     begin: usize,
@@ -149,7 +198,7 @@ impl Pull<'_> {
         mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
         units: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), Cold> {
         let stop_at = self.max.min(offset.saturating_add(self.budget.units));
         while self.result.next_begin_offset < stop_at {
             let first = self.result.next_begin_offset;
@@ -165,6 +214,9 @@ impl Pull<'_> {
                 self.unreadable(first);
                 break;
             }
+            if !self.may_wait && self.result.message_count == 0 {
+                self.check_cached(units)?;
+            }
             let mut full = false;
             for unit in Unit::decode_all(units) {
                 if self.is_full(&unit, out) {
@@ -178,6 +230,25 @@ impl Pull<'_> {
             }
         }
         self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        Ok(())
+    }
+
+    /// Looks whether the first and the last record that may be taken are in the page cache. What lies
+    /// between them was written between them, so it most likely is as well.
+    fn check_cached(&self, units: &[u8]) -> Result<(), Cold> {
+        let wanted = units.len().min(self.budget.messages.max(1) as usize * UNIT_BYTES);
+        let mut wanted = Unit::decode_all(&units[..wanted]);
+        let ends = [wanted.next(), wanted.next_back()];
+        for unit in ends.into_iter().flatten() {
+            if self.log_end - unit.phy_offset <= SURELY_CACHED_BYTES {
+                continue;
+            }
+            let file = find_file(self.files, unit.phy_offset);
+            if file.is_some_and(|file| !file.is_cached((unit.phy_offset - file.start()) as u64)) {
+                return Err(Cold);
+            }
+        }
+        Ok(())
     }
 
     fn is_full(&self, unit: &Unit, out: &[u8]) -> bool {

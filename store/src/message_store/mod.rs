@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use oxmq_protocol::message::EncodeOptions;
 use tracing::{info, warn};
 
-pub use get::LazyRecord;
+pub use get::{Cold, LazyRecord};
 pub use lookup::{Boundary, QueryResult};
 
 use crate::checkpoint::Checkpoint;
