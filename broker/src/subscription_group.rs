@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use hashbrown::HashMap;
 use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use oxmq_store::JsonFileError;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -119,6 +119,8 @@ impl SubscriptionGroupManager {
         group.attributes = kept;
         info!(group = group.group_name, "group updated");
         self.store(group, &mut data_version);
+        drop(data_version);
+        self.save_now();
         Ok(())
     }
 
@@ -129,6 +131,8 @@ impl SubscriptionGroupManager {
         if write(&self.table).remove(group).is_some() {
             info!(group, "group deleted");
             self.bump(&mut data_version);
+            drop(data_version);
+            self.save_now();
         } else {
             warn!(group, "group to delete does not exist");
         }
@@ -161,6 +165,14 @@ impl SubscriptionGroupManager {
     /// When the file cannot be written.
     pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
         self.file.save_if_changed(|| self.snapshot())
+    }
+
+    /// Saves what a tool has changed before that is acknowledged; groups that just appear can appear
+    /// again. What cannot be saved is tried again in the background.
+    fn save_now(&self) {
+        if let Err(error) = self.save_if_changed() {
+            error!(%error, "subscription groups not saved");
+        }
     }
 
     fn store(
@@ -244,6 +256,18 @@ mod tests {
         assert_eq!(group.retry_max_times, 2);
         let waits = group.group_retry_policy.customized_retry_policy.as_ref().unwrap();
         assert_eq!(waits.next, [1, 2]);
+    }
+
+    #[test]
+    fn change_by_a_tool_is_saved_when_it_is_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        let changed =
+            SubscriptionGroupConfig { retry_max_times: 3, ..SubscriptionGroupConfig::new("g") };
+        groups.update(changed).unwrap();
+        assert_eq!(manager(dir.path(), |_| ()).get("g").unwrap().retry_max_times, 3);
+        groups.delete("g");
+        assert!(manager(dir.path(), |_| ()).get("g").is_none());
     }
 
     #[test]

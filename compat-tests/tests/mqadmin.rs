@@ -1,6 +1,4 @@
 //! `mqadmin`, the official tool, against the server under test.
-//!
-//! What is ignored here is not done yet; on the reference it runs.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -60,7 +58,6 @@ fn cluster_list_shows_the_broker() {
 }
 
 #[test]
-#[ignore = "gap: 28, runtime info of the broker is not collected yet"]
 fn cluster_list_shows_the_version() {
     let output = mqadmin(ServerUnderTest::shared(), "clusterList", &[]);
     let row = output.lines().into_iter().find(|line| line.starts_with(CLUSTER_NAME)).unwrap();
@@ -166,41 +163,35 @@ fn assert_says(command: &str, args: &[&str], expected: &str) {
 }
 
 #[test]
-#[ignore = "gap: 28, runtime info of the broker is not collected yet"]
 fn broker_status_is_shown() {
     let broker = ServerUnderTest::shared().broker_addr();
     assert_says("brokerStatus", &["-b", &broker], "brokerVersionDesc");
 }
 
 #[test]
-#[ignore = "gap: 26, the broker does not tell its configuration yet"]
 fn broker_config_is_shown() {
     let broker = ServerUnderTest::shared().broker_addr();
     assert_says("getBrokerConfig", &["-b", &broker], "brokerClusterName");
 }
 
 #[test]
-#[ignore = "gap: 319, the name server does not tell its configuration yet"]
 fn namesrv_config_is_shown() {
     assert_says("getNamesrvConfig", &[], "listenPort");
 }
 
 #[test]
-#[ignore = "gap: 202, offsets of a topic in one answer"]
 fn topic_status_is_shown() {
     ops::create_topic(ServerUnderTest::shared(), "admin_status", 2);
     assert_says("topicStatus", &["-t", "admin_status"], "Topic Put TPS");
 }
 
 #[test]
-#[ignore = "gap: 200, subscription groups cannot be configured yet"]
 fn a_subscription_group_is_created() {
     let args = ["-c", CLUSTER_NAME, "-g", "admin_group_created"];
     assert_says("updateSubGroup", &args, "create subscription group to");
 }
 
 #[test]
-#[ignore = "gap: 205, write permission cannot be taken from a broker yet"]
 fn write_permission_is_wiped_and_given_back() {
     // The route is the same after it, as the other tests of this server need it.
     assert_says("wipeWritePerm", &["-b", BROKER_NAME], "wipe write perm of broker[broker-a]");
