@@ -419,3 +419,38 @@ fn file_in_use_by_no_more_than_the_writer_is_never_deleted() {
     assert!(store.min_phy_offset() < end);
     assert_eq!(read_all(&store, "TopicA", 1).last().unwrap().body, body(1_999));
 }
+
+#[test]
+fn inner_batches_and_topics_of_batch_queues_are_refused_and_left_alone() {
+    let dir = temp_dir();
+    std::fs::create_dir_all(dir.path().join("batchconsumequeue/batched/0")).unwrap();
+    let store = open(&small(dir.path()));
+    let status = |message: Message<'_>| store.put_message(&message).status;
+    assert_eq!(status(message("batched", 0, b"x")), PutMessageStatus::MessageIllegal);
+    let flagged = Message { sys_flag: sys_flag::INNER_BATCH, ..message("t", 0, b"x") };
+    assert_eq!(status(flagged), PutMessageStatus::MessageIllegal);
+    let counted = Message { properties: b"INNER_NUM\x013\x02", ..message("t", 0, b"x") };
+    assert_eq!(status(counted), PutMessageStatus::MessageIllegal);
+    store.close().unwrap();
+    assert!(dir.path().join("batchconsumequeue/batched/0").exists());
+}
+
+#[test]
+fn tags_are_read_from_the_record_where_a_unit_has_an_extended_address() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    store.put_message(&Message { properties: b"TAGS\x01TagA\x02", ..message("t", 0, b"x") });
+    store.close().unwrap();
+    let path = dir.path().join("consumequeue/t/0/00000000000000000000");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[12..20].copy_from_slice(&(i64::MIN + 4_096).to_be_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let store = open(&small(dir.path()));
+    let mut codes = Vec::new();
+    let keep = |code, _: oxmq_store::LazyRecord<'_>| {
+        codes.push(code);
+        true
+    };
+    store.get_message("t", 0, 0, 1, 1_000, keep, &mut Vec::new());
+    assert_eq!(codes, [0x27_a807]);
+}

@@ -21,9 +21,14 @@ pub fn tags_code(tags: &str) -> i64 {
 /// The tags code of a message with these encoded `properties`.
 pub fn tags_code_of_properties(properties: &[u8]) -> i64 {
     match property(properties, properties::TAGS) {
-        Some(tags) => tags_code(&String::from_utf8_lossy(tags)),
+        Some(tags) => tags_code_of_value(tags),
         None => 0,
     }
+}
+
+/// The tags code of a `TAGS` value as it stands in properties text.
+pub fn tags_code_of_value(tags: &[u8]) -> i64 {
+    tags_code(&String::from_utf8_lossy(tags))
 }
 
 #[cfg(test)]

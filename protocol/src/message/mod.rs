@@ -16,6 +16,6 @@ pub mod sys_flag;
 
 pub use batch::{BatchError, BatchMessages, InnerMessage};
 pub use encode::{EncodeError, EncodeOptions, Message, encode_record, encoded_len};
-pub use hash::{java_string_hash, tags_code, tags_code_of_properties};
+pub use hash::{java_string_hash, tags_code, tags_code_of_properties, tags_code_of_value};
 pub use message_ext::MessageExt;
 pub use record::{RecordError, RecordView};

@@ -13,7 +13,7 @@ use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use tracing::{info, warn};
 
 use super::open::log_file_path;
-use super::{CommitLog, LogFiles};
+use super::{CommitLog, LogFiles, find_file};
 use crate::limits::{
     ALLOCATE_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
     POPULATE_STEP_BYTES,
@@ -128,20 +128,18 @@ impl CommitLog {
     }
 
     fn prepare(&self, helper: &mut Helper, signal: &Signal) -> io::Result<()> {
-        let position = self.max_offset();
         let (files, next) = self.prepare_next()?;
-        let mut current = files.last().cloned().unwrap_or_else(|| Arc::clone(&next));
+        let position = self.max_offset();
 
         helper.populated_to = helper.populated_to.max(position);
         let target = position + helper.distance as i64;
         while helper.populated_to < target && !signal.is_stopped() {
-            if helper.populated_to >= current.end() {
-                if current.start() == next.start() {
-                    break;
-                }
-                current = Arc::clone(&next);
-            }
-            helper.populated_to = self.prepare_step(&current, helper.populated_to, target)?;
+            let at = helper.populated_to;
+            let is_next = (next.start()..next.end()).contains(&at);
+            let file = find_file(&files, at).or(is_next.then_some(&next));
+            // The writer has gone on meanwhile: the next round sees its file.
+            let Some(file) = file else { break };
+            helper.populated_to = self.prepare_step(file, at, target)?;
         }
         let half = helper.distance as i64 / 2;
         self.ahead.wake_at.store(helper.populated_to - half, Ordering::Relaxed);

@@ -107,12 +107,24 @@ impl CommitLog {
 
     /// Makes durable everything that is in the log now.
     pub(crate) fn flush_all(&self) -> io::Result<()> {
+        self.flush_to(|end| end)
+    }
+
+    /// Makes durable the pages that are full.
+    ///
+    /// Flushing write-protects a page; on the one that is being filled, the next append would fault and
+    /// might wait for the file system's journal.
+    fn flush_full_pages(&self) -> io::Result<()> {
+        self.flush_to(|end| end - end % PAGE_BYTES)
+    }
+
+    fn flush_to(&self, limit: impl FnOnce(i64) -> i64) -> io::Result<()> {
         let _running = self.flush.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = self.failure() {
             return Err(io::Error::other(failure.to_owned()));
         }
-        let (to, timestamp_ms) = self.end_and_timestamp();
-        let from = self.flushed();
+        let (end, timestamp_ms) = self.end_and_timestamp();
+        let (from, to) = (self.flushed(), limit(end));
         for file in self.files().iter().filter(|file| file.end() > from && file.start() < to) {
             let begin = (from.max(file.start()) - file.start()) as usize;
             let end = (to.min(file.end()) - file.start()) as usize;
@@ -124,7 +136,9 @@ impl CommitLog {
             }
         }
         self.flush.flushed.fetch_max(to, Ordering::AcqRel);
-        self.flush.flushed_timestamp_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+        if to == end {
+            self.flush.flushed_timestamp_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -136,11 +150,14 @@ impl CommitLog {
             let pages = self.max_offset() / PAGE_BYTES - self.flushed() / PAGE_BYTES;
             let thorough = policy.sync || last_thorough.elapsed() >= policy.thorough_interval;
             if waited_for || pages >= policy.least_pages || thorough {
+                let everything = waited_for || thorough;
                 if self.max_offset() > self.flushed() {
                     // The failure is kept, logged, and told to every waiter below.
-                    drop(self.flush_all());
+                    drop(if everything { self.flush_all() } else { self.flush_full_pages() });
                 }
-                last_thorough = Instant::now();
+                if everything {
+                    last_thorough = Instant::now();
+                }
             }
             self.release_waiters();
             if !self.sleep(signal, policy) {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use oxmq_protocol::message::{RecordView, record};
+use oxmq_protocol::message::{RecordView, record, tags_code_of_properties};
 use tracing::warn;
 
 use super::MessageStore;
@@ -291,7 +291,7 @@ impl Pull<'_> {
             self.note(GetMessageStatus::MessageWasRemoving);
             return;
         };
-        if !filter(unit.tags_code, LazyRecord { bytes }) {
+        if !filter(tags_code_of(unit, bytes), LazyRecord { bytes }) {
             self.note(GetMessageStatus::NoMatchedMessage);
             return;
         }
@@ -334,6 +334,17 @@ impl Pull<'_> {
 fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
     let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
     (record::total_size(bytes) == Some(unit.size) && !record::is_blank(bytes)).then_some(bytes)
+}
+
+/// The tags code of the record that `unit` points to.
+///
+/// Where the reference kept an extended queue, the unit holds an address in that instead, which no hash
+/// can be; the record knows its tags, too.
+fn tags_code_of(unit: &Unit, bytes: &[u8]) -> i64 {
+    if unit.tags_code >= i64::from(i32::MIN) {
+        return unit.tags_code;
+    }
+    RecordView::parse(bytes).map_or(0, |record| tags_code_of_properties(record.properties()))
 }
 
 fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {

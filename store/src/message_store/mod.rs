@@ -7,6 +7,7 @@ mod open;
 mod put;
 mod recover;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -86,6 +87,8 @@ pub struct MessageStore {
     flush_policy: FlushPolicy,
     /// Bytes of the newest messages that are taken to be in memory.
     hot_bytes: i64,
+    /// Topics whose queues are batch queues, which are kept but not served.
+    batch_topics: HashSet<String>,
     log: Arc<CommitLog>,
     queues: Arc<QueueTable>,
     queue_files: Arc<QueueFiles>,

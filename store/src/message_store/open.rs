@@ -1,11 +1,12 @@
 //! Opening a store.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use oxmq_protocol::message::EncodeOptions;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::recover::Recovery;
 use super::{Environment, MessageStore};
@@ -52,6 +53,7 @@ impl MessageStore {
         ));
         let queues = Arc::new(QueueTable::default());
         let queue_writer = Arc::new(QueueWriter::new(Arc::clone(&queue_files)));
+        let batch_topics = batch_topics(&root.join("batchconsumequeue"))?;
         Recovery {
             config: &config,
             delay_levels: &delay_levels,
@@ -60,6 +62,7 @@ impl MessageStore {
             queue_files: &queue_files,
             queue_writer: &queue_writer,
             checkpoint: &checkpoint,
+            batch_topics: &batch_topics,
             clean,
         }
         .run()?;
@@ -100,6 +103,7 @@ impl MessageStore {
             clock,
             fs,
             delay_levels,
+            batch_topics,
             log,
             queues,
             queue_files,
@@ -140,6 +144,22 @@ fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreError> {
     DelayLevels::parse(&config.message_delay_level).ok_or_else(|| {
         StoreError::BadConfig(format!("messageDelayLevel {:?}", config.message_delay_level))
     })
+}
+
+/// Topics that have batch queues in `dir`. A plain queue of such a topic must never be made: the
+/// reference would not start with both.
+fn batch_topics(dir: &Path) -> Result<HashSet<String>, StoreError> {
+    let mut topics = HashSet::new();
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(topics),
+        other => other.doing("list", dir)?,
+    };
+    for entry in entries {
+        let name = entry.doing("list", dir)?.file_name().to_string_lossy().into_owned();
+        warn!(topic = %name, "batch queues are kept but not served");
+        topics.insert(name);
+    }
+    Ok(topics)
 }
 
 /// Marks the store as running: if the mark is still there at the next open, this run crashed.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use oxmq_protocol::message::{
     BatchMessages, EncodeError, Message, encode_record, limits, properties, sys_flag, tags_code,
-    tags_code_of_properties,
+    tags_code_of_properties, tags_code_of_value,
 };
 use tracing::warn;
 
@@ -41,12 +41,14 @@ impl MessageStore {
         if let Err(status) = self.check(message.topic) {
             return PutMessageResult::refused(status);
         }
+        let Some(tags) = self.tags(message) else {
+            return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+        };
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             if let Err(error) = encode_record(message, &self.encode, &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
             }
-            let tags = self.tags(message.topic, message.properties);
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
             let result = self.append(message, scratch, std::iter::once(message.properties));
             scratch.trim();
@@ -62,7 +64,8 @@ impl MessageStore {
         if let Err(status) = self.check(envelope.topic) {
             return PutMessageResult::refused(status);
         }
-        if sys_flag::transaction_type(envelope.sys_flag) != 0 {
+        let refused = sys_flag::TRANSACTION_MASK | sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+        if envelope.sys_flag & refused != 0 {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -124,7 +127,7 @@ impl MessageStore {
         if !self.is_writable() {
             return Err(PutMessageStatus::ServiceNotAvailable);
         }
-        if !is_storable_topic(topic) {
+        if !is_storable_topic(topic) || self.batch_topics.contains(topic) {
             return Err(PutMessageStatus::MessageIllegal);
         }
         Ok(())
@@ -261,11 +264,25 @@ impl MessageStore {
         self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), Box::new(callback));
     }
 
-    fn tags(&self, topic: &str, text: &[u8]) -> Tags {
-        if topic != SCHEDULE_TOPIC {
-            return Tags::Code(tags_code_of_properties(text));
+    /// The tags of a single message; nothing when it claims to be an inner batch, which only a batch queue
+    /// could hold.
+    fn tags(&self, message: &Message<'_>) -> Option<Tags> {
+        if message.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
+            return None;
         }
-        schedule_tags(text, |level| self.delay_levels.delay_ms(level))
+        let mut tags: &[u8] = b"";
+        for (name, value) in properties::pairs(message.properties) {
+            if name == properties::TAGS.as_bytes() {
+                tags = value;
+            } else if name == properties::INNER_NUM.as_bytes() {
+                return None;
+            }
+        }
+        if is_schedule_topic(message.topic) {
+            let delay_ms = |level| self.delay_levels.delay_ms(level);
+            return Some(schedule_tags(message.properties, delay_ms));
+        }
+        Some(Tags::Code(if tags.is_empty() { 0 } else { tags_code_of_value(tags) }))
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) struct Recovery<'a> {
     pub(super) queue_files: &'a QueueFiles,
     pub(super) queue_writer: &'a QueueWriter,
     pub(super) checkpoint: &'a Checkpoint,
+    pub(super) batch_topics: &'a HashSet<String>,
     pub(super) clean: bool,
 }
 
@@ -225,7 +226,9 @@ impl<'a> Dispatcher<'a> {
     fn visit(&mut self, record: &RecordView<'_>, phy_offset: i64) -> Result<(), StoreError> {
         let offset = record.queue_offset();
         if !sys_flag::has_queue_offset(record.sys_flag())
+            || record.sys_flag() & sys_flag::INNER_BATCH != 0
             || !is_storable_topic(record.topic())
+            || self.recovery.batch_topics.contains(record.topic())
             || !(0..MAX_QUEUE_OFFSET).contains(&offset)
         {
             return Ok(());
