@@ -35,9 +35,11 @@ pub(crate) use args::BenchArgs;
 use args::Mode;
 use error::BenchError;
 use report::Report;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Runs one load and prints its report, or says why there is none.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
+    allow_many_connections();
     let outcome = match &args.mode {
         Mode::Send(args) => send::run(args).and_then(|report| print(&report, args.common.json)),
         Mode::Batch(args) => {
@@ -58,6 +60,14 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Raises the soft limit of open files to the hard one: each connection takes one.
+fn allow_many_connections() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is not allowed, opening too many connections fails and says so.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn print(report: &Report, json: bool) -> Result<(), BenchError> {
