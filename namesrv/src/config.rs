@@ -1,8 +1,9 @@
 //! Settings: keys and defaults are the reference's, and so is the file format.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use oxmq_protocol::config::{self, Config, ConfigError, UnknownKey};
+use oxmq_protocol::config::{self, Cause, Config, ConfigError, Notice, UnknownKey};
 use oxmq_protocol::properties_file;
 
 oxmq_protocol::config! {
@@ -124,6 +125,52 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("shutdownWaitTimeSeconds", "connections are closed once their answers are out"),
 ];
 
+/// Why a key of the reference changes nothing here, if so.
+fn why_no_effect(key: &str) -> Option<&'static str> {
+    let listed = NO_EFFECT.iter().find(|(listed, _)| *listed == key).map(|(_, why)| *why);
+    // `NettyClientConfig` (remoting), which the reference's name server reads, too.
+    listed.or_else(|| CLIENT_KEYS.contains(&key).then_some("brokers are told without settings"))
+}
+
+const CLIENT_KEYS: &[&str] = &[
+    "clientWorkerThreads",
+    "clientCallbackExecutorThreads",
+    "clientOnewaySemaphoreValue",
+    "clientAsyncSemaphoreValue",
+    "connectTimeoutMillis",
+    "channelNotActiveInterval",
+    "clientChannelMaxIdleTimeSeconds",
+    "clientSocketSndBufSize",
+    "clientSocketRcvBufSize",
+    "clientPooledByteBufAllocatorEnable",
+    "clientCloseSocketIfTimeout",
+    "useTLS",
+    "socksProxyConfig",
+    "disableCallbackExecutor",
+    "disableNettyWorkerGroup",
+    "maxReconnectIntervalTimeSeconds",
+    "enableReconnectForGoAway",
+];
+
+/// One notice for each key that changes nothing, in the order of the file.
+fn notices(file: &str, text: &[u8], unknown: Vec<UnknownKey>) -> Vec<Notice> {
+    let mut seen = HashSet::new();
+    // The file was parsed once already, so it can be parsed.
+    let entries = properties_file::parse(text).unwrap_or_default();
+    entries
+        .into_iter()
+        .filter_map(|entry| {
+            let unknown = unknown.iter().find(|unknown| unknown.key == entry.key);
+            let cause = match why_no_effect(&entry.key) {
+                Some(why) => Cause::NoEffect(why),
+                None => Cause::Unknown(unknown?.nearest),
+            };
+            let (line, key) = (entry.line, entry.key);
+            seen.insert(key.clone()).then(|| Notice { file: file.to_owned(), line, key, cause })
+        })
+        .collect()
+}
+
 /// Keys that carry paths, addresses, or what only a start can change: none of them changes over the
 /// wire, whatever `configBlackList` says.
 const CLOSED: &[&str] = &[
@@ -164,17 +211,17 @@ impl NamesrvConfig {
     /// Reads the settings in `file` over the defaults. What is changed over the wire later goes to the
     /// same file, unless it names another.
     ///
-    /// Returns the keys that nobody knows.
+    /// Returns one notice for each key in it that has no effect.
     ///
     /// # Errors
     /// When the file cannot be read or a value does not read as its type.
-    pub fn load(file: &Path) -> Result<(Self, Vec<UnknownKey>), NamesrvConfigError> {
+    pub fn load(file: &Path) -> Result<(Self, Vec<Notice>), NamesrvConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read(file)
             .map_err(|source| NamesrvConfigError::Read { file: name.clone(), source })?;
         let mut settings = Self { config_store_path: name.clone(), ..Self::default() };
         let unknown = config::apply(&name, &text, &mut [&mut settings])?;
-        Ok((settings, unknown))
+        Ok((settings, notices(&name, &text, unknown)))
     }
 
     /// All settings as properties text, sorted by key.
@@ -182,11 +229,15 @@ impl NamesrvConfig {
         config::print(&[self])
     }
 
-    /// All settings that are not empty, as a file that [`NamesrvConfig::load`] reads.
+    /// The settings that differ from the defaults, as the file that [`NamesrvConfig::load`] reads. The
+    /// file's own place is not in it: that is where it is loaded from.
     pub(crate) fn file(&self) -> String {
+        let defaults = Self::default();
         let mut text = String::new();
-        for key in Self::KEYS {
-            if let Some(value) = self.get(key).filter(|value| !value.is_empty()) {
+        for key in Self::KEYS.iter().filter(|key| **key != "configStorePath") {
+            if let Some(value) =
+                self.get(key).filter(|value| defaults.get(key).as_ref() != Some(value))
+            {
                 properties_file::write_entry(key, &value, &mut text);
             }
         }
@@ -271,13 +322,28 @@ mod tests {
     fn file_sets_keys_and_becomes_where_changes_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("namesrv.conf");
-        std::fs::write(&file, "listenPort = 9877\nsupportActingMaster=true\nlistenPrt=1\n")
-            .unwrap();
-        let (settings, unknown) = NamesrvConfig::load(&file).unwrap();
+        std::fs::write(
+            &file,
+            "listenPort = 9877\nsupportActingMaster=true\nlistenPrt=1\nuseTLS=true\n\
+            listenPrt=2\nserverSelectorThreads=4\nbananas=1\n",
+        )
+        .unwrap();
+        let (settings, notices) = NamesrvConfig::load(&file).unwrap();
         assert_eq!(settings.listen_port, 9877);
         assert!(settings.support_acting_master);
         assert_eq!(settings.config_store_path, file.display().to_string());
-        assert_eq!(unknown[0].nearest, Some("listenPort"));
+        let notices: Vec<_> =
+            notices.iter().map(|notice| notice.to_string().replace(&notice.file, "conf")).collect();
+        assert_eq!(
+            notices,
+            [
+                "conf:3: there is no key listenPrt; did you mean listenPort?",
+                "conf:4: useTLS has no effect here, because brokers are told without settings",
+                "conf:6: serverSelectorThreads has no effect here, because requests are handled \
+                 where they are read, not in pools of threads",
+                "conf:7: there is no key bananas",
+            ]
+        );
         std::fs::write(&file, "listenPort = nine\n").unwrap();
         let error = NamesrvConfig::load(&file).unwrap_err().to_string();
         assert!(

@@ -4,6 +4,8 @@
 //! every group that knows its key. An unknown key is a warning that names the nearest known one; a
 //! value that does not read as its type stops the start with its line.
 
+use std::fmt;
+
 use crate::properties_file::{self, Entry, PropertiesError};
 
 /// A group of settings, made by [`config!`](crate::config!).
@@ -186,6 +188,42 @@ pub struct UnknownKey {
     pub key: String,
     /// The known key that is spelled most like it, if any is near.
     pub nearest: Option<&'static str>,
+}
+
+/// A key in a configuration file that has no effect, as a sentence for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The file as the user named it.
+    pub file: String,
+    /// Line from 1.
+    pub line: usize,
+    /// Key as written.
+    pub key: String,
+    /// Why it has none.
+    pub cause: Cause,
+}
+
+/// Why a key has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is a key of the reference, but the reason for it is not here.
+    NoEffect(&'static str),
+    /// It is nobody's key, and this one may have been meant.
+    Unknown(Option<&'static str>),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, key, cause } = self;
+        write!(f, "{file}:{line}: ")?;
+        match cause {
+            Cause::NoEffect(why) => write!(f, "{key} has no effect here, because {why}"),
+            Cause::Unknown(None) => write!(f, "there is no key {key}"),
+            Cause::Unknown(Some(near)) => {
+                write!(f, "there is no key {key}; did you mean {near}?")
+            }
+        }
+    }
 }
 
 /// Reads `text` of `file` into every group of settings that knows a key.

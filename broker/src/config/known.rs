@@ -1,9 +1,8 @@
 //! The reference's keys that nothing here depends on, and why.
 
 use std::collections::HashSet;
-use std::fmt;
 
-use oxmq_protocol::config::{self, ConfigError, UnknownKey};
+use oxmq_protocol::config::{self, Cause, ConfigError, Notice, UnknownKey};
 use oxmq_protocol::properties_file;
 
 use super::BrokerConfigError;
@@ -24,37 +23,6 @@ pub(super) fn reference_settings() -> impl Iterator<Item = Setting> {
         let (_class, key, _type) = (columns.next()?, columns.next()?, columns.next()?);
         Some(Setting { key, default: columns.next().unwrap_or_default() })
     })
-}
-
-/// A key in a configuration file that has no effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    file: String,
-    line: usize,
-    key: String,
-    cause: Cause,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Cause {
-    /// A key of the reference.
-    NoEffect(&'static str),
-    /// Nobody's key, and the one that may have been meant.
-    Unknown(Option<&'static str>),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, key, cause } = self;
-        write!(f, "{file}:{line}: ")?;
-        match cause {
-            Cause::NoEffect(why) => write!(f, "{key} has no effect here, because {why}"),
-            Cause::Unknown(None) => write!(f, "there is no key {key}"),
-            Cause::Unknown(Some(near)) => {
-                write!(f, "there is no key {key}; did you mean {near}?")
-            }
-        }
-    }
 }
 
 /// One notice for each key that no group of settings took.

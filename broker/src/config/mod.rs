@@ -7,7 +7,7 @@ use std::path::Path;
 
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
 
-pub use known::Notice;
+pub use oxmq_protocol::config::Notice;
 
 oxmq_protocol::config! {
     /// Settings of the broker and its server.

@@ -26,10 +26,9 @@ pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
     runtime::run(async {
         let mut config = NamesrvConfig::default();
         if let Some(file) = &args.config_file {
-            let (loaded, unknown) = NamesrvConfig::load(file).map_err(Failure::settings)?;
-            for key in unknown {
-                warn!(file = %file.display(), line = key.line, key = key.key, nearest = key.nearest,
-                    "there is no such key");
+            let (loaded, notices) = NamesrvConfig::load(file).map_err(Failure::settings)?;
+            for notice in notices {
+                warn!("{notice}");
             }
             config = loaded;
             println!("load config properties file OK, {}", file.display());
