@@ -382,3 +382,31 @@ async fn request_fails_when_its_connection_ends_or_its_time_is_up() {
     let (error, ()) = tokio::join!(waiting, closing);
     assert!(error.unwrap_err().to_string().contains("was closed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_behind_a_proxy_is_known_by_its_own_address() {
+    let (server, probe) = start(|_| ());
+    let mut client = Raw::connect(&server);
+    let mut bytes = b"PROXY TCP4 192.0.2.7 192.0.2.1 5555 10911\r\n".to_vec();
+    bytes.extend(request(KEEP, 3, b""));
+    // In two pieces, as a network would have it.
+    let (head, tail) = bytes.split_at(20);
+    client.0.write_all(head).unwrap();
+    client.0.write_all(tail).unwrap();
+    wait_for("the request", || probe.kept.lock().unwrap().len() == 1).await;
+    let reply = probe.kept.lock().unwrap().pop().unwrap();
+    assert_eq!(reply.connection().peer().to_string(), "192.0.2.7:5555");
+    reply.fail(ResponseCode::SUCCESS, "here");
+    assert_eq!(client.response().opaque, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_and_tls_peers_are_closed_at_once() {
+    let (server, probe) = start(|_| ());
+    for hello in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 2, 0, 1], b"PRI * HTTP/2.0\r\n"] {
+        let mut client = Raw::connect(&server);
+        client.0.write_all(hello).unwrap();
+        assert!(client.is_closed());
+    }
+    wait_for("three closed connections", || probe.closed.load(Ordering::SeqCst) == 3).await;
+}

@@ -1,12 +1,13 @@
 //! One socket, its output and the requests that we made on it.
 
+mod greeting;
 mod output;
 mod pending;
 mod turn;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::command::RemotingCommand;
@@ -56,6 +57,10 @@ pub struct Connection {
     /// Wakes the task: output is blocked, or the connection is to close.
     wake: Notify,
     closing: AtomicBool,
+    /// The first frame, or what may come in front of it, has been seen.
+    greeted: AtomicBool,
+    /// The client, when the peer is a proxy that says so.
+    proxied_peer: OnceLock<SocketAddr>,
     /// Milliseconds from `epoch` to the last read or write.
     last_active_ms: AtomicU64,
     epoch: Instant,
@@ -74,6 +79,8 @@ impl Connection {
             pending: Pending::default(),
             wake: Notify::new(),
             closing: AtomicBool::new(false),
+            greeted: AtomicBool::new(false),
+            proxied_peer: OnceLock::new(),
             last_active_ms: AtomicU64::new(0),
             epoch: Instant::now(),
         }))
@@ -84,9 +91,9 @@ impl Connection {
         self.id
     }
 
-    /// The peer's address.
+    /// The peer's address; that of the client when a proxy speaks for one.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.proxied_peer.get().copied().unwrap_or(self.peer)
     }
 
     /// Our address on this connection.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use oxmq_protocol::command::{CommandError, CommandView};
 use oxmq_protocol::frame::{self, Frame, FrameError};
@@ -10,6 +11,7 @@ use tokio::io::Interest;
 use tracing::warn;
 
 use super::Connection;
+use super::greeting::{self, Greeting};
 use super::output::Fate;
 use crate::limits::TURN_BYTES;
 use crate::{Reply, Service};
@@ -28,6 +30,8 @@ enum End {
     #[error("closed here")]
     Here,
     #[error("{0}")]
+    Foreign(&'static str),
+    #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
     Frame(#[from] FrameError),
@@ -42,10 +46,10 @@ pub(crate) async fn run(connection: Arc<Connection>, service: Arc<dyn Service>) 
     let end = serve(&connection, service.as_ref()).await;
     match &end {
         End::Peer | End::Here | End::Io(_) => {
-            tracing::debug!(peer = %connection.peer, reason = %end, "connection closed");
+            tracing::debug!(peer = %connection.peer(), reason = %end, "connection closed");
         }
-        End::PeerInFrame | End::Frame(_) | End::Command(_) => {
-            warn!(peer = %connection.peer, reason = %end, "connection closed");
+        End::PeerInFrame | End::Foreign(_) | End::Frame(_) | End::Command(_) => {
+            warn!(peer = %connection.peer(), reason = %end, "connection closed");
         }
     }
     drop(guard);
@@ -142,12 +146,38 @@ fn turn(
         let read = read(connection, &mut scratch[kept..], kept > 0)?;
         *partial = Vec::new();
         let buffer = &scratch[..kept + read];
+        let Some(greeting) = greet(connection, buffer)? else {
+            *partial = buffer.to_vec();
+            return Ok(More::Unknown);
+        };
+        let buffer = &buffer[greeting..];
         let handled = frames(connection, service, buffer)?;
         if handled < buffer.len() {
             *partial = buffer[handled..].to_vec();
         }
         Ok(More::after(read, scratch.len() - kept))
     })
+}
+
+/// Bytes in front of the first frame; `None` while there are too few to tell.
+fn greet(connection: &Connection, buffer: &[u8]) -> Result<Option<usize>, End> {
+    if connection.greeted.load(Ordering::Relaxed) {
+        return Ok(Some(0));
+    }
+    let bytes = match greeting::read(buffer) {
+        Greeting::Frame => 0,
+        Greeting::Incomplete => return Ok(None),
+        Greeting::Proxied { bytes, source } => {
+            if let Some(source) = source {
+                let _ = connection.proxied_peer.set(source);
+            }
+            bytes
+        }
+        Greeting::Tls => return Err(End::Foreign("it speaks TLS, which is off")),
+        Greeting::Foreign(what) => return Err(End::Foreign(what)),
+    };
+    connection.greeted.store(true, Ordering::Relaxed);
+    Ok(Some(bytes))
 }
 
 /// Reads on with a frame that outgrew the scratch buffer. It grows with what arrives, not with what
