@@ -1,13 +1,15 @@
 //! Metadata that is saved behind the back of whoever changes it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use oxmq_store::{JsonFile, JsonFileError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 /// Wakes the task that saves: something has changed that should not wait for the next regular save.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ impl SaveSignal {
 pub(crate) struct SavedTable<T> {
     file: JsonFile<T>,
     behind: AtomicBool,
+    /// Held while the file is written.
+    saving: Mutex<()>,
 }
 
 impl<T: Serialize + DeserializeOwned> SavedTable<T> {
@@ -38,6 +42,7 @@ impl<T: Serialize + DeserializeOwned> SavedTable<T> {
         Self {
             file: JsonFile::new(store_root.join("config").join(name)),
             behind: AtomicBool::new(false),
+            saving: Mutex::new(()),
         }
     }
 
@@ -52,10 +57,13 @@ impl<T: Serialize + DeserializeOwned> SavedTable<T> {
     }
 
     /// Saves a snapshot if the file is behind. After a failure it still is.
+    ///
+    /// A change noted before the call is in the file after it, whichever thread saved it.
     pub(crate) fn save_if_changed(
         &self,
         snapshot: impl FnOnce() -> T,
     ) -> Result<(), JsonFileError> {
+        let _saving = lock(&self.saving);
         // Cleared before the snapshot: a change during it is saved again rather than never.
         if !self.behind.swap(false, Ordering::AcqRel) {
             return Ok(());

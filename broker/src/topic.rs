@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 pub(crate) use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
 use oxmq_store::JsonFileError;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -175,6 +175,8 @@ impl TopicConfigManager {
         topic.attributes = topic_attributes::alter(attributes, &topic.attributes)?;
         info!(%topic, "topic updated");
         self.store(topic, &mut data_version);
+        drop(data_version);
+        self.save_now();
         Ok(())
     }
 
@@ -184,6 +186,8 @@ impl TopicConfigManager {
         if write(&self.table).remove(topic).is_some() {
             info!(%topic, "topic deleted");
             self.bump(&mut data_version);
+            drop(data_version);
+            self.save_now();
         } else {
             warn!(%topic, "topic to delete does not exist");
         }
@@ -232,12 +236,26 @@ impl TopicConfigManager {
             return None;
         }
         info!(%topic, "topic created");
-        Some(self.store(topic, &mut data_version))
+        let created = self.store(topic, &mut data_version);
+        drop(data_version);
+        self.save_now();
+        Some(created)
     }
 
     fn put(&self, topic: TopicConfig) -> Arc<TopicConfig> {
         let mut data_version = lock(&self.data_version);
-        self.store(topic, &mut data_version)
+        let stored = self.store(topic, &mut data_version);
+        drop(data_version);
+        self.save_now();
+        stored
+    }
+
+    /// Saves before the change is acknowledged: a topic that a crash takes back would take the
+    /// messages sent to it along. What cannot be saved is tried again in the background.
+    fn save_now(&self) {
+        if let Err(error) = self.save_if_changed() {
+            error!(%error, "topics not saved");
+        }
     }
 
     fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<TopicConfig> {
@@ -344,6 +362,21 @@ mod tests {
         assert!(topics.is_ordered("%RETRY%g"));
         topics.mark_ordered(["TBW102", "none"].into_iter());
         assert!(topics.is_ordered("TBW102"));
+    }
+
+    #[test]
+    fn change_is_in_the_file_once_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        send(&topics, "sent", 4).unwrap();
+        topics.update(TopicConfig { perm: 4, ..TopicConfig::new("updated") }).unwrap();
+        topics.create_in_send_back("%RETRY%g", 1, 6, false, 0).unwrap();
+        // As after a crash: nobody saved.
+        let found = manager(dir.path(), |_| ());
+        assert_eq!(found.get("updated").unwrap().perm, 4);
+        assert!(found.get("sent").is_some() && found.get("%RETRY%g").is_some());
+        topics.delete("sent");
+        assert!(manager(dir.path(), |_| ()).get("sent").is_none());
     }
 
     #[test]

@@ -212,7 +212,6 @@ fn a_missing_field_on_the_name_server_is_an_error_of_its_request_only() {
         (response::SYSTEM_ERROR, broker("5", "false")),
         (response::SYSTEM_ERROR, broker("0", "false")),
         (response::SYSTEM_ERROR, broker("0", "true")),
-        (response::SUCCESS, Command::request(104, &[])),
         (response::TOPIC_NOT_EXIST, Command::request(105, &[])),
         (response::TOPIC_NOT_EXIST, Command::request(105, &[("topic", "../x")])),
         (response::SUCCESS, Command::request(216, &[("topic", "nothing")])),

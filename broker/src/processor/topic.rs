@@ -148,7 +148,7 @@ impl Topics {
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
-        let topic = DeleteTopicRequestHeader::decode(request)?.topic;
+        let topic = DeleteTopicRequestHeader::decode(request)?.topic.unwrap_or_default();
         if topic_validator::is_blank(&topic) {
             return Err(RequestError::BlankTopic);
         }

@@ -22,7 +22,8 @@ header! {
     ///
     /// Reference: `DeleteTopicRequestHeader` (remoting), 5.5.0.
     pub struct DeleteTopicRequestHeader {
-        topic: String = "topic",
+        /// Without it the broker answers as to a blank one.
+        topic: Option<String> = "topic",
     }
 
     /// `GET_ALL_TOPIC_CONFIG` (21): every topic, or a page of them.
