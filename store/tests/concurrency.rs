@@ -1,0 +1,140 @@
+//! Senders, readers, deletions and cleaning at the same time.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::*;
+use oxmq_protocol::message::{BatchMessages, MessageExt};
+use oxmq_store::{GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
+
+const TOPICS: [&str; 3] = ["stays", "comes-and-goes", "batches"];
+const QUEUES: i32 = 3;
+const RUN: Duration = Duration::from_secs(2);
+
+/// A body that says where it belongs, and shows damage anywhere in it.
+fn self_proving_body(topic: &str, queue_id: i32, salt: u64) -> Vec<u8> {
+    let mut body = format!("{topic}/{queue_id}/{salt}/").into_bytes();
+    let length = 60 + (salt.wrapping_mul(0x9e37_79b9) % 900) as usize;
+    body.resize(length.max(body.len()), salt as u8);
+    body
+}
+
+fn check_message(message: &MessageExt, topic: &str, queue_id: i32) {
+    assert_eq!(message.topic, topic);
+    assert_eq!(message.queue_id, queue_id);
+    let text = String::from_utf8_lossy(&message.body);
+    let salt = text.split('/').nth(2).unwrap().parse().unwrap();
+    assert_eq!(message.body, self_proving_body(topic, queue_id, salt));
+}
+
+fn send(store: &MessageStore, stop: &AtomicBool, seed: u64, sent: &AtomicU64) {
+    let mut salt = seed << 32;
+    while !stop.load(Ordering::Relaxed) {
+        salt += 1;
+        let topic = TOPICS[(salt % 3) as usize];
+        let queue_id = (salt / 3 % QUEUES as u64) as i32;
+        let first = self_proving_body(topic, queue_id, salt);
+        let result = if topic == "batches" {
+            let second = self_proving_body(topic, queue_id, salt + 1_000);
+            let body = batch(&[&first, &second]);
+            store.put_batch(&message(topic, queue_id, b""), BatchMessages::new(&body))
+        } else {
+            store.put_message(&message(topic, queue_id, &first))
+        };
+        assert_eq!(result.status, PutMessageStatus::PutOk);
+        sent.fetch_add(u64::from(result.message_count), Ordering::Relaxed);
+    }
+}
+
+/// Follows one queue. Returns how many messages it saw.
+fn follow(store: &MessageStore, stop: &AtomicBool, topic: &str, queue_id: i32) -> u64 {
+    let mut offset = 0;
+    let mut seen = 0;
+    let mut out = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        out.clear();
+        let result = pull(store, topic, queue_id, offset, &mut out);
+        if result.status == GetMessageStatus::Found {
+            let messages = MessageExt::decode_all(&out).unwrap();
+            assert_eq!(messages.len(), result.message_count as usize);
+            let mut least = offset;
+            for message in &messages {
+                check_message(message, topic, queue_id);
+                assert!(message.queue_offset >= least, "{} < {least}", message.queue_offset);
+                least = message.queue_offset + 1;
+            }
+            assert!(least <= result.next_begin_offset);
+            seen += messages.len() as u64;
+        } else {
+            assert!(out.is_empty());
+            std::thread::yield_now();
+        }
+        offset = result.next_begin_offset;
+    }
+    seen
+}
+
+#[test]
+fn no_reader_is_ever_given_a_wrong_message() {
+    let dir = temp_dir();
+    let config = StoreConfig {
+        mapped_file_size_commit_log: 256 << 10,
+        mapped_file_size_consume_queue: 100 * 20,
+        file_reserved_time: 0,
+        clean_resource_interval: 20,
+        delete_file_batch_max: 3,
+        delete_when: String::new(),
+        flush_interval_consume_queue: 5,
+        flush_interval_commit_log: 5,
+        ..small(dir.path())
+    };
+    let store = open(&config);
+    let stop = AtomicBool::new(false);
+    let sent = AtomicU64::new(0);
+    let seen = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for seed in 1..=2 {
+            let (store, stop, sent) = (&store, &stop, &sent);
+            scope.spawn(move || send(store, stop, seed, sent));
+        }
+        for topic in TOPICS {
+            let (store, stop, seen) = (&store, &stop, &seen);
+            scope.spawn(move || seen.fetch_add(follow(store, stop, topic, 1), Ordering::Relaxed));
+        }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.delete_topic("comes-and-goes").unwrap();
+                store.delete_expired_files();
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let begin = Instant::now();
+        wait_until(|| begin.elapsed() > RUN && seen_enough(&store));
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(seen.load(Ordering::Relaxed) > 0 && sent.load(Ordering::Relaxed) > 0);
+    let bounds = store.bounds("stays", 0);
+    store.close().unwrap();
+
+    let store = open(&config);
+    assert_eq!(store.max_offset("stays", 0), bounds.1);
+    for topic in TOPICS {
+        for queue_id in 0..QUEUES {
+            let mut last = -1;
+            for message in read_all(&store, topic, queue_id) {
+                check_message(&message, topic, queue_id);
+                assert!(message.queue_offset > last);
+                last = message.queue_offset;
+            }
+        }
+    }
+}
+
+/// Whether cleaning has had something to do.
+fn seen_enough(store: &MessageStore) -> bool {
+    store.min_phy_offset() > 0
+}
