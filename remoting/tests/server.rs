@@ -206,6 +206,45 @@ async fn answers_of_many_threads_never_mix() {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
+/// The socket fills up in the middle of a frame while other threads still append theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn answers_to_a_peer_that_reads_late_never_mix() {
+    let (server, probe) = start(|_| ());
+    let mut client = Raw::connect(&server);
+    let count = 400;
+    let batch: Vec<u8> = (0..count).flat_map(|n| request(KEEP, n, b"")).collect();
+    client.0.write_all(&batch).unwrap();
+    wait_for("all replies", || probe.kept.lock().unwrap().len() == count as usize).await;
+    let replies = std::mem::take(&mut *probe.kept.lock().unwrap());
+    let mut shares: Vec<Vec<Reply>> = (0..8).map(|_| Vec::new()).collect();
+    for (index, reply) in replies.into_iter().enumerate() {
+        shares[index % 8].push(reply);
+    }
+    let threads: Vec<_> = shares
+        .into_iter()
+        .map(|share| {
+            std::thread::spawn(move || {
+                for reply in share {
+                    reply.write(ResponseCode::SUCCESS, None, |writer| writer.finish(&[1; 50_000]));
+                }
+            })
+        })
+        .collect();
+    // Reading starts while they append, and goes on after the last of them has left.
+    let mut seen: Vec<i32> = (0..count)
+        .map(|_| {
+            let response = client.response();
+            assert!(response.body.iter().all(|byte| *byte == 1));
+            assert_eq!(response.body.len(), 50_000);
+            std::thread::sleep(Duration::from_micros(200));
+            response.opaque
+        })
+        .collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..count).collect::<Vec<_>>());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn oneway_request_gets_no_answer() {
     let (server, _) = start(|_| ());

@@ -32,6 +32,10 @@ enum Writer {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The rest of what the socket did not take: it comes before everything else, as it may begin in
+    /// the middle of a frame.
+    rest: Vec<u8>,
+    /// Whole frames.
     unsent: Vec<u8>,
     writer: Writer,
     /// Answers are kept back until the turn ends.
@@ -77,9 +81,8 @@ impl Output {
         } else {
             state.unsent.extend_from_slice(&buffer);
         }
-        if state.unsent.len() > MAX_UNSENT_BYTES {
-            state.writer = Writer::Gone;
-            state.unsent = Vec::new();
+        if state.owed_bytes() > MAX_UNSENT_BYTES {
+            state.give_up();
             return (result, Fate::Broken);
         }
         match state.writer {
@@ -90,7 +93,7 @@ impl Output {
             }
             Writer::None | Writer::Busy | Writer::Task => (result, Fate::Left),
             Writer::Gone => {
-                state.unsent = Vec::new();
+                state.give_up();
                 (result, Fate::Broken)
             }
         }
@@ -118,7 +121,7 @@ impl Output {
     /// Bytes that wait for the socket, when only the task may send them.
     pub(super) fn blocked_bytes(&self) -> usize {
         let state = lock(&self.state);
-        if state.writer == Writer::Task { state.unsent.len() } else { 0 }
+        if state.writer == Writer::Task { state.owed_bytes() } else { 0 }
     }
 
     /// Tells whether so much is unsent that the peer should not be read.
@@ -126,6 +129,7 @@ impl Output {
         self.blocked_bytes() > HIGH_WATER_BYTES
     }
 
+    /// Sends until nothing is left; only the one that made itself the writer may call this.
     fn drain(&self, stream: &TcpStream) -> Fate {
         loop {
             let mut bytes = {
@@ -133,11 +137,12 @@ impl Output {
                 if state.writer == Writer::Gone {
                     return Fate::Broken;
                 }
-                if state.unsent.is_empty() {
+                if state.owed_bytes() == 0 {
                     state.writer = Writer::None;
                     return Fate::Sent;
                 }
-                std::mem::take(&mut state.unsent)
+                let State { rest, unsent, .. } = &mut *state;
+                std::mem::take(if rest.is_empty() { unsent } else { rest })
             };
             let mut sent = 0;
             while sent < bytes.len() {
@@ -146,16 +151,13 @@ impl Output {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         bytes.drain(..sent);
                         let mut state = lock(&self.state);
-                        bytes.extend_from_slice(&state.unsent);
-                        state.unsent = bytes;
+                        state.rest = bytes;
                         state.writer = Writer::Task;
                         return Fate::Blocked;
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(_) => {
-                        let mut state = lock(&self.state);
-                        state.unsent = Vec::new();
-                        state.writer = Writer::Gone;
+                        lock(&self.state).give_up();
                         return Fate::Broken;
                     }
                 }
@@ -165,5 +167,18 @@ impl Output {
                 SPARE.set(bytes);
             }
         }
+    }
+}
+
+impl State {
+    fn owed_bytes(&self) -> usize {
+        self.rest.len() + self.unsent.len()
+    }
+
+    /// Drops what the socket will not take any more.
+    fn give_up(&mut self) {
+        self.writer = Writer::Gone;
+        self.rest = Vec::new();
+        self.unsent = Vec::new();
     }
 }
