@@ -2,6 +2,7 @@
 
 mod bench;
 mod server;
+mod store_tool;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Command {
     Broker(server::BrokerArgs),
     /// Put load on a broker, ours or the reference, and measure it.
     Bench(bench::BenchArgs),
+    /// Check, repair and read a store while no broker runs on it
+    Store(store_tool::StoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,5 +38,6 @@ fn main() -> ExitCode {
         Command::Namesrv(args) => server::run_namesrv(args),
         Command::Broker(args) => server::run_broker(args),
         Command::Bench(args) => bench::run(args),
+        Command::Store(args) => store_tool::run(args),
     }
 }

@@ -17,7 +17,7 @@ use byteorder::{BigEndian, ByteOrder};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 
-const FILE_BYTES: u64 = 4096;
+pub(crate) const FILE_BYTES: u64 = 4096;
 const FIELD_BYTES: usize = 8;
 const FIELDS: usize = 5;
 
@@ -46,6 +46,11 @@ impl CheckpointValues {
     pub(crate) fn min_timestamp(&self) -> i64 {
         let min = self.physic_msg_timestamp.min(self.logics_msg_timestamp);
         min.saturating_sub(SAFETY_MARGIN_MS).max(0)
+    }
+
+    /// The values in the bytes of a checkpoint file, if there are enough.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.first_chunk().map(Self::decode)
     }
 
     fn decode(bytes: &[u8; FIELDS * FIELD_BYTES]) -> Self {

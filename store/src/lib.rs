@@ -22,6 +22,7 @@ mod local_time;
 #[allow(unsafe_code)]
 mod mapped_file;
 mod message_store;
+pub mod offline;
 mod process_lock;
 mod status;
 mod worker;

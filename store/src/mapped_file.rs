@@ -63,6 +63,16 @@ impl MappedFile {
         })
     }
 
+    /// Maps the file at `path` as it is, only to be read; its first byte is `start` of the sequence.
+    pub(crate) fn open_read_only(path: &Path, start: i64) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let map = MmapOptions::new().map_raw_read_only(&file)?;
+        let wrote = AtomicUsize::new(map.len());
+        // Whoever asked for a writer would store into pages that cannot be written.
+        let has_writer = AtomicBool::new(true);
+        Ok(Self { path: path.to_owned(), file, map, start, wrote, has_writer })
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -43,6 +43,28 @@ impl ProcessLock {
         held.push(root.clone());
         Ok(Self { root, _file: file })
     }
+
+    /// Keeps others off the store in `root` without writing anything; nothing when the store has no
+    /// lock file.
+    pub(crate) fn look(root: &Path) -> Result<Option<Self>, StoreError> {
+        let root = root.canonicalize().doing("find", root)?;
+        let path = root.join(FILE_NAME);
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains(&root) {
+            return Err(StoreError::Locked(root));
+        }
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).doing("open", &path),
+        };
+        // A shared lock needs no right to write, and an exclusive one does not go with it.
+        if fcntl_lock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+            return Err(StoreError::Locked(root));
+        }
+        held.push(root.clone());
+        Ok(Some(Self { root, _file: file }))
+    }
 }
 
 impl Drop for ProcessLock {

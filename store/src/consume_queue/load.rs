@@ -66,13 +66,15 @@ pub(crate) fn load_queues(
     }
 }
 
-struct QueueDir {
-    topic: Arc<str>,
-    queue_id: i32,
-    path: PathBuf,
+/// The directory of one queue.
+pub(crate) struct QueueDir {
+    pub(crate) topic: Arc<str>,
+    pub(crate) queue_id: i32,
+    pub(crate) path: PathBuf,
 }
 
-fn queue_dirs(root: &Path) -> Result<Vec<QueueDir>, StoreError> {
+/// The directories of all queues below `root`.
+pub(crate) fn queue_dirs(root: &Path) -> Result<Vec<QueueDir>, StoreError> {
     let mut dirs = Vec::new();
     for topic_dir in sub_dirs(root)? {
         let Some(topic) = topic_dir.file_name().and_then(|name| name.to_str()) else {

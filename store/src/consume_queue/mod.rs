@@ -16,7 +16,7 @@ mod unit;
 mod writer;
 
 pub(crate) use files::{QueueFiles, file_name, list_files};
-pub(crate) use load::load_queues;
+pub(crate) use load::{QueueDir, load_queues, queue_dirs};
 pub(crate) use queue::{ConsumeQueue, PushOutcome};
 pub(crate) use table::QueueTable;
 pub(crate) use unit::{UNIT_BYTES, Unit};

@@ -67,6 +67,11 @@ impl Unit {
         *self == Self::PRE_BLANK
     }
 
+    /// Whether this stands in the place of a record that is lost, or before a queue's first message.
+    pub(crate) fn leads_nowhere(&self) -> bool {
+        self.size == NO_RECORD_SIZE
+    }
+
     /// Log position behind the record, if there is one.
     pub(crate) fn end(&self) -> i64 {
         if self.size == NO_RECORD_SIZE {

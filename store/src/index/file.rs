@@ -19,18 +19,18 @@ use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::MappedTable;
 
-const BEGIN_TIMESTAMP_AT: usize = 0;
-const END_TIMESTAMP_AT: usize = 8;
-const BEGIN_PHY_AT: usize = 16;
-const END_PHY_AT: usize = 24;
-const SLOT_COUNT_AT: usize = 32;
-const ENTRY_COUNT_AT: usize = 36;
-const HEADER_BYTES: usize = 40;
-const SLOT_BYTES: usize = 4;
-const ENTRY_BYTES: usize = 20;
-const ENTRY_PHY_AT: usize = 4;
-const ENTRY_SECONDS_AT: usize = 12;
-const ENTRY_OLDER_AT: usize = 16;
+pub(crate) const BEGIN_TIMESTAMP_AT: usize = 0;
+pub(crate) const END_TIMESTAMP_AT: usize = 8;
+pub(crate) const BEGIN_PHY_AT: usize = 16;
+pub(crate) const END_PHY_AT: usize = 24;
+pub(crate) const SLOT_COUNT_AT: usize = 32;
+pub(crate) const ENTRY_COUNT_AT: usize = 36;
+pub(crate) const HEADER_BYTES: usize = 40;
+pub(crate) const SLOT_BYTES: usize = 4;
+pub(crate) const ENTRY_BYTES: usize = 20;
+pub(crate) const ENTRY_PHY_AT: usize = 4;
+pub(crate) const ENTRY_SECONDS_AT: usize = 12;
+pub(crate) const ENTRY_OLDER_AT: usize = 16;
 
 /// Disk blocks of entries are reserved in steps of this size.
 const ALLOCATE_STEP_BYTES: u64 = 4 << 20;
@@ -45,11 +45,12 @@ pub(crate) struct IndexGeometry {
 }
 
 impl IndexGeometry {
-    fn entries_at(self) -> usize {
+    /// Where the first entry is, which is never used.
+    pub(crate) fn entries_at(self) -> usize {
         HEADER_BYTES + self.slots as usize * SLOT_BYTES
     }
 
-    fn file_bytes(self) -> u64 {
+    pub(crate) fn file_bytes(self) -> u64 {
         (self.entries_at() + self.entries as usize * ENTRY_BYTES) as u64
     }
 }

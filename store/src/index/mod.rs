@@ -5,7 +5,7 @@
 //!
 //! Reference: `IndexService` (store), 5.5.0.
 
-mod file;
+pub(crate) mod file;
 mod name;
 
 use std::path::PathBuf;
@@ -293,7 +293,8 @@ impl Index {
     }
 }
 
-fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
+/// The index files in `dir`, oldest first.
+pub(crate) fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -314,7 +315,7 @@ fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
 ///
 /// Reference: `IndexService.buildIndex` (store), 5.5.0. Rolled-back records have no keys; half
 /// messages do.
-fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i32)) {
+pub(crate) fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i32)) {
     if sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK {
         return;
     }
@@ -339,7 +340,7 @@ fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i32)) {
 /// The hash of `topic#key` as index files hold it: never negative.
 ///
 /// Reference: `IndexFile.indexKeyHashMethod` (store), 5.5.0.
-fn key_hash(topic: &str, key: &str) -> i32 {
+pub(crate) fn key_hash(topic: &str, key: &str) -> i32 {
     let power = |text: &str| {
         let units = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
         (0..units).fold(1_i32, |power, _| power.wrapping_mul(31))

@@ -17,6 +17,8 @@ use tracing::{info, warn};
 
 pub use get::{Cold, LazyRecord};
 pub use lookup::{Boundary, QueryResult};
+pub(crate) use put::{is_schedule_topic, is_storable_topic};
+pub(crate) use recover::tags_code_of_record;
 
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;

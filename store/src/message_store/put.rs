@@ -289,7 +289,7 @@ impl MessageStore {
 /// The tags of a delayed message: its time of delivery, when it has a delay level.
 ///
 /// Reference: `CommitLog.checkMessageAndReturnSize` (store), 5.5.0.
-pub(super) fn schedule_tags(text: &[u8], delay_ms: impl Fn(i32) -> i64) -> Tags {
+pub(crate) fn schedule_tags(text: &[u8], delay_ms: impl Fn(i32) -> i64) -> Tags {
     let level = properties::property_str(text, properties::DELAY_TIME_LEVEL)
         .and_then(|level| level.parse::<i32>().ok())
         .filter(|level| *level > 0);
@@ -300,12 +300,12 @@ pub(super) fn schedule_tags(text: &[u8], delay_ms: impl Fn(i32) -> i64) -> Tags 
 }
 
 /// Whether `topic` holds delayed messages.
-pub(super) fn is_schedule_topic(topic: &str) -> bool {
+pub(crate) fn is_schedule_topic(topic: &str) -> bool {
     topic == SCHEDULE_TOPIC
 }
 
 /// Whether `topic` can be the name of a directory, and of nothing but one below the store's own.
-pub(super) fn is_storable_topic(topic: &str) -> bool {
+pub(crate) fn is_storable_topic(topic: &str) -> bool {
     !topic.is_empty()
         && topic.len() <= MAX_TOPIC_DIR_BYTES.min(limits::MAX_TOPIC_BYTES)
         && topic != "."

@@ -343,12 +343,15 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn tags_code(&self, record: &RecordView<'_>) -> i64 {
-        if is_schedule_topic(record.topic()) {
-            let tags = schedule_tags(record.properties(), |level| {
-                self.recovery.delay_levels.delay_ms(level)
-            });
-            return tags.code(record.store_timestamp_ms());
-        }
-        tags_code_of_properties(record.properties())
+        tags_code_of_record(record, self.recovery.delay_levels)
     }
+}
+
+/// The tags code that the unit of `record` has.
+pub(crate) fn tags_code_of_record(record: &RecordView<'_>, delay_levels: &DelayLevels) -> i64 {
+    if is_schedule_topic(record.topic()) {
+        let tags = schedule_tags(record.properties(), |level| delay_levels.delay_ms(level));
+        return tags.code(record.store_timestamp_ms());
+    }
+    tags_code_of_properties(record.properties())
 }

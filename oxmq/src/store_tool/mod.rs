@@ -1,0 +1,69 @@
+//! `oxmq store`: what is wrong with a store that nobody serves, and what can be done about it.
+
+mod check;
+mod progress;
+mod settings;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use oxmq_store::StoreError;
+
+/// Check, repair and read a store while no broker runs on it
+#[derive(Args)]
+pub(crate) struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Compare every record, consume queue, index entry and metadata file; changes nothing
+    ///
+    /// Exit code: 0 when the store is sound, 1 when there are warnings, 2 when there are errors,
+    /// 3 when it cannot be checked, as while a broker runs on it.
+    Check(check::CheckArgs),
+}
+
+/// The store that a subcommand works on.
+#[derive(Args)]
+struct Target {
+    /// Directory of the store (`storePathRootDir`)
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Settings of the broker: file sizes and paths; without them, sizes are found out from the files
+    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The store could not be worked on.
+const CANNOT: u8 = 3;
+
+/// Why a subcommand did not do its work.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Settings(#[from] oxmq_protocol::config::ConfigError),
+    #[error("read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("print: {0}")]
+    Print(#[from] std::io::Error),
+    #[error("print: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+pub(crate) fn run(args: StoreArgs) -> ExitCode {
+    let outcome = match args.command {
+        StoreCommand::Check(args) => check::run(&args),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("oxmq: {failure}");
+        ExitCode::from(CANNOT)
+    })
+}

@@ -1,0 +1,25 @@
+//! The settings of the store's broker.
+
+use std::path::Path;
+
+use oxmq_protocol::config;
+use oxmq_store::StoreConfig;
+use oxmq_store::offline::StoreDir;
+
+use super::{Failure, Target};
+
+impl Target {
+    pub(super) fn open(&self) -> Result<StoreDir, Failure> {
+        let config = self.config_file.as_deref().map(load).transpose()?;
+        Ok(StoreDir::open(&self.dir, config)?)
+    }
+}
+
+/// The store's part of a broker's settings; keys of other parts are left alone.
+fn load(file: &Path) -> Result<StoreConfig, Failure> {
+    let text =
+        std::fs::read(file).map_err(|source| Failure::Read { path: file.to_owned(), source })?;
+    let mut store = StoreConfig::default();
+    config::apply(&file.display().to_string(), &text, &mut [&mut store])?;
+    Ok(store)
+}

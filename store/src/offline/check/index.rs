@@ -1,0 +1,303 @@
+//! Index files against the log: each has its entries in the order of the log.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use byteorder::{BigEndian, ByteOrder};
+use oxmq_protocol::message::RecordView;
+
+use super::super::StoreDir;
+use super::super::report::{Kind, Report, Severity};
+use super::REPAIR;
+use crate::error::{IoContext, StoreError};
+use crate::index::file::{
+    BEGIN_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT, HEADER_BYTES,
+    SLOT_BYTES, SLOT_COUNT_AT,
+};
+use crate::index::{IndexGeometry, for_each_key_hash, index_paths};
+
+/// Bytes of slots or entries that are read at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// The index files of a store.
+pub(super) struct Index {
+    files: Vec<Cursor>,
+    begin: i64,
+    log_end: i64,
+    hashes: Vec<i32>,
+    missing: u64,
+    first_missing: Option<i64>,
+}
+
+/// One file, and the next of its entries.
+struct Cursor {
+    path: PathBuf,
+    file: File,
+    geometry: IndexGeometry,
+    begin_phy: i64,
+    /// Number behind the last entry.
+    count: u32,
+    number: u32,
+    entry: Option<Entry>,
+    last_phy: i64,
+    chunk: Vec<u8>,
+    chunk_first: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    number: u32,
+    hash: i32,
+    phy_offset: i64,
+    older: i32,
+}
+
+impl Index {
+    pub(super) fn open(dir: &StoreDir, report: &mut Report) -> Result<Self, StoreError> {
+        let mut files = Vec::new();
+        let paths = index_paths(&dir.index_dir())?;
+        report.counts.index_files = paths.len() as u64;
+        match dir.index_geometry() {
+            Some(geometry) => {
+                for path in paths {
+                    files.extend(Cursor::open(path, geometry, report)?);
+                }
+            }
+            None => {
+                let what = "the number of slots is not known";
+                let advice = "give the broker's settings with -c";
+                let place = (&*dir.index_dir(), None);
+                report.add(Severity::Warning, Kind::IndexSkipped, place, what, advice);
+            }
+        }
+        let (hashes, begin) = (Vec::new(), 0);
+        Ok(Self { files, begin, log_end: 0, hashes, missing: 0, first_missing: None })
+    }
+
+    /// The log to come begins at `begin`, and its files end at `end`.
+    pub(super) fn begin(
+        &mut self,
+        begin: i64,
+        end: i64,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        (self.begin, self.log_end) = (begin, end);
+        for file in &mut self.files {
+            file.next(end, report)?;
+            // Entries of records that are deleted.
+            while file.entry.is_some_and(|entry| entry.phy_offset < begin) {
+                file.next(end, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn visit(
+        &mut self,
+        record: &RecordView<'_>,
+        at: i64,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        self.hashes.clear();
+        for_each_key_hash(record, |hash| self.hashes.push(hash));
+        let mut seen = 0;
+        for file in &mut self.files {
+            while let Some(entry) = file.entry.filter(|entry| entry.phy_offset <= at) {
+                if entry.phy_offset < at {
+                    file.astray(entry, "no record begins there", report);
+                } else if self.hashes.contains(&entry.hash) {
+                    seen += 1;
+                    report.counts.index_entries += 1;
+                } else {
+                    file.astray(entry, "that record does not have its key", report);
+                }
+                file.next(self.log_end, report)?;
+            }
+        }
+        if seen < self.hashes.len() {
+            self.missing += 1;
+            self.first_missing.get_or_insert(at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, log_end: i64, report: &mut Report) -> Result<(), StoreError> {
+        for file in &mut self.files {
+            while let Some(entry) = file.entry {
+                file.astray(entry, &format!("the log ends at {log_end}"), report);
+                file.next(self.log_end, report)?;
+            }
+        }
+        if let (Some(first), Some(file)) = (self.first_missing, self.files.last()) {
+            let what = format!(
+                "{} records have keys that are not indexed, first at {first}",
+                self.missing
+            );
+            let place = (&*file.path, None);
+            report.add(Severity::Warning, Kind::IndexMissing, place, what, REPAIR);
+        }
+        Ok(())
+    }
+}
+
+impl Cursor {
+    /// Opens a file and checks its head, slots and links; nothing when it is of no use.
+    fn open(
+        path: PathBuf,
+        geometry: IndexGeometry,
+        report: &mut Report,
+    ) -> Result<Option<Self>, StoreError> {
+        let file = File::open(&path).doing("open", &path)?;
+        let length = file.metadata().doing("look at", &path)?.len();
+        if length != geometry.file_bytes() {
+            let what = format!(
+                "has {length} bytes instead of {} for {} slots and {} entries",
+                geometry.file_bytes(),
+                geometry.slots,
+                geometry.entries
+            );
+            let place = (&*path, Some(length.min(geometry.file_bytes())));
+            report.add(Severity::Error, Kind::FileLength, place, what, REPAIR);
+            return Ok(None);
+        }
+        let mut head = [0; HEADER_BYTES];
+        file.read_exact_at(&mut head, 0).doing("read", &path)?;
+        let count = BigEndian::read_i32(&head[ENTRY_COUNT_AT..]);
+        let Some(count) = u32::try_from(count).ok().filter(|count| *count <= geometry.entries)
+        else {
+            let what = format!("says that its next entry is {count} of {}", geometry.entries);
+            let place = (&*path, Some(ENTRY_COUNT_AT as u64));
+            report.add(Severity::Error, Kind::IndexBroken, place, what, REPAIR);
+            return Ok(None);
+        };
+        let begin_phy = BigEndian::read_i64(&head[BEGIN_PHY_AT..]);
+        let slots_in_use = BigEndian::read_i32(&head[SLOT_COUNT_AT..]);
+        let mut cursor = Self {
+            path,
+            file,
+            geometry,
+            begin_phy,
+            count: count.max(1),
+            number: 1,
+            entry: None,
+            last_phy: 0,
+            chunk: Vec::new(),
+            chunk_first: 0,
+        };
+        cursor.check_links(slots_in_use, report)?;
+        Ok(Some(cursor))
+    }
+
+    /// Each entry has to be reached by one link, from a slot or from a newer entry.
+    fn check_links(&mut self, slots_in_use: i32, report: &mut Report) -> Result<(), StoreError> {
+        let mut reached = vec![0_u64; self.count as usize / 64 + 1];
+        let mut reach = |number: u32| {
+            let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
+            let again = reached[word] & bit != 0;
+            reached[word] |= bit;
+            !again
+        };
+        let mut used = 0;
+        let mut slot = 0;
+        while slot < self.geometry.slots {
+            let count = (self.geometry.slots - slot).min((CHUNK_BYTES / SLOT_BYTES) as u32);
+            let mut bytes = vec![0; count as usize * SLOT_BYTES];
+            let at = HEADER_BYTES as u64 + u64::from(slot) * SLOT_BYTES as u64;
+            self.file.read_exact_at(&mut bytes, at).doing("read", &self.path)?;
+            for (index, link) in bytes.chunks_exact(SLOT_BYTES).enumerate() {
+                let link = BigEndian::read_i32(link);
+                used += i32::from(link != 0);
+                if link != 0 && !self.is_entry(link, self.count) {
+                    let slot = slot + index as u32;
+                    let what = format!("slot {slot} leads to entry {link} of {}", self.count - 1);
+                    self.broken(at + (index * SLOT_BYTES) as u64, what, report);
+                } else if link != 0 && !reach(link as u32) {
+                    let what = format!("entry {link} is reached twice");
+                    self.broken(at + (index * SLOT_BYTES) as u64, what, report);
+                }
+            }
+            slot += count;
+        }
+        for number in 1..self.count {
+            let entry = self.read(number)?;
+            if entry.older != 0 && !self.is_entry(entry.older, number) {
+                let what = format!("entry {number} leads to entry {}", entry.older);
+                self.broken(self.place(number) + ENTRY_OLDER_AT as u64, what, report);
+            } else if entry.older != 0 && !reach(entry.older as u32) {
+                let what = format!("entry {} is reached twice", entry.older);
+                self.broken(self.place(number) + ENTRY_OLDER_AT as u64, what, report);
+            }
+        }
+        let is_reached = |number: &u32| reached[*number as usize / 64] & (1 << (number % 64)) != 0;
+        let lost = (1..self.count).filter(|number| !is_reached(number)).count();
+        if lost > 0 {
+            self.broken(HEADER_BYTES as u64, format!("{lost} entries cannot be reached"), report);
+        }
+        if used != slots_in_use {
+            let what = format!("says that {slots_in_use} slots are in use, {used} are");
+            let place = (&*self.path, Some(SLOT_COUNT_AT as u64));
+            report.add(Severity::Warning, Kind::IndexBroken, place, what, REPAIR);
+        }
+        Ok(())
+    }
+
+    fn is_entry(&self, link: i32, before: u32) -> bool {
+        u32::try_from(link).is_ok_and(|number| number > 0 && number < before)
+    }
+
+    /// Goes on to the next entry that is not behind the log's files.
+    fn next(&mut self, files_end: i64, report: &mut Report) -> Result<(), StoreError> {
+        self.entry = None;
+        while self.number < self.count {
+            let entry = self.read(self.number)?;
+            self.number += 1;
+            if entry.phy_offset < self.last_phy.max(self.begin_phy) {
+                self.astray(entry, "the entry before it leads behind that", report);
+            } else if entry.phy_offset >= files_end {
+                self.astray(entry, &format!("the log's files end at {files_end}"), report);
+            } else {
+                self.last_phy = entry.phy_offset;
+                self.entry = Some(entry);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, number: u32) -> Result<Entry, StoreError> {
+        let in_chunk = (self.chunk.len() / ENTRY_BYTES) as u32;
+        if number < self.chunk_first || number >= self.chunk_first + in_chunk {
+            let count = (self.count - number).min((CHUNK_BYTES / ENTRY_BYTES) as u32);
+            self.chunk.resize(count as usize * ENTRY_BYTES, 0);
+            self.chunk_first = number;
+            let at = self.place(number);
+            self.file.read_exact_at(&mut self.chunk, at).doing("read", &self.path)?;
+        }
+        let bytes = &self.chunk[(number - self.chunk_first) as usize * ENTRY_BYTES..];
+        Ok(Entry {
+            number,
+            hash: BigEndian::read_i32(bytes),
+            phy_offset: BigEndian::read_i64(&bytes[ENTRY_PHY_AT..]),
+            older: BigEndian::read_i32(&bytes[ENTRY_OLDER_AT..]),
+        })
+    }
+
+    fn place(&self, number: u32) -> u64 {
+        (self.geometry.entries_at() + number as usize * ENTRY_BYTES) as u64
+    }
+
+    fn astray(&self, entry: Entry, why: &str, report: &mut Report) {
+        let what = format!("entry {} leads to {}: {why}", entry.number, entry.phy_offset);
+        let place: (&Path, _) = (&self.path, Some(self.place(entry.number)));
+        report.add(Severity::Error, Kind::IndexAstray, place, what, REPAIR);
+    }
+
+    fn broken(&self, position: u64, what: String, report: &mut Report) {
+        let place = (&*self.path, Some(position));
+        report.add(Severity::Error, Kind::IndexBroken, place, what, REPAIR);
+    }
+}

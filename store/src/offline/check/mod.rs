@@ -1,0 +1,58 @@
+//! Reads a whole store and compares its parts with each other.
+//!
+//! One pass over the log, with the units of the queues and the entries of the index beside it: each
+//! queue and each index file has its records in the order of the log, so that everything is read once.
+
+mod config;
+mod files;
+mod index;
+mod log;
+mod queues;
+
+use crate::delay_level::DelayLevels;
+use crate::error::StoreError;
+
+use super::report::{Kind, Report, Severity};
+use super::{Progress, StoreDir};
+
+/// What `repair` is there for.
+const REPAIR: &str = "run `oxmq store repair`";
+/// For what a start of either broker mends.
+const START: &str = "the next start mends it, and so does `oxmq store repair`";
+
+/// Looks at everything in `dir`, and changes nothing.
+///
+/// # Errors
+///
+/// When files cannot be read at all; what they hold is never an error but a finding.
+pub fn check(dir: &StoreDir, progress: Progress<'_>) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let crashed = dir.root().join("abort").exists();
+    if !dir.is_locked() {
+        let what = "there is no lock file, so a broker could start during the check";
+        report.add(
+            Severity::Info,
+            Kind::NoLock,
+            (&dir.root().join("lock"), None),
+            what,
+            "make sure that no broker runs on the directory",
+        );
+    }
+    if crashed {
+        let what = "the store was not stopped cleanly";
+        report.add(Severity::Info, Kind::Abort, (&dir.root().join("abort"), None), what, START);
+    }
+    let topics = config::check(dir, &mut report)?;
+    files::check(dir, &mut report)?;
+    let Some(delay_levels) = DelayLevels::parse(&dir.config().message_delay_level) else {
+        let what = format!("messageDelayLevel {:?}", dir.config().message_delay_level);
+        return Err(StoreError::BadConfig(what));
+    };
+    let pass = log::Pass {
+        queues: queues::Queues::open(dir, delay_levels, topics, crashed, &mut report)?,
+        index: index::Index::open(dir, &mut report)?,
+    };
+    let newest_ms = pass.run(dir, &mut report, progress)?;
+    files::check_checkpoint(dir, newest_ms, &mut report)?;
+    Ok(report)
+}

@@ -1,0 +1,346 @@
+//! Consume queues against the log, unit by unit, in the order of the log.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
+use oxmq_protocol::message::{RecordView, sys_flag};
+
+use super::super::StoreDir;
+use super::super::report::{Finding, Kind, Report, Severity};
+use super::super::units::QueueReader;
+use super::{REPAIR, START};
+use crate::consume_queue::{Unit, queue_dirs};
+use crate::delay_level::DelayLevels;
+use crate::error::StoreError;
+use crate::limits::MAX_QUEUE_OFFSET;
+use crate::message_store::{is_schedule_topic, is_storable_topic, tags_code_of_record};
+
+/// Findings of one kind that one queue adds to a report.
+const MAX_PER_QUEUE: usize = 5;
+
+/// Largest tags code that is the address of an extended unit.
+///
+/// Reference: `ConsumeQueueExt.MAX_ADDR` (store), 5.5.0.
+const MAX_EXTENDED_ADDRESS: i64 = i32::MIN as i64 - 1;
+
+/// Queues of names like this have units for records of other topics.
+const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+
+/// All queues of a store.
+pub(super) struct Queues {
+    root: PathBuf,
+    delay_levels: DelayLevels,
+    topics: Option<BTreeSet<String>>,
+    crashed: bool,
+    has_extended: bool,
+    batch_topics: BTreeSet<String>,
+    by_topic: HashMap<Box<str>, Vec<QueueState>>,
+}
+
+struct QueueState {
+    queue_id: i32,
+    reader: QueueReader,
+    /// Offset that the next record should have; nothing before the first record.
+    next: Option<i64>,
+    /// Offset of the next unit to be looked at.
+    next_unit: i64,
+    /// Where the last record was.
+    last_at: i64,
+    /// Offsets without a unit, and where the first one's record is.
+    missing: Option<Missing>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Clone, Copy)]
+struct Missing {
+    from: i64,
+    to: i64,
+    record_at: i64,
+}
+
+impl Queues {
+    pub(super) fn open(
+        dir: &StoreDir,
+        delay_levels: DelayLevels,
+        topics: Option<BTreeSet<String>>,
+        crashed: bool,
+        report: &mut Report,
+    ) -> Result<Self, StoreError> {
+        let mut by_topic: HashMap<Box<str>, Vec<QueueState>> = HashMap::new();
+        let mut light = 0;
+        for queue in dir.queue_dirs()? {
+            if queue.topic.starts_with(LIGHT_QUEUE_PREFIX) {
+                light += 1;
+                continue;
+            }
+            let reader = QueueReader::open(queue.path, dir.queue_file_bytes())?;
+            let state = QueueState::new(queue.queue_id, reader);
+            by_topic.entry(Box::from(&*queue.topic)).or_default().push(state);
+        }
+        if light > 0 {
+            let what = format!("{light} light queues have no records of their own: not compared");
+            let place = (&*dir.queue_root(), None);
+            report.add(Severity::Info, Kind::QueueSkipped, place, what, "nothing to do");
+        }
+        let batch = queue_dirs(&dir.batch_queue_root())?;
+        Ok(Self {
+            root: dir.queue_root(),
+            delay_levels,
+            topics,
+            crashed,
+            has_extended: dir.root().join("consumequeue_ext").is_dir(),
+            batch_topics: batch.into_iter().map(|dir| dir.topic.to_string()).collect(),
+            by_topic,
+        })
+    }
+
+    /// Compares the record at log position `at` with its unit.
+    pub(super) fn visit(
+        &mut self,
+        record: &RecordView<'_>,
+        at: i64,
+        log_begin: i64,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let batch = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
+        if !sys_flag::has_queue_offset(record.sys_flag())
+            || record.sys_flag() & batch != 0
+            || !is_storable_topic(record.topic())
+            || self.batch_topics.contains(record.topic())
+        {
+            return Ok(());
+        }
+        let tags_code = tags_code_of_record(record, &self.delay_levels);
+        let tags_may_differ = is_schedule_topic(record.topic());
+        let has_extended = self.has_extended;
+        let state = self.state_of(record)?;
+        let offset = record.queue_offset();
+        if !state.accept_offset(offset, at, report) {
+            return Ok(());
+        }
+        state.pass_to(offset, log_begin, i64::MAX)?;
+        state.next = Some(offset + 1);
+        state.next_unit = offset + 1;
+        state.last_at = at;
+        let Some(unit) = state.reader.unit(offset)? else {
+            state.note_missing(offset, at);
+            return Ok(());
+        };
+        report.counts.units += 1;
+        let size = record.total_bytes() as i32;
+        if unit.phy_offset != at || unit.size != size {
+            let what = format!(
+                "unit {offset} leads to {} ({} bytes), its record is at {at} ({size} bytes)",
+                unit.phy_offset, unit.size
+            );
+            state.find(Severity::Error, Kind::UnitWrong, offset, what, REPAIR);
+        } else if unit.tags_code != tags_code
+            && !(has_extended && unit.tags_code <= MAX_EXTENDED_ADDRESS)
+        {
+            let what = format!(
+                "unit {offset} has tags code {}, its record at {at} {tags_code}",
+                unit.tags_code
+            );
+            // Delay levels may have been others when the message came.
+            let severity = if tags_may_differ { Severity::Warning } else { Severity::Error };
+            state.find(severity, Kind::UnitTags, offset, what, REPAIR);
+        }
+        Ok(())
+    }
+
+    /// Looks at the units behind the last record of each queue. Returns whether any leads behind
+    /// `log_end`.
+    pub(super) fn finish(
+        mut self,
+        log_begin: i64,
+        log_end: i64,
+        report: &mut Report,
+    ) -> Result<bool, StoreError> {
+        let mut topics: Vec<_> = self.by_topic.drain().collect();
+        topics.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut deleted = 0;
+        let mut ahead = false;
+        for (topic, mut queues) in topics {
+            queues.sort_by_key(|state| state.queue_id);
+            let is_known = self.topics.as_ref().is_none_or(|topics| topics.contains(&*topic));
+            for mut state in queues {
+                if !is_known && !state.reader.has_files() {
+                    deleted += 1;
+                    continue;
+                }
+                ahead |= state.finish(log_begin, log_end, self.crashed)?;
+                for finding in state.findings {
+                    report.push(finding);
+                }
+            }
+        }
+        if deleted > 0 {
+            let what = format!("the log has records of {deleted} queues of deleted topics");
+            let place = (&*self.root, None);
+            report.add(Severity::Info, Kind::QueueSkipped, place, what, "nothing to do");
+        }
+        Ok(ahead)
+    }
+
+    fn state_of(&mut self, record: &RecordView<'_>) -> Result<&mut QueueState, StoreError> {
+        let (topic, queue_id) = (record.topic(), record.queue_id());
+        if !self.by_topic.contains_key(topic) {
+            self.by_topic.insert(Box::from(topic), Vec::new());
+        }
+        let queues = self.by_topic.entry(Box::from(topic)).or_default();
+        let index = match queues.iter().position(|state| state.queue_id == queue_id) {
+            Some(index) => index,
+            None => {
+                let path = self.root.join(topic).join(queue_id.to_string());
+                queues.push(QueueState::new(queue_id, QueueReader::missing(path)));
+                queues.len() - 1
+            }
+        };
+        Ok(&mut queues[index])
+    }
+}
+
+impl QueueState {
+    fn new(queue_id: i32, reader: QueueReader) -> Self {
+        let next_unit = reader.first();
+        Self {
+            queue_id,
+            reader,
+            next: None,
+            next_unit,
+            last_at: 0,
+            missing: None,
+            findings: Vec::new(),
+        }
+    }
+
+    /// Whether a record at log position `at` can have this offset; if not, it is reported.
+    fn accept_offset(&mut self, offset: i64, at: i64, report: &mut Report) -> bool {
+        if offset == 0 && self.next.is_some() {
+            // The topic was deleted and made anew: nothing of the first one is in the files.
+            self.findings.clear();
+            self.missing = None;
+            self.next_unit = self.reader.first();
+            return true;
+        }
+        // Each message before took a record of its own: a larger offset is a damaged one.
+        let next = self.next.unwrap_or(0);
+        let most = match self.next {
+            Some(next) => next + (at - self.last_at) / SMALLEST_RECORD_BYTES as i64,
+            None => MAX_QUEUE_OFFSET,
+        };
+        if offset >= next && offset <= most {
+            return true;
+        }
+        let what = format!("the record at {at} has queue offset {offset}, {next} should follow");
+        let path = self.reader.dir();
+        report.add(Severity::Error, Kind::RecordQueueOffset, (path, None), what, ASK);
+        false
+    }
+
+    /// Looks at the units up to `offset`, none of which has a record.
+    fn pass_to(&mut self, offset: i64, log_begin: i64, log_end: i64) -> Result<(), StoreError> {
+        let mut lost = 0;
+        let from = self.next_unit;
+        while self.next_unit < offset {
+            let at = self.next_unit;
+            let Some(unit) = self.reader.unit(at)? else {
+                break;
+            };
+            self.next_unit += 1;
+            if unit.leads_nowhere() {
+                lost += 1;
+            } else if unit.end() > log_begin {
+                self.astray(at, &unit, log_end);
+            }
+        }
+        if self.next.is_some() && lost > 0 {
+            let what = format!("the records of {lost} messages from offset {from} on are lost");
+            self.find(Severity::Info, Kind::MessagesLost, from, what, "nothing to do");
+        }
+        if let Some(next) = self.next.filter(|next| *next < offset && self.next_unit < offset) {
+            let what = format!("offsets {next}..{offset} have neither records nor units");
+            self.find(Severity::Error, Kind::MessagesLost, next, what, REPAIR);
+        }
+        Ok(())
+    }
+
+    fn astray(&mut self, offset: i64, unit: &Unit, log_end: i64) {
+        let (kind, why) = if unit.end() > log_end {
+            (Kind::QueueAhead, format!("behind the end of the log at {log_end}"))
+        } else {
+            (Kind::UnitAstray, "where no record with its offset is".to_owned())
+        };
+        let what = format!("unit {offset} leads to {}, {why}", unit.phy_offset);
+        self.find(Severity::Error, kind, offset, what, REPAIR);
+    }
+
+    fn note_missing(&mut self, offset: i64, at: i64) {
+        match &mut self.missing {
+            Some(missing) if missing.to == offset => missing.to = offset + 1,
+            _ => {
+                self.report_missing(Severity::Error);
+                self.missing = Some(Missing { from: offset, to: offset + 1, record_at: at });
+            }
+        }
+    }
+
+    fn report_missing(&mut self, severity: Severity) {
+        if let Some(Missing { from, to, record_at }) = self.missing.take() {
+            let what = format!(
+                "offsets {from}..{to} have no units; the record of the first is at {record_at}"
+            );
+            let advice = if severity == Severity::Warning { START } else { REPAIR };
+            self.find(severity, Kind::UnitMissing, from, what, advice);
+        }
+    }
+
+    /// Looks at what is behind the last record.
+    fn finish(&mut self, log_begin: i64, log_end: i64, crashed: bool) -> Result<bool, StoreError> {
+        let is_newest = |missing: &Missing| Some(missing.to) == self.next;
+        let severity = match &self.missing {
+            Some(missing) if crashed && is_newest(missing) => Severity::Warning,
+            _ => Severity::Error,
+        };
+        self.report_missing(severity);
+        let before = self.findings.len();
+        self.pass_behind(log_begin, log_end)?;
+        let ahead = self.findings[before..].iter().any(|found| found.kind == Kind::QueueAhead);
+        if let Some(hole) = self.reader.hole_at(self.next_unit) {
+            let what = format!("unit {} is none, but a file follows", self.next_unit);
+            self.find(Severity::Error, Kind::UnitMissing, hole, what, REPAIR);
+        }
+        Ok(ahead)
+    }
+
+    fn pass_behind(&mut self, log_begin: i64, log_end: i64) -> Result<(), StoreError> {
+        while let Some(unit) = self.reader.unit(self.next_unit)? {
+            let at = self.next_unit;
+            self.next_unit += 1;
+            if !unit.leads_nowhere() && unit.end() > log_begin {
+                self.astray(at, &unit, log_end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a finding at the unit of `offset`.
+    fn find(
+        &mut self,
+        severity: Severity,
+        kind: Kind,
+        offset: i64,
+        what: String,
+        advice: &'static str,
+    ) {
+        let same = self.findings.iter().filter(|found| found.kind == kind).count();
+        if same < MAX_PER_QUEUE {
+            let (path, position) = self.reader.place(offset);
+            let position = Some(position);
+            self.findings.push(Finding { severity, kind, path, position, what, advice });
+        }
+    }
+}
+
+const ASK: &str = "the messages around it can still be read; nothing repairs a record's own fields";

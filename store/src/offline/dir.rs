@@ -1,0 +1,204 @@
+//! The directory of a store, and the sizes of its files.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::commit_log::LogFiles;
+use crate::config::StoreConfig;
+use crate::consume_queue::{QueueDir, file_name, list_files, queue_dirs};
+use crate::error::{IoContext, StoreError};
+use crate::index::file::{
+    BEGIN_PHY_AT, END_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_PHY_AT, HEADER_BYTES, SLOT_BYTES,
+};
+use crate::index::{IndexGeometry, index_paths};
+use crate::mapped_file::MappedFile;
+use crate::process_lock::ProcessLock;
+
+/// An index file up to this length may be searched for its geometry.
+const MAX_SEARCHED_INDEX_BYTES: u64 = 64 << 20;
+
+/// A store that is being looked at. While it exists, no broker can start on the directory.
+#[derive(Debug)]
+pub struct StoreDir {
+    config: StoreConfig,
+    lock: Option<ProcessLock>,
+    index_geometry: Option<IndexGeometry>,
+}
+
+impl StoreDir {
+    /// Opens the store in `root` to be read. Sizes and paths come from `config`; without one, sizes
+    /// are found out from the files.
+    ///
+    /// # Errors
+    ///
+    /// When the directory does not exist or another process works on it.
+    pub fn open(root: &Path, config: Option<StoreConfig>) -> Result<Self, StoreError> {
+        if !root.is_dir() {
+            let what = "is no directory".to_owned();
+            return Err(StoreError::BadFile { path: root.to_owned(), what });
+        }
+        let lock = ProcessLock::look(root)?;
+        let sizes_given = config.is_some();
+        let mut config = config.unwrap_or_default();
+        config.store_path_root_dir = root.to_string_lossy().into_owned();
+        let configured =
+            IndexGeometry { slots: config.max_hash_slot_num, entries: config.max_index_num };
+        let mut dir = Self { config, lock, index_geometry: Some(configured) };
+        if !sizes_given {
+            dir.find_sizes()?;
+        }
+        Ok(dir)
+    }
+
+    /// Directory of the store.
+    pub fn root(&self) -> PathBuf {
+        self.config.root_dir()
+    }
+
+    /// The settings with which a store opens this directory.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Whether others are kept off.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Slots and entries of index files, if they are known.
+    pub(super) fn index_geometry(&self) -> Option<IndexGeometry> {
+        self.index_geometry
+    }
+
+    pub(super) fn queue_root(&self) -> PathBuf {
+        self.root().join("consumequeue")
+    }
+
+    pub(super) fn batch_queue_root(&self) -> PathBuf {
+        self.root().join("batchconsumequeue")
+    }
+
+    pub(super) fn index_dir(&self) -> PathBuf {
+        self.root().join("index")
+    }
+
+    /// Bytes of a consume-queue file.
+    pub(super) fn queue_file_bytes(&self) -> u64 {
+        self.config
+            .mapped_file_size_consume_queue
+            .next_multiple_of(crate::consume_queue::UNIT_BYTES as u64)
+    }
+
+    pub(super) fn queue_dirs(&self) -> Result<Vec<QueueDir>, StoreError> {
+        queue_dirs(&self.queue_root())
+    }
+
+    /// The files of the log, mapped to be read, whatever their lengths.
+    pub(super) fn log_files(&self) -> Result<LogFiles, StoreError> {
+        let dir = self.config.commit_log_dir();
+        let mut files = Vec::new();
+        for start in list_files(&dir)? {
+            let path = dir.join(file_name(start));
+            let metadata = path.metadata().doing("look at", &path)?;
+            let Ok(start) = i64::try_from(start) else {
+                continue;
+            };
+            if metadata.is_file() && metadata.len() > 0 {
+                let file = MappedFile::open_read_only(&path, start).doing("map", &path)?;
+                files.push(Arc::new(file));
+            }
+        }
+        Ok(Arc::new(files))
+    }
+
+    fn find_sizes(&mut self) -> Result<(), StoreError> {
+        let log_dir = self.config.commit_log_dir();
+        if let Some(bytes) = size_of_sequence(&[log_dir])? {
+            self.config.mapped_file_size_commit_log = bytes;
+        }
+        let queues: Vec<_> = self.queue_dirs()?.into_iter().map(|dir| dir.path).collect();
+        if let Some(bytes) = size_of_sequence(&queues)? {
+            self.config.mapped_file_size_consume_queue = bytes;
+        }
+        self.index_geometry = match index_paths(&self.index_dir())?.last() {
+            Some(last) => find_index_geometry(last)?,
+            None => self.index_geometry,
+        };
+        if let Some(geometry) = self.index_geometry {
+            self.config.max_hash_slot_num = geometry.slots;
+            self.config.max_index_num = geometry.entries;
+        }
+        Ok(())
+    }
+}
+
+/// The length of each file in sequences, as most distances between names say, or else most files.
+fn size_of_sequence(dirs: &[PathBuf]) -> Result<Option<u64>, StoreError> {
+    let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut lengths: BTreeMap<u64, u64> = BTreeMap::new();
+    for dir in dirs {
+        let starts = list_files(dir)?;
+        for pair in starts.windows(2) {
+            *votes.entry(pair[1] - pair[0]).or_default() += 1;
+        }
+        for start in starts {
+            let path = dir.join(file_name(start));
+            let length = path.metadata().doing("look at", &path)?.len();
+            if length > 0 {
+                *lengths.entry(length).or_default() += 1;
+            }
+        }
+    }
+    let most = |votes: BTreeMap<u64, u64>| {
+        votes.into_iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| bytes)
+    };
+    Ok(most(votes).or_else(|| most(lengths)))
+}
+
+/// Slots and entries of the index file at `path`: the default ones, or those with which its newest entry
+/// is where its slot says.
+fn find_index_geometry(path: &Path) -> Result<Option<IndexGeometry>, StoreError> {
+    let default = StoreConfig::default();
+    let default =
+        IndexGeometry { slots: default.max_hash_slot_num, entries: default.max_index_num };
+    let file = File::open(path).doing("open", path)?;
+    let length = file.metadata().doing("look at", path)?.len();
+    if length == default.file_bytes() {
+        return Ok(Some(default));
+    }
+    if !(HEADER_BYTES as u64..=MAX_SEARCHED_INDEX_BYTES).contains(&length) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0).doing("read", path)?;
+    Ok(search_index_geometry(&bytes))
+}
+
+fn search_index_geometry(bytes: &[u8]) -> Option<IndexGeometry> {
+    let i32_at = |at: usize| bytes.get(at..)?.first_chunk().map(|chunk| i32::from_be_bytes(*chunk));
+    let i64_at = |at: usize| bytes.get(at..)?.first_chunk().map(|chunk| i64::from_be_bytes(*chunk));
+    let (begin, end) = (i64_at(BEGIN_PHY_AT)?, i64_at(END_PHY_AT)?);
+    let newest = i32_at(ENTRY_COUNT_AT)?.checked_sub(1).filter(|newest| *newest > 0)?;
+    let room = bytes.len() - HEADER_BYTES;
+    let fits = |geometry: &IndexGeometry| -> Option<bool> {
+        let entry = |number: i32| geometry.entries_at() + number as usize * ENTRY_BYTES;
+        let hash = i32_at(entry(newest))?;
+        let slot = HEADER_BYTES + (hash.unsigned_abs() % geometry.slots) as usize * SLOT_BYTES;
+        Some(
+            i64_at(entry(1) + ENTRY_PHY_AT)? == begin
+                && i64_at(entry(newest) + ENTRY_PHY_AT)? == end
+                && i32_at(slot)? == newest,
+        )
+    };
+    (1..=room / SLOT_BYTES)
+        .filter(|slots| (room - slots * SLOT_BYTES).is_multiple_of(ENTRY_BYTES))
+        .filter_map(|slots| {
+            let entries = u32::try_from((room - slots * SLOT_BYTES) / ENTRY_BYTES).ok()?;
+            Some(IndexGeometry { slots: u32::try_from(slots).ok()?, entries })
+        })
+        .filter(|geometry| geometry.entries > newest as u32)
+        .find(|geometry| fits(geometry) == Some(true))
+}

@@ -1,0 +1,104 @@
+//! Units of one queue, read from its files as they are.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::consume_queue::{UNIT_BYTES, Unit, file_name, list_files};
+use crate::error::{IoContext, StoreError};
+
+/// Units read at a time: queues are many, and usually read a unit after the other.
+const WINDOW_UNITS: i64 = 64;
+
+/// Reads units of a queue, whatever state its files are in.
+#[derive(Debug)]
+pub(super) struct QueueReader {
+    dir: PathBuf,
+    file_bytes: u64,
+    starts: Vec<u64>,
+    window_start: i64,
+    window: Vec<Unit>,
+}
+
+impl QueueReader {
+    /// The queue whose files of `file_bytes` each are in `dir`.
+    pub(super) fn open(dir: PathBuf, file_bytes: u64) -> Result<Self, StoreError> {
+        let starts = list_files(&dir)?;
+        Ok(Self { dir, file_bytes, starts, window_start: 0, window: Vec::new() })
+    }
+
+    /// A queue without files.
+    pub(super) fn missing(dir: PathBuf) -> Self {
+        Self { dir, file_bytes: 1, starts: Vec::new(), window_start: 0, window: Vec::new() }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn has_files(&self) -> bool {
+        !self.starts.is_empty()
+    }
+
+    /// Offset of the first unit that there is room for.
+    pub(super) fn first(&self) -> i64 {
+        self.starts.first().map_or(0, |start| (*start / UNIT_BYTES as u64) as i64)
+    }
+
+    /// The unit at `offset`; nothing where no valid one is.
+    pub(super) fn unit(&mut self, offset: i64) -> Result<Option<Unit>, StoreError> {
+        let in_window = self.window_start..self.window_start + self.window.len() as i64;
+        if !in_window.contains(&offset) {
+            self.fill(offset)?;
+        }
+        let index = usize::try_from(offset - self.window_start).ok();
+        Ok(index.and_then(|index| self.window.get(index)).copied().filter(Unit::is_valid))
+    }
+
+    /// The offset itself, when there is no unit at `offset` although a later file exists.
+    pub(super) fn hole_at(&self, offset: i64) -> Option<i64> {
+        let at = u64::try_from(offset).ok()?.checked_mul(UNIT_BYTES as u64)?;
+        self.starts.last().is_some_and(|last| *last > at).then_some(offset)
+    }
+
+    /// The file and the byte in it where the unit of `offset` is, or would be.
+    pub(super) fn place(&self, offset: i64) -> (PathBuf, u64) {
+        let at = offset.max(0) as u64 * UNIT_BYTES as u64;
+        match self.start_of(at) {
+            Some(start) => (self.dir.join(file_name(start)), at - start),
+            None => (self.dir.clone(), at),
+        }
+    }
+
+    fn start_of(&self, at: u64) -> Option<u64> {
+        let behind = self.starts.partition_point(|start| *start <= at);
+        self.starts[..behind].last().copied().filter(|start| at - start < self.file_bytes)
+    }
+
+    fn fill(&mut self, offset: i64) -> Result<(), StoreError> {
+        self.window.clear();
+        self.window_start = offset;
+        let at =
+            u64::try_from(offset).ok().and_then(|offset| offset.checked_mul(UNIT_BYTES as u64));
+        let Some((at, start)) = at.and_then(|at| Some((at, self.start_of(at)?))) else {
+            return Ok(());
+        };
+        let path = self.dir.join(file_name(start));
+        let room = (self.file_bytes - (at - start)) as usize / UNIT_BYTES;
+        let mut bytes = vec![0; room.min(WINDOW_UNITS as usize) * UNIT_BYTES];
+        let file = File::open(&path).doing("open", &path)?;
+        let mut read = 0;
+        // The file may be shorter than it should be.
+        while read < bytes.len() {
+            match file.read_at(&mut bytes[read..], at - start + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).doing("read", &path),
+            }
+        }
+        self.window.extend(Unit::decode_all(&bytes[..read]));
+        Ok(())
+    }
+}

@@ -1,0 +1,341 @@
+//! Stores that are checked and repaired while nobody serves them.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use common::*;
+use oxmq_protocol::message::Message;
+use oxmq_store::offline::{self, Finding, Kind, Report, Severity, StoreDir};
+use oxmq_store::{MessageStore, StoreError};
+
+/// Messages of the store that is damaged.
+const MESSAGES: usize = 203;
+
+fn keyed(number: usize) -> Vec<u8> {
+    format!("KEYS\u{1}key{number} all\u{2}TAGS\u{1}Tag{}\u{2}", number % 3).into_bytes()
+}
+
+fn put_keyed(store: &MessageStore, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let (body, properties) = (body(number), keyed(number));
+        let message =
+            Message { properties: &properties, ..message("TopicA", (number % 2) as i32, &body) };
+        store.put_message(&message);
+    }
+}
+
+/// A closed store of several files of each kind, with metadata and its backup.
+fn sound() -> tempfile::TempDir {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_keyed(&store, 0..MESSAGES);
+    store.close().unwrap();
+    let config = dir.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    let topics = "{\"dataVersion\":{\"counter\":1},\"topicConfigTable\":{\"TopicA\":{}}}";
+    fs::write(config.join("topics.json"), topics).unwrap();
+    fs::write(config.join("topics.json.bak"), topics).unwrap();
+    fs::write(config.join("consumerOffset.json"), "{\"offsetTable\":{\"t@g\":{0:5,1:6\n\t}\n}}")
+        .unwrap();
+    dir
+}
+
+fn check(root: &Path) -> Report {
+    let dir = StoreDir::open(root, Some(small(root))).unwrap();
+    offline::check(&dir, &mut |_, _| ()).unwrap()
+}
+
+fn is_clean(report: &Report) -> bool {
+    report.worst().is_none_or(|worst| worst == Severity::Info)
+}
+
+/// What every file of a directory holds, and when it was changed.
+fn image(root: &Path) -> Vec<(PathBuf, Vec<u8>, std::time::SystemTime)> {
+    let mut files = Vec::new();
+    let mut dirs = vec![root.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let changed = path.metadata().unwrap().modified().unwrap();
+                files.push((path.clone(), fs::read(&path).unwrap(), changed));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn sound_store_is_found_sound_and_left_as_it_is() {
+    let dir = sound();
+    let before = image(dir.path());
+    let report = check(dir.path());
+    assert_eq!(report.findings, []);
+    assert_eq!(report.counts.records, MESSAGES as u64);
+    assert_eq!(report.counts.units, MESSAGES as u64);
+    assert_eq!(report.counts.index_entries, 2 * MESSAGES as u64);
+    assert_eq!(report.counts.config_files, 3);
+    assert!(report.counts.log_files > 2);
+    assert!(image(dir.path()) == before);
+}
+
+#[test]
+fn sizes_are_found_out_from_the_files() {
+    let dir = sound();
+    let opened = StoreDir::open(dir.path(), None).unwrap();
+    let (found, expected) = (opened.config(), small(dir.path()));
+    assert_eq!(found.mapped_file_size_commit_log, expected.mapped_file_size_commit_log);
+    assert_eq!(found.mapped_file_size_consume_queue, expected.mapped_file_size_consume_queue);
+    assert_eq!(found.max_hash_slot_num, expected.max_hash_slot_num);
+    assert_eq!(found.max_index_num, expected.max_index_num);
+    let report = offline::check(&opened, &mut |_, _| ()).unwrap();
+    assert!(is_clean(&report), "{:?}", report.findings);
+}
+
+#[test]
+fn store_in_use_is_not_looked_at() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    let refused = StoreDir::open(dir.path(), None);
+    assert!(matches!(refused, Err(StoreError::Locked(_))));
+    store.close().unwrap();
+    let looked_at = StoreDir::open(dir.path(), None).unwrap();
+    assert!(matches!(MessageStore::open(small(dir.path())), Err(StoreError::Locked(_))));
+    drop(looked_at);
+    open(&small(dir.path())).close().unwrap();
+}
+
+#[test]
+fn crashed_store_has_no_errors() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_keyed(&store, 0..MESSAGES);
+    let copy = temp_dir();
+    copy_dir(dir.path(), copy.path());
+    store.close().unwrap();
+    let report = check(copy.path());
+    assert_eq!(report.of(Severity::Error).collect::<Vec<_>>(), Vec::<&Finding>::new());
+    assert!(report.of(Severity::Info).any(|found| found.kind == Kind::Abort));
+}
+
+#[test]
+fn deleted_messages_and_topics_made_anew_are_no_damage() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_keyed(&store, 0..MESSAGES);
+    store.close().unwrap();
+    let mut files: Vec<_> = fs::read_dir(dir.path().join("commitlog")).unwrap().collect();
+    files.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+    fs::remove_file(files[0].as_ref().unwrap().path()).unwrap();
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{:?}", report.findings);
+
+    fs::remove_dir_all(dir.path().join("consumequeue/TopicA")).unwrap();
+    let config = dir.path().join("config");
+    fs::create_dir_all(&config).unwrap();
+    fs::write(config.join("topics.json"), "{\"topicConfigTable\":{}}").unwrap();
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{:?}", report.findings);
+}
+
+/// The first or last file of a directory.
+fn file_in(dir: PathBuf, last: bool) -> PathBuf {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    if last { files.pop().unwrap() } else { files.remove(0) }
+}
+
+fn log_file(root: &Path) -> PathBuf {
+    file_in(root.join("commitlog"), false)
+}
+
+fn queue_file(root: &Path) -> PathBuf {
+    file_in(root.join("consumequeue/TopicA/0"), false)
+}
+
+fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+}
+
+fn flip(path: &Path, at: u64) {
+    let mut byte = [0];
+    fs::File::open(path).unwrap().read_exact_at(&mut byte, at).unwrap();
+    overwrite(path, at, &[byte[0] ^ 0x55]);
+}
+
+/// Where record `number` begins in the first log file.
+fn record_at(root: &Path, number: usize) -> u64 {
+    let bytes = fs::read(log_file(root)).unwrap();
+    (0..number).fold(0, |at, _| {
+        at + u64::from(u32::from_be_bytes(bytes[at as usize..][..4].try_into().unwrap()))
+    })
+}
+
+/// A damage: what it is called, how it is done, and what has to be found where.
+struct Damage {
+    name: &'static str,
+    /// Damages the store, and returns the file and byte that have to be named.
+    plant: fn(&Path) -> (PathBuf, Option<u64>),
+    kind: Kind,
+    /// Messages that cannot be read any more.
+    lost: usize,
+}
+
+/// Where the slots of the index end in these stores.
+const ENTRIES_AT: u64 = 40 + 4 * 100;
+
+const DAMAGES: &[Damage] = &[
+    Damage {
+        name: "flipped byte in a body",
+        plant: |root| {
+            let at = record_at(root, 5);
+            flip(&log_file(root), at + 90);
+            (log_file(root), Some(at))
+        },
+        kind: Kind::LogDamaged,
+        lost: 1,
+    },
+    Damage {
+        name: "wrong length of a record",
+        plant: |root| {
+            let at = record_at(root, 7);
+            overwrite(&log_file(root), at, &[0, 0, 0x20, 0x20]);
+            (log_file(root), Some(at))
+        },
+        kind: Kind::LogDamaged,
+        lost: 1,
+    },
+    Damage {
+        name: "wrong position in a record",
+        plant: |root| {
+            let at = record_at(root, 9);
+            overwrite(&log_file(root), at + 28, &77_i64.to_be_bytes());
+            (log_file(root), Some(at))
+        },
+        kind: Kind::RecordPosition,
+        lost: 0,
+    },
+    Damage {
+        name: "truncated log file",
+        plant: |root| {
+            let path = file_in(root.join("commitlog"), true);
+            let bytes = fs::read(&path).unwrap();
+            let data = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64 - 3;
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(data).unwrap();
+            (path, Some(data))
+        },
+        kind: Kind::FileLength,
+        lost: 1,
+    },
+    Damage {
+        name: "truncated queue file",
+        plant: |root| {
+            let path = queue_file(root);
+            fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(100).unwrap();
+            (path, Some(100))
+        },
+        kind: Kind::FileLength,
+        lost: 0,
+    },
+    Damage {
+        name: "missing queue file",
+        plant: |root| {
+            let path = root.join("consumequeue/TopicA/0/00000000000000000400");
+            fs::remove_file(&path).unwrap();
+            (path, None)
+        },
+        kind: Kind::FileMissing,
+        lost: 0,
+    },
+    Damage {
+        name: "unit pointing past the log",
+        plant: |root| {
+            overwrite(&queue_file(root), 40, &(1_i64 << 40).to_be_bytes());
+            (queue_file(root), Some(40))
+        },
+        kind: Kind::UnitWrong,
+        lost: 0,
+    },
+    Damage {
+        name: "wrong tags code",
+        plant: |root| {
+            overwrite(&queue_file(root), 60 + 12, &4711_i64.to_be_bytes());
+            (queue_file(root), Some(60))
+        },
+        kind: Kind::UnitTags,
+        lost: 0,
+    },
+    Damage {
+        name: "index entry out of range",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            overwrite(&path, ENTRIES_AT + 3 * 20 + 4, &(1_i64 << 40).to_be_bytes());
+            (path, Some(ENTRIES_AT + 3 * 20))
+        },
+        kind: Kind::IndexAstray,
+        lost: 0,
+    },
+    Damage {
+        name: "damaged checkpoint",
+        plant: |root| {
+            overwrite(&root.join("checkpoint"), 8, &(i64::MAX / 3).to_be_bytes());
+            (root.join("checkpoint"), Some(8))
+        },
+        kind: Kind::Checkpoint,
+        lost: 0,
+    },
+    Damage {
+        name: "damaged topics.json",
+        plant: |root| {
+            fs::write(root.join("config/topics.json"), "{\"topicConfigTable\":{").unwrap();
+            (root.join("config/topics.json"), None)
+        },
+        kind: Kind::Config,
+        lost: 0,
+    },
+    Damage {
+        name: "queue ahead of the log",
+        plant: |root| {
+            let path = file_in(root.join("consumequeue/TopicA/1"), true);
+            let bytes = fs::read(&path).unwrap();
+            let at = bytes.chunks(20).position(|unit| unit.iter().all(|b| *b == 0)).unwrap() * 20;
+            let mut unit = [0; 20];
+            unit[..8].copy_from_slice(&(1_i64 << 30).to_be_bytes());
+            unit[8..12].copy_from_slice(&200_i32.to_be_bytes());
+            overwrite(&path, at as u64, &unit);
+            (path, Some(at as u64))
+        },
+        kind: Kind::QueueAhead,
+        lost: 0,
+    },
+];
+
+#[test]
+fn every_planted_damage_is_found_with_file_and_position() {
+    let original = sound();
+    for Damage { name, plant, kind, lost } in DAMAGES {
+        let dir = temp_dir();
+        copy_dir(original.path(), dir.path());
+        let (path, position) = plant(dir.path());
+        let before = image(dir.path());
+        let report = check(dir.path());
+        let found = report.of(Severity::Error).any(|found| {
+            found.kind == *kind
+                && found.path == path
+                && position.is_none_or(|_| found.position == position)
+        });
+        assert_eq!(report.counts.records, (MESSAGES - lost) as u64, "{name}");
+        assert!(found, "{name} at {path:?} {position:?}: {:#?}", report.findings);
+        assert!(image(dir.path()) == before, "{name}: the check changed the store");
+    }
+}
