@@ -23,11 +23,8 @@ use crate::config::BrokerConfig;
 use crate::error::RequestError;
 use crate::filter::MessageFilter;
 use crate::rebalance_lock::RebalanceLockManager;
-use crate::subscription_group::SubscriptionGroupManager;
+use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::sync::{read, write};
-
-/// Bit that forbids a group a topic altogether.
-const FORBIDDEN_INDEX_READABLE: u32 = 2;
 
 /// Consumer groups, their members and their subscriptions.
 ///

@@ -162,6 +162,15 @@ impl ConsumerOffsetManager {
         self.with_entry(group, topic, |entry| entry.reset.take(queue_id))
     }
 
+    /// Gives `to` the committed offsets that `from` has of a topic.
+    pub(crate) fn clone_offsets(&self, from: &str, to: &str, topic: &str) {
+        let Some(committed) = self.find(from, topic, |entry| Some(entry.committed.clone())) else {
+            return;
+        };
+        self.with_entry(to, topic, |entry| entry.committed = committed);
+        self.file.changed();
+    }
+
     /// Topics of which the group has offsets.
     pub(crate) fn topics_of(&self, group: &str) -> BTreeSet<String> {
         self.collect(|entry| (*entry.group == *group).then(|| entry.topic.to_string()))
@@ -310,6 +319,18 @@ mod tests {
         offsets.commit_pull("g", "t", 0, 42);
         assert_eq!(offsets.query_pull("g", "t", 0), Some(42));
         assert_eq!(offsets.query("g", "t", 0), Some(10));
+    }
+
+    #[test]
+    fn cloned_offsets_are_those_of_the_other_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        offsets.commit("g", "t", 0, 5);
+        offsets.commit("h", "t", 1, 9);
+        offsets.clone_offsets("g", "h", "t");
+        assert_eq!((offsets.query("h", "t", 0), offsets.query("h", "t", 1)), (Some(5), None));
+        offsets.clone_offsets("g", "h", "none");
+        assert_eq!(offsets.topics_of("h").len(), 1);
     }
 
     #[test]

@@ -115,6 +115,18 @@ impl Dispatch {
             RequestCode::QUERY_TOPICS_BY_CONSUMER => &|| on.group_query.topics_of_consumer(request),
             RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => &|| on.group_query.subscription(request),
             RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => &|| on.group_query.group_config(request),
+            RequestCode::UPDATE_AND_CREATE_TOPIC_LIST => {
+                &|| on.topics.update_and_create_list(request)
+            }
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => &|| on.topics.system_topics(),
+            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+                &|| on.subscription_groups.update_list(request)
+            }
+            RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN => {
+                &|| on.subscription_groups.forbidden(request)
+            }
+            RequestCode::GET_ALL_PRODUCER_INFO => &|| on.connection_list.all_producers(),
+            RequestCode::CLONE_GROUP_OFFSET => &|| on.group_query.clone_offsets(request),
             RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => &|| on.reset_offset.process(request),
             _ => return None,
         };

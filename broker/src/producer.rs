@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use oxmq_protocol::body::ProducerConnection;
+use oxmq_protocol::body::{ClientConnection, ProducerConnection, ProducerInfo, ProducerTableInfo};
 use oxmq_remoting::Connection;
 use tracing::{info, warn};
 
@@ -108,6 +108,28 @@ impl<C: Channel> ProducerManager<C> {
         let members = state.groups.get(group)?;
         let index = state.turn.checked_rem(members.len())?;
         members.values().nth(index).map(|member| Arc::clone(&member.channel))
+    }
+
+    /// Returns the members of every group.
+    pub(crate) fn table(&self, now: Instant, now_ms: i64) -> ProducerTableInfo {
+        let info = |member: &ClientInfo<C>| {
+            let silence = now.saturating_duration_since(member.last_seen).as_millis();
+            let ClientConnection { client_addr, client_id, language, version } =
+                member.to_connection();
+            ProducerInfo {
+                client_id,
+                remote_ip: format!("/{client_addr}"),
+                language,
+                version,
+                last_update_timestamp: now_ms - i64::try_from(silence).unwrap_or(i64::MAX),
+            }
+        };
+        let state = lock(&self.state);
+        let groups = state.groups.iter();
+        let data = groups
+            .map(|(group, members)| (group.to_string(), members.values().map(info).collect()))
+            .collect();
+        ProducerTableInfo { data }
     }
 
     /// Returns the members of a group; `None` when there is no such group.

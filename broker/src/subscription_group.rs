@@ -30,6 +30,11 @@ const BUILT_IN_GROUPS: &[&str] = &[
     "CID_RMQ_SYS_TRANS",
 ];
 
+/// Bit that forbids a group to read a topic.
+///
+/// Reference: `PermName` (common), 5.5.0.
+pub(crate) const FORBIDDEN_INDEX_READABLE: u32 = 2;
+
 /// Topics that a group may not consume, each with its bits.
 type Forbidden = BTreeMap<String, BTreeMap<String, i32>>;
 
@@ -143,6 +148,24 @@ impl SubscriptionGroupManager {
         let forbidden = read(&self.forbidden);
         let bits = forbidden.get(group).and_then(|topics| topics.get(topic)).copied();
         bits.is_some_and(|bits| bits > 0 && bits & (1 << index) != 0)
+    }
+
+    /// Sets or clears bit `index`, which forbids the group the topic.
+    pub(crate) fn set_forbidden(&self, group: &str, topic: &str, index: u32, is_forbidden: bool) {
+        let mut data_version = lock(&self.data_version);
+        let mut forbidden = write(&self.forbidden);
+        let topics = forbidden.entry(group.to_owned()).or_default();
+        let bits = topics.entry(topic.to_owned()).or_default();
+        *bits = if is_forbidden { *bits | (1 << index) } else { *bits & !(1 << index) };
+        topics.retain(|_, bits| *bits != 0);
+        if topics.is_empty() {
+            forbidden.remove(group);
+        }
+        drop(forbidden);
+        info!(group, topic, index, is_forbidden, "group's permission updated");
+        self.bump(&mut data_version);
+        drop(data_version);
+        self.save_now();
     }
 
     /// Returns both tables and their version.
@@ -271,11 +294,24 @@ mod tests {
     }
 
     #[test]
+    fn permission_of_one_topic_does_not_touch_that_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        groups.set_forbidden("g", "t", 2, true);
+        groups.set_forbidden("g", "u", 2, true);
+        groups.set_forbidden("g", "t", 2, false);
+        assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "u", 2));
+        assert!(manager(dir.path(), |_| ()).is_forbidden("g", "u", 2));
+        groups.set_forbidden("g", "u", 2, false);
+        assert!(read(&groups.forbidden).is_empty());
+    }
+
+    #[test]
     fn deleted_group_is_gone_with_what_it_was_forbidden() {
         let dir = tempfile::tempdir().unwrap();
         let groups = manager(dir.path(), |_| ());
         groups.update(SubscriptionGroupConfig::new("g")).unwrap();
-        write(&groups.forbidden).entry("g".to_owned()).or_default().insert("t".to_owned(), 4);
+        groups.set_forbidden("g", "t", 2, true);
         groups.delete("g");
         assert!(groups.get("g").is_none() && !groups.is_forbidden("g", "t", 2));
     }

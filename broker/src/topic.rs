@@ -2,7 +2,7 @@
 //!
 //! Reference: `TopicConfigManager` (broker), 5.5.0; kept in `config/topics.json`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -92,6 +92,12 @@ impl TopicConfigManager {
     /// Tells whether the topic is one of the reference's or this broker's own.
     pub(crate) fn is_system_topic(&self, topic: &str) -> bool {
         topic_validator::is_built_in_topic(topic) || self.system_topics.contains(topic)
+    }
+
+    /// Names of the topics that are this broker's own, besides those with a system prefix.
+    pub(crate) fn system_topics(&self) -> BTreeSet<String> {
+        let built_in = topic_validator::built_in_topics().map(str::to_owned);
+        built_in.chain(self.system_topics.iter().cloned()).collect()
     }
 
     /// Returns all topics and the version of the table.

@@ -115,6 +115,11 @@ pub(crate) fn is_built_in_topic(topic: &str) -> bool {
     topic.starts_with(SYSTEM_TOPIC_PREFIX) || SYSTEM_TOPICS.contains(&topic)
 }
 
+/// Names of the reference's own topics, whatever the configuration.
+pub(crate) fn built_in_topics() -> impl Iterator<Item = &'static str> {
+    SYSTEM_TOPICS.iter().copied()
+}
+
 /// Tells whether clients may not send to the topic.
 pub(crate) fn is_topic_not_allowed_to_send(topic: &str) -> bool {
     matches!(

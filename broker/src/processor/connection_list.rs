@@ -1,9 +1,10 @@
-//! `GET_CONSUMER_LIST_BY_GROUP` (38), `GET_CONSUMER_CONNECTION_LIST` (203) and
-//! `GET_PRODUCER_CONNECTION_LIST` (204).
+//! `GET_CONSUMER_LIST_BY_GROUP` (38), `GET_CONSUMER_CONNECTION_LIST` (203),
+//! `GET_PRODUCER_CONNECTION_LIST` (204) and `GET_ALL_PRODUCER_INFO` (328).
 //!
 //! Reference: `ConsumerManageProcessor`, `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use oxmq_protocol::body::GetConsumerListByGroupResponseBody;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
@@ -15,6 +16,7 @@ use oxmq_remoting::Connection;
 
 use super::success_with;
 use crate::channel::Channel;
+use crate::clock::now_ms;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
 use crate::producer::ProducerManager;
@@ -70,12 +72,15 @@ impl<C: Channel> ConnectionList<C> {
             None => Err(RequestError::ProducerGroupNotExist(group)),
         }
     }
+
+    /// Tells a tool about the members of all producer groups.
+    pub(crate) fn all_producers(&self) -> Result<RemotingCommand, RequestError> {
+        success_with(&self.producers.table(Instant::now(), now_ms()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use oxmq_protocol::body::{ConsumeType, ConsumerData, SubscriptionData};
 
     use super::super::testing::{body, managers, request, with_view};
@@ -125,6 +130,10 @@ mod tests {
         let member =
             r#"{"clientAddr":"192.0.2.1:1025","clientId":"c","language":"JAVA","version":479}"#;
         assert_eq!(body(&answer), format!(r#"{{"connectionSet":[{member}]}}"#));
+        let all = processor.all_producers().unwrap();
+        let producer = r#"{"data":{"p":[{"clientId":"c","language":"JAVA","lastUpdateTimestamp":"#;
+        assert!(body(&all).starts_with(producer), "{}", body(&all));
+        assert!(body(&all).ends_with(r#","remoteIP":"/192.0.2.1:1025","version":479}]}}"#));
         let answer = with_view(&consumer, |view| processor.consumer_connections(view)).unwrap();
         let subscription = r#"{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":5,"tagsSet":[],"topic":"t"}"#;
         assert_eq!(

@@ -1,25 +1,29 @@
-//! `GET_ALL_CONSUMER_OFFSET` (43), `QUERY_TOPIC_CONSUME_BY_WHO` (300), `QUERY_TOPICS_BY_CONSUMER` (343),
-//! `QUERY_SUBSCRIPTION_BY_CONSUMER` (345) and `GET_SUBSCRIPTIONGROUP_CONFIG` (352).
+//! `GET_ALL_CONSUMER_OFFSET` (43), `QUERY_TOPIC_CONSUME_BY_WHO` (300), `CLONE_GROUP_OFFSET` (314),
+//! `QUERY_TOPICS_BY_CONSUMER` (343), `QUERY_SUBSCRIPTION_BY_CONSUMER` (345) and
+//! `GET_SUBSCRIPTIONGROUP_CONFIG` (352).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oxmq_protocol::body::{GroupList, QuerySubscriptionResponseBody, TopicList};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::header::{
-    GetSubscriptionGroupConfigRequestHeader, Header as _, QuerySubscriptionByConsumerRequestHeader,
-    QueryTopicConsumeByWhoRequestHeader, QueryTopicsByConsumerRequestHeader,
+    CloneGroupOffsetRequestHeader, GetSubscriptionGroupConfigRequestHeader, Header as _,
+    QuerySubscriptionByConsumerRequestHeader, QueryTopicConsumeByWhoRequestHeader,
+    QueryTopicsByConsumerRequestHeader,
 };
 use oxmq_remoting::Connection;
 
-use super::success_with;
+use super::{success, success_with};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic_validator;
 
 /// Tells tools which groups have to do with which topics.
 #[derive(Debug)]
@@ -77,6 +81,26 @@ impl<C: Channel> GroupQuery<C> {
             QuerySubscriptionByConsumerRequestHeader::decode(request)?;
         let subscription_data = self.consumers.subscription(&group, topic.as_deref().unwrap_or(""));
         success_with(&QuerySubscriptionResponseBody { subscription_data, group, topic })
+    }
+
+    /// Has one group go on where another is.
+    pub(crate) fn clone_offsets(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let CloneGroupOffsetRequestHeader { src_group, dest_group, topic, offline } =
+            CloneGroupOffsetRequestHeader::decode(request)?;
+        let mut topics = match topic.filter(|topic| !topic_validator::is_blank(topic)) {
+            Some(topic) => BTreeSet::from([topic]),
+            None => self.offsets.topics_of(&src_group),
+        };
+        if !offline && self.consumers.has_subscriptions(&src_group) {
+            topics.retain(|topic| self.consumers.is_subscribed(&src_group, topic));
+        }
+        for topic in topics {
+            self.offsets.clone_offsets(&src_group, &dest_group, &topic);
+        }
+        Ok(success())
     }
 
     /// Answers with a group's settings. Asking creates a group that may be, as in the reference.
@@ -139,6 +163,22 @@ mod tests {
         assert!(body(&answer).contains(r#""subscriptionData":{"#), "{}", body(&answer));
         let answer = processor.all_consumer_offsets().unwrap();
         assert!(body(&answer).contains(r#""offsetTable":{"t@away":{0:5}}"#), "{}", body(&answer));
+    }
+
+    #[test]
+    fn offsets_of_one_topic_or_all_are_cloned() {
+        let m = managers(|_| ());
+        m.offsets.commit("g", "t", 0, 5);
+        m.offsets.commit("g", "u", 0, 6);
+        let clone = |more: &[(&str, &str)]| {
+            let mut fields = vec![("srcGroup", "g"), ("destGroup", "h")];
+            fields.extend(more);
+            with_view(&request(&fields), |view| processor(&m).clone_offsets(view)).unwrap();
+        };
+        clone(&[("topic", "t")]);
+        assert_eq!(m.offsets.topics_of("h").len(), 1);
+        clone(&[]);
+        assert_eq!(m.offsets.query("h", "u", 0), Some(6));
     }
 
     #[test]

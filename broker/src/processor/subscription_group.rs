@@ -1,16 +1,17 @@
-//! `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP` (200), `GET_ALL_SUBSCRIPTIONGROUP_CONFIG` (201) and
-//! `DELETE_SUBSCRIPTIONGROUP` (207).
+//! `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP` (200), `GET_ALL_SUBSCRIPTIONGROUP_CONFIG` (201),
+//! `DELETE_SUBSCRIPTIONGROUP` (207), `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST` (225) and
+//! `UPDATE_AND_GET_GROUP_FORBIDDEN` (353).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
 
-use oxmq_protocol::body::SubscriptionGroupConfig;
+use oxmq_protocol::body::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{
     DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader,
-    GetAllSubscriptionGroupResponseHeader, Header as _,
+    GetAllSubscriptionGroupResponseHeader, Header as _, UpdateGroupForbiddenRequestHeader,
 };
 
 use super::page::Page;
@@ -18,7 +19,7 @@ use super::{success, success_with};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
-use crate::subscription_group::SubscriptionGroupManager;
+use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::topic_validator;
 
 /// Lets tools see and change consumer groups.
@@ -50,6 +51,35 @@ impl SubscriptionGroups {
         topic_validator::validate_group(&group.group_name)?;
         self.groups.update(group).map_err(RequestError::Unchangeable)?;
         Ok(success())
+    }
+
+    /// Creates or changes groups, if all of them may have their names.
+    pub(crate) fn update_list(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let SubscriptionGroupList { group_config_list } = fastjson::from_slice(request.body)?;
+        for group in &group_config_list {
+            topic_validator::validate_group(&group.group_name)?;
+        }
+        for group in group_config_list {
+            self.groups.update(group).map_err(RequestError::Unchangeable)?;
+        }
+        Ok(success())
+    }
+
+    /// Lets a group consume a topic or not, if asked to, and answers whether it may.
+    pub(crate) fn forbidden(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let UpdateGroupForbiddenRequestHeader { group, topic, readable } =
+            UpdateGroupForbiddenRequestHeader::decode(request)?;
+        if let Some(readable) = readable {
+            self.groups.set_forbidden(&group, &topic, FORBIDDEN_INDEX_READABLE, !readable);
+        }
+        let readable = !self.groups.is_forbidden(&group, &topic, FORBIDDEN_INDEX_READABLE);
+        success_with(&GroupForbidden { group, topic, readable })
     }
 
     /// Answers with all groups or a page of them.
@@ -95,7 +125,7 @@ mod tests {
     use oxmq_protocol::body::SubscriptionGroupWrapper;
     use oxmq_protocol::ext_fields::Fields;
 
-    use super::super::testing::{Managers, managers, request, with_view};
+    use super::super::testing::{Managers, body, managers, request, with_view};
     use super::*;
 
     fn processor(m: &Managers) -> SubscriptionGroups {
@@ -135,6 +165,36 @@ mod tests {
         assert_eq!(m.offsets.query("g", "t", 0), Some(5));
         delete(&[("groupName", "g"), ("cleanOffset", "true")]);
         assert_eq!(m.offsets.query("g", "t", 0), None);
+    }
+
+    #[test]
+    fn list_is_taken_as_a_whole_or_not_at_all() {
+        let m = managers(|_| ());
+        let update = |body: &str| {
+            let request = request(&[]).with_body(body.as_bytes().to_vec());
+            with_view(&request, |view| processor(&m).update_list(view))
+        };
+        let refused =
+            update(r#"{"groupConfigList":[{"groupName":"g"},{"groupName":"a b"}]}"#).unwrap_err();
+        assert_eq!(refused.response_code().0, 29);
+        assert!(m.groups.get("g").is_none());
+        update(r#"{"groupConfigList":[{"groupName":"g"},{"groupName":"h"}]}"#).unwrap();
+        assert!(m.groups.get("g").is_some() && m.groups.get("h").is_some());
+    }
+
+    #[test]
+    fn group_may_be_forbidden_a_topic_and_allowed_it_again() {
+        let m = managers(|_| ());
+        let ask = |more: &[(&str, &str)]| {
+            let mut fields = vec![("group", "g"), ("topic", "t")];
+            fields.extend(more);
+            let answer = with_view(&request(&fields), |view| processor(&m).forbidden(view));
+            body(&answer.unwrap()).to_owned()
+        };
+        assert_eq!(ask(&[]), r#"{"group":"g","readable":true,"topic":"t"}"#);
+        assert_eq!(ask(&[("readable", "false")]), r#"{"group":"g","readable":false,"topic":"t"}"#);
+        assert_eq!(ask(&[]), r#"{"group":"g","readable":false,"topic":"t"}"#);
+        assert_eq!(ask(&[("readable", "true")]), r#"{"group":"g","readable":true,"topic":"t"}"#);
     }
 
     #[test]

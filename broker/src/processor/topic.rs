@@ -1,12 +1,15 @@
-//! `UPDATE_AND_CREATE_TOPIC` (17), `GET_ALL_TOPIC_CONFIG` (21), `DELETE_TOPIC_IN_BROKER` (215) and
-//! `GET_TOPIC_CONFIG` (351).
+//! `UPDATE_AND_CREATE_TOPIC` (17), `UPDATE_AND_CREATE_TOPIC_LIST` (18), `GET_ALL_TOPIC_CONFIG` (21),
+//! `DELETE_TOPIC_IN_BROKER` (215), `GET_SYSTEM_TOPIC_LIST_FROM_BROKER` (305) and `GET_TOPIC_CONFIG` (351).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
 
-use oxmq_protocol::body::{TopicConfigAndMappingSerializeWrapper, TopicFilterType};
+use oxmq_protocol::body::{
+    CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicFilterType, TopicList,
+};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{
     CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
     GetAllTopicConfigResponseHeader, GetTopicConfigRequestHeader, Header as _,
@@ -55,26 +58,33 @@ impl Topics {
         Ok(success())
     }
 
+    /// Creates or changes topics, if all of them may be.
+    ///
+    /// One that is just as asked for is left alone. For the reference it ends the whole request, with
+    /// success and without any effect.
+    pub(crate) fn update_and_create_list(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let CreateTopicListRequestBody { topic_config_list } = fastjson::from_slice(request.body)?;
+        for topic in &topic_config_list {
+            self.check(topic)?;
+        }
+        for topic in topic_config_list {
+            if self.topics.get(&topic.topic_name).as_deref() != Some(&topic) {
+                self.topics.update(topic).map_err(RequestError::Unchangeable)?;
+            }
+        }
+        Ok(success())
+    }
+
     fn requested_topic(
         &self,
         header: CreateTopicRequestHeader,
     ) -> Result<TopicConfig, RequestError> {
-        topic_validator::validate_topic(&header.topic)?;
-        self.refuse_system_topic(&header.topic)?;
-        let queues = [
-            ("readQueueNums", header.read_queue_nums),
-            ("writeQueueNums", header.write_queue_nums),
-        ];
-        for (what, value) in queues {
-            if !(0..=MAX_QUEUES_PER_TOPIC).contains(&value) {
-                let limit = MAX_QUEUES_PER_TOPIC;
-                return Err(RequestError::QueueNums { what, value, limit });
-            }
-        }
         let attributes = topic_attributes::parse(header.attributes.as_deref().unwrap_or_default())
             .map_err(RequestError::Unchangeable)?;
-        self.refuse_mixed(&attributes)?;
-        Ok(TopicConfig {
+        let topic = TopicConfig {
             attributes,
             order: header.order,
             perm: header.perm,
@@ -83,7 +93,23 @@ impl Topics {
             topic_name: header.topic,
             topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
             write_queue_nums: header.write_queue_nums,
-        })
+        };
+        self.check(&topic)?;
+        Ok(topic)
+    }
+
+    fn check(&self, topic: &TopicConfig) -> Result<(), RequestError> {
+        topic_validator::validate_topic(&topic.topic_name)?;
+        self.refuse_system_topic(&topic.topic_name)?;
+        let queues =
+            [("readQueueNums", topic.read_queue_nums), ("writeQueueNums", topic.write_queue_nums)];
+        for (what, value) in queues {
+            if !(0..=MAX_QUEUES_PER_TOPIC).contains(&value) {
+                let limit = MAX_QUEUES_PER_TOPIC;
+                return Err(RequestError::QueueNums { what, value, limit });
+            }
+        }
+        self.refuse_mixed(&topic.attributes)
     }
 
     fn refuse_system_topic(&self, topic: &str) -> Result<(), RequestError> {
@@ -132,6 +158,11 @@ impl Topics {
             total_topic_num: i32::try_from(total).unwrap_or(i32::MAX),
         };
         Ok(success_with(&body)?.with_header(&header))
+    }
+
+    /// Answers with the names of the topics that are the broker's own.
+    pub(crate) fn system_topics(&self) -> Result<RemotingCommand, RequestError> {
+        success_with(&TopicList { topic_list: self.topics.system_topics(), broker_addr: None })
     }
 
     /// Answers with one topic.
@@ -258,6 +289,38 @@ mod tests {
     }
 
     #[test]
+    fn list_is_taken_as_a_whole_or_not_at_all() {
+        let m = managers(|_| ());
+        let update = |body: &str| {
+            let request = request(&[]).with_body(body.as_bytes().to_vec());
+            with_view(&request, |view| processor(&m).update_and_create_list(view))
+        };
+        let refused = update(r#"{"topicConfigList":[{"topicName":"t"},{"topicName":"TBW102"}]}"#)
+            .unwrap_err();
+        assert_eq!(refused.response_code().0, 29);
+        assert!(m.topics.get("t").is_none());
+        m.create_topic("same", 4);
+        update(
+            r#"{"topicConfigList":[
+            {"topicName":"same","readQueueNums":4,"writeQueueNums":4},
+            {"topicName":"t","perm":4,"attributes":{"+message.type":"FIFO"}}]}"#,
+        )
+        .unwrap();
+        let topic = m.topics.get("t").unwrap();
+        assert_eq!((topic.perm, topic.attributes["message.type"].as_str()), (4, "FIFO"));
+    }
+
+    #[test]
+    fn system_topics_are_those_of_the_reference_and_of_this_broker() {
+        let m = managers(|_| ());
+        let answer = processor(&m).system_topics().unwrap();
+        let list: TopicList = fastjson::from_slice(&answer.body).unwrap();
+        for topic in ["TBW102", "b", "DefaultCluster", "rmq_sys_REVIVE_LOG_DefaultCluster"] {
+            assert!(list.topic_list.contains(topic), "{topic}");
+        }
+    }
+
+    #[test]
     fn deletion_takes_queues_offsets_and_pop_retry_topics_along() {
         let m = managers(|_| ());
         for topic in ["t", "%RETRY%g_t", "%RETRY%other_t"] {
@@ -299,7 +362,7 @@ mod tests {
         let count = m.topics.snapshot().0.len();
         assert_eq!(all.ext_fields.get("totalTopicNum").unwrap(), count.to_string());
         let topics: TopicConfigAndMappingSerializeWrapper =
-            oxmq_protocol::fastjson::from_slice(&all.body).unwrap();
+            fastjson::from_slice(&all.body).unwrap();
         assert_eq!(topics.topic_config_table.len(), count);
     }
 }

@@ -226,6 +226,35 @@ pub struct ProducerConnection {
     pub connection_set: Vec<ClientConnection>,
 }
 
+/// Answer to `GET_ALL_PRODUCER_INFO` (328).
+///
+/// Reference: `ProducerTableInfo` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProducerTableInfo {
+    /// Members by group.
+    pub data: BTreeMap<String, Vec<ProducerInfo>>,
+}
+
+/// One producer in an answer to the tools.
+///
+/// Reference: `ProducerInfo` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ProducerInfo {
+    /// `ip@instance`.
+    pub client_id: String,
+    /// `/ip:port` that it connected from.
+    #[serde(rename = "remoteIP")]
+    pub remote_ip: String,
+    /// Name of its language.
+    pub language: String,
+    /// Its version, see [`crate::version`].
+    pub version: i32,
+    /// When it was last heard of, ms since 1970.
+    pub last_update_timestamp: i64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

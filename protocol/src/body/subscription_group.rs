@@ -164,6 +164,30 @@ pub struct SimpleSubscriptionData {
     pub version: i64,
 }
 
+/// Body of `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST` (225).
+///
+/// Reference: `SubscriptionGroupList` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SubscriptionGroupList {
+    /// Groups to create or change.
+    pub group_config_list: Vec<SubscriptionGroupConfig>,
+}
+
+/// Answer to `UPDATE_AND_GET_GROUP_FORBIDDEN` (353).
+///
+/// Reference: `GroupForbidden` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupForbidden {
+    /// Name of the group.
+    pub group: String,
+    /// Name of the topic.
+    pub topic: String,
+    /// Whether the group may consume the topic.
+    pub readable: bool,
+}
+
 /// Every group: answer to `GET_ALL_SUBSCRIPTIONGROUP_CONFIG` (201), and `subscriptionGroup.json`.
 ///
 /// Reference: `SubscriptionGroupWrapper` (remoting), `SubscriptionGroupManager` (broker), 5.5.0.

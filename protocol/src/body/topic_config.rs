@@ -104,6 +104,16 @@ pub struct TopicConfigSerializeWrapper {
     pub topic_config_table: BTreeMap<String, TopicConfig>,
 }
 
+/// Body of `UPDATE_AND_CREATE_TOPIC_LIST` (18).
+///
+/// Reference: `CreateTopicListRequestBody` (remoting), 5.5.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct CreateTopicListRequestBody {
+    /// Topics to create or change; their attributes have the signs of the admin syntax.
+    pub topic_config_list: Vec<TopicConfig>,
+}
+
 /// All topics of a broker with the static ones' mappings, as registered and as answered to
 /// `GET_ALL_TOPIC_CONFIG`.
 ///

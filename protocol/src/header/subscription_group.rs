@@ -25,4 +25,26 @@ header! {
         group_name: String = "groupName",
         clean_offset: bool = "cleanOffset" | false,
     }
+
+    /// `UPDATE_AND_GET_GROUP_FORBIDDEN` (353): whether a group may consume a topic.
+    ///
+    /// Reference: `UpdateGroupForbiddenRequestHeader` (remoting), 5.5.0.
+    pub struct UpdateGroupForbiddenRequestHeader {
+        group: String = "group",
+        topic: String = "topic",
+        /// Absent to just ask.
+        readable: Option<bool> = "readable",
+    }
+
+    /// `CLONE_GROUP_OFFSET` (314): one group goes on where another is.
+    ///
+    /// Reference: `CloneGroupOffsetRequestHeader` (remoting), 5.5.0.
+    pub struct CloneGroupOffsetRequestHeader {
+        src_group: String = "srcGroup",
+        dest_group: String = "destGroup",
+        /// Absent for every topic that the source has offsets of.
+        topic: Option<String> = "topic",
+        /// Whether the source's subscriptions do not matter.
+        offline: bool = "offline" | false,
+    }
 }
