@@ -57,6 +57,12 @@ oxmq_protocol::config! {
         /// Keys that may not be changed over the wire, beside the closed ones.
         config_black_list: String =
             "configBlackList" | "configBlackList;configStorePath;kvConfigPath".to_owned(),
+        /// Port on which `GET /rocketmq/nsaddr` answers where the name servers are; unset serves nothing.
+        /// Not a key of the reference.
+        http_endpoint_port: Option<u16> = "httpEndpointPort" | None,
+        /// What that answers, as `host:port;host:port`; unset is the address that it was reached by. Not
+        /// a key of the reference.
+        namesrv_addr: Option<String> = "namesrvAddr" | None,
         /// Address to listen on.
         bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
         /// Port; 0 lets the system choose.
@@ -183,6 +189,8 @@ const CLOSED: &[&str] = &[
     "enableControllerInNamesrv",
     "bindAddress",
     "listenPort",
+    "httpEndpointPort",
+    "namesrvAddr",
 ];
 
 /// A path below the user's home, as the reference has it.
@@ -307,7 +315,8 @@ mod tests {
             let expected = if key == "listenPort" { "9876" } else { &expected };
             assert_eq!(settings.get(key).as_deref(), Some(expected), "{key}");
         }
-        assert_eq!(reference().count(), NamesrvConfig::KEYS.len());
+        let own = ["httpEndpointPort", "namesrvAddr"];
+        assert_eq!(reference().count() + own.len(), NamesrvConfig::KEYS.len());
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod core;
 mod dispatch;
 mod durable_file;
 mod error;
+mod http_endpoint;
 mod kv_config;
 mod limits;
 mod namesrv;

@@ -32,3 +32,9 @@ pub(crate) const MAX_WAITING_REQUESTS: usize = 10_000;
 
 /// Bytes of the bodies of those: the registrations of some 20 brokers with 50 000 topics each.
 pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// HTTP requests under way at a time; more wait to be accepted.
+pub(crate) const MAX_HTTP_CONNECTIONS: usize = 256;
+
+/// Longest HTTP request. The reference's client sends about 300 bytes.
+pub(crate) const MAX_HTTP_REQUEST_BYTES: usize = 8 * 1024;

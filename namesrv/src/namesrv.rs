@@ -14,6 +14,7 @@ use oxmq_remoting::{RemotingClient, RemotingClientConfig, Server, ServerConfig};
 
 use crate::config::NamesrvConfig;
 use crate::core::NameServer;
+use crate::http_endpoint::{Addresses, HttpEndpoint};
 use crate::kv_config::{KvConfigError, KvConfigManager};
 use crate::route_info::MinBrokerIdChange;
 use crate::service::NamesrvService;
@@ -63,6 +64,8 @@ impl Namesrv {
         let listen = listen_address(&settings)?;
         let mut server_config = ServerConfig::new(listen);
         server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        let endpoint = settings.http_endpoint_port;
+        let listed = settings.namesrv_addr.as_deref().map(Arc::from);
         let kv_config = KvConfigManager::open(PathBuf::from(&settings.kv_config_path))?;
         let core =
             Arc::new(NameServer::new(settings, kv_config, Box::new(notifier()), Instant::now()));
@@ -75,8 +78,18 @@ impl Namesrv {
                 return Err(NamesrvError::Listen { address: listen, source });
             }
         };
-        tracing::info!(address = %server.local_addr(), "name server started");
-        Ok(NamesrvHandle { server, worker, thread })
+        let handle = NamesrvHandle { server, worker, thread, endpoint: None };
+        let Some(port) = endpoint else { return Ok(handle.announced()) };
+        let addresses =
+            listed.map_or(Addresses::Own(handle.local_addr().port()), Addresses::Listed);
+        let address = SocketAddr::new(listen.ip(), port);
+        match HttpEndpoint::bind(address, addresses).await {
+            Ok(endpoint) => Ok(NamesrvHandle { endpoint: Some(endpoint), ..handle }.announced()),
+            Err(source) => {
+                handle.shutdown().await;
+                Err(NamesrvError::Listen { address, source })
+            }
+        }
     }
 }
 
@@ -118,12 +131,24 @@ pub struct NamesrvHandle {
     server: Server,
     worker: Worker,
     thread: JoinHandle<()>,
+    endpoint: Option<HttpEndpoint>,
 }
 
 impl NamesrvHandle {
     /// The address listened on.
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// The address of the HTTP endpoint, if there is one.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().map(HttpEndpoint::local_addr)
+    }
+
+    fn announced(self) -> Self {
+        let (address, http) = (self.local_addr(), self.http_addr());
+        tracing::info!(%address, ?http, "name server started");
+        self
     }
 
     /// Open connections.
@@ -133,6 +158,9 @@ impl NamesrvHandle {
 
     /// Stops: no new connections, the open ones closed, the worker done.
     pub async fn shutdown(self) {
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.shutdown();
+        }
         self.server.shutdown().await;
         self.worker.stop();
         let thread = self.thread;

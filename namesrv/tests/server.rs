@@ -11,13 +11,15 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{GetRouteInfoRequestHeader, RegisterBrokerRequestHeader};
 use oxmq_remoting::{RemotingClient, RemotingClientConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Running {
     handle: NamesrvHandle,
     address: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir, // Removed when the test ends.
 }
 
 async fn start(change: impl FnOnce(&mut NamesrvConfig)) -> Running {
@@ -33,7 +35,7 @@ async fn start(change: impl FnOnce(&mut NamesrvConfig)) -> Running {
     change(&mut settings);
     let handle = Namesrv::start(settings).await.unwrap();
     let address = handle.local_addr().to_string();
-    Running { handle, address, _folder: folder }
+    Running { handle, address, folder }
 }
 
 fn client() -> RemotingClient {
@@ -156,12 +158,46 @@ async fn list_that_follows_a_large_registration_on_its_connection_has_its_topics
     server.handle.shutdown().await;
 }
 
+/// Sends `request` to the HTTP endpoint and returns all that comes back.
+async fn http(server: &Running, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.handle.http_addr().unwrap()).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut response = String::new();
+    let read = stream.read_to_string(&mut response);
+    tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+    response
+}
+
+#[tokio::test]
+async fn http_endpoint_says_where_the_name_servers_are() {
+    const GET: &[u8] = b"GET /rocketmq/nsaddr HTTP/1.1\r\nHost: x\r\n\r\n";
+    let server = start(|settings| settings.http_endpoint_port = Some(0)).await;
+    let response = http(&server, GET).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    let body = response.split("\r\n\r\n").nth(1).unwrap();
+    assert_eq!(body, format!("{}\n", server.address));
+    let response = http(&server, b"GET /etc/passwd HTTP/1.1\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 404 Not Found\r\n"), "{response}");
+    let response = http(&server, &[b'x'; 8 * 1024]).await;
+    assert!(response.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{response}");
+    server.handle.shutdown().await;
+
+    let server = start(|settings| {
+        settings.http_endpoint_port = Some(0);
+        settings.namesrv_addr = Some("a:9876;b:9876".to_owned());
+    })
+    .await;
+    assert!(http(&server, GET).await.ends_with("\r\n\r\na:9876;b:9876\n"));
+    server.handle.shutdown().await;
+}
+
 #[tokio::test]
 async fn start_fails_with_the_reason() {
     let server = start(|_| ()).await;
     let taken = server.handle.local_addr().port();
     let settings = |change: &dyn Fn(&mut NamesrvConfig)| {
         let mut settings = NamesrvConfig {
+            kv_config_path: server.folder.path().join("kvConfig.json").display().to_string(),
             bind_address: "127.0.0.1".to_owned(),
             listen_port: 0,
             ..NamesrvConfig::default()
@@ -173,6 +209,9 @@ async fn start_fails_with_the_reason() {
     assert!(matches!(error, Err(NamesrvError::Listen { .. })));
     let error = Namesrv::start(settings(&|settings| settings.bind_address = "here".into())).await;
     assert!(matches!(error, Err(NamesrvError::BindAddress(_))));
+    let error =
+        Namesrv::start(settings(&|settings| settings.http_endpoint_port = Some(taken))).await;
+    assert!(matches!(error, Err(NamesrvError::Listen { .. })));
     let error = Namesrv::start(settings(&|settings| settings.cluster_test = true)).await;
     assert!(matches!(error, Err(NamesrvError::Unsupported(_))));
     server.handle.shutdown().await;

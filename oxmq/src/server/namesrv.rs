@@ -14,7 +14,7 @@ pub(crate) struct NamesrvArgs {
     /// Property file with the settings
     #[arg(short = 'c', long = "configFile", value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Accepted as the reference accepts it: a name server has no use for others
+    /// All name servers, for those who ask at the HTTP endpoint (httpEndpointPort)
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDRESSES")]
     namesrv_addr: Option<String>,
     /// Print every setting and leave
@@ -34,7 +34,7 @@ pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
             println!("load config properties file OK, {}", file.display());
         }
         if args.namesrv_addr.is_some() {
-            warn!("-n has no effect: name servers do not know each other");
+            config.namesrv_addr = args.namesrv_addr;
         }
         if args.print_config_item {
             print!("{}", config.print());
