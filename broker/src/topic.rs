@@ -244,16 +244,17 @@ impl TopicConfigManager {
         info!(%topic, "topic created");
         let created = self.store(topic, &mut data_version);
         drop(data_version);
-        self.save_now();
+        // Retry topics come with heartbeats, hundreds at once when a broker is new, and come again with
+        // the next ones.
+        if !topic_validator::is_retry_topic(&created.topic_name) {
+            self.save_now();
+        }
         Some(created)
     }
 
     fn put(&self, topic: TopicConfig) -> Arc<TopicConfig> {
         let mut data_version = lock(&self.data_version);
-        let stored = self.store(topic, &mut data_version);
-        drop(data_version);
-        self.save_now();
-        stored
+        self.store(topic, &mut data_version)
     }
 
     /// Saves before the change is acknowledged: a topic that a crash takes back would take the
@@ -383,6 +384,20 @@ mod tests {
         assert!(found.get("sent").is_some() && found.get("%RETRY%g").is_some());
         topics.delete("sent");
         assert!(manager(dir.path(), |_| ()).get("sent").is_none());
+    }
+
+    #[test]
+    fn created_topic_is_on_disk_at_once_unless_heartbeats_bring_it_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let topics = manager(dir.path(), |_| ());
+        let on_disk = |topic: &str| manager(dir.path(), |_| ()).get(topic).is_some();
+        topics.create_in_send_back("%RETRY%g", 1, 6, false, 0).unwrap();
+        assert!(!on_disk("%RETRY%g"));
+        send(&topics, "t", 4).unwrap();
+        topics.create_in_send_back("%DLQ%g", 1, 6, false, 0).unwrap();
+        assert!(on_disk("t") && on_disk("%DLQ%g"));
+        topics.delete("t");
+        assert!(!on_disk("t"));
     }
 
     #[test]
