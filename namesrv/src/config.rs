@@ -328,6 +328,29 @@ mod tests {
     }
 
     #[test]
+    fn commented_file_holds_defaults_and_every_key_in_it_is_known() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/namesrv.conf");
+        let (mut settings, notices) = NamesrvConfig::load(&file).unwrap();
+        assert_eq!(notices, []);
+        settings.config_store_path = NamesrvConfig::default().config_store_path;
+        assert_eq!(settings, NamesrvConfig::default());
+
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+        let shown: Vec<_> = lines.filter(|line| line.contains('=')).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("namesrv.conf");
+        std::fs::write(&file, shown.join("\n")).unwrap();
+        let (settings, notices) = NamesrvConfig::load(&file).unwrap();
+        assert_eq!(notices, []);
+        for line in shown {
+            let (key, value) = line.split_once('=').unwrap();
+            assert_eq!(settings.get(key).as_deref(), Some(value));
+            assert_ne!(NamesrvConfig::default().get(key).as_deref(), Some(value), "{key}");
+        }
+    }
+
+    #[test]
     fn file_sets_keys_and_becomes_where_changes_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("namesrv.conf");
