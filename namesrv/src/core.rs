@@ -1,5 +1,6 @@
 //! The state behind the requests.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -12,6 +13,14 @@ use crate::route_info::{MinBrokerIdChange, RouteInfoManager};
 
 /// Tells brokers that another one is to act for their group.
 pub(crate) type Notifier = Box<dyn Fn(MinBrokerIdChange) + Send + Sync>;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The connection's number: brokers are removed with the connection that they registered on.
+    pub(crate) connection: u64,
+    pub(crate) peer: SocketAddr,
+}
 
 /// Everything a name server knows, without sockets and threads.
 pub(crate) struct NameServer {

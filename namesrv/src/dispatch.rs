@@ -5,7 +5,7 @@ use std::time::Instant;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::error::RequestError;
 use crate::processor::Answer;
 use crate::route_info::UnitFilter;
@@ -47,11 +47,11 @@ impl NameServer {
     pub(crate) fn handle(
         &self,
         request: &RemotingCommand,
-        connection: u64,
+        origin: Origin,
         now: Instant,
     ) -> RemotingCommand {
-        self.answer(request, connection, now).unwrap_or_else(|error| {
-            tracing::debug!(code = %request.request_code(), %error, "request refused");
+        self.answer(request, origin.connection, now).unwrap_or_else(|error| {
+            error.log(request.request_code(), origin.peer);
             RemotingCommand::response(error.response_code()).with_remark(error.to_string())
         })
     }

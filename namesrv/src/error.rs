@@ -1,5 +1,7 @@
 //! Requests that are refused.
 
+use std::net::SocketAddr;
+
 use oxmq_protocol::body::CompressedBodyError;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::fastjson::FastjsonError;
@@ -93,6 +95,25 @@ impl RequestError {
             | Self::Change(_)
             | Self::KeepConfig(_)
             | Self::Answer(_) => ResponseCode::SYSTEM_ERROR,
+        }
+    }
+
+    /// Notes a refusal: loudly when the sender is at fault, as no sender means to be.
+    pub(crate) fn log(&self, code: RequestCode, peer: SocketAddr) {
+        match self {
+            Self::Header(_)
+            | Self::Body { .. }
+            | Self::Checksum
+            | Self::Compressed(_)
+            | Self::NoTopic(_)
+            | Self::NoName(_)
+            | Self::NoNamespaceOrKey
+            | Self::NotProperties
+            | Self::ClosedKey
+            | Self::Register(_) => {
+                tracing::warn!(%code, %peer, error = %self, "request refused");
+            }
+            _ => tracing::debug!(%code, %peer, error = %self, "request refused"),
         }
     }
 }

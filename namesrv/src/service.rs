@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::CommandView;
 use oxmq_remoting::{Connection, Reply, Service};
 
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::dispatch::{Place, place};
 use crate::error::RequestError;
 use crate::worker::Worker;
@@ -21,24 +21,25 @@ pub(crate) struct NamesrvService {
 impl Service for NamesrvService {
     fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply) {
         let request = request.to_command();
-        match place(request.request_code()) {
+        let code = request.request_code();
+        match place(code) {
             Place::Task => {
-                reply.send(self.server.handle(&request, connection.id(), Instant::now()));
+                reply.send(self.server.handle(&request, origin(connection), Instant::now()));
             }
             Place::Worker => {
                 if let Err(reply) = self.worker.submit(request, reply) {
-                    refuse(reply, &RequestError::Busy);
+                    refuse(reply, code, &RequestError::Busy);
                 }
             }
             Place::Departure => match NameServer::departure(&request) {
                 Ok(departure) => {
                     let capacity = self.server.settings().un_register_broker_queue_capacity;
                     let is_queued = self.worker.depart(departure, capacity as usize);
-                    let code =
+                    let outcome =
                         if is_queued { ResponseCode::SUCCESS } else { ResponseCode::SYSTEM_ERROR };
-                    reply.write(code, None, |writer| writer.finish(&[]));
+                    reply.write(outcome, None, |writer| writer.finish(&[]));
                 }
-                Err(error) => refuse(reply, &error),
+                Err(error) => refuse(reply, code, &error),
             },
         }
     }
@@ -48,6 +49,12 @@ impl Service for NamesrvService {
     }
 }
 
-fn refuse(reply: Reply, error: &RequestError) {
+/// Where the requests of a connection come from.
+pub(crate) fn origin(connection: &Connection) -> Origin {
+    Origin { connection: connection.id(), peer: connection.peer() }
+}
+
+fn refuse(reply: Reply, code: RequestCode, error: &RequestError) {
+    error.log(code, reply.connection().peer());
     reply.fail(error.response_code(), &error.to_string());
 }

@@ -17,6 +17,7 @@ use oxmq_remoting::{Connection, Reply};
 use crate::core::NameServer;
 use crate::limits::{MAX_WAITING_BYTES, MAX_WAITING_REQUESTS};
 use crate::route_info::Departure;
+use crate::service::origin;
 
 enum Job {
     Request(Box<RemotingCommand>, Reply),
@@ -132,11 +133,10 @@ impl Work {
         self.waiting.requests.fetch_sub(1, Ordering::Relaxed);
         self.waiting.bytes.fetch_sub(request.body.len(), Ordering::Relaxed);
         let connection = reply.connection();
-        let id = connection.id();
         if request.request_code() == RequestCode::REGISTER_BROKER {
-            self.connections.insert(id, Arc::downgrade(connection));
+            self.connections.insert(connection.id(), Arc::downgrade(connection));
         }
-        let response = self.server.handle(request, id, Instant::now());
+        let response = self.server.handle(request, origin(connection), Instant::now());
         reply.send(response);
     }
 

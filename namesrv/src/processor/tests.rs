@@ -1,6 +1,7 @@
 //! Requests and their answers, without sockets.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,12 @@ use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::message::record::body_crc;
 
 use crate::config::NamesrvConfig;
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::kv_config::KvConfigManager;
 use crate::route_info::MinBrokerIdChange;
+
+const ORIGIN: Origin =
+    Origin { connection: 1, peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1) };
 
 struct Fixture {
     server: NameServer,
@@ -43,7 +47,7 @@ fn fixture(change: impl FnOnce(&mut NamesrvConfig)) -> Fixture {
 
 impl Fixture {
     fn ask(&self, request: &RemotingCommand) -> RemotingCommand {
-        self.server.handle(request, 1, Instant::now())
+        self.server.handle(request, ORIGIN, Instant::now())
     }
 
     fn ask_for(&self, code: RequestCode, fields: &[(&str, &str)]) -> RemotingCommand {
@@ -217,7 +221,7 @@ fn routes_wait_for_brokers_after_a_start_when_told_to() {
     let ask = request(RequestCode::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")]);
     let at = |seconds| {
         let now = fixture.server.started + Duration::from_secs(seconds);
-        fixture.server.handle(&ask, 1, now)
+        fixture.server.handle(&ask, ORIGIN, now)
     };
     assert_eq!(failed(&at(44), ResponseCode::SYSTEM_ERROR), "name server not ready");
     assert_eq!(at(45).response_code(), ResponseCode::SUCCESS);

@@ -244,6 +244,32 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in r#"[{}\[\]:,"'\\ua0-9dD8e.$ref nulltrue\u{e4}\u{0}]{0,40}"#) {
+            let _ = from_slice::<Value>(text.as_bytes());
+            let _ = from_slice::<Sample>(text.as_bytes());
+            let _ = from_slice::<Queue>(text.as_bytes());
+        }
+
+        #[test]
+        fn what_is_written_reads_back(text: String, number: i64, key: i64, rate in -1e300..1e300) {
+            let mut value = sample();
+            value.note = Some(text.clone());
+            value.attributes.insert(text.clone(), text.clone());
+            value.numbers.insert(key, text.clone());
+            value.rate = rate;
+            value.offset_table.insert(Queue { topic: text, ..Queue::default() }, number);
+            for text in [
+                to_vec(&value, Dialect::Raw).unwrap(),
+                to_vec(&value, Dialect::Strict).unwrap(),
+                to_pretty(&value).unwrap(),
+            ] {
+                proptest::prop_assert_eq!(from_slice::<Sample>(&text).unwrap(), value.clone());
+            }
+        }
+    }
+
     #[test]
     fn malformed_texts_are_errors_that_say_where() {
         for text in [
