@@ -10,16 +10,18 @@ mod limits;
 mod reply;
 mod server;
 mod sync;
+mod tls;
 
 use std::sync::Arc;
 
 use oxmq_protocol::command::CommandView;
 
 pub use client::{RemotingClient, RemotingClientConfig};
-pub use connection::{Connection, InvokeError};
+pub use connection::{Connection, InvokeError, Tls};
 pub use limits::*;
 pub use reply::Reply;
 pub use server::{Listener, Server, ServerConfig};
+pub use tls::{ClientAuth, TlsContext, TlsError, TlsFiles, TlsMode};
 
 /// What a server, or the far end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {

@@ -27,3 +27,6 @@ pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
 
 /// Connections waiting to be accepted. The reference's `serverSocketBacklog` has the same default.
 pub(crate) const BACKLOG: i32 = 1024;
+
+/// How long a changed certificate may stay unnoticed.
+pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);

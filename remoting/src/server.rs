@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::limits::{BACKLOG, MAX_CONNECTIONS, MAX_IDLE};
+use crate::connection::Tls;
+use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
 use crate::sync::lock;
+use crate::tls::TlsContext;
 use crate::{Connection, Service, connection};
 
 /// How a server listens.
@@ -25,12 +27,14 @@ pub struct ServerConfig {
     pub max_idle: Duration,
     /// Connections at a time; more are closed as soon as they are accepted.
     pub max_connections: usize,
+    /// Whether connections are TLS, and with what.
+    pub tls: Tls,
 }
 
 impl ServerConfig {
     /// Listens on `listen` with the default limits.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, max_idle: MAX_IDLE, max_connections: MAX_CONNECTIONS }
+        Self { listen, max_idle: MAX_IDLE, max_connections: MAX_CONNECTIONS, tls: Tls::default() }
     }
 }
 
@@ -125,8 +129,13 @@ impl Server {
             service,
             Arc::clone(&connections),
             config.max_connections,
+            config.tls.clone(),
         ));
-        let sweeping = tokio::spawn(sweep(Arc::clone(&connections), config.max_idle));
+        let sweeping = tokio::spawn(sweep(
+            Arc::clone(&connections),
+            config.max_idle,
+            config.tls.context.clone(),
+        ));
         Self { local_addr, connections, accepting, sweeping }
     }
 
@@ -168,6 +177,7 @@ async fn accept(
     service: Arc<dyn Service>,
     connections: Arc<Connections>,
     max_connections: usize,
+    tls: Tls,
 ) {
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -183,7 +193,7 @@ async fn accept(
             warn!(%peer, max_connections, "connection refused: too many are open");
             continue;
         }
-        let connection = match Connection::new(stream) {
+        let connection = match Connection::new(stream, tls.clone()) {
             Ok(connection) => connection,
             Err(error) => {
                 warn!(%peer, %error, "connection lost while it was accepted");
@@ -200,10 +210,15 @@ async fn accept(
     }
 }
 
-async fn sweep(connections: Arc<Connections>, max_idle: Duration) {
-    let mut ticks = tokio::time::interval((max_idle / 8).max(Duration::from_millis(10)));
+/// Closes idle connections, and looks whether the certificate has changed.
+async fn sweep(connections: Arc<Connections>, max_idle: Duration, tls: Option<Arc<TlsContext>>) {
+    let period = (max_idle / 8).clamp(Duration::from_millis(10), LOOK_AT_CERTIFICATE_EVERY);
+    let mut ticks = tokio::time::interval(period);
     loop {
         ticks.tick().await;
+        if let Some(tls) = tls.clone() {
+            let _ = tokio::task::spawn_blocking(move || tls.reload_if_changed()).await;
+        }
         connections.close_where(|connection| connection.idle() > max_idle);
     }
 }

@@ -3,6 +3,7 @@
 mod greeting;
 mod output;
 mod pending;
+mod socket;
 mod turn;
 
 use std::net::SocketAddr;
@@ -14,9 +15,20 @@ use oxmq_protocol::command::RemotingCommand;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::tls::{TlsContext, TlsMode};
 use output::Output;
 use pending::Pending;
+use socket::Socket;
 pub(crate) use turn::run;
+
+/// Whether connections of a server are TLS, and with what.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Who may connect how.
+    pub mode: TlsMode,
+    /// Key material; without it a handshake is refused.
+    pub context: Option<Arc<TlsContext>>,
+}
 
 /// Why a request of ours got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +63,9 @@ pub struct Connection {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
-    stream: TcpStream,
+    socket: Socket,
+    /// How the peer may and must begin.
+    tls: Tls,
     output: Output,
     pending: Pending,
     /// Wakes the task: output is blocked, or the connection is to close.
@@ -67,14 +81,15 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(stream: TcpStream, tls: Tls) -> std::io::Result<Arc<Self>> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer: canonical(stream.peer_addr()?),
             local: canonical(stream.local_addr()?),
-            stream,
+            socket: Socket::new(stream),
+            tls,
             output: Output::default(),
             pending: Pending::default(),
             wake: Notify::new(),
@@ -149,7 +164,7 @@ impl Connection {
     /// Lets `frame` append to this connection's output, and sends it: at once, or at the end of the
     /// turn that is under way.
     pub(crate) fn write<R>(&self, frame: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        let (result, fate) = self.output.append(&self.stream, frame);
+        let (result, fate) = self.output.append(&self.socket, frame);
         match fate {
             output::Fate::Sent => self.touch(),
             output::Fate::Left => {}

@@ -7,8 +7,7 @@ use std::cell::Cell;
 use std::io::ErrorKind;
 use std::sync::Mutex;
 
-use tokio::net::TcpStream;
-
+use super::socket::Socket;
 use crate::limits::{HIGH_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES};
 use crate::sync::lock;
 
@@ -65,7 +64,7 @@ impl Output {
     /// Lets `frame` append, then sends unless another one does.
     pub(super) fn append<R>(
         &self,
-        stream: &TcpStream,
+        socket: &Socket,
         frame: impl FnOnce(&mut Vec<u8>) -> R,
     ) -> (R, Fate) {
         // The buffer is taken out while `frame` runs, which may read the store: frames of others
@@ -89,7 +88,7 @@ impl Output {
             Writer::None if !state.in_turn => {
                 state.writer = Writer::Busy;
                 drop(state);
-                (result, self.drain(stream))
+                (result, self.drain(socket))
             }
             Writer::None | Writer::Busy | Writer::Task => (result, Fate::Left),
             Writer::Gone => {
@@ -106,7 +105,7 @@ impl Output {
 
     /// Sends what the turn's requests, and others meanwhile, appended. Also called by the task when
     /// the socket takes bytes again.
-    pub(super) fn end_turn(&self, stream: &TcpStream) -> Fate {
+    pub(super) fn end_turn(&self, socket: &Socket) -> Fate {
         let mut state = lock(&self.state);
         state.in_turn = false;
         match state.writer {
@@ -115,11 +114,16 @@ impl Output {
             Writer::Gone => return Fate::Broken,
         }
         drop(state);
-        self.drain(stream)
+        self.drain(socket)
+    }
+
+    /// Tells whether only the task may send, once the socket takes bytes again.
+    pub(super) fn is_blocked(&self) -> bool {
+        lock(&self.state).writer == Writer::Task
     }
 
     /// Bytes that wait for the socket, when only the task may send them.
-    pub(super) fn blocked_bytes(&self) -> usize {
+    fn blocked_bytes(&self) -> usize {
         let state = lock(&self.state);
         if state.writer == Writer::Task { state.owed_bytes() } else { 0 }
     }
@@ -130,7 +134,7 @@ impl Output {
     }
 
     /// Sends until nothing is left; only the one that made itself the writer may call this.
-    fn drain(&self, stream: &TcpStream) -> Fate {
+    fn drain(&self, socket: &Socket) -> Fate {
         loop {
             let mut bytes = {
                 let mut state = lock(&self.state);
@@ -138,15 +142,18 @@ impl Output {
                     return Fate::Broken;
                 }
                 if state.owed_bytes() == 0 {
-                    state.writer = Writer::None;
-                    return Fate::Sent;
+                    return state.finish(socket);
                 }
                 let State { rest, unsent, .. } = &mut *state;
                 std::mem::take(if rest.is_empty() { unsent } else { rest })
             };
             let mut sent = 0;
             while sent < bytes.len() {
-                match stream.try_write(&bytes[sent..]) {
+                match socket.try_write(&bytes[sent..]) {
+                    Ok(0) => {
+                        lock(&self.state).give_up();
+                        return Fate::Broken;
+                    }
                     Ok(count) => sent += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         bytes.drain(..sent);
@@ -171,6 +178,25 @@ impl Output {
 }
 
 impl State {
+    /// Ends the writing once the session has sent what it held back. The lock is held meanwhile, as an
+    /// answer appended now has to find either a writer or nobody; a plain socket holds nothing back.
+    fn finish(&mut self, socket: &Socket) -> Fate {
+        match socket.try_flush() {
+            Ok(()) => {
+                self.writer = Writer::None;
+                Fate::Sent
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writer = Writer::Task;
+                Fate::Blocked
+            }
+            Err(_) => {
+                self.give_up();
+                Fate::Broken
+            }
+        }
+    }
+
     fn owed_bytes(&self) -> usize {
         self.rest.len() + self.unsent.len()
     }

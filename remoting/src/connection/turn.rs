@@ -14,6 +14,7 @@ use super::Connection;
 use super::greeting::{self, Greeting};
 use super::output::Fate;
 use crate::limits::TURN_BYTES;
+use crate::tls::TlsMode;
 use crate::{Reply, Service};
 
 thread_local! {
@@ -45,6 +46,10 @@ pub(crate) async fn run(connection: Arc<Connection>, service: Arc<dyn Service>) 
     service.opened(&connection);
     let end = serve(&connection, service.as_ref()).await;
     match &end {
+        // A broken session is the only trouble that is not the system's own.
+        End::Io(error) if error.kind() == ErrorKind::Other => {
+            warn!(peer = %connection.peer(), reason = %end, "connection closed");
+        }
         End::Peer | End::Here | End::Io(_) => {
             tracing::debug!(peer = %connection.peer(), reason = %end, "connection closed");
         }
@@ -68,14 +73,15 @@ impl Drop for Closing<'_> {
         self.service.closed(self.connection);
         // Kept replies still hold the connection; the peer must not wait for them to go. It learns
         // from the shutdown, the descriptor follows with the last reply.
-        let _ = socket2::SockRef::from(&self.connection.stream).shutdown(std::net::Shutdown::Both);
+        let _ = socket2::SockRef::from(&self.connection.socket.stream)
+            .shutdown(std::net::Shutdown::Both);
     }
 }
 
 async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
     let mut partial = Vec::new();
     loop {
-        let blocked = connection.output.blocked_bytes() > 0;
+        let blocked = connection.output.is_blocked();
         let interest = if connection.output.over_high_water() {
             Interest::WRITABLE
         } else if blocked {
@@ -91,13 +97,13 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
                 }
                 continue;
             }
-            ready = connection.stream.ready(interest) => match ready {
+            ready = connection.socket.stream.ready(interest) => match ready {
                 Ok(ready) => ready,
                 Err(error) => return error.into(),
             },
         };
         if blocked && ready.is_writable() {
-            if connection.output.end_turn(&connection.stream) == Fate::Broken {
+            if connection.output.end_turn(&connection.socket) == Fate::Broken {
                 return End::Here;
             }
             connection.touch();
@@ -146,11 +152,14 @@ fn turn(
         let read = read(connection, &mut scratch[kept..], kept > 0)?;
         *partial = Vec::new();
         let buffer = &scratch[..kept + read];
-        let Some(greeting) = greet(connection, buffer)? else {
-            *partial = buffer.to_vec();
-            return Ok(More::Unknown);
+        let buffer = match greet(connection, buffer)? {
+            Begin::Incomplete => {
+                *partial = buffer.to_vec();
+                return Ok(More::Unknown);
+            }
+            Begin::Frames(at) => &buffer[at..],
+            Begin::Handshake => return handshake(connection, buffer),
         };
-        let buffer = &buffer[greeting..];
         let handled = frames(connection, service, buffer)?;
         if handled < buffer.len() {
             *partial = buffer[handled..].to_vec();
@@ -159,25 +168,59 @@ fn turn(
     })
 }
 
-/// Bytes in front of the first frame; `None` while there are too few to tell.
-fn greet(connection: &Connection, buffer: &[u8]) -> Result<Option<usize>, End> {
+/// How to go on with what has been read.
+enum Begin {
+    /// With frames, from this byte on.
+    Frames(usize),
+    /// With a TLS handshake.
+    Handshake,
+    /// Not before there is more of it.
+    Incomplete,
+}
+
+fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
     if connection.greeted.load(Ordering::Relaxed) {
-        return Ok(Some(0));
+        return Ok(Begin::Frames(0));
     }
-    let bytes = match greeting::read(buffer) {
-        Greeting::Frame => 0,
-        Greeting::Incomplete => return Ok(None),
+    let begin = match greeting::read(buffer) {
+        Greeting::Frame if connection.tls.mode == TlsMode::Enforcing => {
+            return Err(End::Foreign("it does not speak TLS, which is enforced"));
+        }
+        Greeting::Frame => Begin::Frames(0),
+        Greeting::Incomplete => return Ok(Begin::Incomplete),
         Greeting::Proxied { bytes, source } => {
             if let Some(source) = source {
                 let _ = connection.proxied_peer.set(source);
             }
-            bytes
+            return match &buffer[bytes..] {
+                // Whatever the client says comes with the next read, and is looked at then.
+                [] => Ok(Begin::Frames(bytes)),
+                rest if rest[0] == 0 && connection.tls.mode != TlsMode::Enforcing => {
+                    connection.greeted.store(true, Ordering::Relaxed);
+                    Ok(Begin::Frames(bytes))
+                }
+                _ => Err(End::Foreign("it does not go on with a frame behind its PROXY header")),
+            };
         }
-        Greeting::Tls => return Err(End::Foreign("it speaks TLS, which is off")),
+        Greeting::Tls => Begin::Handshake,
         Greeting::Foreign(what) => return Err(End::Foreign(what)),
     };
     connection.greeted.store(true, Ordering::Relaxed);
-    Ok(Some(bytes))
+    Ok(begin)
+}
+
+/// Begins a TLS session with the hello that has been read. What it brings beyond the handshake is
+/// read like anything else.
+fn handshake(connection: &Connection, hello: &[u8]) -> Result<More, End> {
+    if connection.tls.mode == TlsMode::Disabled {
+        return Err(End::Foreign("it speaks TLS, which is disabled"));
+    }
+    let Some(context) = &connection.tls.context else {
+        return Err(End::Foreign("it speaks TLS, for which there is no certificate"));
+    };
+    connection.socket.start_tls(context.accept()?, hello)?;
+    connection.write(|_| ());
+    Ok(More::Unknown)
 }
 
 /// Reads on with a frame that outgrew the scratch buffer. It grows with what arrives, not with what
@@ -202,7 +245,12 @@ fn large_frame(
 }
 
 fn read(connection: &Connection, room: &mut [u8], in_frame: bool) -> Result<usize, End> {
-    match connection.stream.try_read(room)? {
+    let read = connection.socket.try_read(room);
+    if connection.socket.wants_flush() {
+        // The handshake goes on, or an alert says what is wrong with it.
+        connection.write(|_| ());
+    }
+    match read? {
         0 if in_frame => Err(End::PeerInFrame),
         0 => Err(End::Peer),
         count => {
@@ -221,7 +269,7 @@ fn frames(
     connection.output.begin_turn();
     let handled = handle(connection, service, buffer);
     // Answers to the frames in front of a bad one are still sent.
-    if connection.output.end_turn(&connection.stream) == Fate::Broken {
+    if connection.output.end_turn(&connection.socket) == Fate::Broken {
         return Err(End::Here);
     }
     handled

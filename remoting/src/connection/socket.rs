@@ -1,0 +1,111 @@
+//! The bytes of a connection, plain or inside TLS.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::sync::{Mutex, OnceLock};
+
+use rustls::ServerConnection;
+use tokio::net::TcpStream;
+
+use crate::sync::lock;
+
+/// Ciphertext read at a time: one TLS record and its overhead.
+const CIPHERTEXT_BYTES: usize = 17 * 1024;
+
+/// A socket, whose bytes are ciphertext once the peer has begun a TLS handshake.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) stream: TcpStream,
+    tls: OnceLock<Box<Mutex<ServerConnection>>>,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, tls: OnceLock::new() }
+    }
+
+    /// Speaks TLS from now on; `received` is the ciphertext that has been read already.
+    pub(super) fn start_tls(&self, mut tls: ServerConnection, received: &[u8]) -> io::Result<()> {
+        // The rest of the session is between the two ends only.
+        tls.set_buffer_limit(Some(CIPHERTEXT_BYTES));
+        take_in(&mut tls, received)?;
+        let _ = self.tls.set(Box::new(Mutex::new(tls)));
+        Ok(())
+    }
+
+    /// Reads what is there into `room`; `WouldBlock` when that is nothing yet.
+    pub(super) fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = self.tls.get() else { return self.stream.try_read(room) };
+        let mut tls = lock(tls);
+        let mut read = 0;
+        // As much as fits: the socket says only once that it has something.
+        while read < room.len() {
+            match tls.reader().read(&mut room[read..]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    read += count;
+                    continue;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            let mut ciphertext = [0; CIPHERTEXT_BYTES];
+            match self.stream.try_read(&mut ciphertext) {
+                Ok(0) => break,
+                Ok(count) => take_in(&mut tls, &ciphertext[..count])?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock && read > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Writes some of `bytes`; `WouldBlock` when the socket takes none.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(tls) = self.tls.get() else { return self.stream.try_write(bytes) };
+        let mut tls = lock(tls);
+        self.send_ciphertext(&mut tls)?;
+        tls.writer().write(bytes)
+    }
+
+    /// Sends what [`Socket::try_write`] and the handshake left inside the session.
+    pub(super) fn try_flush(&self) -> io::Result<()> {
+        match self.tls.get() {
+            Some(tls) => self.send_ciphertext(&mut lock(tls)),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells whether the session has something to send.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.tls.get().is_some_and(|tls| lock(tls).wants_write())
+    }
+
+    fn send_ciphertext(&self, tls: &mut ServerConnection) -> io::Result<()> {
+        while tls.wants_write() {
+            tls.write_tls(&mut Plain(&self.stream))?;
+        }
+        Ok(())
+    }
+}
+
+/// Decrypts `ciphertext`, all of it.
+fn take_in(tls: &mut ServerConnection, mut ciphertext: &[u8]) -> io::Result<()> {
+    while !ciphertext.is_empty() {
+        tls.read_tls(&mut ciphertext)?;
+        tls.process_new_packets().map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// The socket as a writer that does not wait.
+struct Plain<'a>(&'a TcpStream);
+
+impl io::Write for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

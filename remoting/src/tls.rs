@@ -1,0 +1,167 @@
+//! TLS on the same port as plain connections.
+//!
+//! Reference: `TlsSystemConfig`, `TlsHelper`, `FileWatchService` (remoting, srvutil), 5.5.0.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use tracing::{info, warn};
+
+use crate::sync::lock;
+
+/// Who may connect how (`tls.server.mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Plain only: whoever begins a handshake is closed.
+    Disabled,
+    /// Plain and TLS, as the peer begins.
+    #[default]
+    Permissive,
+    /// TLS only: whoever begins with a frame is closed.
+    Enforcing,
+}
+
+/// Whether clients show a certificate (`tls.server.need.client.auth`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// They are not asked.
+    #[default]
+    None,
+    /// They are asked; a certificate that is shown has to be good.
+    Optional,
+    /// They have to.
+    Require,
+}
+
+/// Where a server's key material is.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// Chain of certificates, PEM, the server's own first.
+    pub cert: PathBuf,
+    /// Private key, PEM (PKCS #8, PKCS #1 or SEC 1), not encrypted.
+    pub key: PathBuf,
+    /// Certificates that clients' ones have to be signed by, PEM.
+    pub trust_cert: Option<PathBuf>,
+    /// Whether clients show one.
+    pub client_auth: ClientAuth,
+}
+
+/// Key material that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of its kind.
+    #[error("{}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The parts do not fit together.
+    #[error("certificate and key are not usable: {0}")]
+    Material(#[from] rustls::Error),
+    /// The certificates of clients cannot be checked.
+    #[error("clients' certificates cannot be checked: {0}")]
+    Clients(String),
+}
+
+/// What a server needs to speak TLS. It follows its files: connections that are open keep what they
+/// began with.
+#[derive(Debug)]
+pub struct TlsContext {
+    files: TlsFiles,
+    current: RwLock<Arc<ServerConfig>>,
+    seen: Mutex<Vec<Option<SystemTime>>>,
+}
+
+impl TlsContext {
+    /// Loads the key material.
+    ///
+    /// # Errors
+    /// When a file cannot be read or the parts do not fit together.
+    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+        let current = RwLock::new(Arc::new(server_config(&files)?));
+        let seen = Mutex::new(modification_times(&files));
+        Ok(Self { files, current, seen })
+    }
+
+    /// Loads the files again if one of them has changed. What cannot be used is named in the log, and
+    /// the material in use stays.
+    pub fn reload_if_changed(&self) {
+        let now = modification_times(&self.files);
+        let mut seen = lock(&self.seen);
+        if *seen == now {
+            return;
+        }
+        match server_config(&self.files) {
+            Ok(config) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *seen = now;
+                info!(cert = %self.files.cert.display(), "certificate loaded again");
+            }
+            // Certificate and key are written one after the other: the next look finds both.
+            Err(error) => warn!(%error, "changed certificate not loaded"),
+        }
+    }
+
+    /// Begins a session.
+    pub(crate) fn accept(&self) -> io::Result<ServerConnection> {
+        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        ServerConnection::new(config).map_err(io::Error::other)
+    }
+}
+
+fn modification_times(files: &TlsFiles) -> Vec<Option<SystemTime>> {
+    [Some(&files.cert), Some(&files.key), files.trust_cert.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|file| file.metadata().and_then(|metadata| metadata.modified()).ok())
+        .collect()
+}
+
+fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match (&files.trust_cert, files.client_auth) {
+        (_, ClientAuth::None) => builder.with_no_client_auth(),
+        (None, _) => {
+            return Err(TlsError::Clients("there is no trust certificate".to_owned()));
+        }
+        (Some(trust), auth) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(trust)? {
+                roots.add(certificate)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match auth {
+                ClientAuth::Optional => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            let verifier =
+                verifier.build().map_err(|error| TlsError::Clients(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| bad(&files.key, error))?;
+    Ok(builder.with_single_cert(certificates(&files.cert)?, key)?)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(bad(file, "there is no certificate")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(bad(file, error)),
+    }
+}
+
+fn bad(file: &Path, reason: impl ToString) -> TlsError {
+    TlsError::File { file: file.to_owned(), reason: reason.to_string() }
+}
