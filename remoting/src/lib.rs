@@ -11,6 +11,7 @@ mod reply;
 mod server;
 mod sync;
 mod tls;
+mod tls_settings;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub use limits::*;
 pub use reply::Reply;
 pub use server::{Listener, Server, ServerConfig};
 pub use tls::{ClientAuth, TlsContext, TlsError, TlsFiles, TlsMode};
+pub use tls_settings::{DEFAULT_TLS_CONFIG_FILE, TlsSettingsError};
 
 /// What a server, or the far end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, WantsVerifier};
 use tracing::{info, warn};
 
 use crate::sync::lock;
@@ -75,8 +75,10 @@ pub enum TlsError {
 /// began with.
 #[derive(Debug)]
 pub struct TlsContext {
-    files: TlsFiles,
-    current: RwLock<Arc<ServerConfig>>,
+    /// None is a certificate made here, for tests.
+    files: Option<TlsFiles>,
+    /// None until the first client asks for the certificate made here.
+    current: RwLock<Option<Arc<ServerConfig>>>,
     seen: Mutex<Vec<Option<SystemTime>>>,
 }
 
@@ -86,24 +88,32 @@ impl TlsContext {
     /// # Errors
     /// When a file cannot be read or the parts do not fit together.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = RwLock::new(Arc::new(server_config(&files)?));
+        let current = RwLock::new(Some(Arc::new(server_config(&files)?)));
         let seen = Mutex::new(modification_times(&files));
-        Ok(Self { files, current, seen })
+        Ok(Self { files: Some(files), current, seen })
+    }
+
+    /// A certificate of its own that nobody has signed, made when the first client asks for it: what
+    /// the reference calls test mode, and its default.
+    pub fn self_signed() -> Self {
+        Self { files: None, current: RwLock::default(), seen: Mutex::default() }
     }
 
     /// Loads the files again if one of them has changed. What cannot be used is named in the log, and
     /// the material in use stays.
     pub fn reload_if_changed(&self) {
-        let now = modification_times(&self.files);
+        let Some(files) = &self.files else { return };
+        let now = modification_times(files);
         let mut seen = lock(&self.seen);
         if *seen == now {
             return;
         }
-        match server_config(&self.files) {
+        match server_config(files) {
             Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::new(config));
                 *seen = now;
-                info!(cert = %self.files.cert.display(), "certificate loaded again");
+                info!(cert = %files.cert.display(), "certificate loaded again");
             }
             // Certificate and key are written one after the other: the next look finds both.
             Err(error) => warn!(%error, "changed certificate not loaded"),
@@ -112,9 +122,37 @@ impl TlsContext {
 
     /// Begins a session.
     pub(crate) fn accept(&self) -> io::Result<ServerConnection> {
-        let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        let loaded = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = match loaded {
+            Some(config) => config,
+            None => self.sign_own()?,
+        };
         ServerConnection::new(config).map_err(io::Error::other)
     }
+
+    #[cold]
+    fn sign_own(&self) -> io::Result<Arc<ServerConfig>> {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = &*current {
+            return Ok(Arc::clone(config));
+        }
+        let names = vec!["localhost".to_owned()];
+        let own = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
+        let key =
+            PrivateKeyDer::try_from(own.signing_key.serialize_der()).map_err(io::Error::other)?;
+        let config = builder()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .map_err(io::Error::other)?;
+        warn!("TLS with a certificate that nobody has signed: tls.test.mode.enable is on");
+        Ok(Arc::clone(current.insert(Arc::new(config))))
+    }
+}
+
+fn builder() -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
 }
 
 fn modification_times(files: &TlsFiles) -> Vec<Option<SystemTime>> {
@@ -126,9 +164,8 @@ fn modification_times(files: &TlsFiles) -> Vec<Option<SystemTime>> {
 }
 
 fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()?;
+    let builder = builder()?;
+    let provider = Arc::clone(builder.crypto_provider());
     let builder = match (&files.trust_cert, files.client_auth) {
         (_, ClientAuth::None) => builder.with_no_client_auth(),
         (None, _) => {
