@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oxmq_remoting::{Listener, Server, ServerConfig};
+use oxmq_remoting::{Listener, Server, ServerConfig, Tls, TlsSettingsError};
 use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -53,6 +53,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// TLS as set cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
     /// A metadata file cannot be read, nor can its backup.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -97,6 +100,7 @@ impl Broker {
         let (main, fast) = bind(&config)?;
         config.listen_port = main.local_addr().port();
         let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
+        let tls = Tls::load(config.tls_server_mode, &config.tls_config_file)?;
         let config = Arc::new(config);
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
@@ -129,7 +133,7 @@ impl Broker {
             format!("{}:{ha_port}", config.broker_ip2),
         ));
 
-        let servers = serve(&config, &processors, main, fast);
+        let servers = serve(&config, &processors, main, fast, &tls);
         registration.register_full().await;
         let mut handle = BrokerHandle {
             name: config.broker_name.clone(),
@@ -286,10 +290,12 @@ fn serve(
     processors: &Arc<Processors>,
     main: Listener,
     fast: Option<Listener>,
+    tls: &Tls,
 ) -> Vec<Server> {
     let start = |listener: Listener, fast_port| {
         let mut server = ServerConfig::new(listener.local_addr());
         server.max_idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.into());
+        server.tls = tls.clone();
         let service = Dispatch { processors: Arc::clone(processors), fast_port };
         Server::serve(listener, &server, Arc::new(service))
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use oxmq_protocol::config::{self, Cause, Config, ConfigError, Notice, UnknownKey};
 use oxmq_protocol::properties_file;
+use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 
 oxmq_protocol::config! {
     /// Settings of a name server and its port.
@@ -65,6 +66,10 @@ oxmq_protocol::config! {
         namesrv_addr: Option<String> = "namesrvAddr" | None,
         /// Address to listen on.
         bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
+        /// Whether connections may or must be TLS. A property of the JVM in the reference.
+        tls_server_mode: TlsMode = "tls.server.mode" | TlsMode::Permissive,
+        /// File with the certificate and what else TLS needs. A property of the JVM in the reference.
+        tls_config_file: String = "tls.config.file" | DEFAULT_TLS_CONFIG_FILE.to_owned(),
         /// Port; 0 lets the system choose.
         listen_port: u16 = "listenPort" | 9876,
         /// Seconds of silence after which a connection is closed.
@@ -315,7 +320,7 @@ mod tests {
             let expected = if key == "listenPort" { "9876" } else { &expected };
             assert_eq!(settings.get(key).as_deref(), Some(expected), "{key}");
         }
-        let own = ["httpEndpointPort", "namesrvAddr"];
+        let own = ["httpEndpointPort", "namesrvAddr", "tls.server.mode", "tls.config.file"];
         assert_eq!(reference().count() + own.len(), NamesrvConfig::KEYS.len());
     }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
-use oxmq_remoting::{RemotingClient, RemotingClientConfig, Server, ServerConfig};
+use oxmq_remoting::{
+    RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsSettingsError,
+};
 
 use crate::config::NamesrvConfig;
 use crate::core::NameServer;
@@ -40,6 +42,9 @@ pub enum NamesrvError {
         /// Why not.
         source: io::Error,
     },
+    /// TLS as set cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
     /// The key-value settings cannot be read.
     #[error(transparent)]
     KvConfig(#[from] KvConfigError),
@@ -63,6 +68,7 @@ impl Namesrv {
         }
         let listen = listen_address(&settings)?;
         let mut server_config = ServerConfig::new(listen);
+        server_config.tls = Tls::load(settings.tls_server_mode, &settings.tls_config_file)?;
         server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
         let endpoint = settings.http_endpoint_port;
         let listed = settings.namesrv_addr.as_deref().map(Arc::from);

@@ -6,6 +6,7 @@ mod known;
 use std::path::Path;
 
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
+use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 
 pub use oxmq_protocol::config::Notice;
 
@@ -104,6 +105,10 @@ oxmq_protocol::config! {
         server_channel_max_idle_time_seconds: u32 = "serverChannelMaxIdleTimeSeconds" | 120,
         /// Connections that may wait to be accepted.
         server_socket_backlog: u32 = "serverSocketBacklog" | 1_024,
+        /// Whether connections may or must be TLS. A property of the JVM in the reference.
+        tls_server_mode: TlsMode = "tls.server.mode" | TlsMode::Permissive,
+        /// File with the certificate and what else TLS needs. A property of the JVM in the reference.
+        tls_config_file: String = "tls.config.file" | DEFAULT_TLS_CONFIG_FILE.to_owned(),
     }
 }
 
@@ -245,7 +250,8 @@ mod tests {
             .filter(|setting| !machine.contains(&setting.key) && setting.key != "listenPort")
             .filter(|setting| BrokerConfig::KEYS.contains(&setting.key))
             .collect();
-        assert_eq!(compared.len(), BrokerConfig::KEYS.len() - machine.len() - 1);
+        let own = ["tls.server.mode", "tls.config.file"];
+        assert_eq!(compared.len(), BrokerConfig::KEYS.len() - machine.len() - 1 - own.len());
         for setting in compared {
             let default = if setting.default == "null" { "" } else { setting.default };
             assert_eq!(config.get(setting.key).as_deref(), Some(default), "{}", setting.key);
