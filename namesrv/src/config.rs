@@ -325,6 +325,34 @@ mod tests {
     }
 
     #[test]
+    fn compatibility_document_tells_the_truth_about_every_key() {
+        let document = include_str!("../../COMPATIBILITY.md");
+        let (_, table) = document.split_once("## Settings of the name server").unwrap();
+        let table = table.split("\n## ").next().unwrap();
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'))
+            .map(|line| line.split('|').map(str::trim).collect())
+            .collect();
+        assert_eq!(rows.len(), NamesrvConfig::KEYS.len() + 2, "a heading and a rule, too");
+        for key in NamesrvConfig::KEYS {
+            let row = rows.iter().find(|row| row[0] == *key).unwrap_or_else(|| panic!("{key}"));
+            let mut settings = NamesrvConfig::default();
+            let is_absent =
+                settings.set(key, "true") == Some(Ok(())) && settings.unsupported().is_some();
+            let expected = match why_no_effect(key) {
+                _ if is_absent => "absent",
+                Some(why) => {
+                    assert_eq!(row[2], why, "{key}");
+                    "no effect"
+                }
+                None => "works",
+            };
+            assert_eq!(row[1], expected, "{key}");
+        }
+    }
+
+    #[test]
     fn keys_without_effect_and_closed_keys_are_keys() {
         let listed = NO_EFFECT.iter().map(|(key, _)| key).chain(CLOSED);
         for key in listed {

@@ -21,6 +21,7 @@ struct Row {
 
 fn rows() -> BTreeMap<i32, Row> {
     let table = DOCUMENT.split("## Request codes").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
