@@ -11,7 +11,7 @@ use oxmq_protocol::body::{
 };
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson;
-use oxmq_protocol::header::{Header as _, UnregisterClientRequestHeader};
+use oxmq_protocol::header::{Header as _, HeaderError, UnregisterClientRequestHeader};
 use oxmq_remoting::Connection;
 
 use super::success;
@@ -61,6 +61,10 @@ impl<C: Channel> ClientManage<C> {
         if count > MAX_GROUPS_PER_HEARTBEAT {
             let limit = MAX_GROUPS_PER_HEARTBEAT;
             return Err(RequestError::TooMany { what: "groups", count, limit });
+        }
+        // One that names no group changes nothing and needs no name itself.
+        if count > 0 && heartbeat.client_id.is_empty() {
+            return Err(HeaderError::Missing("clientID").into());
         }
         let client = ClientInfo::of_request(channel, &heartbeat.client_id, request, Instant::now());
         let mut is_sub_change = heartbeat.heartbeat_fingerprint == 0;
