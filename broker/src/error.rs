@@ -297,9 +297,10 @@ impl RequestError {
             | Self::ClientTooOld { .. }
             | Self::ClientFailed { .. }
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
-            Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
+            // The reference fails over the missing body before it looks at the message.
+            Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
-            Self::EmptyBody | Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
+            Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
             Self::TopicSendForbidden(_)
             | Self::BrokerSendForbidden(_)
             | Self::BackTopicForbidden(_)
