@@ -28,8 +28,9 @@ pub const SYNC_FILES_ONE_BY_ONE: usize = 64;
 /// Log bytes that are populated ahead of the write position of a quiet store.
 pub const MIN_POPULATE_BYTES: u64 = 1 << 20;
 
-/// Log bytes that are populated ahead of the write position of a busy store.
-pub const MAX_POPULATE_BYTES: u64 = 64 << 20;
+/// Log bytes that are populated ahead of the write position of a busy store. More would leave the
+/// processor's cache before they are written.
+pub const MAX_POPULATE_BYTES: u64 = 16 << 20;
 
 /// Bytes populated by one call, so that the memory map's lock is held briefly.
 pub const POPULATE_STEP_BYTES: u64 = 512 << 10;
