@@ -114,6 +114,15 @@ impl IndexFile {
         self.i64_at(END_PHY_AT)
     }
 
+    /// Whether the header can be that of an index of a log that ends at `log_end`.
+    pub(super) fn is_sound(&self, log_end: i64) -> bool {
+        let is_position = |offset: i64| (0..=log_end).contains(&offset);
+        is_position(self.i64_at(BEGIN_PHY_AT))
+            && is_position(self.end_phy_offset())
+            && self.begin_timestamp_ms() <= self.end_timestamp_ms()
+            && self.i32_at(ENTRY_COUNT_AT) >= 0
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.next_entry() >= self.geometry.entries
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use oxmq_protocol::message::{RecordView, java_string_hash, properties, sys_flag};
-use tracing::{info, warn};
+use tracing::warn;
 
 pub(crate) use file::IndexGeometry;
 
@@ -70,20 +70,25 @@ impl Index {
         clean: bool,
         log: &CommitLog,
     ) -> Result<Self, StoreError> {
-        let safe_until = checkpoint.values().index_msg_timestamp;
-        let mut files = Vec::new();
+        let safe_until = if clean { i64::MAX } else { checkpoint.values().index_msg_timestamp };
+        let mut files: Vec<IndexFile> = Vec::new();
+        let mut whole = clean;
+        let mut is_behind = false;
         for path in index_paths(&dir)? {
             let file = IndexFile::open(fs, &path, geometry)?;
-            if clean || file.end_timestamp_ms() <= safe_until {
-                files.push(file);
-            } else {
+            // Files are made anew from the first one on that cannot be trusted.
+            is_behind |= !file.is_sound(log.max_offset()) || file.end_timestamp_ms() > safe_until;
+            if is_behind {
                 drop(file);
-                info!(path = %path.display(), "index file removed after a crash, to be made anew");
+                whole = false;
+                warn!(path = %path.display(), clean, "index file removed, to be made anew");
                 fs.remove_file(&path).doing("remove", &path)?;
+            } else {
+                files.push(file);
             }
         }
         let indexed = files.last().map_or(0, IndexFile::end_phy_offset);
-        let position = if clean {
+        let position = if whole {
             log.max_offset()
         } else {
             indexed.clamp(log.min_offset(), log.max_offset())

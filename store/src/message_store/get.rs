@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use oxmq_protocol::message::{RecordView, record, tags_code_of_properties};
+use oxmq_protocol::message::{RecordView, tags_code_of_properties};
 use tracing::warn;
 
 use super::MessageStore;
@@ -330,10 +330,12 @@ impl Pull<'_> {
     }
 }
 
-/// The bytes that `unit` points to, when a record of its size is there.
+/// The bytes that `unit` points to, when they are a whole record of its size. A damaged one would make a
+/// client give up on all that follows it.
 fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
     let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
-    (record::total_size(bytes) == Some(unit.size) && !record::is_blank(bytes)).then_some(bytes)
+    let record = RecordView::parse(bytes).ok()?;
+    (record.total_bytes() == bytes.len()).then_some(bytes)
 }
 
 /// The tags code of the record that `unit` points to.
