@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use oxmq_protocol::message::Message;
-use oxmq_store::offline::{self, Finding, Kind, Report, Severity, StoreDir};
+use oxmq_protocol::message::{Message, MessageExt};
+use oxmq_store::offline::{self, Finding, Kind, Repair, Report, Severity, StoreDir};
 use oxmq_store::{MessageStore, StoreError};
 
 /// Messages of the store that is damaged.
@@ -338,4 +338,155 @@ fn every_planted_damage_is_found_with_file_and_position() {
         assert!(found, "{name} at {path:?} {position:?}: {:#?}", report.findings);
         assert!(image(dir.path()) == before, "{name}: the check changed the store");
     }
+}
+
+/// Bodies of the messages that can be read, in order of their numbers.
+fn readable(root: &Path) -> Vec<Vec<u8>> {
+    let store = open(&small(root));
+    let mut bodies = Vec::new();
+    for queue_id in 0..2 {
+        let (mut offset, max) = store.bounds("TopicA", queue_id);
+        while offset < max {
+            let mut out = Vec::new();
+            let result = pull(&store, "TopicA", queue_id, offset, &mut out);
+            bodies.extend(MessageExt::decode_all(&out).unwrap().into_iter().map(|message| {
+                assert_eq!(message.queue_id, queue_id);
+                message.body
+            }));
+            offset = result.next_begin_offset.max(offset + 1);
+        }
+    }
+    store.close().unwrap();
+    bodies
+}
+
+fn repair(root: &Path) -> Repair {
+    offline::repair(root, Some(small(root)), false, &mut |_| (), &mut |_, _| ()).unwrap()
+}
+
+#[test]
+fn every_planted_damage_is_repaired_and_nothing_is_thrown_away() {
+    let original = sound();
+    for Damage { name, plant, lost, .. } in DAMAGES {
+        let dir = temp_dir();
+        copy_dir(original.path(), dir.path());
+        plant(dir.path());
+        let damaged = image(dir.path());
+        let repair = repair(dir.path());
+        let after = repair.after.as_ref().unwrap();
+        assert!(is_clean(after), "{name}: {:#?} {:#?}", repair.actions, after.findings);
+        let report = check(dir.path());
+        assert!(is_clean(&report), "{name}: {:#?}", report.findings);
+
+        let bodies = readable(dir.path());
+        assert_eq!(bodies.len(), MESSAGES - lost, "{name}: {:#?}", repair.actions);
+        let whole = (0..MESSAGES).filter(|number| bodies.contains(&body(*number))).count();
+        assert_eq!(whole, MESSAGES - lost, "{name}");
+        let store = open(&small(dir.path()));
+        let found = store.query_message("TopicA", "all", 64, 0, i64::MAX);
+        assert_eq!(found.unwrap().message_count, 64, "{name}");
+        store.close().unwrap();
+
+        let kept = image(repair.aside.as_ref().unwrap());
+        let kept: Vec<&Vec<u8>> = kept.iter().map(|(_, bytes, _)| bytes).collect();
+        for (path, bytes, _) in damaged {
+            let now = fs::read(&path).unwrap_or_default();
+            assert!(
+                now == bytes || is_kept(&bytes, &now, &kept),
+                "{name}: {path:?} is changed and not kept: {:#?}",
+                repair.actions
+            );
+        }
+    }
+}
+
+/// Whether what `now` has no more of `before` is in a file that was set aside.
+fn is_kept(before: &[u8], now: &[u8], kept: &[&Vec<u8>]) -> bool {
+    let changed = (0..before.len()).filter(|at| now.get(*at) != Some(&before[*at]));
+    let changed: Vec<usize> = changed.filter(|at| before[*at] != 0).collect();
+    let (Some(first), Some(last)) = (changed.first(), changed.last()) else {
+        return true;
+    };
+    let part = &before[*first..=*last];
+    kept.iter().any(|kept| kept.windows(part.len()).any(|window| window == part))
+}
+
+#[test]
+fn dry_run_says_what_a_repair_does_and_does_nothing() {
+    let original = sound();
+    for Damage { name, plant, .. } in DAMAGES {
+        let dir = temp_dir();
+        copy_dir(original.path(), dir.path());
+        plant(dir.path());
+        let before = image(dir.path());
+        let config = Some(small(dir.path()));
+        let dry = offline::repair(dir.path(), config, true, &mut |_| (), &mut |_, _| ()).unwrap();
+        assert!(image(dir.path()) == before, "{name}");
+        let done = repair(dir.path());
+        let paths = |repair: &Repair| {
+            repair.actions.iter().map(|action| action.path.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&dry), paths(&done), "{name}");
+    }
+}
+
+#[test]
+fn sound_store_is_not_repaired() {
+    let dir = sound();
+    let before = image(dir.path());
+    let repair = repair(dir.path());
+    assert_eq!(repair.actions, []);
+    let after = image(dir.path());
+    assert_eq!(after.len(), before.len());
+    assert!(after.iter().zip(&before).all(|(after, before)| after.1 == before.1));
+}
+
+#[test]
+fn missing_log_file_costs_its_messages_only() {
+    let dir = sound();
+    let second = dir.path().join("commitlog/00000000000000016384");
+    fs::remove_file(&second).unwrap();
+    let report = check(dir.path());
+    assert!(report.of(Severity::Error).any(|found| found.path == second));
+    let left = report.counts.records as usize;
+    assert!(left > MESSAGES / 2 && left < MESSAGES);
+    repair(dir.path());
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{:#?}", report.findings);
+    assert_eq!(readable(dir.path()).len(), left);
+}
+
+#[test]
+fn queue_without_records_keeps_its_next_offset() {
+    let dir = sound();
+    let log: Vec<_> = fs::read_dir(dir.path().join("commitlog")).unwrap().collect();
+    let store = open(&small(dir.path()));
+    for number in 0..400 {
+        put(&store, "TopicB", 0, &body(number));
+    }
+    store.close().unwrap();
+    for entry in log {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{:#?}", report.findings);
+    let max = |queue_id| {
+        let store = open(&small(dir.path()));
+        let max = store.bounds("TopicA", queue_id).1;
+        store.close().unwrap();
+        max
+    };
+    let before = max(1);
+    let path = file_in(dir.path().join("consumequeue/TopicA/1"), true);
+    let bytes = fs::read(&path).unwrap();
+    let at = bytes.chunks(20).position(|unit| unit.iter().all(|b| *b == 0)).unwrap() * 20;
+    let mut unit = [0; 20];
+    unit[..8].copy_from_slice(&(1_i64 << 30).to_be_bytes());
+    unit[8..12].copy_from_slice(&200_i32.to_be_bytes());
+    overwrite(&path, at as u64, &unit);
+    assert!(!is_clean(&check(dir.path())));
+    repair(dir.path());
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{:#?}", report.findings);
+    assert_eq!(max(1), before);
 }

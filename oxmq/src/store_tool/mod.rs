@@ -2,6 +2,7 @@
 
 mod check;
 mod progress;
+mod repair;
 mod settings;
 
 use std::path::PathBuf;
@@ -24,6 +25,11 @@ enum StoreCommand {
     /// Exit code: 0 when the store is sound, 1 when there are warnings, 2 when there are errors,
     /// 3 when it cannot be checked, as while a broker runs on it.
     Check(check::CheckArgs),
+    /// Mend the log in place, make everything derived from it anew, restore metadata from backups
+    ///
+    /// What is replaced is kept in `damaged-<time>` below the store. Exit code as that of a check
+    /// afterwards, or before it with --dry-run.
+    Repair(repair::RepairArgs),
 }
 
 /// The store that a subcommand works on.
@@ -61,6 +67,7 @@ enum Failure {
 pub(crate) fn run(args: StoreArgs) -> ExitCode {
     let outcome = match args.command {
         StoreCommand::Check(args) => check::run(&args),
+        StoreCommand::Repair(args) => repair::run(&args),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("oxmq: {failure}");

@@ -10,8 +10,11 @@ use super::{Failure, Target};
 
 impl Target {
     pub(super) fn open(&self) -> Result<StoreDir, Failure> {
-        let config = self.config_file.as_deref().map(load).transpose()?;
-        Ok(StoreDir::open(&self.dir, config)?)
+        Ok(StoreDir::open(&self.dir, self.config()?)?)
+    }
+
+    pub(super) fn config(&self) -> Result<Option<StoreConfig>, Failure> {
+        self.config_file.as_deref().map(load).transpose()
     }
 }
 

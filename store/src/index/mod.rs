@@ -6,7 +6,7 @@
 //! Reference: `IndexService` (store), 5.5.0.
 
 pub(crate) mod file;
-mod name;
+pub(crate) mod name;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -14,7 +14,7 @@ pub(super) fn is_index_name(name: &str) -> bool {
 
 /// The name of a new file: the current time, but in any case behind its predecessor's, because the
 /// names give the order of the files and clocks and time zones change.
-pub(super) fn next_name(predecessor: Option<&Path>) -> String {
+pub(crate) fn next_name(predecessor: Option<&Path>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let wall = TimeZone::local().wall_ms(i64::try_from(now).unwrap_or(0));
     let name = name_of(u64::try_from(wall).unwrap_or(0));

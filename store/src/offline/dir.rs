@@ -10,6 +10,7 @@ use crate::commit_log::LogFiles;
 use crate::config::StoreConfig;
 use crate::consume_queue::{QueueDir, file_name, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
 use crate::index::file::{
     BEGIN_PHY_AT, END_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_PHY_AT, HEADER_BYTES, SLOT_BYTES,
 };
@@ -40,7 +41,22 @@ impl StoreDir {
             let what = "is no directory".to_owned();
             return Err(StoreError::BadFile { path: root.to_owned(), what });
         }
-        let lock = ProcessLock::look(root)?;
+        Self::new(root, config, ProcessLock::look(root)?)
+    }
+
+    /// [`Self::open`], for changes.
+    pub(super) fn open_to_change(
+        root: &Path,
+        config: Option<StoreConfig>,
+    ) -> Result<Self, StoreError> {
+        Self::new(root, config, Some(ProcessLock::take(&Fs::default(), root)?))
+    }
+
+    fn new(
+        root: &Path,
+        config: Option<StoreConfig>,
+        lock: Option<ProcessLock>,
+    ) -> Result<Self, StoreError> {
         let sizes_given = config.is_some();
         let mut config = config.unwrap_or_default();
         config.store_path_root_dir = root.to_string_lossy().into_owned();

@@ -8,11 +8,13 @@
 
 mod check;
 mod dir;
+mod repair;
 mod report;
 mod units;
 
 pub use check::check;
 pub use dir::StoreDir;
+pub use repair::{Action, Repair, repair};
 pub use report::{Counts, Finding, Kind, Report, Severity};
 
 /// Told how many bytes of how many are done.

@@ -134,6 +134,8 @@ pub struct Report {
     pub max_phy_offset: i64,
     #[serde(skip)]
     kept: BTreeMap<Kind, usize>,
+    #[serde(skip)]
+    keeps_all: bool,
     worst: Option<Severity>,
 }
 
@@ -146,6 +148,11 @@ impl Report {
     /// Findings of one severity.
     pub fn of(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(move |finding| finding.severity == severity)
+    }
+
+    /// A report that keeps every finding.
+    pub(super) fn of_all() -> Self {
+        Self { keeps_all: true, ..Self::default() }
     }
 
     pub(super) fn add(
@@ -163,7 +170,7 @@ impl Report {
     pub(super) fn push(&mut self, finding: Finding) {
         self.worst = self.worst.max(Some(finding.severity));
         let kept = self.kept.entry(finding.kind).or_default();
-        if *kept < MAX_FINDINGS_PER_KIND {
+        if self.keeps_all || *kept < MAX_FINDINGS_PER_KIND {
             *kept += 1;
             self.findings.push(finding);
         } else {

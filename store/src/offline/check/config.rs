@@ -17,9 +17,18 @@ use crate::limits::MAX_JSON_FILE_BYTES;
 ///
 /// Reference: `BrokerPathConfigHelper` (broker), 5.5.0.
 const OTHER_NAMES: &[&str] = &["timermetrics", "transactionMetrics"];
-const BACKUP: &str = ".bak";
+pub(in super::super) const BACKUP: &str = ".bak";
 
-/// State of one file.
+/// What use a metadata file is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum State {
+    /// There is none, or nothing in it.
+    Absent,
+    Good,
+    Bad,
+}
+
+/// What one file holds.
 enum Text {
     Missing,
     Empty,
@@ -92,6 +101,15 @@ pub(in super::super) fn names(dir: &Path) -> Result<BTreeSet<String>, StoreError
         }
     }
     Ok(names)
+}
+
+/// Whether the metadata file at `path` is there, and whether it can be read.
+pub(in super::super) fn state(path: &Path) -> Result<State, StoreError> {
+    Ok(match read(path)? {
+        Text::Missing | Text::Empty => State::Absent,
+        Text::Good(_) => State::Good,
+        Text::Bad(_) => State::Bad,
+    })
 }
 
 fn read(path: &Path) -> Result<Text, StoreError> {

@@ -3,7 +3,7 @@
 //! One pass over the log, with the units of the queues and the entries of the index beside it: each
 //! queue and each index file has its records in the order of the log, so that everything is read once.
 
-mod config;
+pub(super) mod config;
 mod files;
 mod index;
 mod log;
@@ -26,7 +26,14 @@ const START: &str = "the next start mends it, and so does `oxmq store repair`";
 ///
 /// When files cannot be read at all; what they hold is never an error but a finding.
 pub fn check(dir: &StoreDir, progress: Progress<'_>) -> Result<Report, StoreError> {
-    let mut report = Report::default();
+    check_into(Report::default(), dir, progress)
+}
+
+pub(super) fn check_into(
+    mut report: Report,
+    dir: &StoreDir,
+    progress: Progress<'_>,
+) -> Result<Report, StoreError> {
     let crashed = dir.root().join("abort").exists();
     if !dir.is_locked() {
         let what = "there is no lock file, so a broker could start during the check";

@@ -1,0 +1,100 @@
+//! Queues, index and checkpoint: what is damaged makes room for what recovery makes anew.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use super::super::StoreDir;
+use super::super::report::{Report, Severity};
+use super::super::units::QueueReader;
+use super::aside::Aside;
+use super::log::QueueKey;
+use crate::consume_queue::{UNIT_BYTES, file_name, list_files};
+use crate::error::{IoContext, StoreError};
+
+/// Sets aside what `report` finds damaged, so that recovery makes it anew.
+pub(super) fn set_aside(
+    dir: &StoreDir,
+    report: &Report,
+    with_records: &BTreeSet<QueueKey>,
+    aside: &mut Aside<'_>,
+) -> Result<(), StoreError> {
+    let bad: BTreeSet<&Path> = report
+        .findings
+        .iter()
+        .filter(|found| found.severity >= Severity::Warning)
+        .map(|found| found.path.as_path())
+        .collect();
+    let queue_root = dir.queue_root();
+    let queues: BTreeSet<PathBuf> = bad
+        .iter()
+        .filter_map(|path| {
+            let mut below = path.strip_prefix(&queue_root).ok()?.components();
+            Some(queue_root.join(below.next()?).join(below.next()?))
+        })
+        .collect();
+    for path in queues.iter().filter(|path| path.is_dir()) {
+        if has_records(path, with_records) {
+            aside.take(path, "the queue is made anew from the log")?;
+        } else {
+            cut(dir, path, report.min_phy_offset, aside)?;
+        }
+    }
+    for name in ["timerwheel", "config/timercheck"] {
+        let path = dir.root().join(name);
+        if bad.contains(path.as_path()) {
+            aside.take(&path, "its length is wrong; it is made anew")?;
+        }
+    }
+    // After a crash, which recovery is told there was, an index without checkpoint is made anew.
+    if dir.index_geometry().is_some() && dir.index_dir().is_dir() {
+        aside.take(&dir.index_dir(), "the index is made anew from the log")?;
+    }
+    let checkpoint = dir.root().join("checkpoint");
+    if checkpoint.exists() {
+        aside.take(&checkpoint, "recovery reads the whole log without it")?;
+    }
+    Ok(())
+}
+
+fn has_records(path: &Path, with_records: &BTreeSet<QueueKey>) -> bool {
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    let key = || Some((name(path.parent()?)?, name(path)?.parse().ok()?));
+    key().is_some_and(|key| with_records.contains(&key))
+}
+
+/// Cuts a queue none of whose records is left in the log to its sound units: they say which offset the
+/// next message gets.
+fn cut(
+    dir: &StoreDir,
+    queue: &Path,
+    log_begin: i64,
+    aside: &mut Aside<'_>,
+) -> Result<(), StoreError> {
+    let file_bytes = dir.queue_file_bytes();
+    let mut reader = QueueReader::open(queue.to_owned(), file_bytes)?;
+    let mut offset = reader.first();
+    while let Some(unit) = reader.unit(offset)? {
+        if !unit.leads_nowhere() && unit.end() > log_begin {
+            break;
+        }
+        offset += 1;
+    }
+    let end = offset as u64 * UNIT_BYTES as u64;
+    for start in list_files(queue)? {
+        let path = queue.join(file_name(start));
+        if start >= end {
+            aside.take(&path, "it has no units of deleted records")?;
+            continue;
+        }
+        let keep = (end - start).min(file_bytes);
+        aside.keep_file(&path)?;
+        aside.act(&path, format!("cut behind byte {keep}"), || {
+            let file = OpenOptions::new().write(true).open(&path).doing("open", &path)?;
+            file.set_len(keep).doing("shorten", &path)?;
+            file.set_len(file_bytes).doing("lengthen", &path)?;
+            file.sync_all().doing("flush", &path)
+        })?;
+    }
+    Ok(())
+}

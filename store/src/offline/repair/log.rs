@@ -1,0 +1,250 @@
+//! Makes the log sound in place.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use oxmq_protocol::message::record::{BLANK_HEAD_BYTES, blank_head, patch, seal_property_crc};
+use oxmq_protocol::message::{
+    EncodeOptions, Message, RecordView, encode_record, encoded_len, properties, sys_flag,
+};
+
+use super::super::StoreDir;
+use super::aside::Aside;
+use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
+use crate::consume_queue::{file_name, list_files};
+use crate::error::{IoContext, StoreError};
+
+/// Topic of the records that fill damaged parts. They are rolled back, so that nobody dispatches them.
+const FILLER_TOPIC: &str = "RMQ_SYS_DAMAGED";
+
+/// Missing files that are replaced at most; more are a wrong file size.
+const MAX_MISSING_FILES: u64 = 1024;
+
+/// A queue: topic and id.
+pub(super) type QueueKey = (String, i32);
+
+/// Mends the log; returns the queues that have records in it.
+pub(super) fn mend(
+    dir: &StoreDir,
+    aside: &mut Aside<'_>,
+) -> Result<BTreeSet<QueueKey>, StoreError> {
+    // Damage is looked for before files get their length back: zeros behind a short file would hide
+    // where its bytes ended.
+    let files = dir.log_files()?;
+    let mut queues = BTreeSet::new();
+    let mut misplaced = Vec::new();
+    let Some(begin) = files.first().map(|file| file.start()) else {
+        return Ok(queues);
+    };
+    let stop = scan(&files, begin, RecordCheck::BodyCrc, |record, at| {
+        if record.phy_offset() != at {
+            misplaced.push(at);
+        }
+        if sys_flag::has_queue_offset(record.sys_flag()) {
+            let key = (record.topic().to_owned(), record.queue_id());
+            queues.insert(key);
+        }
+        Ok::<(), StoreError>(())
+    })?;
+    restore_lengths(dir, aside)?;
+    for at in misplaced {
+        set_position(&files, at, aside)?;
+    }
+    let filler = Filler { dir, files: &files, stop: &stop };
+    for (from, to) in &stop.damaged {
+        filler.fill(*from, *to, aside)?;
+    }
+    cut_tail(dir, &files, &stop, aside)?;
+    Ok(queues)
+}
+
+/// Gives each file of the log the length of all.
+fn restore_lengths(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+    let log_dir = dir.config().commit_log_dir();
+    let bytes = dir.config().mapped_file_size_commit_log;
+    let starts = list_files(&log_dir)?;
+    let mut wrong = Vec::new();
+    for start in &starts {
+        let path = log_dir.join(file_name(*start));
+        let length = path.metadata().doing("look at", &path)?.len();
+        if length != bytes {
+            wrong.push((path, length));
+        }
+    }
+    if wrong.len() > 1 && wrong.len() * 2 > starts.len() {
+        let what =
+            format!("mappedFileSizeCommitLog {bytes} fits less than half of the log's files");
+        return Err(StoreError::BadConfig(what));
+    }
+    for (path, length) in wrong {
+        if length > bytes {
+            aside.keep_file(&path)?;
+        }
+        aside.act(&path, format!("length changed from {length} to {bytes}"), || {
+            let file = open(&path)?;
+            file.set_len(bytes).doing("change the length of", &path)?;
+            file.sync_all().doing("flush", &path)
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the record at `at` say so.
+fn set_position(files: &LogFiles, at: i64, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+    let (Some(record), Some((path, in_file))) = (record_at(files, at), place(files, at)) else {
+        return Ok(());
+    };
+    aside.keep(&path, in_file, record.bytes())?;
+    let mut bytes = record.bytes().to_vec();
+    patch(&mut bytes, record.queue_offset(), at, record.store_timestamp_ms());
+    if record.property(properties::CRC32).is_some() {
+        seal_property_crc(&mut bytes);
+    }
+    let what = format!("the record at {at} says where it is, not {}", record.phy_offset());
+    aside.act(&path, what, || write(&path, &bytes, in_file))
+}
+
+/// Replaces parts of the log by something that every reader steps over.
+struct Filler<'a> {
+    dir: &'a StoreDir,
+    files: &'a LogFiles,
+    stop: &'a ScanStop,
+}
+
+impl Filler<'_> {
+    /// Fills the log between two positions.
+    fn fill(&self, from: i64, to: i64, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+        let file_bytes = self.dir.config().mapped_file_size_commit_log as i64;
+        if (to - from) / file_bytes > MAX_MISSING_FILES as i64 {
+            let what = format!("mappedFileSizeCommitLog {file_bytes} cannot be right");
+            return Err(StoreError::BadConfig(what));
+        }
+        let mut at = from;
+        while at < to {
+            let start = at - at.rem_euclid(file_bytes);
+            let end = to.min(start + file_bytes);
+            let path = self.dir.config().commit_log_dir().join(file_name(start as u64));
+            self.fill_in_file(&path, start, (at, end), end == start + file_bytes, aside)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn fill_in_file(
+        &self,
+        path: &Path,
+        start: i64,
+        (from, to): (i64, i64),
+        to_end: bool,
+        aside: &mut Aside<'_>,
+    ) -> Result<(), StoreError> {
+        let (in_file, count) = ((from - start) as u64, (to - from) as usize);
+        if path.exists() {
+            let mut bytes = vec![0; count];
+            let read = File::open(path).doing("open", path)?;
+            let there = read.metadata().doing("look at", path)?.len().saturating_sub(in_file);
+            bytes.truncate(there.min(count as u64) as usize);
+            read.read_exact_at(&mut bytes, in_file).doing("read", path)?;
+            aside.keep(path, in_file, &bytes)?;
+        }
+        if to_end && count >= BLANK_HEAD_BYTES {
+            let blank = blank_head(count as u32);
+            let file_bytes = self.dir.config().mapped_file_size_commit_log;
+            return aside.act(path, format!("{count} bytes at {in_file} become a blank"), || {
+                let file = open(path)?;
+                file.set_len(in_file).doing("shorten", path)?;
+                file.set_len(file_bytes).doing("lengthen", path)?;
+                file.write_all_at(&blank, in_file).doing("write", path)?;
+                file.sync_all().doing("flush", path)
+            });
+        }
+        let Some(filler) = self.record(from, to, count) else {
+            let what = format!("{count} bytes at {in_file} are too few for a filler");
+            return Err(StoreError::BadFile { path: path.to_owned(), what });
+        };
+        let what = format!("{count} bytes at {in_file} become a filler without a message");
+        aside.act(path, what, || write(path, &filler, in_file))
+    }
+
+    /// A rolled-back record of `count` bytes for position `at`.
+    fn record(&self, at: i64, to: i64, count: usize) -> Option<Vec<u8>> {
+        let options = EncodeOptions {
+            max_message_bytes: count,
+            version_by_topic_length: false,
+            append_property_crc: self.dir.config().enabled_append_prop_crc,
+        };
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut message = Message {
+            topic: FILLER_TOPIC,
+            queue_id: 0,
+            flag: 0,
+            sys_flag: sys_flag::TRANSACTION_ROLLBACK,
+            born_timestamp_ms: 0,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: b"",
+            properties: b"",
+        };
+        let body = vec![0; count.checked_sub(encoded_len(&message, &options).ok()?)?];
+        message.body = &body;
+        let mut record = Vec::with_capacity(count);
+        encode_record(&message, &options, &mut record).ok()?;
+        // Store times must not go back.
+        let behind = record_at(self.files, to).map(|record| record.store_timestamp_ms());
+        patch(&mut record, 0, at, behind.unwrap_or(self.stop.last_timestamp_ms));
+        if options.append_property_crc {
+            seal_property_crc(&mut record);
+        }
+        (record.len() == count && RecordView::parse(&record).is_ok()).then_some(record)
+    }
+}
+
+/// Removes what follows the last sound record.
+fn cut_tail(
+    dir: &StoreDir,
+    files: &LogFiles,
+    stop: &ScanStop,
+    aside: &mut Aside<'_>,
+) -> Result<(), StoreError> {
+    let file_bytes = dir.config().mapped_file_size_commit_log;
+    for file in files.iter().filter(|file| file.end() > stop.end) {
+        let at = (stop.end - file.start()).max(0) as usize;
+        let rest = file.written_from(at).unwrap_or_default();
+        if rest.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        if at == 0 {
+            aside.take(file.path(), "it is behind the last sound record")?;
+            continue;
+        }
+        aside.keep(file.path(), at as u64, rest)?;
+        aside.act(file.path(), format!("cut behind byte {at}"), || {
+            let handle = open(file.path())?;
+            handle.set_len(at as u64).doing("shorten", file.path())?;
+            handle.set_len(file_bytes).doing("lengthen", file.path())?;
+            handle.sync_all().doing("flush", file.path())
+        })?;
+    }
+    Ok(())
+}
+
+fn place(files: &LogFiles, at: i64) -> Option<(PathBuf, u64)> {
+    bytes_at(files, at, 1)?;
+    let file = crate::commit_log::find_file(files, at)?;
+    Some((file.path().to_owned(), (at - file.start()) as u64))
+}
+
+/// Opens the file at `path` to be written; a missing one is made.
+fn open(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new().write(true).create(true).truncate(false).open(path).doing("open", path)
+}
+
+fn write(path: &Path, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+    let file = open(path)?;
+    file.write_all_at(bytes, at).doing("write", path)?;
+    file.sync_all().doing("flush", path)
+}
