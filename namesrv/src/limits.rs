@@ -16,6 +16,9 @@ pub(crate) const MAX_MEMBERS: usize = 128;
 /// Filter servers of one broker.
 pub(crate) const MAX_FILTER_SERVERS: usize = 64;
 
+/// Queues of a static topic on one broker. The tool that makes such topics has no more than a few hundred.
+pub(crate) const MAX_MAPPED_QUEUES: usize = 16 * 1024;
+
 /// Topics applied or cleaned in one hold of the table's lock, some 0.2 ms, so that a large
 /// registration does not keep route queries waiting.
 pub(crate) const TOPICS_A_TURN: usize = 1024;

@@ -7,7 +7,8 @@ use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody
 use super::tables::{BrokerIndex, Live, Queues, Tables, min_broker_id};
 use super::{BrokerAddress, MinBrokerIdChange, PERM_WRITE, RouteInfoManager};
 use crate::limits::{
-    MAX_BROKERS, MAX_FILTER_SERVERS, MAX_MEMBERS, MAX_NAME_BYTES, MAX_TOPICS, TOPICS_A_TURN,
+    MAX_BROKERS, MAX_FILTER_SERVERS, MAX_MAPPED_QUEUES, MAX_MEMBERS, MAX_NAME_BYTES, MAX_TOPICS,
+    TOPICS_A_TURN,
 };
 
 /// One registration.
@@ -120,9 +121,11 @@ impl RouteInfoManager {
         }
         if admitted.applies_all {
             self.in_turns(mappings.iter(), |tables, (topic, mapping)| {
-                let has_room = tables.mappings.len() < MAX_TOPICS;
-                if let Some(bname) = mapping.bname.as_ref().filter(|_| has_room) {
-                    let by_broker = tables.mappings.entry_ref(topic.as_str()).or_default();
+                let has_room =
+                    tables.mappings.len() < MAX_TOPICS || tables.mappings.contains_key(topic);
+                let Some(bname) = mapping.bname.as_ref().filter(|_| has_room) else { return };
+                let by_broker = tables.mappings.entry_ref(topic.as_str()).or_default();
+                if by_broker.len() < MAX_BROKERS || by_broker.contains_key(bname) {
                     by_broker.insert(bname.clone(), mapping.clone());
                 }
             });
@@ -151,6 +154,7 @@ impl RouteInfoManager {
 
 fn check_limits(registration: &Registration) -> Result<(), RegisterError> {
     let wrapper = &registration.body.topic_config_serialize_wrapper;
+    let mappings = || wrapper.topic_queue_mapping_info_map.values();
     let names = [
         &registration.address.cluster_name,
         &registration.address.broker_addr,
@@ -162,11 +166,17 @@ fn check_limits(registration: &Registration) -> Result<(), RegisterError> {
         .chain(&registration.zone_name)
         .chain(wrapper.topic_config_table.values().map(|topic| &topic.topic_name))
         .chain(wrapper.topic_queue_mapping_info_map.keys())
+        .chain(mappings().flat_map(|mapping| &mapping.bname))
+        .chain(mappings().flat_map(|mapping| &mapping.topic))
+        .chain(mappings().map(|mapping| &mapping.scope))
         .chain(&registration.body.filter_server_list)
         .map(String::len)
         .max();
     if longest > Some(MAX_NAME_BYTES) {
         return Err(RegisterError::OverLimit("bytes of a name", MAX_NAME_BYTES));
+    }
+    if mappings().any(|mapping| mapping.curr_id_map.len() > MAX_MAPPED_QUEUES) {
+        return Err(RegisterError::OverLimit("queues of a static topic", MAX_MAPPED_QUEUES));
     }
     if registration.body.filter_server_list.len() > MAX_FILTER_SERVERS {
         return Err(RegisterError::OverLimit("filter servers", MAX_FILTER_SERVERS));

@@ -305,7 +305,18 @@ fn static_topic_has_its_mapping_in_the_route() {
 fn names_and_counts_over_a_limit_are_refused() {
     let table = RouteInfoManager::default();
     let long = "x".repeat(crate::limits::MAX_NAME_BYTES + 1);
+    let mapped = |mapping: TopicQueueMappingInfo| {
+        let mut mapped = registration(0, "m", &["t", "u"]);
+        let wrapper = &mut mapped.body.topic_config_serialize_wrapper;
+        wrapper.topic_queue_mapping_info_map.insert("t".into(), mapping);
+        mapped
+    };
     for refused in [
+        mapped(TopicQueueMappingInfo { bname: Some(long.clone()), ..Default::default() }),
+        mapped(TopicQueueMappingInfo {
+            curr_id_map: (0..=crate::limits::MAX_MAPPED_QUEUES as i32).map(|id| (id, id)).collect(),
+            ..Default::default()
+        }),
         registration(0, &long, &["t", "u"]),
         registration(0, "m", &["t", &long]),
         registration(0, "m", &["t", "u"]).named(&long, 1),
