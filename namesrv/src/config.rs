@@ -196,6 +196,8 @@ const CLOSED: &[&str] = &[
     "listenPort",
     "httpEndpointPort",
     "namesrvAddr",
+    "tls.server.mode",
+    "tls.config.file",
 ];
 
 /// A path below the user's home, as the reference has it.
@@ -380,6 +382,18 @@ mod tests {
             let (key, value) = line.split_once('=').unwrap();
             assert_eq!(settings.get(key).as_deref(), Some(value));
             assert_ne!(NamesrvConfig::default().get(key).as_deref(), Some(value), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_with_a_path_an_address_or_a_port_are_closed() {
+        for key in NamesrvConfig::KEYS {
+            let words = ["path", "file", "home", "addr", "port"];
+            let is_place = words.iter().any(|word| {
+                let key = key.to_ascii_lowercase();
+                key.ends_with(word) || key.ends_with("address")
+            });
+            assert!(!is_place || NamesrvConfig::default().is_closed(key), "{key}");
         }
     }
 
