@@ -108,31 +108,42 @@ impl MappedFile {
         (end <= self.wrote_position()).then(|| self.written(at, end))
     }
 
-    /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not looked at.
+    /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not looked at:
+    /// that would fill them, on some file systems.
     pub(crate) fn next_magic(&self, at: usize, magic: &[u8]) -> Option<usize> {
+        let first = *magic.first()?;
         let end = self.wrote_position();
         let mut at = at;
+        let mut data_end = at;
         while at < end {
-            let data = match seek(&self.file, SeekFrom::Data(at as u64)) {
-                Ok(data) => usize::try_from(data).ok()?,
-                Err(rustix::io::Errno::NXIO) => return None,
-                // Where holes cannot be told, all of it is looked at.
-                Err(_) => at,
-            };
-            at = at.max(data);
-            let chunk_end = end.min(at + SEARCH_BYTES);
-            if at >= chunk_end {
-                return None;
+            if at >= data_end {
+                (at, data_end) = self.next_data(at)?;
+                continue;
             }
-            let chunk = self.written(at, end.min(chunk_end + magic.len() - 1));
-            if chunk.iter().any(|byte| *byte != 0)
-                && let Some(found) = chunk.windows(magic.len()).position(|window| window == magic)
-            {
-                return Some(at + found);
+            let page_end = (at + 1).next_multiple_of(SEARCH_BYTES).min(data_end).min(end);
+            let page = self.written(at, page_end);
+            let found = (page.iter().any(|byte| *byte != 0))
+                .then(|| page.iter().position(|byte| *byte == first))
+                .flatten();
+            match found.map(|found| at + found) {
+                Some(found) if self.read(found, magic.len()) == Some(magic) => return Some(found),
+                Some(found) => at = found + 1,
+                None => at = page_end,
             }
-            at = chunk_end;
         }
         None
+    }
+
+    /// The next part of the file that is no hole, from `at` on; all of it where holes cannot be told.
+    fn next_data(&self, at: usize) -> Option<(usize, usize)> {
+        let begin = match seek(&self.file, SeekFrom::Data(at as u64)) {
+            Ok(begin) => usize::try_from(begin).ok()?,
+            Err(rustix::io::Errno::NXIO) => return None,
+            Err(_) => return Some((at, self.map.len())),
+        };
+        let end = seek(&self.file, SeekFrom::Hole(begin as u64)).ok();
+        let end = end.and_then(|end| usize::try_from(end).ok()).unwrap_or(self.map.len());
+        Some((begin.max(at), end.max(begin + 1)))
     }
 
     /// Bytes `at..end`; `end` has been read from the write position.
@@ -227,7 +238,7 @@ impl MappedFile {
     }
 }
 
-/// Bytes that are searched for a magic at a time.
+/// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
 const SEARCH_BYTES: usize = 4096;
 
 /// A record's length and magic: with these cleared, a scan stops at a truncation point.
@@ -381,6 +392,24 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         file.truncate(20);
         assert_eq!(file.wrote_position(), 20);
+    }
+
+    #[test]
+    fn magic_is_found_behind_holes_and_across_pages() {
+        let (_dir, file) = mapped(1 << 20);
+        assert!(file.writer().unwrap().finish(b"MA"));
+        let write = |at: u64, bytes: &[u8]| {
+            use std::os::unix::fs::FileExt;
+            file.file.write_all_at(bytes, at).unwrap();
+        };
+        assert_eq!(file.next_magic(0, b"MAG"), None);
+        write(500_000, b"MAG");
+        write(4_095, b"MAG");
+        write(4_000, b"MMMAMAG");
+        assert_eq!(file.next_magic(0, b"MAG"), Some(4_004));
+        assert_eq!(file.next_magic(4_005, b"MAG"), Some(4_095));
+        assert_eq!(file.next_magic(4_096, b"MAG"), Some(500_000));
+        assert_eq!(file.next_magic(500_001, b"MAG"), None);
     }
 
     #[test]
