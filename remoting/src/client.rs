@@ -8,7 +8,6 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use tokio::net::TcpStream;
 
-use crate::connection::Tls;
 use crate::sync::lock;
 use crate::{Connection, InvokeError, Reply, Service, connection};
 
@@ -94,7 +93,7 @@ impl RemotingClient {
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .map_err(failed)?;
-        let connection = Connection::new(stream, Tls::default()).map_err(failed)?;
+        let connection = Connection::new(stream, Arc::default()).map_err(failed)?;
         tokio::spawn(connection::run(Arc::clone(&connection), Arc::new(NoRequests)));
         lock(&self.connections).insert(address.to_owned(), Arc::clone(&connection));
         Ok(connection)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::connection::Tls;
+use crate::connection::{Rules, Tls};
 use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
 use crate::sync::lock;
 use crate::tls::TlsContext;
@@ -67,6 +68,7 @@ impl Listener {
 pub struct Server {
     local_addr: SocketAddr,
     connections: Arc<Connections>,
+    rules: Arc<Rules>,
     accepting: JoinHandle<()>,
     sweeping: JoinHandle<()>,
 }
@@ -124,19 +126,20 @@ impl Server {
         let Listener { listener, local_addr } = listener;
         let connections =
             Arc::new(Connections { open: Mutex::default(), count: watch::Sender::new(0) });
+        let rules = Arc::new(Rules { tls: config.tls.clone(), draining: AtomicBool::new(false) });
         let accepting = tokio::spawn(accept(
             listener,
             service,
             Arc::clone(&connections),
             config.max_connections,
-            config.tls.clone(),
+            Arc::clone(&rules),
         ));
         let sweeping = tokio::spawn(sweep(
             Arc::clone(&connections),
             config.max_idle,
             config.tls.context.clone(),
         ));
-        Self { local_addr, connections, accepting, sweeping }
+        Self { local_addr, connections, rules, accepting, sweeping }
     }
 
     /// The address listened on.
@@ -147,6 +150,14 @@ impl Server {
     /// Open connections.
     pub fn connection_count(&self) -> usize {
         *self.connections.count.borrow()
+    }
+
+    /// Tells peers that understand it to go elsewhere, for up to `wait` or until all have gone. The
+    /// others are served as before.
+    pub async fn drain(&self, wait: Duration) {
+        self.rules.draining.store(true, Ordering::Relaxed);
+        let mut count = self.connections.count.subscribe();
+        let _ = tokio::time::timeout(wait, count.wait_for(|count| *count == 0)).await;
     }
 
     /// Stops accepting, closes every connection and waits until their tasks have ended.
@@ -177,7 +188,7 @@ async fn accept(
     service: Arc<dyn Service>,
     connections: Arc<Connections>,
     max_connections: usize,
-    tls: Tls,
+    rules: Arc<Rules>,
 ) {
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -193,7 +204,7 @@ async fn accept(
             warn!(%peer, max_connections, "connection refused: too many are open");
             continue;
         }
-        let connection = match Connection::new(stream, tls.clone()) {
+        let connection = match Connection::new(stream, Arc::clone(&rules)) {
             Ok(connection) => connection,
             Err(error) => {
                 warn!(%peer, %error, "connection lost while it was accepted");

@@ -449,3 +449,23 @@ async fn http_and_tls_peers_are_closed_at_once() {
     }
     wait_for("three closed connections", || probe.closed.load(Ordering::SeqCst) == 3).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_server_sends_newer_clients_away_and_serves_the_others() {
+    let (server, _) = start(|_| ());
+    let (mut newer, mut older) = (Raw::connect(&server), Raw::connect(&server));
+    let ask = |client: &mut Raw, version| {
+        let mut command = RemotingCommand::request(ECHO);
+        command.version = version;
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        client.0.write_all(&bytes).unwrap();
+        client.response().response_code()
+    };
+    assert_eq!(ask(&mut newer, 513), ResponseCode::SUCCESS);
+    server.drain(Duration::ZERO).await;
+    assert_eq!(ask(&mut newer, 513), ResponseCode::GO_AWAY);
+    assert_eq!(ask(&mut older, 409), ResponseCode::SUCCESS);
+    drop((newer, older));
+    tokio::time::timeout(DEADLINE, server.drain(DEADLINE * 2)).await.unwrap();
+}

@@ -30,6 +30,15 @@ pub struct Tls {
     pub context: Option<Arc<TlsContext>>,
 }
 
+/// What holds for all connections of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    /// How a peer may and must begin.
+    pub(crate) tls: Tls,
+    /// The server is about to go: peers that understand are told to go elsewhere.
+    pub(crate) draining: AtomicBool,
+}
+
 /// Why a request of ours got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum InvokeError {
@@ -64,8 +73,7 @@ pub struct Connection {
     peer: SocketAddr,
     local: SocketAddr,
     socket: Socket,
-    /// How the peer may and must begin.
-    tls: Tls,
+    rules: Arc<Rules>,
     output: Output,
     pending: Pending,
     /// Wakes the task: output is blocked, or the connection is to close.
@@ -81,7 +89,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, tls: Tls) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(stream: TcpStream, rules: Arc<Rules>) -> std::io::Result<Arc<Self>> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
@@ -89,7 +97,7 @@ impl Connection {
             peer: canonical(stream.peer_addr()?),
             local: canonical(stream.local_addr()?),
             socket: Socket::new(stream),
-            tls,
+            rules,
             output: Output::default(),
             pending: Pending::default(),
             wake: Notify::new(),

@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::{CommandError, CommandView};
 use oxmq_protocol::frame::{self, Frame, FrameError};
+use oxmq_protocol::version;
 use tokio::io::Interest;
 use tracing::warn;
 
@@ -183,7 +185,7 @@ fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
         return Ok(Begin::Frames(0));
     }
     let begin = match greeting::read(buffer) {
-        Greeting::Frame if connection.tls.mode == TlsMode::Enforcing => {
+        Greeting::Frame if connection.rules.tls.mode == TlsMode::Enforcing => {
             return Err(End::Foreign("it does not speak TLS, which is enforced"));
         }
         Greeting::Frame => Begin::Frames(0),
@@ -195,7 +197,7 @@ fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
             return match &buffer[bytes..] {
                 // Whatever the client says comes with the next read, and is looked at then.
                 [] => Ok(Begin::Frames(bytes)),
-                rest if rest[0] == 0 && connection.tls.mode != TlsMode::Enforcing => {
+                rest if rest[0] == 0 && connection.rules.tls.mode != TlsMode::Enforcing => {
                     connection.greeted.store(true, Ordering::Relaxed);
                     Ok(Begin::Frames(bytes))
                 }
@@ -212,10 +214,10 @@ fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
 /// Begins a TLS session with the hello that has been read. What it brings beyond the handshake is
 /// read like anything else.
 fn handshake(connection: &Connection, hello: &[u8]) -> Result<More, End> {
-    if connection.tls.mode == TlsMode::Disabled {
+    if connection.rules.tls.mode == TlsMode::Disabled {
         return Err(End::Foreign("it speaks TLS, which is disabled"));
     }
-    let Some(context) = &connection.tls.context else {
+    let Some(context) = &connection.rules.tls.context else {
         return Err(End::Foreign("it speaks TLS, for which there is no certificate"));
     };
     connection.socket.start_tls(context.accept()?, hello)?;
@@ -298,7 +300,11 @@ fn dispatch(
         connection.pending.answer(view.to_command());
     } else {
         let reply = Reply::new(connection, &view);
-        service.request(connection, view, reply);
+        if connection.rules.draining.load(Ordering::Relaxed) && view.version > version::V5_3_1 {
+            reply.fail(ResponseCode::GO_AWAY, "please go away");
+        } else {
+            service.request(connection, view, reply);
+        }
     }
     Ok(())
 }
