@@ -86,6 +86,8 @@ pub struct BrokerHandle {
     schedule: Arc<ScheduleMessageService>,
     store: Arc<MessageStore>,
     registration: Arc<Registration>,
+    /// How long clients have to go elsewhere before the end.
+    drain: Option<Duration>,
 }
 
 impl Broker {
@@ -146,6 +148,9 @@ impl Broker {
             schedule,
             store,
             registration,
+            drain: config
+                .enable_shutdown_gracefully
+                .then(|| Duration::from_secs(config.shutdown_wait_time_seconds.into())),
         };
         handle.spawn_tasks();
         Ok(handle)
@@ -171,6 +176,16 @@ impl BrokerHandle {
     /// Leaves the name servers, ends every connection, saves everything and closes the store.
     pub async fn shutdown(mut self) {
         self.registration.unregister().await;
+        if let Some(wait) = self.drain {
+            // Both at once, and within the time of one: the ports share their clients.
+            for server in &self.servers {
+                server.drain(Duration::ZERO).await;
+            }
+            let end = Instant::now() + wait;
+            for server in &self.servers {
+                server.drain(end.saturating_duration_since(Instant::now())).await;
+            }
+        }
         self.tasks.shutdown().await;
         self.processors.pull_message.release_all();
         for server in self.servers.drain(..) {

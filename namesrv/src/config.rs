@@ -99,10 +99,10 @@ oxmq_protocol::config! {
         /// See [`NO_EFFECT`].
         server_pooled_byte_buf_allocator_enable: bool =
             "serverPooledByteBufAllocatorEnable" | true,
-        /// See [`NO_EFFECT`].
+        /// Whether newer clients are told to go elsewhere before the name server stops.
         enable_shutdown_gracefully: bool = "enableShutdownGracefully" | false,
-        /// See [`NO_EFFECT`].
-        shutdown_wait_time_seconds: i32 = "shutdownWaitTimeSeconds" | 30,
+        /// Seconds that they are given for it.
+        shutdown_wait_time_seconds: u32 = "shutdownWaitTimeSeconds" | 30,
         /// See [`NO_EFFECT`].
         use_epoll_native_selector: bool = "useEpollNativeSelector" | false,
     }
@@ -132,8 +132,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("writeBufferLowWaterMark", BUFFERS),
     ("serverSocketBacklog", BUFFERS),
     ("serverPooledByteBufAllocatorEnable", BUFFERS),
-    ("enableShutdownGracefully", "connections are closed once their answers are out"),
-    ("shutdownWaitTimeSeconds", "connections are closed once their answers are out"),
 ];
 
 /// Why a key of the reference changes nothing here, if so.

@@ -71,6 +71,9 @@ impl Namesrv {
         server_config.tls = Tls::load(settings.tls_server_mode, &settings.tls_config_file)?;
         server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
         let endpoint = settings.http_endpoint_port;
+        let drain = settings
+            .enable_shutdown_gracefully
+            .then(|| Duration::from_secs(settings.shutdown_wait_time_seconds.into()));
         let listed = settings.namesrv_addr.as_deref().map(Arc::from);
         let kv_config = KvConfigManager::open(PathBuf::from(&settings.kv_config_path))?;
         let core =
@@ -84,7 +87,7 @@ impl Namesrv {
                 return Err(NamesrvError::Listen { address: listen, source });
             }
         };
-        let handle = NamesrvHandle { server, worker, thread, endpoint: None };
+        let handle = NamesrvHandle { server, worker, thread, endpoint: None, drain };
         let Some(port) = endpoint else { return Ok(handle.announced()) };
         let addresses =
             listed.map_or(Addresses::Own(handle.local_addr().port()), Addresses::Listed);
@@ -138,6 +141,8 @@ pub struct NamesrvHandle {
     worker: Worker,
     thread: JoinHandle<()>,
     endpoint: Option<HttpEndpoint>,
+    /// How long clients have to go elsewhere before the end.
+    drain: Option<Duration>,
 }
 
 impl NamesrvHandle {
@@ -166,6 +171,9 @@ impl NamesrvHandle {
     pub async fn shutdown(self) {
         if let Some(endpoint) = &self.endpoint {
             endpoint.shutdown();
+        }
+        if let Some(wait) = self.drain {
+            self.server.drain(wait).await;
         }
         self.server.shutdown().await;
         self.worker.stop();

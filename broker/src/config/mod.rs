@@ -105,6 +105,10 @@ oxmq_protocol::config! {
         server_channel_max_idle_time_seconds: u32 = "serverChannelMaxIdleTimeSeconds" | 120,
         /// Connections that may wait to be accepted.
         server_socket_backlog: u32 = "serverSocketBacklog" | 1_024,
+        /// Whether newer clients are told to go elsewhere before the broker stops.
+        enable_shutdown_gracefully: bool = "enableShutdownGracefully" | false,
+        /// Seconds that they are given for it.
+        shutdown_wait_time_seconds: u32 = "shutdownWaitTimeSeconds" | 30,
         /// Whether connections may or must be TLS. A property of the JVM in the reference.
         tls_server_mode: TlsMode = "tls.server.mode" | TlsMode::Permissive,
         /// File with the certificate and what else TLS needs. A property of the JVM in the reference.
