@@ -89,17 +89,9 @@ impl<'a> PullMessageView<'a> {
     /// # Errors
     /// When a required field is missing or is not a number where it has to be one.
     pub fn decode(view: &CommandView<'a>) -> Result<Self, HeaderError> {
-        const REQUIRED: [&str; 9] = [
-            "consumerGroup",
-            "topic",
-            "queueId",
-            "queueOffset",
-            "maxMsgNums",
-            "sysFlag",
-            "commitOffset",
-            "suspendTimeoutMillis",
-            "subVersion",
-        ];
+        // What the reference cannot do without, whatever its header class annotates.
+        const REQUIRED: [&str; 6] =
+            ["consumerGroup", "topic", "queueId", "queueOffset", "maxMsgNums", "sysFlag"];
         let mut header = Self::default();
         let mut seen = 0_u16;
         for (key, value) in view.fields() {
@@ -125,7 +117,7 @@ impl<'a> PullMessageView<'a> {
             }
         }
         match seen.trailing_ones() as usize {
-            9 => Ok(header),
+            6 => Ok(header),
             missing => Err(HeaderError::Missing(REQUIRED[missing])),
         }
     }

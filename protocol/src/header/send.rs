@@ -75,54 +75,40 @@ impl<'a> SendMessageView<'a> {
     /// # Errors
     /// When a required field is missing or is not a number where it has to be one.
     pub fn decode(view: &CommandView<'a>) -> Result<Self, HeaderError> {
-        const REQUIRED: [&str; 8] = [
-            "producerGroup",
-            "topic",
-            "defaultTopic",
-            "defaultTopicQueueNums",
-            "queueId",
-            "sysFlag",
-            "bornTimestamp",
-            "flag",
-        ];
+        // What the reference cannot do without, whatever its header class annotates.
+        const REQUIRED: [&str; 5] = ["topic", "queueId", "sysFlag", "bornTimestamp", "flag"];
         let mut header = Self::default();
         let mut seen = 0_u8;
         for (key, value) in view.fields() {
             let required = match key.raw() {
-                b"a" | b"producerGroup" => {
-                    header.producer_group = value;
-                    0
-                }
                 b"b" | b"topic" => {
                     header.topic = value;
-                    1
-                }
-                b"c" | b"defaultTopic" => {
-                    header.default_topic = value;
-                    2
-                }
-                b"d" | b"defaultTopicQueueNums" => {
-                    header.default_topic_queue_nums = value.number("defaultTopicQueueNums")?;
-                    3
+                    0
                 }
                 b"e" | b"queueId" => {
                     header.queue_id = value.number("queueId")?;
-                    4
+                    1
                 }
                 b"f" | b"sysFlag" => {
                     header.sys_flag = value.number("sysFlag")?;
-                    5
+                    2
                 }
                 b"g" | b"bornTimestamp" => {
                     header.born_timestamp_ms = value.number("bornTimestamp")?;
-                    6
+                    3
                 }
                 b"h" | b"flag" => {
                     header.flag = value.number("flag")?;
-                    7
+                    4
                 }
                 other => {
                     match other {
+                        b"a" | b"producerGroup" => header.producer_group = value,
+                        b"c" | b"defaultTopic" => header.default_topic = value,
+                        b"d" | b"defaultTopicQueueNums" => {
+                            header.default_topic_queue_nums =
+                                value.number("defaultTopicQueueNums")?;
+                        }
                         b"i" | b"properties" => header.properties = value,
                         b"j" | b"reconsumeTimes" => {
                             header.reconsume_times = value.number("reconsumeTimes")?;
@@ -140,7 +126,7 @@ impl<'a> SendMessageView<'a> {
             seen |= 1 << required;
         }
         match seen.trailing_ones() as usize {
-            8 => Ok(header),
+            5 => Ok(header),
             missing => Err(HeaderError::Missing(REQUIRED[missing])),
         }
     }
