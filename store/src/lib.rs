@@ -28,6 +28,7 @@ mod status;
 mod worker;
 
 pub use clock::Clock;
+pub use commit_log::LogStreamError;
 pub use config::{FlushDiskType, StoreConfig};
 pub use delay_level::DelayLevels;
 pub use error::StoreError;

@@ -169,21 +169,27 @@ impl CommitLog {
             return Err(AppendError::TooLarge);
         }
         if slot.as_ref().is_none_or(|writer| writer.remaining() < needed) {
-            self.roll(slot)?;
+            self.roll(slot).map_err(AppendError::NoFile)?;
         }
         let writer = slot.as_mut().ok_or(AppendError::TooLarge)?;
-        let position = writer.position() as u64;
-        let end = writer.file().start() + (position as usize + needed) as i64;
-        if end > self.ahead.allocated_to() {
-            let count = ALLOCATE_STEP_BYTES.max(needed as u64).min(self.file_bytes - position);
-            writer.file().allocate(&self.fs, position, count).map_err(AppendError::NoFile)?;
-            self.ahead.note_allocated(writer.file().start() + (position + count) as i64);
-        }
+        self.reserve(writer, needed).map_err(AppendError::NoFile)?;
         Ok(writer)
     }
 
+    /// Sees to it that disk blocks are reserved for `needed` bytes at the write position.
+    pub(super) fn reserve(&self, writer: &MappedWriter, needed: usize) -> io::Result<()> {
+        let position = writer.position() as u64;
+        let start = writer.file().start();
+        if start + (position + needed as u64) as i64 > self.ahead.allocated_to() {
+            let count = ALLOCATE_STEP_BYTES.max(needed as u64).min(self.file_bytes - position);
+            writer.file().allocate(&self.fs, position, count)?;
+            self.ahead.note_allocated(start + (position + count) as i64);
+        }
+        Ok(())
+    }
+
     /// Ends the current file with a blank and goes on in the next one.
-    fn roll(&self, slot: &mut Option<MappedWriter>) -> Result<(), AppendError> {
+    pub(super) fn roll(&self, slot: &mut Option<MappedWriter>) -> io::Result<()> {
         let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
         // The helper looks at the files under this lock: it must not see the next file neither
         // prepared nor in use, or it would make it again.
@@ -191,19 +197,23 @@ impl CommitLog {
         // The next file first: without it nothing may change.
         let next = match prepared.take_if(|file| file.start() == start) {
             Some(file) => file,
-            None => Arc::new(self.make_file(start).map_err(AppendError::NoFile)?),
+            None => Arc::new(self.make_file(start)?),
         };
+        // An empty log that does not begin where the helper thought.
+        if let Some(useless) = prepared.take() {
+            self.fs.remove_file(useless.path())?;
+        }
         if let Some(writer) = slot
             && writer.remaining() > 0
         {
             let blank = record::blank_head(writer.remaining() as u32);
             if !writer.finish(&blank) {
-                return Err(AppendError::TooLarge);
+                return Err(io::Error::other("a blank does not fit into its log file"));
             }
         }
-        let writer = next.writer().ok_or_else(|| {
-            AppendError::NoFile(io::Error::other("the next log file is being written already"))
-        })?;
+        let writer = next
+            .writer()
+            .ok_or_else(|| io::Error::other("the next log file is being written already"))?;
         self.add_file(next);
         self.end.store(start, Ordering::Release);
         *slot = Some(writer);

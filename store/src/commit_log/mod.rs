@@ -13,6 +13,7 @@ mod append;
 mod flush;
 mod open;
 mod scan;
+mod stream;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,6 +24,8 @@ pub(crate) use flush::FlushPolicy;
 pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
 
 use oxmq_protocol::message::RecordView;
+
+pub use stream::LogStreamError;
 
 use self::ahead::Ahead;
 use self::append::Appender;

@@ -176,11 +176,7 @@ impl Index {
             self.put_all(&keys)?;
             let next = match stop {
                 Err(()) => reached.max(position),
-                Ok(stop) if stop.end < end => {
-                    // Cannot happen in a log that recovery has passed.
-                    warn!(position = stop.end, why = ?stop.why, "log unreadable, not indexed");
-                    end
-                }
+                // Before `end` where the last record has not come from the master as a whole.
                 Ok(stop) => stop.end,
             };
             self.position.store(next, Ordering::Release);

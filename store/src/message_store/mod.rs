@@ -6,6 +6,7 @@ mod lookup;
 mod open;
 mod put;
 mod recover;
+mod stream;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -101,6 +102,8 @@ pub struct MessageStore {
     listener: OnceLock<ArrivalListener>,
     closed: AtomicBool,
     abort_path: PathBuf,
+    /// Where a record begins of which only a part has come by the log stream.
+    incomplete_from: Mutex<Option<i64>>,
     workers: Mutex<Vec<Worker>>,
     lock: Mutex<Option<ProcessLock>>,
 }

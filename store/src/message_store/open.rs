@@ -114,6 +114,7 @@ impl MessageStore {
             listener: OnceLock::new(),
             closed: AtomicBool::new(false),
             abort_path,
+            incomplete_from: Mutex::default(),
             workers: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });

@@ -242,7 +242,7 @@ impl MessageStore {
         }
     }
 
-    fn announce_when_flushed(&self, arrival: &Arrival<'_>, end_phy_offset: i64) {
+    pub(super) fn announce_when_flushed(&self, arrival: &Arrival<'_>, end_phy_offset: i64) {
         let Some(listener) = self.listener.get().cloned() else {
             return;
         };

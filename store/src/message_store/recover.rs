@@ -57,8 +57,9 @@ impl Recovery<'_> {
         }
         let from = self.start_position(&files);
         let mut dispatcher = Dispatcher::new(self, Mode::Newest);
-        let stop =
-            scan(&files, from, self.record_check(), |record, at| dispatcher.visit(record, at))?;
+        let stop = scan(&files, from, self.record_check(), |record, at| {
+            dispatcher.visit(record, at).map(drop)
+        })?;
         for (from, to) in &stop.damaged {
             error!(from, to, "part of the log is damaged and was left where it is");
         }
@@ -173,7 +174,9 @@ impl Recovery<'_> {
         }
         let from = files.first().map_or(0, |file| file.start());
         let mut dispatcher = Dispatcher::new(self, Mode::Whole { only: incomplete, end });
-        scan(files, from, RecordCheck::Lengths, |record, at| dispatcher.visit(record, at))?;
+        scan(files, from, RecordCheck::Lengths, |record, at| {
+            dispatcher.visit(record, at).map(drop)
+        })?;
         info!(dispatched = dispatcher.count, "consume queues made anew");
         Ok(())
     }
@@ -199,15 +202,17 @@ fn ends_in_zeros(files: &LogFiles, end: i64) -> bool {
     crate::commit_log::bytes_at(files, end, 8).is_some_and(|head| head.iter().all(|b| *b == 0))
 }
 
-enum Mode {
+pub(super) enum Mode {
     /// The newest part of the log: queues have what is older.
     Newest,
     /// The whole log up to `end`, for queues that are being made anew.
     Whole { only: HashSet<u64>, end: i64 },
+    /// Records as they come from a master.
+    Follow,
 }
 
 /// Gives records to the queues that lack them.
-struct Dispatcher<'a> {
+pub(super) struct Dispatcher<'a> {
     recovery: &'a Recovery<'a>,
     mode: Mode,
     count: u64,
@@ -218,12 +223,17 @@ struct Dispatcher<'a> {
 }
 
 impl<'a> Dispatcher<'a> {
-    fn new(recovery: &'a Recovery<'a>, mode: Mode) -> Self {
+    pub(super) fn new(recovery: &'a Recovery<'a>, mode: Mode) -> Self {
         let incomplete = HashSet::new();
         Self { recovery, mode, count: 0, since_write: 0, incomplete, last: None }
     }
 
-    fn visit(&mut self, record: &RecordView<'_>, phy_offset: i64) -> Result<(), StoreError> {
+    /// Gives `record` to its queue, if that lacks it. Returns whether it did.
+    pub(super) fn visit(
+        &mut self,
+        record: &RecordView<'_>,
+        phy_offset: i64,
+    ) -> Result<bool, StoreError> {
         let offset = record.queue_offset();
         if !sys_flag::has_queue_offset(record.sys_flag())
             || record.sys_flag() & sys_flag::INNER_BATCH != 0
@@ -231,11 +241,11 @@ impl<'a> Dispatcher<'a> {
             || self.recovery.batch_topics.contains(record.topic())
             || !(0..MAX_QUEUE_OFFSET).contains(&offset)
         {
-            return Ok(());
+            return Ok(false);
         }
         let queue = self.queue_of(record);
         if self.incomplete.contains(&queue.uid()) {
-            return Ok(());
+            return Ok(false);
         }
         let unit = Unit {
             phy_offset,
@@ -245,14 +255,14 @@ impl<'a> Dispatcher<'a> {
         if let Mode::Whole { only, end } = &self.mode
             && (!only.contains(&queue.uid()) || unit.phy_offset >= *end)
         {
-            return Ok(());
+            return Ok(false);
         }
         let (max, max_phy) = {
             let tail = queue.lock();
             (tail.max(), tail.max_phy())
         };
         if unit.end() <= max_phy {
-            return Ok(());
+            return Ok(false);
         }
         // Each message before took a record of its own: a larger offset is a damaged one.
         let most = max + (phy_offset - max_phy).max(0) / SMALLEST_RECORD_BYTES as i64;
@@ -263,11 +273,12 @@ impl<'a> Dispatcher<'a> {
                 Ordering::Less => self.go_back(&queue, offset)?,
             };
         if !fits {
-            return Ok(());
+            return Ok(false);
         }
         let push = queue.lock().push(&unit);
         self.recovery.queue_writer.after_push(&queue, push);
-        self.count_one()
+        self.count_one()?;
+        Ok(true)
     }
 
     /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has to be
@@ -327,7 +338,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn reads_from_the_start(&self) -> bool {
-        matches!(self.mode, Mode::Whole { .. })
+        matches!(self.mode, Mode::Whole { .. } | Mode::Follow)
     }
 
     fn queue_of(&mut self, record: &RecordView<'_>) -> Arc<ConsumeQueue> {

@@ -1,0 +1,110 @@
+//! The log as a stream, for replication: raw slices out on a master, raw slices in on a replica.
+//!
+//! A replica dispatches records as they become whole, with the offsets that the master gave them.
+
+use std::sync::PoisonError;
+
+use oxmq_protocol::message::RecordView;
+
+use super::recover::{Dispatcher, Mode, Recovery};
+use super::{Arrival, MessageStore};
+use crate::commit_log::{LogStreamError, RecordCheck, scan};
+use crate::error::StoreError;
+
+impl MessageStore {
+    /// Appends to `out` up to `at_most` bytes of the log from `phy_offset` on, all of one log file.
+    ///
+    /// Returns how many; none at the end of the log.
+    ///
+    /// # Errors
+    ///
+    /// When `phy_offset` is not in the log.
+    pub fn read_log(
+        &self,
+        phy_offset: i64,
+        at_most: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, LogStreamError> {
+        self.log.read_stream(phy_offset, at_most, out)
+    }
+
+    /// Appends raw bytes of a master's log at `phy_offset`, which has to be the end of this log; an empty
+    /// log may begin with any file. Records that are whole then become readable.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes do not go there, or cannot be stored; nothing has changed then, except that records
+    /// may be in the log without being readable until the store is opened again.
+    pub fn append_log(&self, phy_offset: i64, bytes: &[u8]) -> Result<(), LogStreamError> {
+        // Held over both steps: slices are dispatched in their order.
+        let mut incomplete_from =
+            self.incomplete_from.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refusal) = self.refusal() {
+            return Err(LogStreamError::Refused(refusal.to_string()));
+        }
+        self.log.append_stream(phy_offset, bytes, || !self.is_closed())?;
+        let from = incomplete_from.unwrap_or(phy_offset);
+        let end = self.dispatch_from(from).map_err(std::io::Error::other)?;
+        *incomplete_from = (end < self.log.max_offset()).then_some(end);
+        if let Some(index) = &self.index {
+            index.poke();
+        }
+        Ok(())
+    }
+
+    /// Position up to which the log is confirmed by replication, as kept in the checkpoint.
+    pub fn confirm_offset(&self) -> i64 {
+        self.checkpoint.values().confirm_phy_offset
+    }
+
+    /// Moves the confirmed position; it is written with the next checkpoint.
+    pub fn set_confirm_offset(&self, phy_offset: i64) {
+        self.checkpoint.update(|values| values.confirm_phy_offset = phy_offset);
+    }
+
+    /// Dispatches the whole records from position `from` on; returns where they end.
+    fn dispatch_from(&self, from: i64) -> Result<i64, StoreError> {
+        let context = Recovery {
+            config: &self.config,
+            delay_levels: &self.delay_levels,
+            log: &self.log,
+            queues: &self.queues,
+            queue_files: &self.queue_files,
+            queue_writer: &self.queue_writer,
+            checkpoint: &self.checkpoint,
+            batch_topics: &self.batch_topics,
+            clean: true,
+        };
+        let mut dispatcher = Dispatcher::new(&context, Mode::Follow);
+        let mut newest_ms = 0;
+        let stop = scan(&self.log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
+            newest_ms = newest_ms.max(record.store_timestamp_ms());
+            if dispatcher.visit(record, phy_offset)? {
+                self.announce_record(record, phy_offset);
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        self.log.note_store_timestamp(newest_ms);
+        Ok(stop.end)
+    }
+
+    fn announce_record(&self, record: &RecordView<'_>, phy_offset: i64) {
+        let Some(listener) = self.listener.get() else {
+            return;
+        };
+        let arrival = Arrival {
+            topic: record.topic(),
+            queue_id: record.queue_id(),
+            next_queue_offset: record.queue_offset() + 1,
+            tags_code: oxmq_protocol::message::tags_code_of_properties(record.properties()),
+            store_timestamp_ms: record.store_timestamp_ms(),
+            phy_offset,
+            properties: record.properties(),
+        };
+        if self.hides_unflushed() {
+            self.announce_when_flushed(&arrival, phy_offset + record.total_bytes() as i64);
+        } else {
+            listener(&arrival);
+        }
+    }
+}

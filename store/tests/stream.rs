@@ -1,0 +1,127 @@
+//! A log that is read as a stream on one side and appended on the other.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::*;
+use oxmq_protocol::message::{Message, properties};
+use oxmq_store::{LogStreamError, MessageStore};
+
+/// Sends the log of `master` from `from` on in slices of at most `at_most` bytes.
+fn replicate(master: &MessageStore, replica: &MessageStore, from: i64, at_most: usize) {
+    let mut position = from;
+    loop {
+        let mut slice = Vec::new();
+        let count = master.read_log(position, at_most, &mut slice).unwrap();
+        if count == 0 {
+            return;
+        }
+        replica.append_log(position, &slice).unwrap();
+        position += count as i64;
+    }
+}
+
+#[test]
+fn replica_has_the_same_log_and_serves_the_same_messages() {
+    // Cuts inside of records, of heads, and of blanks.
+    for at_most in [7, 100, 1_000, 32 << 10] {
+        let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+        let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+        let heard = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&heard);
+        replica.set_arrival_listener(Arc::new(move |_| *count.lock().unwrap() += 1));
+        put_run(&master, 0..200);
+        replicate(&master, &replica, 0, at_most);
+        assert_eq!(check_run(&replica, 200), 200);
+        assert_eq!(*heard.lock().unwrap(), 200);
+        assert_eq!(replica.max_phy_offset(), master.max_phy_offset());
+
+        // It goes on after both were opened again, and can become a master itself.
+        master.close().unwrap();
+        replica.close().unwrap();
+        let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+        put_run(&master, 200..300);
+        replicate(&master, &replica, replica.max_phy_offset(), at_most);
+        assert_eq!(check_run(&replica, 300), 300);
+        put_run(&replica, 300..310);
+        check_run(&replica, 310);
+    }
+}
+
+#[test]
+fn replica_may_begin_with_a_later_file() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+    put_run(&master, 0..300);
+    let from = 16 << 10;
+    replicate(&master, &replica, from, 999);
+    let (min, max) = replica.bounds("TopicA", 0);
+    assert!(min > 0 && max == 150, "{min}..{max}");
+    assert_eq!(replica.min_phy_offset(), from);
+    let messages = read_all(&replica, "TopicA", 0);
+    assert_eq!(messages[0].queue_offset, min);
+    assert_eq!(messages[messages.len() - 1].body, body(298));
+    replica.close().unwrap();
+    let replica = open(&small(replica_dir.path()));
+    assert_eq!(replica.bounds("TopicA", 0), (min, max));
+    assert_eq!(replica.min_phy_offset(), from);
+}
+
+#[test]
+fn slices_that_do_not_go_at_the_end_are_refused() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+    put_run(&master, 0..10);
+    let mut slice = Vec::new();
+    master.read_log(0, 500, &mut slice).unwrap();
+    assert!(matches!(replica.append_log(1, &slice), Err(LogStreamError::NotAtEnd { .. })));
+    replica.append_log(0, &slice).unwrap();
+    assert!(matches!(replica.append_log(0, &slice), Err(LogStreamError::NotAtEnd { .. })));
+    let large = vec![0; 16 << 10];
+    let crossing = replica.append_log(500, &large);
+    assert!(matches!(crossing, Err(LogStreamError::CrossesFiles { .. })));
+    for position in [-1, master.max_phy_offset() + 1] {
+        let read = master.read_log(position, 1, &mut Vec::new());
+        assert!(matches!(read, Err(LogStreamError::NotInLog { .. })), "{position}");
+    }
+    assert_eq!(replica.max_phy_offset(), 500);
+}
+
+#[test]
+fn incomplete_record_is_cut_when_the_replica_is_opened_again() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+    put_run(&master, 0..10);
+    let mut slice = Vec::new();
+    let whole = master.read_log(0, 16 << 10, &mut slice).unwrap();
+    // In the body: a last byte that is zero would be there anyway.
+    replica.append_log(0, &slice[..whole - 40]).unwrap();
+    assert_eq!(check_run(&replica, 9), 9);
+    replica.close().unwrap();
+    let replica = open(&small(replica_dir.path()));
+    assert_eq!(check_run(&replica, 9), 9);
+    replicate(&master, &replica, replica.max_phy_offset(), 100);
+    assert_eq!(check_run(&replica, 10), 10);
+}
+
+#[test]
+fn replica_indexes_records_once_they_are_whole() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
+    let mut text = Vec::new();
+    properties::append(&mut text, properties::KEYS, b"key");
+    for _ in 0..3 {
+        master.put_message(&Message { properties: &text, ..message("t", 0, b"x") });
+    }
+    let find = || replica.query_message("t", "key", 9, 0, i64::MAX).unwrap().message_count;
+    let end = master.max_phy_offset();
+    let mut slice = Vec::new();
+    master.read_log(0, end as usize - 5, &mut slice).unwrap();
+    replica.append_log(0, &slice).unwrap();
+    assert_eq!(find(), 2);
+    replicate(&master, &replica, end - 5, 100);
+    assert_eq!(find(), 3);
+}
