@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use oxmq_protocol::config::{self, Cause, Config, ConfigError, Notice, UnknownKey};
+use oxmq_protocol::config::{
+    self, Cause, Config, ConfigError, Explanation, Notice, Standing, UnknownKey,
+};
 use oxmq_protocol::properties_file;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 
@@ -108,6 +110,12 @@ oxmq_protocol::config! {
     }
 }
 
+/// Keys that ask for what does not exist here, and why it does not.
+const REFUSED: &[(&str, &str)] = &[
+    ("clusterTest", "there is no cluster-test mode"),
+    ("enableControllerInNamesrv", "there is no controller yet"),
+];
+
 const THREADS: &str = "requests are handled where they are read, not in pools of threads";
 const BUFFERS: &str = "buffers and sockets adapt by themselves within fixed limits";
 
@@ -161,6 +169,16 @@ const CLIENT_KEYS: &[&str] = &[
     "enableReconnectForGoAway",
 ];
 
+/// Class, key, type and default of each setting that the reference's name server reads.
+const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
+
+fn reference_settings() -> impl Iterator<Item = [&'static str; 4]> {
+    REFERENCE_SETTINGS.lines().filter_map(|line| {
+        let columns: Vec<_> = line.split('\t').collect();
+        columns.try_into().ok()
+    })
+}
+
 /// One notice for each key that changes nothing, in the order of the file.
 fn notices(file: &str, text: &[u8], unknown: Vec<UnknownKey>) -> Vec<Notice> {
     let mut seen = HashSet::new();
@@ -204,6 +222,15 @@ fn under_home(file: &str) -> String {
     home.join("namesrv").join(file).display().to_string()
 }
 
+/// All that is to be said about a configuration.
+#[derive(Debug)]
+pub struct Checked {
+    /// What stops the start.
+    pub problems: Vec<NamesrvConfigError>,
+    /// Keys without effect.
+    pub notices: Vec<Notice>,
+}
+
 /// A configuration that stops the start.
 #[derive(Debug, thiserror::Error)]
 pub enum NamesrvConfigError {
@@ -218,6 +245,18 @@ pub enum NamesrvConfigError {
     /// The file is not a configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A key asks for what does not exist here.
+    #[error("{file}:{line}: {key}=true is not supported: {reason}")]
+    Unsupported {
+        /// The file as the user named it.
+        file: String,
+        /// Line from 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// What there is instead.
+        reason: &'static str,
+    },
 }
 
 impl NamesrvConfig {
@@ -229,12 +268,57 @@ impl NamesrvConfig {
     /// # Errors
     /// When the file cannot be read or a value does not read as its type.
     pub fn load(file: &Path) -> Result<(Self, Vec<Notice>), NamesrvConfigError> {
+        let (settings, Checked { problems, notices }) = Self::check(file)?;
+        problems.into_iter().next().map_or(Ok((settings, notices)), Err)
+    }
+
+    /// Does what [`NamesrvConfig::load`] does, past what would stop the start: returns all of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read as properties at all.
+    pub fn check(file: &Path) -> Result<(Self, Checked), NamesrvConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read(file)
             .map_err(|source| NamesrvConfigError::Read { file: name.clone(), source })?;
         let mut settings = Self { config_store_path: name.clone(), ..Self::default() };
-        let unknown = config::apply(&name, &text, &mut [&mut settings])?;
-        Ok((settings, notices(&name, &text, unknown)))
+        let (unknown, errors) = config::check(&name, &text, &mut [&mut settings])?;
+        let mut problems: Vec<_> = errors.into_iter().map(NamesrvConfigError::from).collect();
+        for entry in properties_file::parse(&text).unwrap_or_default() {
+            let refused = REFUSED.iter().find(|(key, _)| *key == entry.key);
+            if let Some((key, reason)) = refused.filter(|_| entry.value == "true") {
+                let (file, line) = (name.clone(), entry.line);
+                problems.push(NamesrvConfigError::Unsupported { file, line, key, reason });
+            }
+        }
+        let notices = notices(&name, &text, unknown);
+        Ok((settings, Checked { problems, notices }))
+    }
+
+    /// What every key does here: those of the reference first, in its order.
+    pub fn explanations() -> Vec<Explanation> {
+        let standing = |key| match (REFUSED.iter().find(|(refused, _)| *refused == key), key) {
+            (Some((_, reason)), _) => Standing::Refused { accepted: "false", reason },
+            (None, key) => why_no_effect(key).map_or(Standing::Works, Standing::NoEffect),
+        };
+        let reference = reference_settings().map(|[class, key, type_name, default]| {
+            // The reference sets it when it starts, behind its own default.
+            let default = if key == "listenPort" { "9876" } else { default };
+            Explanation { key, class, type_name, default, standing: standing(key) }
+        });
+        let own = [
+            ("httpEndpointPort", "none: not a key of the reference", "int", ""),
+            ("namesrvAddr", "none: not a key of the reference", "String", ""),
+            ("tls.server.mode", "TlsSystemConfig", "String", "permissive"),
+            ("tls.config.file", "TlsSystemConfig", "String", DEFAULT_TLS_CONFIG_FILE),
+        ];
+        let own = own.map(|(key, class, type_name, default)| Explanation {
+            key,
+            class,
+            type_name,
+            default,
+            standing: Standing::Works,
+        });
+        reference.chain(own).collect()
     }
 
     /// All settings as properties text, sorted by key.
@@ -263,12 +347,10 @@ impl NamesrvConfig {
     }
 
     /// The setting that asks for what does not exist here, and what it is.
-    pub(crate) fn unsupported(&self) -> Option<&'static str> {
-        if self.cluster_test {
-            return Some("clusterTest=true: there is no cluster-test mode");
-        }
-        self.enable_controller_in_namesrv
-            .then_some("enableControllerInNamesrv=true: there is no controller yet")
+    pub fn unsupported(&self) -> Option<String> {
+        let asked = |key: &str| self.get(key).as_deref() == Some("true");
+        let (key, reason) = REFUSED.iter().find(|(key, _)| asked(key))?;
+        Some(format!("{key}=true: {reason}"))
     }
 }
 
@@ -303,11 +385,8 @@ pub(crate) enum ChangeError {
 mod tests {
     use super::*;
 
-    /// Every key that the reference's name server reads, with its default.
-    const REFERENCE: &str = include_str!("reference-5.5.0.tsv");
-
     fn reference() -> impl Iterator<Item = (&'static str, &'static str)> {
-        REFERENCE.lines().filter_map(|line| line.split_once('\t'))
+        reference_settings().map(|[_, key, _, default]| (key, default))
     }
 
     #[test]
@@ -325,30 +404,22 @@ mod tests {
     }
 
     #[test]
-    fn compatibility_document_tells_the_truth_about_every_key() {
-        let document = include_str!("../../COMPATIBILITY.md");
-        let (_, table) = document.split_once("## Settings of the name server").unwrap();
-        let table = table.split("\n## ").next().unwrap();
-        let rows: Vec<Vec<&str>> = table
-            .lines()
-            .filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'))
-            .map(|line| line.split('|').map(str::trim).collect())
-            .collect();
-        assert_eq!(rows.len(), NamesrvConfig::KEYS.len() + 2, "a heading and a rule, too");
-        for key in NamesrvConfig::KEYS {
-            let row = rows.iter().find(|row| row[0] == *key).unwrap_or_else(|| panic!("{key}"));
-            let mut settings = NamesrvConfig::default();
-            let is_absent =
-                settings.set(key, "true") == Some(Ok(())) && settings.unsupported().is_some();
-            let expected = match why_no_effect(key) {
-                _ if is_absent => "absent",
-                Some(why) => {
-                    assert_eq!(row[2], why, "{key}");
-                    "no effect"
-                }
-                None => "works",
-            };
-            assert_eq!(row[1], expected, "{key}");
+    fn every_key_is_explained_and_the_refused_ones_are_refused_with_their_line() {
+        let explained: Vec<_> = NamesrvConfig::explanations();
+        let mut keys: Vec<_> = explained.iter().map(|explanation| explanation.key).collect();
+        let mut expected = NamesrvConfig::KEYS.to_vec();
+        keys.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("namesrv.conf");
+        for (key, reason) in REFUSED {
+            std::fs::write(&file, format!("listenPort=1\n{key}=true\n")).unwrap();
+            let error = NamesrvConfig::load(&file).unwrap_err().to_string();
+            let end = format!("namesrv.conf:2: {key}=true is not supported: {reason}");
+            assert!(error.ends_with(&end), "{error}");
+            std::fs::write(&file, format!("{key}=false\n")).unwrap();
+            assert!(NamesrvConfig::load(&file).is_ok());
         }
     }
 

@@ -19,6 +19,6 @@ mod route_info;
 mod service;
 mod worker;
 
-pub use config::{NO_EFFECT, NamesrvConfig, NamesrvConfigError};
+pub use config::{Checked, NO_EFFECT, NamesrvConfig, NamesrvConfigError};
 pub use kv_config::KvConfigError;
 pub use namesrv::{Namesrv, NamesrvError, NamesrvHandle};

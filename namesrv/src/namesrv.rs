@@ -30,7 +30,7 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_millis(300);
 pub enum NamesrvError {
     /// A setting asks for what does not exist here.
     #[error("{0}")]
-    Unsupported(&'static str),
+    Unsupported(String),
     /// `bindAddress` is no address.
     #[error("bindAddress must be an IP address, not {0:?}")]
     BindAddress(String),

@@ -1,6 +1,7 @@
 //! The one binary: subcommands, nothing but flags and calls.
 
 mod bench;
+mod config_tool;
 mod server;
 mod store_tool;
 
@@ -28,6 +29,8 @@ enum Command {
     Broker(server::BrokerArgs),
     /// Put load on a broker, ours or the reference, and measure it.
     Bench(bench::BenchArgs),
+    /// Check a configuration file or explain a key
+    Config(config_tool::ConfigArgs),
     /// Check, repair and read a store while no broker runs on it
     Store(store_tool::StoreArgs),
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Namesrv(args) => server::run_namesrv(args),
         Command::Broker(args) => server::run_broker(args),
         Command::Bench(args) => bench::run(args),
+        Command::Config(args) => config_tool::run(args),
         Command::Store(args) => store_tool::run(args),
     }
 }

@@ -21,6 +21,9 @@ pub trait Config {
 
     /// The text of one key; `None` when there is no such key.
     fn get(&self, key: &str) -> Option<String>;
+
+    /// What the text of one key has to be; `None` when there is no such key.
+    fn expected(&self, key: &str) -> Option<&'static str>;
 }
 
 /// A type that a setting can have.
@@ -148,6 +151,13 @@ macro_rules! config {
                     _ => None,
                 }
             }
+
+            fn expected(&self, key: &str) -> ::core::option::Option<&'static str> {
+                match key {
+                    $($key => Some(<$type as $crate::config::ConfigValue>::EXPECTED),)*
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -237,34 +247,82 @@ pub fn apply(
     text: &[u8],
     groups: &mut [&mut dyn Config],
 ) -> Result<Vec<UnknownKey>, ConfigError> {
+    let (unknown, errors) = check(file, text, groups)?;
+    errors.into_iter().next().map_or(Ok(unknown), Err)
+}
+
+/// Does what [`apply`] does, past values that do not read as their type: returns them all.
+///
+/// # Errors
+/// When the file is not a properties file.
+pub fn check(
+    file: &str,
+    text: &[u8],
+    groups: &mut [&mut dyn Config],
+) -> Result<(Vec<UnknownKey>, Vec<ConfigError>), ConfigError> {
     let entries = properties_file::parse(text)
         .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
-    let mut unknown = Vec::new();
+    let (mut unknown, mut errors) = (Vec::new(), Vec::new());
     for Entry { line, key, value } in entries {
-        let mut known = false;
-        for group in groups.iter_mut() {
-            match group.set(&key, &value) {
-                Some(Ok(())) => known = true,
-                Some(Err(expected)) => {
-                    let value = value.chars().take(64).collect();
-                    return Err(ConfigError::Value {
-                        file: file.to_owned(),
-                        line,
-                        key,
-                        expected,
-                        value,
-                    });
-                }
-                None => {}
-            }
-        }
-        if !known {
+        let results: Vec<_> =
+            groups.iter_mut().filter_map(|group| group.set(&key, &value)).collect();
+        if results.is_empty() {
             let keys = groups.iter().flat_map(|group| group.keys().iter().copied());
             let nearest = nearest(&key, keys);
             unknown.push(UnknownKey { line, key, nearest });
+        } else if let Some(expected) = results.into_iter().find_map(Result::err) {
+            let value = value.chars().take(64).collect();
+            errors.push(ConfigError::Value { file: file.to_owned(), line, key, expected, value });
         }
     }
-    Ok(unknown)
+    Ok((unknown, errors))
+}
+
+/// What one key is and does, for people who ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The key.
+    pub key: &'static str,
+    /// Class of the reference that has it.
+    pub class: &'static str,
+    /// Its type there.
+    pub type_name: &'static str,
+    /// Its value when the file does not set it.
+    pub default: &'static str,
+    /// What it does here.
+    pub standing: Standing,
+}
+
+/// What a key of the reference does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What it does in the reference.
+    Works,
+    /// It is accepted and changes nothing.
+    NoEffect(&'static str),
+    /// Every value but one stops the start.
+    Refused {
+        /// The value that does not.
+        accepted: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl Standing {
+    /// Status and notes, the last two cells of its row in COMPATIBILITY.md.
+    pub fn cells(&self) -> (&'static str, String) {
+        match self {
+            Self::Works => ("works", String::new()),
+            Self::NoEffect(reason) => ("no effect", (*reason).to_owned()),
+            Self::Refused { accepted: "", reason } => {
+                ("refused", format!("any value stops the start: {reason}"))
+            }
+            Self::Refused { accepted, reason } => {
+                ("refused", format!("anything but `{accepted}` stops the start: {reason}"))
+            }
+        }
+    }
 }
 
 /// Prints every setting as `key=value`, sorted, one a line.

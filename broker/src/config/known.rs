@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use oxmq_protocol::config::{self, Cause, ConfigError, Notice, UnknownKey};
+use oxmq_protocol::config::{self, Cause, ConfigError, Explanation, Notice, Standing, UnknownKey};
 use oxmq_protocol::properties_file;
 
 use super::BrokerConfigError;
@@ -10,19 +10,59 @@ use super::BrokerConfigError;
 /// Class, key, type and default of each setting that the reference's broker reads.
 const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
 
+/// Settings that the reference declares and reads from no file.
+///
+/// Reference: fields without a setter, 5.5.0.
+const WITHOUT_SETTER: &[[&str; 4]] = &[
+    ["BrokerConfig", "isBrokerContainer", "boolean", "false"],
+    ["BrokerConfig", "isInBrokerContainer", "boolean", "false"],
+    ["MessageStoreConfig", "timerCheckMetricsWhen", "String", "05"],
+    ["MessageStoreConfig", "timerEnableDisruptor", "boolean", "false"],
+    ["MessageStoreConfig", "timerStopDequeue", "boolean", "false"],
+    ["MessageStoreConfig", "timerWarmEnable", "boolean", "false"],
+    ["NettyClientConfig", "isScanAvailableNameSrv", "boolean", "true"],
+];
+
 /// One setting of the reference.
+#[derive(Clone, Copy)]
 pub(super) struct Setting {
+    pub(super) class: &'static str,
     pub(super) key: &'static str,
-    #[cfg_attr(not(test), allow(dead_code))] // Only the tests compare defaults.
+    pub(super) type_name: &'static str,
     pub(super) default: &'static str,
 }
 
 pub(super) fn reference_settings() -> impl Iterator<Item = Setting> {
     REFERENCE_SETTINGS.lines().filter_map(|line| {
         let mut columns = line.split('\t');
-        let (_class, key, _type) = (columns.next()?, columns.next()?, columns.next()?);
-        Some(Setting { key, default: columns.next().unwrap_or_default() })
+        let (class, key, type_name) = (columns.next()?, columns.next()?, columns.next()?);
+        Some(Setting { class, key, type_name, default: columns.next().unwrap_or_default() })
     })
+}
+
+/// What every setting of the reference's broker does here, given the keys that something reads.
+pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
+    let standing = |key| match UNSUPPORTED.iter().find(|(refused, _, _)| *refused == key) {
+        Some(&(_, accepted, reason)) => Standing::Refused { accepted, reason },
+        None if used.contains(&key) => Standing::Works,
+        None => Standing::NoEffect(why_no_effect(key)),
+    };
+    let settable = reference_settings().map(|Setting { class, key, type_name, default }| {
+        let standing = match class {
+            // The client's sockets; of the keys that it shares with the server, only those count.
+            "NettyClientConfig" => Standing::NoEffect(why_no_effect(key)),
+            _ => standing(key),
+        };
+        Explanation { key, class, type_name, default, standing }
+    });
+    let fixed = WITHOUT_SETTER.iter().map(|&[class, key, type_name, default]| Explanation {
+        key,
+        class,
+        type_name,
+        default,
+        standing: Standing::NoEffect("the reference reads it from no file either"),
+    });
+    settable.chain(fixed).collect()
 }
 
 /// One notice for each key that no group of settings took.
@@ -31,10 +71,15 @@ pub(super) fn notices(file: &str, unknown: Vec<UnknownKey>) -> Vec<Notice> {
     unknown
         .into_iter()
         .filter(|unknown| seen.insert(unknown.key.clone()))
+        // Either an error says why it is refused, or it has the one value that it may have.
+        .filter(|unknown| !UNSUPPORTED.iter().any(|(key, _, _)| *key == unknown.key))
         .map(|UnknownKey { line, key, nearest }| {
             let known = reference_settings().any(|setting| setting.key == key);
+            let fixed = WITHOUT_SETTER.iter().any(|setting| setting[1] == key);
             let cause = if known {
                 Cause::NoEffect(why_no_effect(&key))
+            } else if fixed {
+                Cause::NoEffect("the reference reads it from no file either")
             } else {
                 let keys = reference_settings().map(|setting| setting.key);
                 Cause::Unknown(nearest.or_else(|| config::nearest(&key, keys)))
@@ -67,9 +112,50 @@ fn why_no_effect(key: &str) -> &'static str {
     } else if has(&["PooledByteBuf", "EpollNative", "transferMsgByHeap", "SemaphoreValue"]) {
         "it tunes a part of the reference that has no counterpart"
     } else {
-        "what it sets is not built yet"
+        NOT_BUILT
+            .iter()
+            .find(|(parts, _)| has(parts))
+            .map_or("what it sets is not built yet", |(_, reason)| reason)
     }
 }
+
+/// Parts of keys, and what they belong to; the first that fits counts.
+const NOT_BUILT: &[(&[&str], &str)] = &[
+    (&["dLeger", "DLeger", "preferredLeaderId"], "there is no log in the format of DLedger"),
+    (&["ontroller", "checkSyncStateSet", "ElectionPriority"], "there is no controller"),
+    (
+        &["acl", "auth", "Auth", "migrateAuth", "userCache", "initAuthentication"],
+        "access control is not built yet",
+    ),
+    (&["etrics", "metric"], "metrics are not exported yet"),
+    (&["timer", "recall", "Recall"], "messages with a delay of their own are not built yet"),
+    (&["trans", "Transaction"], "transactional messages are not built yet"),
+    (&["lite", "Lite", "Lmq", "LMQ", "MultiDispatch"], "lite topics are not built yet"),
+    (
+        &[
+            "pop",
+            "Pop",
+            "revive",
+            "CkAsync",
+            "AckAsync",
+            "appendCk",
+            "appendAck",
+            "LongAwaitingAck",
+        ],
+        "pop consumption is not built yet",
+    ),
+    (
+        &["slave", "Slave", "nSync", "eplica", "haMaster", "haSend", "haHouse", "haTransfer"],
+        "replication is not built yet",
+    ),
+    (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
+    (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
+    (&["cold", "Cold"], "reads of cold data are not slowed down"),
+    (&["BitMap", "bloom", "Bloom", "ConsumerNumUseFilter"], "SQL92 filters are not built yet"),
+    (&["Swap", "Swaped"], "mapped files are left to the page cache"),
+    (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),
+    (&["fastFailIfNoBuffer", "writeWithoutMmap"], "messages are written to the page cache"),
+];
 
 /// Keys that change where or how messages are kept: ignoring one could lose messages.
 const UNSUPPORTED: &[(&str, &str, &str)] = &[
@@ -88,22 +174,24 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("transRocksDBEnable", "false", "half messages in RocksDB would be lost"),
 ];
 
-pub(super) fn refuse_unsupported(file: &str, text: &[u8]) -> Result<(), BrokerConfigError> {
+/// One error for each entry that asks for another way to keep messages than the one there is.
+pub(super) fn unsupported(
+    file: &str,
+    text: &[u8],
+) -> Result<Vec<BrokerConfigError>, BrokerConfigError> {
     let entries = properties_file::parse(text)
         .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
-    for entry in entries {
-        let refused = UNSUPPORTED
+    let errors = entries.into_iter().filter_map(|entry| {
+        let (_, _, reason) = UNSUPPORTED
             .iter()
-            .find(|(key, default, _)| *key == entry.key && *default != entry.value);
-        if let Some((_, _, reason)) = refused {
-            return Err(BrokerConfigError::Unsupported {
-                file: file.to_owned(),
-                line: entry.line,
-                key: entry.key,
-                value: entry.value,
-                reason,
-            });
-        }
-    }
-    Ok(())
+            .find(|(key, default, _)| *key == entry.key && *default != entry.value)?;
+        Some(BrokerConfigError::Unsupported {
+            file: file.to_owned(),
+            line: entry.line,
+            key: entry.key,
+            value: entry.value,
+            reason,
+        })
+    });
+    Ok(errors.collect())
 }

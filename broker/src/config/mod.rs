@@ -7,8 +7,9 @@ use std::path::Path;
 
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
+use oxmq_store::StoreConfig;
 
-pub use oxmq_protocol::config::Notice;
+pub use oxmq_protocol::config::{Explanation, Notice, Standing};
 
 oxmq_protocol::config! {
     /// Settings of the broker and its server.
@@ -154,6 +155,15 @@ impl ConfigValue for BrokerRole {
     }
 }
 
+/// All that is to be said about a configuration.
+#[derive(Debug)]
+pub struct Checked {
+    /// What stops the start.
+    pub problems: Vec<BrokerConfigError>,
+    /// Keys without effect.
+    pub notices: Vec<Notice>,
+}
+
 /// A configuration that stops the start.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerConfigError {
@@ -197,16 +207,54 @@ impl BrokerConfig {
         file: &Path,
         others: &mut [&mut dyn Config],
     ) -> Result<Vec<Notice>, BrokerConfigError> {
+        let Checked { problems, notices } = self.check(file, others)?;
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem);
+        }
+        self.settle_role();
+        Ok(notices)
+    }
+
+    /// Does what [`BrokerConfig::load`] does, past what would stop the start: returns all of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read as properties at all.
+    pub fn check(
+        &mut self,
+        file: &Path,
+        others: &mut [&mut dyn Config],
+    ) -> Result<Checked, BrokerConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read(file)
             .map_err(|source| BrokerConfigError::Read { file: name.clone(), source })?;
-        known::refuse_unsupported(&name, &text)?;
+        let mut problems = known::unsupported(&name, &text)?;
         let mut groups: Vec<&mut dyn Config> = vec![self];
         groups.extend(others.iter_mut().map(|group| &mut **group as &mut dyn Config));
-        let unknown = config::apply(&name, &text, &mut groups)?;
+        let (unknown, errors) = config::check(&name, &text, &mut groups)?;
+        problems.extend(errors.into_iter().map(BrokerConfigError::from));
         let notices = known::notices(&name, unknown);
-        self.settle_role();
-        Ok(notices)
+        Ok(Checked { problems, notices })
+    }
+
+    /// What every key that the reference's broker knows does here, by class and in its order.
+    pub fn explanations() -> Vec<Explanation> {
+        let used: Vec<_> = Self::KEYS.iter().chain(StoreConfig::KEYS).copied().collect();
+        let mut explanations = known::explanations(&used);
+        for explanation in &mut explanations {
+            // The reference sets it when it starts, behind its own default.
+            if explanation.key == "listenPort" {
+                explanation.default = "10911";
+            }
+        }
+        let own = [("tls.server.mode", "permissive"), ("tls.config.file", DEFAULT_TLS_CONFIG_FILE)];
+        explanations.extend(own.map(|(key, default)| Explanation {
+            key,
+            class: "TlsSystemConfig",
+            type_name: "String",
+            default,
+            standing: Standing::Works,
+        }));
+        explanations
     }
 
     /// Sets the name servers by the order of precedence: command line, file, environment.
@@ -280,7 +328,8 @@ mod tests {
                  stored in RocksDB",
                 "broker.conf:4: there is no key enableMixedMessageTyp; did you mean \
                  enableMixedMessageType?",
-                "broker.conf:5: aclEnable has no effect here, because what it sets is not built yet",
+                "broker.conf:5: aclEnable has no effect here, because access control is not built \
+                 yet",
             ]
         );
     }
