@@ -1,6 +1,8 @@
 //! `oxmq store`: what is wrong with a store that nobody serves, and what can be done about it.
 
 mod check;
+mod dump;
+mod plan;
 mod progress;
 mod repair;
 mod settings;
@@ -30,6 +32,13 @@ enum StoreCommand {
     /// What is replaced is kept in `damaged-<time>` below the store. Exit code as that of a check
     /// afterwards, or before it with --dry-run.
     Repair(repair::RepairArgs),
+    /// Show a record, a queue or the entries of a key
+    Dump(dump::DumpArgs),
+    /// Say which parts of a store of the reference work here, and what to do about the others
+    ///
+    /// Exit code: 0 when everything works, 1 when parts of it lie idle, 2 when the store must not be
+    /// served as it is.
+    Plan(plan::PlanArgs),
 }
 
 /// The store that a subcommand works on.
@@ -39,10 +48,10 @@ struct Target {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Settings of the broker: file sizes and paths; without them, sizes are found out from the files
-    #[arg(short = 'c', long = "configFile", value_name = "FILE")]
+    #[arg(short = 'c', long = "configFile", value_name = "FILE", global = true)]
     config_file: Option<PathBuf>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -56,6 +65,8 @@ enum Failure {
     Store(#[from] StoreError),
     #[error(transparent)]
     Settings(#[from] oxmq_protocol::config::ConfigError),
+    #[error("no record begins at {phy_offset}: {why}")]
+    NoRecord { phy_offset: i64, why: String },
     #[error("read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("print: {0}")]
@@ -68,6 +79,8 @@ pub(crate) fn run(args: StoreArgs) -> ExitCode {
     let outcome = match args.command {
         StoreCommand::Check(args) => check::run(&args),
         StoreCommand::Repair(args) => repair::run(&args),
+        StoreCommand::Dump(args) => dump::run(&args),
+        StoreCommand::Plan(args) => plan::run(&args),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("oxmq: {failure}");

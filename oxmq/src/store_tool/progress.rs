@@ -18,8 +18,13 @@ impl ProgressLine {
         Self { what, is_terminal: stderr().is_terminal(), written: None }
     }
 
-    /// Says that `done` of `total` bytes are done.
+    /// Says that `done` of `total` bytes are done; the line goes when all are.
     pub(super) fn tell(&mut self, done: u64, total: u64) {
+        if done >= total {
+            self.end();
+            self.written = None;
+            return;
+        }
         let is_due = self.written.is_none_or(|written| written.elapsed() >= INTERVAL);
         if !self.is_terminal || !is_due {
             return;

@@ -8,12 +8,16 @@
 
 mod check;
 mod dir;
+mod dump;
+mod plan;
 mod repair;
 mod report;
 mod units;
 
 pub use check::check;
 pub use dir::StoreDir;
+pub use dump::{Dump, IndexRow, QueueRow, RecordDump, Text};
+pub use plan::{Part, Verdict, plan};
 pub use repair::{Action, Repair, repair};
 pub use report::{Counts, Finding, Kind, Report, Severity};
 

@@ -6,7 +6,7 @@
 pub(super) mod config;
 mod files;
 mod index;
-mod log;
+pub(super) mod log;
 mod queues;
 
 use crate::delay_level::DelayLevels;

@@ -10,6 +10,9 @@ use oxmq_protocol::message::{
     EncodeOptions, Message, RecordView, encode_record, encoded_len, properties, sys_flag,
 };
 
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
+
 use super::super::StoreDir;
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
@@ -21,6 +24,9 @@ const FILLER_TOPIC: &str = "RMQ_SYS_DAMAGED";
 
 /// Missing files that are replaced at most; more are a wrong file size.
 const MAX_MISSING_FILES: u64 = 1024;
+
+/// Bytes that are read at a time while the end of a file's data is looked for.
+const SEARCH_BYTES: usize = 64 << 10;
 
 /// A queue: topic and id.
 pub(super) type QueueKey = (String, i32);
@@ -212,24 +218,51 @@ fn cut_tail(
 ) -> Result<(), StoreError> {
     let file_bytes = dir.config().mapped_file_size_commit_log;
     for file in files.iter().filter(|file| file.end() > stop.end) {
-        let at = (stop.end - file.start()).max(0) as usize;
-        let rest = file.written_from(at).unwrap_or_default();
-        if rest.iter().all(|byte| *byte == 0) {
+        let at = (stop.end - file.start()).max(0) as u64;
+        let rest = rest_of(file.path(), at)?;
+        if rest.is_empty() {
             continue;
         }
         if at == 0 {
             aside.take(file.path(), "it is behind the last sound record")?;
             continue;
         }
-        aside.keep(file.path(), at as u64, rest)?;
+        aside.keep(file.path(), at, &rest)?;
         aside.act(file.path(), format!("cut behind byte {at}"), || {
             let handle = open(file.path())?;
-            handle.set_len(at as u64).doing("shorten", file.path())?;
+            handle.set_len(at).doing("shorten", file.path())?;
             handle.set_len(file_bytes).doing("lengthen", file.path())?;
             handle.sync_all().doing("flush", file.path())
         })?;
     }
     Ok(())
+}
+
+/// The bytes of a file from `at` to the last one that is not zero. Holes, which may be most of the file,
+/// are not read.
+fn rest_of(path: &Path, at: u64) -> Result<Vec<u8>, StoreError> {
+    let file = File::open(path).doing("open", path)?;
+    let length = file.metadata().doing("look at", path)?.len();
+    let mut rest = Vec::new();
+    let mut chunk = vec![0; SEARCH_BYTES];
+    let mut from = at;
+    while from < length {
+        match seek(&file, SeekFrom::Data(from)) {
+            Ok(data) => from = data.max(from),
+            Err(Errno::NXIO) => break,
+            // Where holes cannot be told, all of it is read.
+            Err(_) => {}
+        }
+        let count = (length - from).min(SEARCH_BYTES as u64) as usize;
+        let bytes = &mut chunk[..count];
+        file.read_exact_at(bytes, from).doing("read", path)?;
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            rest.resize((from - at) as usize, 0);
+            rest.extend_from_slice(&bytes[..=last]);
+        }
+        from += count as u64;
+    }
+    Ok(rest)
 }
 
 fn place(files: &LogFiles, at: i64) -> Option<(PathBuf, u64)> {

@@ -1,0 +1,200 @@
+//! Single records, queues and lookups of a store, to be looked at.
+
+mod base64;
+mod record;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use byteorder::{BigEndian, ByteOrder};
+use oxmq_protocol::message::{RecordView, sys_flag};
+use serde::Serialize;
+
+pub use self::record::{RecordDump, Text};
+use super::StoreDir;
+use super::check::log::why;
+use super::units::QueueReader;
+use crate::commit_log::{LogFiles, record_at};
+use crate::consume_queue::Unit;
+use crate::error::{IoContext, StoreError};
+use crate::index::file::{
+    BEGIN_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT,
+    ENTRY_SECONDS_AT, HEADER_BYTES, SLOT_BYTES,
+};
+use crate::index::{IndexGeometry, for_each_key_hash, index_paths, key_hash};
+
+/// A store whose parts can be shown.
+#[derive(Debug)]
+pub struct Dump<'a> {
+    dir: &'a StoreDir,
+    files: LogFiles,
+}
+
+/// One unit of a queue, and what it leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueRow {
+    /// Offset in the queue.
+    pub queue_offset: i64,
+    /// Position of the record in the log; nothing for a unit that leads nowhere.
+    pub phy_offset: Option<i64>,
+    /// Bytes of the record.
+    pub size: i32,
+    /// Code of the tags.
+    pub tags_code: i64,
+    /// The record, if it is there.
+    pub record: Option<RecordDump>,
+}
+
+/// One index entry for a key, and what it leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexRow {
+    /// Name of the index file.
+    pub file: String,
+    /// Number of the entry in it.
+    pub entry: u32,
+    /// Position of the record in the log.
+    pub phy_offset: i64,
+    /// Store time to the second, in milliseconds since 1970, as the entry says.
+    pub store_timestamp_ms: i64,
+    /// Whether the record has the key, and not only one with the same hash.
+    pub has_key: bool,
+    /// The record, if it is there.
+    pub record: Option<RecordDump>,
+}
+
+impl<'a> Dump<'a> {
+    /// Opens the log of `dir` to be read.
+    ///
+    /// # Errors
+    ///
+    /// When its files cannot be read.
+    pub fn open(dir: &'a StoreDir) -> Result<Self, StoreError> {
+        Ok(Self { dir, files: dir.log_files()? })
+    }
+
+    /// The record at `phy_offset`, or why there is none.
+    pub fn record(&self, phy_offset: i64) -> Result<RecordDump, String> {
+        match record_at(&self.files, phy_offset) {
+            Some(record) => Ok(RecordDump::of(&record)),
+            None => Err(why(&self.files, phy_offset)),
+        }
+    }
+
+    /// Up to `count` units of a queue from offset `from` on, or from its first one.
+    ///
+    /// # Errors
+    ///
+    /// When its files cannot be read.
+    pub fn queue(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: Option<i64>,
+        count: usize,
+    ) -> Result<Vec<QueueRow>, StoreError> {
+        if !crate::message_store::is_storable_topic(topic) {
+            return Ok(Vec::new());
+        }
+        let path = self.dir.queue_root().join(topic).join(queue_id.to_string());
+        let mut reader = QueueReader::open(path, self.dir.queue_file_bytes())?;
+        let mut offset = from.unwrap_or(0).max(reader.first());
+        let mut rows = Vec::new();
+        while let Some(unit) = reader.unit(offset)? {
+            if rows.len() == count {
+                break;
+            }
+            if from.is_some() || !unit.leads_nowhere() {
+                rows.push(self.queue_row(offset, &unit));
+            }
+            offset += 1;
+        }
+        Ok(rows)
+    }
+
+    /// Up to `count` index entries for `key`, newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the index files cannot be read, or their number of slots is not known.
+    pub fn index(&self, topic: &str, key: &str, count: usize) -> Result<Vec<IndexRow>, StoreError> {
+        let dir = self.dir.index_dir();
+        let mut paths = index_paths(&dir)?;
+        paths.reverse();
+        let Some(geometry) = self.dir.index_geometry() else {
+            let what = "has files whose number of slots is not known; give -c".to_owned();
+            return Err(StoreError::BadFile { path: dir, what });
+        };
+        let hash = key_hash(topic, key);
+        let mut rows = Vec::new();
+        for path in paths {
+            self.index_rows(&path, geometry, topic, hash, count, &mut rows).doing("read", &path)?;
+        }
+        Ok(rows)
+    }
+
+    fn queue_row(&self, queue_offset: i64, unit: &Unit) -> QueueRow {
+        let leads = !unit.leads_nowhere();
+        let record = record_at(&self.files, unit.phy_offset)
+            .filter(|record| leads && record.total_bytes() as i64 == i64::from(unit.size));
+        QueueRow {
+            queue_offset,
+            phy_offset: leads.then_some(unit.phy_offset),
+            size: if leads { unit.size } else { 0 },
+            tags_code: unit.tags_code,
+            record: record.as_ref().map(RecordDump::of),
+        }
+    }
+
+    fn index_rows(
+        &self,
+        path: &Path,
+        geometry: IndexGeometry,
+        topic: &str,
+        hash: i32,
+        count: usize,
+        rows: &mut Vec<IndexRow>,
+    ) -> std::io::Result<()> {
+        let file = File::open(path)?;
+        let mut head = [0; HEADER_BYTES];
+        file.read_exact_at(&mut head, 0)?;
+        let begin_ms = BigEndian::read_i64(&head[BEGIN_TIMESTAMP_AT..]);
+        let mut before = BigEndian::read_i32(&head[ENTRY_COUNT_AT..]).max(1);
+        let mut link = [0; SLOT_BYTES];
+        let slot = HEADER_BYTES + (hash.unsigned_abs() % geometry.slots) as usize * SLOT_BYTES;
+        file.read_exact_at(&mut link, slot as u64)?;
+        let mut number = BigEndian::read_i32(&link);
+        // Links lead to older entries only, so that a damaged chain ends too.
+        while number > 0 && number < before && rows.len() < count {
+            let mut entry = [0; ENTRY_BYTES];
+            let at = geometry.entries_at() + number as usize * ENTRY_BYTES;
+            file.read_exact_at(&mut entry, at as u64)?;
+            if BigEndian::read_i32(&entry) == hash {
+                let phy_offset = BigEndian::read_i64(&entry[ENTRY_PHY_AT..]);
+                let seconds = i64::from(BigEndian::read_i32(&entry[ENTRY_SECONDS_AT..]));
+                let record = record_at(&self.files, phy_offset);
+                rows.push(IndexRow {
+                    file: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    entry: number as u32,
+                    phy_offset,
+                    store_timestamp_ms: begin_ms.saturating_add(seconds * 1000),
+                    has_key: record.is_some_and(|record| has_key(&record, topic, hash)),
+                    record: record.as_ref().map(RecordDump::of),
+                });
+            }
+            before = number;
+            number = BigEndian::read_i32(&entry[ENTRY_OLDER_AT..]);
+        }
+        Ok(())
+    }
+}
+
+fn has_key(record: &RecordView<'_>, topic: &str, hash: i32) -> bool {
+    let rolled_back =
+        sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK;
+    let mut found = false;
+    for_each_key_hash(record, |own| found |= own == hash);
+    record.topic() == topic && !rolled_back && found
+}

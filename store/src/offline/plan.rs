@@ -1,0 +1,380 @@
+//! Which parts of a store of the reference work here.
+//!
+//! What is refused would lose messages or progress without a word if it were ignored.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oxmq_protocol::fastjson;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::StoreDir;
+use super::units::QueueReader;
+use crate::consume_queue::{list_files, queue_dirs};
+use crate::error::{IoContext, StoreError};
+use crate::message_store::is_schedule_topic;
+
+/// Topics of the reference whose messages wait for something.
+///
+/// Reference: `TopicValidator`, `TransactionalMessageUtil` (common, broker), 5.5.0.
+const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Group that has dealt with half messages.
+const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
+
+// What to do about parts that do not work here.
+const EXTENDED_ADVICE: &str = "\
+    set enableConsumeQueueExt=false, move consumequeue and consumequeue_ext away and let the \
+    queues be made anew from the log";
+const COMPACTION_ADVICE: &str =
+    "change their cleanup.policy to DELETE with the reference's tools, or delete them";
+const METADATA_ADVICE: &str =
+    "export it with the reference's exportMetadataInRocksDB and set configManagerVersion=v1";
+const OLD_METADATA_ADVICE: &str =
+    "export it with the reference's rocksDBConfigToJson and move the directory away";
+const POP_ADVICE: &str = "\
+    with the reference: set popConsumerKVServiceEnable=false and let the pending pop records \
+    come back";
+const DLEDGER_ADVICE: &str =
+    "start a broker without DLedger elsewhere and move the messages by consuming them";
+const TIERED_ADVICE: &str = "\
+    consume them with the reference first; what is in the log still works without \
+    messageStorePlugIn";
+const CONTROLLER_ADVICE: &str =
+    "stop all replicas, keep the master's store and move this file away";
+const PATHS_ADVICE: &str = "copy all files into one directory and set storePathCommitLog to it";
+const SIZE_ADVICE: &str = "set mappedFileSizeCommitLog to what the files have";
+const BATCH_ADVICE: &str = "let the consumers of these topics finish and delete the topics";
+const BATCH_TOPIC_ADVICE: &str =
+    "delete them, or change their queue.type to SimpleCQ while they are empty";
+const HALF_ADVICE: &str = "stop the producers, let the reference decide them all, then move over";
+const TIMER_ADVICE: &str = "let the reference deliver them first; they stay in the store meanwhile";
+const ROCKSDB_QUEUES_ADVICE: &str = "\
+    with the reference: set rocksdbCQDoubleWriteEnable, wait until checkRocksdbCqWriteProgress \
+    is done, stop it, move the RocksDB files away and remove storeType; or move the whole \
+    directory away and let the queues be made anew from the log";
+
+/// What happens to a part of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It is read and written as by the reference.
+    Works,
+    /// It stays as it is and does nothing until the reference runs again.
+    Idle,
+    /// The store must not be served with it.
+    Refused,
+}
+
+/// A part of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// What it is.
+    pub name: &'static str,
+    /// What happens to it.
+    pub verdict: Verdict,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How much there is.
+    pub found: String,
+    /// What to do when it does not work.
+    pub advice: String,
+}
+
+/// Names the parts of the store in `dir`.
+///
+/// # Errors
+///
+/// When directories or files cannot be read.
+pub fn plan(dir: &StoreDir) -> Result<Vec<Part>, StoreError> {
+    let mut plan = Plan { root: dir.root(), parts: Vec::new() };
+    plan.log(dir)?;
+    plan.queues(dir)?;
+    plan.topics()?;
+    plan.other_engines()?;
+    plan.pending(dir)?;
+    Ok(plan.parts)
+}
+
+struct Plan {
+    root: PathBuf,
+    parts: Vec<Part>,
+}
+
+impl Plan {
+    fn log(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
+        let configured = &dir.config().store_path_commit_log;
+        if configured.contains(',') {
+            self.refuse("commit log", Path::new(configured), "several paths", PATHS_ADVICE);
+            return Ok(());
+        }
+        let path = dir.config().commit_log_dir();
+        let starts = list_files(&path)?;
+        let bytes = dir.config().mapped_file_size_commit_log;
+        let found = format!("{} files of {bytes} bytes", starts.len());
+        self.works("commit log", &path, found);
+        let odd: Vec<u64> =
+            starts.iter().copied().filter(|start| !start.is_multiple_of(bytes.max(1))).collect();
+        if let Some(first) = odd.first() {
+            let what = format!("file {first:020} does not begin at a multiple of {bytes}");
+            self.refuse("commit log", &path, &what, SIZE_ADVICE);
+        }
+        Ok(())
+    }
+
+    fn queues(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
+        let root = dir.queue_root();
+        if has_rocksdb(&root) {
+            self.refuse(
+                "consume queues",
+                &root,
+                "in RocksDB; file queues beside it may be old",
+                ROCKSDB_QUEUES_ADVICE,
+            );
+        } else {
+            let found = format!("{} queues", dir.queue_dirs()?.len());
+            self.works("consume queues", &root, found);
+        }
+        let batch = queue_dirs(&dir.batch_queue_root())?;
+        if !batch.is_empty() {
+            let what = format!("{} queues", batch.len());
+            self.refuse("batch queues", &dir.batch_queue_root(), &what, BATCH_ADVICE);
+        }
+        let extended = queue_dirs(&self.root.join("consumequeue_ext"))?;
+        if !extended.is_empty() {
+            let what = format!("{} queues", extended.len());
+            self.refuse(
+                "extended queues",
+                &self.root.join("consumequeue_ext"),
+                &what,
+                EXTENDED_ADVICE,
+            );
+        }
+        let index = dir.index_dir();
+        let files = crate::index::index_paths(&index)?.len();
+        match dir.index_geometry() {
+            Some(_) => self.works("index", &index, format!("{files} files")),
+            None => self.refuse(
+                "index",
+                &index,
+                "the number of slots is not known",
+                "give the broker's settings with -c",
+            ),
+        }
+        Ok(())
+    }
+
+    fn topics(&mut self) -> Result<(), StoreError> {
+        let path = self.root.join("config/topics.json");
+        let topics = read_json(&path)?.unwrap_or_default();
+        let table = topics.get("topicConfigTable").and_then(Value::as_object);
+        let names_with = |attribute: &str, wanted: &str| -> Vec<&str> {
+            let has = |config: &Value| {
+                config.get("attributes").and_then(|all| all.get(attribute)).and_then(Value::as_str)
+                    == Some(wanted)
+            };
+            let topics = table.into_iter().flatten();
+            topics.filter(|(_, config)| has(config)).map(|(name, _)| name.as_str()).collect()
+        };
+        let compacted = names_with("cleanup.policy", "COMPACTION");
+        let batch = names_with("queue.type", "BatchCQ");
+        let (compacted, batch) = (compacted.join(", "), batch.join(", "));
+        self.works("topics", &path, format!("{} topics", table.map_or(0, |table| table.len())));
+        let logs = self.root.join("compaction/compactionLog");
+        if !compacted.is_empty() {
+            self.refuse("compaction topics", &path, &compacted, COMPACTION_ADVICE);
+        } else if !is_empty(&logs)? {
+            self.refuse(
+                "compaction topics",
+                &logs,
+                "logs of compaction topics",
+                "move them away if their topics are gone",
+            );
+        }
+        if !batch.is_empty() {
+            self.refuse("batch topics", &path, &batch, BATCH_TOPIC_ADVICE);
+        }
+        Ok(())
+    }
+
+    fn other_engines(&mut self) -> Result<(), StoreError> {
+        let root = self.root.clone();
+        if has_rocksdb(&root.join("config/rdb")) {
+            self.refuse(
+                "metadata",
+                &root.join("config/rdb"),
+                "in RocksDB (configManagerVersion=v2)",
+                METADATA_ADVICE,
+            );
+        }
+        for (name, json) in [
+            ("topics", "topics.json"),
+            ("subscriptionGroups", "subscriptionGroup.json"),
+            ("consumerOffsets", "consumerOffset.json"),
+        ] {
+            let path = root.join("config").join(name);
+            if !has_rocksdb(&path) {
+                continue;
+            }
+            let what = if root.join("config").join(json).exists() {
+                format!("in RocksDB; {json} beside it may be old")
+            } else {
+                format!("in RocksDB, and there is no {json}")
+            };
+            self.refuse("metadata", &path, &what, OLD_METADATA_ADVICE);
+        }
+        if has_rocksdb(&root.join("kvStore")) {
+            self.refuse("pop records", &root.join("kvStore"), "in RocksDB", POP_ADVICE);
+        }
+        for entry in entries(&root)? {
+            if entry.starts_with("dledger-") {
+                self.refuse(
+                    "DLedger log",
+                    &root.join(&entry),
+                    "records are in DLedger's files",
+                    DLEDGER_ADVICE,
+                );
+            }
+        }
+        for name in ["brokerIdentity", "epochFileCheckpoint"] {
+            if root.join(name).exists() {
+                self.refuse(
+                    "controller mode",
+                    &root.join(name),
+                    "the broker was run by a controller",
+                    CONTROLLER_ADVICE,
+                );
+            }
+        }
+        for name in ["config/tieredStoreMetadata.json", "tiered_index_file"] {
+            if root.join(name).exists() {
+                self.refuse(
+                    "tiered storage",
+                    &root.join(name),
+                    "older messages were moved elsewhere",
+                    TIERED_ADVICE,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits for a time or a decision.
+    fn pending(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
+        let config = self.root.join("config");
+        let done = read_json(&config.join("delayOffset.json"))?.unwrap_or_default();
+        let mut delayed = 0;
+        let mut half = 0;
+        let mut timed = 0;
+        let offsets = read_json(&config.join("consumerOffset.json"))?.unwrap_or_default();
+        for queue in dir.queue_dirs()? {
+            let is_delayed = is_schedule_topic(&queue.topic);
+            let done = match &*queue.topic {
+                _ if is_delayed => {
+                    offset_of(&done, &["offsetTable", &(queue.queue_id + 1).to_string()])
+                }
+                HALF_TOPIC => {
+                    let key = format!("{HALF_TOPIC}@{TRANSACTION_GROUP}");
+                    offset_of(&offsets, &["offsetTable", &key, &queue.queue_id.to_string()])
+                }
+                TIMER_TOPIC => 0,
+                _ => continue,
+            };
+            let reader = QueueReader::open(queue.path, dir.queue_file_bytes())?;
+            let waiting = (end_of(reader)? - done).max(0);
+            match &*queue.topic {
+                _ if is_delayed => delayed += waiting,
+                HALF_TOPIC => half += waiting,
+                _ => timed += waiting,
+            }
+        }
+        self.works("delayed messages", &config.join("delayOffset.json"), format!("{delayed} wait"));
+        if half > 0 {
+            self.idle(
+                "half messages",
+                &dir.queue_root().join(HALF_TOPIC),
+                format!("{half} may wait for a decision"),
+                HALF_ADVICE,
+            );
+        }
+        if timed > 0 {
+            self.idle(
+                "timer messages",
+                &dir.queue_root().join(TIMER_TOPIC),
+                format!("{timed} were taken, some may wait for their time"),
+                TIMER_ADVICE,
+            );
+        }
+        Ok(())
+    }
+
+    fn works(&mut self, name: &'static str, path: &Path, found: String) {
+        self.add(name, Verdict::Works, path, found, "");
+    }
+
+    fn idle(&mut self, name: &'static str, path: &Path, found: String, advice: &str) {
+        self.add(name, Verdict::Idle, path, found, advice);
+    }
+
+    fn refuse(&mut self, name: &'static str, path: &Path, found: &str, advice: &str) {
+        self.add(name, Verdict::Refused, path, found.to_owned(), advice);
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        verdict: Verdict,
+        path: &Path,
+        found: String,
+        advice: &str,
+    ) {
+        let (path, advice) = (path.to_owned(), advice.to_owned());
+        self.parts.push(Part { name, verdict, path, found, advice });
+    }
+}
+
+/// Whether `dir` holds a RocksDB database.
+fn has_rocksdb(dir: &Path) -> bool {
+    dir.join("CURRENT").is_file()
+}
+
+fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing("list", dir),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry.doing("list", dir)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn is_empty(dir: &Path) -> Result<bool, StoreError> {
+    Ok(entries(dir)?.is_empty())
+}
+
+/// The JSON at `path`; nothing when it cannot be read, which a check reports.
+fn read_json(path: &Path) -> Result<Option<Value>, StoreError> {
+    match std::fs::read(path) {
+        Ok(text) => Ok(fastjson::from_slice(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).doing("read", path),
+    }
+}
+
+fn offset_of(value: &Value, path: &[&str]) -> i64 {
+    path.iter().try_fold(value, |value, name| value.get(name)).and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Offset behind the last unit.
+fn end_of(mut reader: QueueReader) -> Result<i64, StoreError> {
+    let mut offset = reader.first();
+    while reader.unit(offset)?.is_some() {
+        offset += 1;
+    }
+    Ok(offset)
+}
