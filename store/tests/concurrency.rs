@@ -122,13 +122,19 @@ fn no_reader_is_ever_given_a_wrong_message() {
 
     let store = open(&config);
     assert_eq!(store.max_offset("stays", 0), bounds.1);
+    check_all(&store);
+}
+
+/// Checks that every offset between the bounds of each queue has its message.
+fn check_all(store: &MessageStore) {
     for topic in TOPICS {
         for queue_id in 0..QUEUES {
-            let mut last = -1;
-            for message in read_all(&store, topic, queue_id) {
-                check_message(&message, topic, queue_id);
-                assert!(message.queue_offset > last);
-                last = message.queue_offset;
+            let messages = read_all(store, topic, queue_id);
+            let (min, max) = store.bounds(topic, queue_id);
+            assert_eq!(messages.len() as i64, max - min, "{topic} {queue_id}");
+            for (message, offset) in messages.iter().zip(min..) {
+                check_message(message, topic, queue_id);
+                assert_eq!(message.queue_offset, offset);
             }
         }
     }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::*;
 use oxmq_store::{
-    Environment, FlushDiskType, Fs, FsOp, MessageStore, PutMessageStatus, StoreConfig, StoreError,
+    Environment, FlushDiskType, Fs, FsOp, MessageStore, PutMessageStatus, Refusal, StoreConfig,
+    StoreError,
 };
 
 fn open_with(config: &StoreConfig, fs: Fs) -> Result<Arc<MessageStore>, StoreError> {
@@ -135,6 +136,31 @@ fn failed_flush_stops_the_store_and_answers_nobody_with_success() {
     drop(store);
     let store = open(&config);
     assert!(check_run(&store, 1) <= 2);
+}
+
+#[test]
+fn queues_that_cannot_be_written_stop_senders_until_they_can() {
+    let dir = temp_dir();
+    let broken = Arc::new(AtomicBool::new(true));
+    let is_broken = Arc::clone(&broken);
+    let fs = Fs::with_fault(move |_, path| {
+        let is_queue = path.components().any(|part| part.as_os_str() == "consumequeue");
+        if is_queue && is_broken.load(Ordering::Relaxed) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    });
+    let config = StoreConfig { flush_interval_consume_queue: 1, ..small(dir.path()) };
+    let store = open_with(&config, fs).unwrap();
+    assert_eq!(put_while_ok(&store, 0..20), 20);
+    wait_until(|| store.refusal() == Some(Refusal::QueuesUnwritable));
+    assert_eq!(put_while_ok(&store, 20..21), 20);
+    assert_eq!(check_run(&store, 20), 20);
+    broken.store(false, Ordering::Relaxed);
+    wait_until(|| store.is_writable());
+    assert_eq!(put_while_ok(&store, 20..30), 30);
+    store.close().unwrap();
+    check_run(&open(&config), 30);
 }
 
 /// Set for a child: the directory of the store that it fills until it is killed.

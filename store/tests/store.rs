@@ -306,6 +306,21 @@ fn deleted_topic_begins_anew() {
 }
 
 #[test]
+fn deleted_topic_does_not_come_back_after_a_clean_stop() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..100);
+    put(&store, "other", 0, b"stays");
+    put_run(&store, 100..110);
+    store.delete_topic("TopicA").unwrap();
+    put(&store, "other", 0, b"stays, too");
+    store.close().unwrap();
+    let store = open(&small(dir.path()));
+    assert_eq!(store.queues().keys().collect::<Vec<_>>(), ["other"]);
+    assert_eq!(put(&store, "TopicA", 0, b"new").queue_offset, 0);
+}
+
+#[test]
 fn listener_hears_of_each_message_after_it_is_readable() {
     let dir = temp_dir();
     let store = open(&small(dir.path()));

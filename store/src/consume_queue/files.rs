@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::queue::ConsumeQueue;
 use super::unit::{UNIT_BYTES, Unit};
@@ -23,6 +23,9 @@ pub(crate) struct QueueFiles {
     root: PathBuf,
     file_bytes: u64,
     open: Mutex<OpenFiles>,
+    /// Held alone while queues are deleted, and shared while one is written: a queue's successor has the
+    /// same directory, and must not write there before it is empty.
+    deleting: RwLock<()>,
 }
 
 /// A file: its queue's uid, and the position of its first byte in the queue.
@@ -47,7 +50,7 @@ impl QueueFiles {
     pub(crate) fn new(fs: Fs, root: PathBuf, configured_file_bytes: u64) -> Self {
         let file_bytes = configured_file_bytes.next_multiple_of(UNIT_BYTES as u64);
         let open = OpenFiles { unsynced: Some(HashMap::new()), ..OpenFiles::default() };
-        Self { fs, root, file_bytes, open: Mutex::new(open) }
+        Self { fs, root, file_bytes, open: Mutex::new(open), deleting: RwLock::new(()) }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -56,6 +59,16 @@ impl QueueFiles {
 
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// Keeps queues from being written. Taken before any queue's own locks.
+    pub(crate) fn begin_deleting(&self) -> RwLockWriteGuard<'_, ()> {
+        self.deleting.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps queues from being deleted. Taken before any queue's own locks.
+    pub(crate) fn begin_writing(&self) -> RwLockReadGuard<'_, ()> {
+        self.deleting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {

@@ -123,6 +123,7 @@ impl ConsumeQueue {
         log_end: i64,
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
+        let _writing = files.begin_writing();
         let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wrote_any = false;
         loop {

@@ -1,5 +1,6 @@
 //! Moves the tails of queues into their files.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
@@ -9,17 +10,23 @@ use super::queue::{ConsumeQueue, PushOutcome};
 use crate::error::StoreError;
 use crate::worker::Signal;
 
+/// Reference: `ConsumeQueue.putMessagePositionInfoWrapper` (store), 5.5.0, gives up after as many tries.
+const STUCK_AFTER_ROUNDS: u32 = 30;
+
 /// Queues with unwritten units, and the thread that writes them.
 #[derive(Debug)]
 pub(crate) struct QueueWriter {
     files: Arc<QueueFiles>,
     dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
     signal: Arc<Signal>,
+    /// Rounds in a row in which a queue could not be written.
+    failed_rounds: AtomicU32,
 }
 
 impl QueueWriter {
     pub(crate) fn new(files: Arc<QueueFiles>) -> Self {
-        Self { files, dirty: Mutex::default(), signal: Arc::default() }
+        let failed_rounds = AtomicU32::new(0);
+        Self { files, dirty: Mutex::default(), signal: Arc::default(), failed_rounds }
     }
 
     pub(crate) fn files(&self) -> &Arc<QueueFiles> {
@@ -61,7 +68,16 @@ impl QueueWriter {
             }
         }
         self.lock().extend(left);
+        match &outcome {
+            Ok(()) => self.failed_rounds.store(0, Ordering::Relaxed),
+            Err(_) => drop(self.failed_rounds.fetch_add(1, Ordering::Relaxed)),
+        }
         outcome
+    }
+
+    /// Whether queues cannot be written, so that more messages would only fill the memory.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.failed_rounds.load(Ordering::Relaxed) >= STUCK_AFTER_ROUNDS
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ConsumeQueue>>> {

@@ -185,6 +185,7 @@ impl MessageStore {
         if !is_storable_topic(topic) {
             return Ok(());
         }
+        let _deleting = self.queue_files.begin_deleting();
         let mut outcome = Ok(());
         for queue in self.queues.remove(|queue| &**queue.topic() == topic) {
             outcome = outcome.and(queue.delete(&self.queue_files));

@@ -52,6 +52,9 @@ pub enum Refusal {
     /// A flush failed: what the disk holds is unknown until the store is opened again.
     #[error("a flush failed: {0}")]
     FlushFailed(String),
+    /// Consume queues have not been written for a while. Messages are taken again when they are.
+    #[error("consume queues cannot be written")]
+    QueuesUnwritable,
     /// The disk is too full, at this percentage. Messages are taken again when there is room.
     #[error("the disk is {0} % full")]
     DiskFull(u32),
@@ -141,6 +144,7 @@ impl MessageStore {
         !self.is_closed()
             && self.log.failure().is_none()
             && self.cleaner.refused_at_percent().is_none()
+            && !self.queue_writer.is_stuck()
     }
 
     /// Why messages cannot be put, if they cannot.
@@ -150,6 +154,9 @@ impl MessageStore {
         }
         if let Some(failure) = self.log.failure() {
             return Some(Refusal::FlushFailed(failure.to_owned()));
+        }
+        if self.queue_writer.is_stuck() {
+            return Some(Refusal::QueuesUnwritable);
         }
         self.cleaner.refused_at_percent().map(Refusal::DiskFull)
     }

@@ -55,8 +55,8 @@ impl Recovery<'_> {
         if files.is_empty() {
             return self.start_empty();
         }
-        let from = self.start_position(&files);
-        let mut dispatcher = Dispatcher::new(self, Mode::Newest);
+        let (from, known_before) = self.start_position(&files);
+        let mut dispatcher = Dispatcher::new(self, Mode::Newest { known_before });
         let stop = scan(&files, from, self.record_check(), |record, at| {
             dispatcher.visit(record, at).map(drop)
         })?;
@@ -110,11 +110,12 @@ impl Recovery<'_> {
         }
     }
 
-    fn start_position(&self, files: &LogFiles) -> i64 {
+    /// Where to begin reading, and before which position the queues on disk are all that there are.
+    fn start_position(&self, files: &LogFiles) -> (i64, i64) {
         if self.clean
-            && let Some(position) = self.before_newest_unit(files)
+            && let Some(positions) = self.around_newest_unit(files)
         {
-            return position;
+            return positions;
         }
         let until = self.checkpoint.values().min_timestamp();
         let is_old = |record: &RecordView<'_>| {
@@ -123,12 +124,12 @@ impl Recovery<'_> {
         let newest_old = files.iter().rev().find(|file| {
             first_record(file, self.record_check()).is_some_and(|record| is_old(&record))
         });
-        newest_old.or(files.first()).map_or(0, |file| file.start())
+        (newest_old.or(files.first()).map_or(0, |file| file.start()), 0)
     }
 
-    /// A record boundary a little before the newest unit of all queues, when the record that this unit
-    /// means is there. What follows is read again, in case a single queue lags.
-    fn before_newest_unit(&self, files: &LogFiles) -> Option<i64> {
+    /// A record boundary a little before the newest unit of all queues, and the end of that unit's record,
+    /// when this is there. What follows the first is read again, in case a single queue lags.
+    fn around_newest_unit(&self, files: &LogFiles) -> Option<(i64, i64)> {
         let queues = self.queues.all();
         let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy())?;
         let (min, max) = newest.bounds();
@@ -140,6 +141,7 @@ impl Recovery<'_> {
         if !agrees {
             return None;
         }
+        let end = unit.end();
         // Units of records that are deleted lead before the log.
         let from = (unit.phy_offset - REREAD_BYTES).max(files.first()?.start());
         let (mut low, mut high) = (min, max - 1);
@@ -152,7 +154,7 @@ impl Recovery<'_> {
                 high = middle;
             }
         }
-        Some(newest.unit(self.queue_files, low).ok()??.phy_offset)
+        Some((newest.unit(self.queue_files, low).ok()??.phy_offset, end))
     }
 
     /// Makes the queues that lack units before the scanned part anew from the whole log.
@@ -203,8 +205,9 @@ fn ends_in_zeros(files: &LogFiles, end: i64) -> bool {
 }
 
 pub(super) enum Mode {
-    /// The newest part of the log: queues have what is older.
-    Newest,
+    /// The newest part of the log: queues have what is older. Before `known_before`, a queue that does not
+    /// exist was deleted, and is not made anew.
+    Newest { known_before: i64 },
     /// The whole log up to `end`, for queues that are being made anew.
     Whole { only: HashSet<u64>, end: i64 },
     /// Records as they come from a master.
@@ -240,6 +243,12 @@ impl<'a> Dispatcher<'a> {
             || !is_storable_topic(record.topic())
             || self.recovery.batch_topics.contains(record.topic())
             || !(0..MAX_QUEUE_OFFSET).contains(&offset)
+        {
+            return Ok(false);
+        }
+        if let Mode::Newest { known_before } = self.mode
+            && phy_offset < known_before
+            && self.recovery.queues.get(record.topic(), record.queue_id()).is_none()
         {
             return Ok(false);
         }
