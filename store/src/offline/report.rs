@@ -38,6 +38,8 @@ pub enum Kind {
     LogTail,
     /// A record says that it is elsewhere in the log.
     RecordPosition,
+    /// A field of a record that has no checksum is impossible.
+    RecordField,
     /// A record's queue offset does not follow that of the record before it.
     RecordQueueOffset,
     /// Messages whose records are lost.
@@ -66,8 +68,6 @@ pub enum Kind {
     Checkpoint,
     /// A metadata file cannot be read.
     Config,
-    /// Something is there that this store does not work with.
-    Unsupported,
 }
 
 impl Kind {

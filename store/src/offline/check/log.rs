@@ -7,7 +7,7 @@ use super::super::report::{Kind, Report, Severity};
 use super::super::{Progress, StoreDir};
 use super::index::Index;
 use super::queues::Queues;
-use super::{REPAIR, START};
+use super::{NOT_MENDED, REPAIR, START};
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, find_file, scan};
 use crate::error::StoreError;
 
@@ -56,6 +56,11 @@ impl Pass {
                 let what = format!("the record at {at} says it is at {}", record.phy_offset());
                 let place = place(&files, at);
                 report.add(Severity::Error, Kind::RecordPosition, place, what, REPAIR);
+            }
+            if let Err(error) = record.born_host().and_then(|_| record.store_host()) {
+                let what = format!("the record at {at}: {error}, so clients cannot read it");
+                let place = place(&files, at);
+                report.add(Severity::Error, Kind::RecordField, place, what, NOT_MENDED);
             }
             self.queues.visit(record, at, begin, report)?;
             self.index.visit(record, at, report)

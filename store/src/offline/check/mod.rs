@@ -17,6 +17,9 @@ use super::{Progress, StoreDir};
 
 /// What `repair` is there for.
 const REPAIR: &str = "run `oxmq store repair`";
+/// For fields without a checksum.
+const NOT_MENDED: &str =
+    "skip the message: what the field was is not known, and the others can still be read";
 /// For what a start of either broker mends.
 const START: &str = "the next start mends it, and so does `oxmq store repair`";
 

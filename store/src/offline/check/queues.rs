@@ -9,7 +9,7 @@ use oxmq_protocol::message::{RecordView, sys_flag};
 use super::super::StoreDir;
 use super::super::report::{Finding, Kind, Report, Severity};
 use super::super::units::QueueReader;
-use super::{REPAIR, START};
+use super::{NOT_MENDED, REPAIR, START};
 use crate::consume_queue::{Unit, queue_dirs};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
@@ -235,7 +235,7 @@ impl QueueState {
         }
         let what = format!("the record at {at} has queue offset {offset}, {next} should follow");
         let path = self.reader.dir();
-        report.add(Severity::Error, Kind::RecordQueueOffset, (path, None), what, ASK);
+        report.add(Severity::Error, Kind::RecordQueueOffset, (path, None), what, NOT_MENDED);
         false
     }
 
@@ -342,5 +342,3 @@ impl QueueState {
         }
     }
 }
-
-const ASK: &str = "the messages around it can still be read; nothing repairs a record's own fields";
