@@ -8,8 +8,11 @@
 //! Each client asks for one topic a second, 30 times as often as a Java client does. Brokers register in
 //! turn, one every 1.5 s, with a changed data version, so that every topic is applied again. Latency
 //! counts from the moment that a query was due. `PID` is the server's process: its memory is printed.
+//! The brokers are a process of their own, so that the making of bodies does not hold up the clients.
 
 use std::error::Error;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,7 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve", port] => serve(port.parse()?).await,
+        ["brokers", address] => brokers(address).await,
         ["load", address] => load(address, None).await,
         ["load", address, pid] => load(address, Some(pid)).await,
         _ => Err("route_load serve PORT | route_load load HOST:PORT [PID]".into()),
@@ -51,20 +55,46 @@ async fn serve(listen_port: u16) -> Result<()> {
 }
 
 async fn load(address: &str, pid: Option<&str>) -> Result<()> {
+    let mut brokers = Command::new(std::env::current_exe()?)
+        .args(["brokers", address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(brokers.stdout.take().ok_or("no output")?).lines();
+    println!("{}", lines.next().ok_or("brokers ended")??);
+    print_memory("registered", pid);
     let address: Arc<str> = address.into();
+    let start = TokioInstant::now() + Duration::from_secs(5);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| tokio::spawn(poll(Arc::clone(&address), number, start)))
+        .collect();
+    sleep_until(start).await;
+    drop(brokers.stdin.take()); // Starts the second half.
+    let mut latencies = Vec::new();
+    for client in clients {
+        latencies.extend(client.await??);
+    }
+    print("route query", latencies);
+    for line in lines {
+        println!("{}", line?);
+    }
+    brokers.wait()?;
+    print_memory("loaded", pid);
+    Ok(())
+}
+
+/// Registers all brokers, waits for the end of the input, and registers them in turn.
+async fn brokers(address: &str) -> Result<()> {
     let brokers: Vec<_> =
         (0..BROKERS).map(|_| RemotingClient::new(RemotingClientConfig::default())).collect();
     let body = Body::new()?;
     let start = Instant::now();
     for (number, broker) in brokers.iter().enumerate() {
-        register(broker, &address, number, body.with(0)).await?;
+        register(broker, address, number, body.with(0)).await?;
     }
     println!("{BROKERS} brokers with {TOPICS} topics registered in {:?}", start.elapsed());
-    print_memory("registered", pid);
-    let start = TokioInstant::now() + Duration::from_secs(5);
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| tokio::spawn(poll(Arc::clone(&address), number, start)))
-        .collect();
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    let start = TokioInstant::now();
     let mut registering = Vec::new();
     for turn in 0.. {
         let due = start + BETWEEN_REGISTRATIONS * turn;
@@ -74,16 +104,10 @@ async fn load(address: &str, pid: Option<&str>) -> Result<()> {
         sleep_until(due).await;
         let number = turn as usize % BROKERS;
         let begun = Instant::now();
-        register(&brokers[number], &address, number, body.with(1 + turn)).await?;
+        register(&brokers[number], address, number, body.with(1 + turn)).await?;
         registering.push(begun.elapsed());
     }
-    let mut latencies = Vec::new();
-    for client in clients {
-        latencies.extend(client.await??);
-    }
-    print("route query", latencies);
     print("registration", registering);
-    print_memory("loaded", pid);
     Ok(())
 }
 

@@ -269,13 +269,7 @@ impl Tables {
         now: Instant,
     ) -> Registered {
         let address = &registration.address;
-        let live = Live {
-            last_heard: now,
-            timeout: registration.timeout,
-            data_version: registration.body.topic_config_serialize_wrapper.data_version,
-            connection: registration.connection,
-            ha_server_addr: registration.ha_server_addr.clone(),
-        };
+        let live = Live::new(registration, now);
         if self.live.insert(address.clone(), live).is_none() {
             tracing::info!(
                 cluster_name = address.cluster_name,
@@ -336,8 +330,8 @@ impl RouteInfoManager {
 
     /// Notes that a broker is alive. One that never registered stays unknown.
     pub(crate) fn refresh(&self, address: &BrokerAddress, now: Instant) {
-        if let Some(live) = self.write().live.get_mut(address) {
-            live.last_heard = now;
+        if let Some(live) = self.read().live.get(address) {
+            live.heard(now);
         }
     }
 }

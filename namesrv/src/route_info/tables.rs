@@ -4,11 +4,13 @@
 //! the names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, TopicConfig, TopicQueueMappingInfo};
+
+use super::Registration;
 
 /// Everything the name server knows of brokers and topics.
 #[derive(Debug, Default)]
@@ -32,14 +34,36 @@ pub(crate) struct BrokerAddress {
 }
 
 /// What is known of a broker that registered.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Live {
-    pub(super) last_heard: Instant,
+    /// Locked by itself: a heartbeat changes nothing that a query would have to wait for.
+    last_heard: Mutex<Instant>,
     pub(super) timeout: Duration,
     pub(super) data_version: DataVersion,
     /// Connection that it registered on.
     pub(super) connection: u64,
     pub(super) ha_server_addr: String,
+}
+
+impl Live {
+    pub(super) fn new(registration: &Registration, now: Instant) -> Self {
+        Self {
+            last_heard: Mutex::new(now),
+            timeout: registration.timeout,
+            data_version: registration.body.topic_config_serialize_wrapper.data_version,
+            connection: registration.connection,
+            ha_server_addr: registration.ha_server_addr.clone(),
+        }
+    }
+
+    pub(super) fn heard(&self, now: Instant) {
+        *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let last_heard = *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner);
+        now.saturating_duration_since(last_heard) > self.timeout
+    }
 }
 
 /// Place of a broker name in [`Brokers`].

@@ -140,7 +140,7 @@ impl RouteInfoManager {
 
     /// The brokers that were silent for longer than they said they would be, each with its connection.
     pub(crate) fn silent(&self, now: Instant) -> Vec<(Departure, u64)> {
-        self.departures(|live| now.saturating_duration_since(live.last_heard) > live.timeout)
+        self.departures(|live| live.is_silent(now))
     }
 
     fn departures(&self, is_gone: impl Fn(&super::tables::Live) -> bool) -> Vec<(Departure, u64)> {
