@@ -60,6 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, PropertiesError> {
 /// Writes one entry so that [`parse`] reads it back.
 pub fn write_entry(key: &str, value: &str, out: &mut String) {
     let escape = |text: &str, is_key: bool, out: &mut String| {
+        let last = text.encode_utf16().count().saturating_sub(1);
         for (index, unit) in text.encode_utf16().enumerate() {
             match char::from_u32(unit.into()) {
                 Some('\\') => out.push_str("\\\\"),
@@ -67,7 +68,7 @@ pub fn write_entry(key: &str, value: &str, out: &mut String) {
                 Some('\r') => out.push_str("\\r"),
                 Some('\t') => out.push_str("\\t"),
                 Some('\u{c}') => out.push_str("\\f"),
-                Some(' ') if is_key || index == 0 => out.push_str("\\ "),
+                Some(' ') if is_key || index == 0 || index == last => out.push_str("\\ "),
                 Some(c @ ('=' | ':' | '#' | '!')) if is_key => out.extend(['\\', c]),
                 Some(c @ ' '..='~') => out.push(c),
                 _ => out.push_str(&format!("\\u{unit:04X}")),
@@ -135,7 +136,11 @@ fn entry(line: usize, text: &[u8]) -> Result<Entry, PropertiesError> {
         Some(b'=' | b':') => trim_blanks(&rest[1..]),
         _ => rest,
     };
-    let value_end = rest.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    let mut value_end = rest.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
+    // A blank behind a backslash is meant.
+    if ends_in_continuation(&rest[..value_end]) {
+        value_end = rest.len().min(value_end + 1);
+    }
     Ok(Entry { line, key: unescape(line, key)?, value: unescape(line, &rest[..value_end])? })
 }
 
@@ -178,6 +183,17 @@ mod tests {
 
     fn pair(line: usize, key: &str, value: &str) -> (usize, String, String) {
         (line, key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn escaped_blank_at_the_end_of_a_value_stays() {
+        let entries = parse(b"a=b \\ \t\nc=d\\\t").unwrap();
+        let values: Vec<_> = entries.iter().map(|entry| entry.value.as_str()).collect();
+        assert_eq!(values, ["b  ", "d\t"]);
+        let mut text = String::new();
+        write_entry("a", "b  ", &mut text);
+        assert_eq!(text, "a=b \\ \n");
+        assert_eq!(parse(text.as_bytes()).unwrap()[0].value, "b  ");
     }
 
     #[test]

@@ -181,4 +181,39 @@ mod tests {
         assert!(matches!(read(&v2(0x31, 0x11, &[0; 12])), Greeting::Foreign(_)));
         assert!(matches!(read(&v2(0x21, 0x11, &[0; 5000])), Greeting::Foreign(_)));
     }
+
+    #[test]
+    fn changed_greetings_are_read_or_refused_and_never_longer_than_what_came() {
+        let mut seeds = vec![
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1024 10911\r\n\0\0".to_vec(),
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 1024 10911\r\n".to_vec(),
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            b"GET / HTTP/1.1\r\n".to_vec(),
+        ];
+        for (family, bytes) in [(0x11, 12), (0x21, 36), (0x31, 216)] {
+            seeds.push(v2(0x21, family, &vec![7; bytes]));
+        }
+        // Marsaglia's xorshift: the same inputs on every machine.
+        let mut state = 0x6f78_6d71_0002_u64;
+        let mut below = move |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % bound as u64) as usize
+        };
+        for _ in 0..20_000 {
+            let mut input = seeds[below(seeds.len())].clone();
+            for _ in 0..=below(3) {
+                let at = below(input.len());
+                match below(3) {
+                    0 => input[at] = below(256) as u8,
+                    1 => input.truncate(at.max(1)),
+                    _ => input.insert(at, b" \r\n:1"[below(5)]),
+                }
+            }
+            if let Greeting::Proxied { bytes, .. } = read(&input) {
+                assert!(bytes <= input.len(), "{}", input.escape_ascii());
+            }
+        }
+    }
 }
