@@ -171,6 +171,8 @@ impl Index {
                 for_each_key_hash(record, |hash| {
                     keys.push((hash, at, record.store_timestamp_ms()));
                 });
+                let tags = tags_key_hash(record);
+                keys.extend(tags.map(|hash| (hash, at, record.store_timestamp_ms())));
                 Ok(())
             });
             self.put_all(&keys)?;
@@ -337,6 +339,19 @@ pub(crate) fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i
         }
     }
 }
+
+/// The hash under which a record's tags are indexed, all of them as one key. Releases before 5.5.0 do
+/// not have it.
+pub(crate) fn tags_key_hash(record: &RecordView<'_>) -> Option<i32> {
+    let tags = record.property(properties::TAGS).filter(|tags| !tags.is_empty())?;
+    if sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK {
+        return None;
+    }
+    Some(key_hash(record.topic(), &format!("{TAGS_KEY_PREFIX}{}", String::from_utf8_lossy(tags))))
+}
+
+/// What tells tags from other keys.
+const TAGS_KEY_PREFIX: &str = "T#";
 
 /// The hash of `topic#key` as index files hold it: never negative.
 ///

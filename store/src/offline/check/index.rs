@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
-use oxmq_protocol::message::{RecordView, properties};
+use oxmq_protocol::message::RecordView;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
@@ -15,13 +15,10 @@ use crate::index::file::{
     BEGIN_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT, HEADER_BYTES,
     SLOT_BYTES, SLOT_COUNT_AT,
 };
-use crate::index::{IndexGeometry, for_each_key_hash, index_paths, key_hash};
+use crate::index::{IndexGeometry, for_each_key_hash, index_paths, tags_key_hash};
 
 /// Bytes of slots or entries that are read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// What precedes the tags in the key under which they are indexed.
-const TAGS_KEY_PREFIX: &str = "T#";
 
 /// The index files of a store.
 pub(super) struct Index {
@@ -115,7 +112,7 @@ impl Index {
                 } else if self.hashes.contains(&entry.hash) {
                     seen += 1;
                     report.counts.index_entries += 1;
-                } else if tags_hash(record) == Some(entry.hash) {
+                } else if tags_key_hash(record) == Some(entry.hash) {
                     report.counts.index_entries += 1;
                 } else {
                     file.astray(entry, "that record does not have its key", report);
@@ -147,12 +144,6 @@ impl Index {
         }
         Ok(())
     }
-}
-
-/// The hash under which 5.5.0 also index the tags of `record`; others may leave it out.
-fn tags_hash(record: &RecordView<'_>) -> Option<i32> {
-    let tags = record.property(properties::TAGS)?;
-    Some(key_hash(record.topic(), &format!("{TAGS_KEY_PREFIX}{}", String::from_utf8_lossy(tags))))
 }
 
 impl Cursor {
