@@ -103,16 +103,22 @@ impl Client {
     /// Starts a client program that will ask this name server.
     #[must_use]
     pub fn start_at(kind: ClientKind, namesrv: &str) -> Self {
+        Self::start_with(kind, namesrv, &[])
+    }
+
+    /// Starts a Java client program with more options for its JVM.
+    #[must_use]
+    pub fn start_with(kind: ClientKind, namesrv: &str, jvm_options: &[String]) -> Self {
         let home = tempfile::Builder::new().prefix("oxmq-compat-client-").tempdir().unwrap();
         let mut command = match kind {
             ClientKind::Java550 => {
-                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "JSON")
+                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "JSON", jvm_options)
             }
             ClientKind::Java550Binary => {
-                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "ROCKETMQ")
+                java_client(&home, artifacts::REFERENCE_JARS, "java-5.5.0", "ROCKETMQ", jvm_options)
             }
             ClientKind::Java498 => {
-                java_client(&home, artifacts::OLD_CLIENT_JARS, "java-4.9.8", "JSON")
+                java_client(&home, artifacts::OLD_CLIENT_JARS, "java-4.9.8", "JSON", jvm_options)
             }
             ClientKind::Go => Command::new(artifacts::go_client()),
         };
@@ -286,8 +292,15 @@ pub fn index_of(prefix: &str, text: &str) -> usize {
     index
 }
 
-fn java_client(home: &TempDir, jars: &str, classes: &str, header: &str) -> Command {
+fn java_client(
+    home: &TempDir,
+    jars: &str,
+    classes: &str,
+    header: &str,
+    jvm_options: &[String],
+) -> Command {
     let mut command = artifacts::java(home.path(), "192m");
+    command.args(jvm_options);
     command.arg(format!("-Drocketmq.serialize.type={header}"));
     for key in ["NAMESRV_ADDR", "ROCKETMQ_SERIALIZE_TYPE", "JAVA_TOOL_OPTIONS"] {
         command.env_remove(key);

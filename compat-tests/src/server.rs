@@ -63,6 +63,7 @@ pub struct Setup {
     more_namesrvs: Vec<String>,
     has_broker: bool,
     broker_conf: Vec<(String, String)>,
+    namesrv_conf: Vec<(String, String)>,
     store: Option<PathBuf>,
 }
 
@@ -95,6 +96,13 @@ impl Setup {
         self
     }
 
+    /// Adds a line to `namesrv.conf`.
+    #[must_use]
+    pub fn namesrv_conf(mut self, key: &str, value: &str) -> Self {
+        self.namesrv_conf.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts the name server alone.
     #[must_use]
     pub fn without_broker(mut self) -> Self {
@@ -124,6 +132,7 @@ impl Setup {
             namesrv_port: ports::free_port(),
             broker_port: ports::free_broker_port(),
             broker_conf: self.broker_conf,
+            namesrv_conf: self.namesrv_conf,
             store,
             namesrv: None,
             broker: None,
@@ -150,6 +159,7 @@ pub struct ServerUnderTest {
     namesrv_port: u16,
     broker_port: u16,
     broker_conf: Vec<(String, String)>,
+    namesrv_conf: Vec<(String, String)>,
     store: PathBuf,
     namesrv: Option<Process>,
     broker: Option<Process>,
@@ -168,6 +178,7 @@ impl ServerUnderTest {
             more_namesrvs: Vec::new(),
             has_broker: true,
             broker_conf: Vec::new(),
+            namesrv_conf: Vec::new(),
             store: None,
         }
     }
@@ -253,7 +264,10 @@ impl ServerUnderTest {
     }
 
     fn write_configs(&self) {
-        let namesrv = format!("listenPort={}\n", self.namesrv_port);
+        let mut namesrv = format!("listenPort={}\n", self.namesrv_port);
+        for (key, value) in &self.namesrv_conf {
+            namesrv.push_str(&format!("{key}={value}\n"));
+        }
         fs::write(self.root.path().join("namesrv.conf"), namesrv).unwrap();
         let store = self.store.display();
         let mut broker = format!(
