@@ -12,7 +12,8 @@ use crate::wait;
 
 /// Starts the program, tells its pid, and kills it once our end of standard input is closed: that
 /// happens even when the test process is killed, and for servers kept in a `static`. It then
-/// removes the folder too, unless it is to be kept.
+/// removes the folder too, unless it is to be kept; from there on it is not to be stopped by the
+/// end of the program.
 const GUARD: &str = r#"
 root=$1; log=$2; keep=$3; shift 3
 "$@" </dev/null >>"$log" 2>&1 &
@@ -22,6 +23,7 @@ exec >/dev/null
 exec 3<&0
 (
     cat <&3
+    trap "" TERM
     kill -9 "$pid"
     [ -n "$keep" ] || { sleep 1; rm -rf -- "$root"; }
 ) 2>/dev/null &
