@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::frame;
 use oxmq_remoting::{Connection, Reply, Service};
 use tracing::warn;
 
@@ -37,10 +38,7 @@ impl Service for Dispatch {
             _ => match self.answer(connection, &request) {
                 Some(Ok(answer)) => reply.send(answer),
                 Some(Err(error)) => refuse(connection, &request, &error, reply),
-                None => {
-                    let remark = format!(" request type {} not supported", request.code);
-                    reply.fail(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, &remark);
-                }
+                None => self.answer_elsewhere(&request, reply),
             },
         }
     }
@@ -53,7 +51,7 @@ impl Service for Dispatch {
 type Answer = Result<RemotingCommand, RequestError>;
 
 impl Dispatch {
-    /// Answers what is answered at once; `None` when the code is not known.
+    /// Answers what is answered at once; `None` for everything else.
     fn answer(&self, connection: &Arc<Connection>, request: &CommandView<'_>) -> Option<Answer> {
         let on = &self.processors;
         Some(match request.request_code() {
@@ -71,67 +69,79 @@ impl Dispatch {
             RequestCode::UNLOCK_BATCH_MQ => on.rebalance_lock.unlock_batch_mq(request),
             RequestCode::GET_MAX_OFFSET => on.queue_offset.max(request),
             RequestCode::GET_MIN_OFFSET => on.queue_offset.min(request),
-            _ => return self.answer_blocking(request),
+            _ => return None,
         })
     }
 
-    /// Answers what may wait for the disk or takes long. The other connections of this thread go on
-    /// elsewhere meanwhile.
-    fn answer_blocking(&self, request: &CommandView<'_>) -> Option<Answer> {
-        let on = &self.processors;
-        let process: &dyn Fn() -> Answer = match request.request_code() {
-            RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => &|| on.queue_offset.search(request),
-            RequestCode::GET_EARLIEST_MSG_STORETIME => {
-                &|| on.queue_offset.earliest_store_time(request)
-            }
-            RequestCode::CONSUMER_SEND_MSG_BACK => &|| on.send_back.process(request),
-            RequestCode::QUERY_MESSAGE => &|| on.view_message.by_key(request),
-            RequestCode::VIEW_MESSAGE_BY_ID => &|| on.view_message.by_id(request),
-            RequestCode::UPDATE_AND_CREATE_TOPIC => &|| on.topics.update_and_create(request),
-            RequestCode::DELETE_TOPIC_IN_BROKER => &|| on.topics.delete(request),
-            RequestCode::GET_ALL_TOPIC_CONFIG => &|| on.topics.get_all(request),
-            RequestCode::GET_TOPIC_CONFIG => &|| on.topics.get(request),
-            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => {
-                &|| on.subscription_groups.update(request)
-            }
-            RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => {
-                &|| on.subscription_groups.get_all(request)
-            }
-            RequestCode::DELETE_SUBSCRIPTIONGROUP => &|| on.subscription_groups.delete(request),
-            RequestCode::GET_BROKER_RUNTIME_INFO => &|| on.runtime_info.get(),
-            RequestCode::GET_BROKER_CONFIG => &|| on.get_broker_config.get(),
-            RequestCode::GET_TOPIC_STATS_INFO => &|| on.stats.topic_stats(request),
-            RequestCode::GET_CONSUME_STATS => &|| on.stats.consume_stats(request),
-            RequestCode::GET_CONSUMER_CONNECTION_LIST => {
-                &|| on.connection_list.consumer_connections(request)
-            }
-            RequestCode::GET_PRODUCER_CONNECTION_LIST => {
-                &|| on.connection_list.producer_connections(request)
-            }
-            RequestCode::GET_ALL_CONSUMER_OFFSET => &|| on.group_query.all_consumer_offsets(),
-            RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => {
-                &|| on.group_query.consumers_of_topic(request)
-            }
-            RequestCode::QUERY_TOPICS_BY_CONSUMER => &|| on.group_query.topics_of_consumer(request),
-            RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => &|| on.group_query.subscription(request),
-            RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => &|| on.group_query.group_config(request),
-            RequestCode::UPDATE_AND_CREATE_TOPIC_LIST => {
-                &|| on.topics.update_and_create_list(request)
-            }
-            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => &|| on.topics.system_topics(),
-            RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
-                &|| on.subscription_groups.update_list(request)
-            }
-            RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN => {
-                &|| on.subscription_groups.forbidden(request)
-            }
-            RequestCode::GET_ALL_PRODUCER_INFO => &|| on.connection_list.all_producers(),
-            RequestCode::CLONE_GROUP_OFFSET => &|| on.group_query.clone_offsets(request),
-            RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => &|| on.reset_offset.process(request),
-            _ => return None,
-        };
-        Some(tokio::task::block_in_place(process))
+    /// Answers what may wait for the disk or takes long on a thread that may.
+    fn answer_elsewhere(&self, request: &CommandView<'_>, reply: Reply) {
+        let processors = Arc::clone(&self.processors);
+        let mut bytes = Vec::new();
+        request.to_command().encode(&mut bytes);
+        tokio::task::spawn_blocking(move || match own_view(&bytes) {
+            Some(request) => match answer_blocking(&processors, &request) {
+                Some(Ok(answer)) => reply.send(answer),
+                Some(Err(error)) => {
+                    let connection = Arc::clone(reply.connection());
+                    refuse(&connection, &request, &error, reply);
+                }
+                None => {
+                    let remark = format!(" request type {} not supported", request.code);
+                    reply.fail(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, &remark);
+                }
+            },
+            None => reply.fail(ResponseCode::SYSTEM_ERROR, "the request cannot be read again"),
+        });
     }
+}
+
+/// Reads a command that was written here.
+fn own_view(bytes: &[u8]) -> Option<CommandView<'_>> {
+    let (frame, _) = frame::split(bytes).ok()??;
+    CommandView::decode(frame).ok()
+}
+
+/// Answers one request; `None` when the code is not known.
+fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer> {
+    Some(match request.request_code() {
+        RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => on.queue_offset.search(request),
+        RequestCode::GET_EARLIEST_MSG_STORETIME => on.queue_offset.earliest_store_time(request),
+        RequestCode::CONSUMER_SEND_MSG_BACK => on.send_back.process(request),
+        RequestCode::QUERY_MESSAGE => on.view_message.by_key(request),
+        RequestCode::VIEW_MESSAGE_BY_ID => on.view_message.by_id(request),
+        RequestCode::UPDATE_AND_CREATE_TOPIC => on.topics.update_and_create(request),
+        RequestCode::DELETE_TOPIC_IN_BROKER => on.topics.delete(request),
+        RequestCode::GET_ALL_TOPIC_CONFIG => on.topics.get_all(request),
+        RequestCode::GET_TOPIC_CONFIG => on.topics.get(request),
+        RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => on.subscription_groups.update(request),
+        RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => on.subscription_groups.get_all(request),
+        RequestCode::DELETE_SUBSCRIPTIONGROUP => on.subscription_groups.delete(request),
+        RequestCode::GET_BROKER_RUNTIME_INFO => on.runtime_info.get(),
+        RequestCode::GET_BROKER_CONFIG => on.get_broker_config.get(),
+        RequestCode::GET_TOPIC_STATS_INFO => on.stats.topic_stats(request),
+        RequestCode::GET_CONSUME_STATS => on.stats.consume_stats(request),
+        RequestCode::GET_CONSUMER_CONNECTION_LIST => {
+            on.connection_list.consumer_connections(request)
+        }
+        RequestCode::GET_PRODUCER_CONNECTION_LIST => {
+            on.connection_list.producer_connections(request)
+        }
+        RequestCode::GET_ALL_CONSUMER_OFFSET => on.group_query.all_consumer_offsets(),
+        RequestCode::QUERY_TOPIC_CONSUME_BY_WHO => on.group_query.consumers_of_topic(request),
+        RequestCode::QUERY_TOPICS_BY_CONSUMER => on.group_query.topics_of_consumer(request),
+        RequestCode::QUERY_SUBSCRIPTION_BY_CONSUMER => on.group_query.subscription(request),
+        RequestCode::GET_SUBSCRIPTIONGROUP_CONFIG => on.group_query.group_config(request),
+        RequestCode::UPDATE_AND_CREATE_TOPIC_LIST => on.topics.update_and_create_list(request),
+        RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => on.topics.system_topics(),
+        RequestCode::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => {
+            on.subscription_groups.update_list(request)
+        }
+        RequestCode::UPDATE_AND_GET_GROUP_FORBIDDEN => on.subscription_groups.forbidden(request),
+        RequestCode::GET_ALL_PRODUCER_INFO => on.connection_list.all_producers(),
+        RequestCode::CLONE_GROUP_OFFSET => on.group_query.clone_offsets(request),
+        RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => on.reset_offset.process(request),
+        _ => return None,
+    })
 }
 
 fn refuse(connection: &Connection, request: &CommandView<'_>, error: &RequestError, reply: Reply) {

@@ -219,7 +219,10 @@ impl BrokerHandle {
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
         let schedule = Arc::clone(&self.schedule);
-        self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || save_schedule(&schedule)));
+        self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || {
+            let schedule = Arc::clone(&schedule);
+            tokio::task::spawn_blocking(move || save_schedule(&schedule));
+        }));
         self.tasks.spawn(Arc::clone(&self.schedule).run());
         let tables = Arc::clone(&self.tables);
         self.tasks.spawn(async move { tables.save_in_background().await });
@@ -227,7 +230,7 @@ impl BrokerHandle {
 }
 
 fn save_schedule(schedule: &ScheduleMessageService) {
-    if let Err(error) = tokio::task::block_in_place(|| schedule.save_if_changed()) {
+    if let Err(error) = schedule.save_if_changed() {
         error!(%error, "progress of delay levels not saved");
     }
 }

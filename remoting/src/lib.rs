@@ -9,9 +9,11 @@ mod connection;
 mod limits;
 mod reply;
 mod server;
+mod spin;
 mod sync;
 mod tls;
 mod tls_settings;
+mod workers;
 
 use std::sync::Arc;
 

@@ -30,3 +30,6 @@ pub(crate) const BACKLOG: i32 = 1024;
 
 /// How long a changed certificate may stay unnoticed.
 pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a worker stays awake after traffic. A peer on the same machine answers within it.
+pub const SPIN: Duration = Duration::from_micros(20);

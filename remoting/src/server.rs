@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::connection::{Rules, Tls};
 use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
+use crate::spin::Present;
 use crate::sync::lock;
 use crate::tls::TlsContext;
-use crate::{Connection, Service, connection};
+use crate::{Connection, Service, connection, workers};
 
 /// How a server listens.
 #[derive(Clone, Debug)]
@@ -204,19 +205,28 @@ async fn accept(
             warn!(%peer, max_connections, "connection refused: too many are open");
             continue;
         }
-        let connection = match Connection::new(stream, Arc::clone(&rules)) {
-            Ok(connection) => connection,
+        // It is served, and so its events have to come, on a thread of its own runtime.
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
             Err(error) => {
                 warn!(%peer, %error, "connection lost while it was accepted");
                 continue;
             }
         };
-        connections.add(&connection);
-        let entry = Entry { connections: Arc::clone(&connections), id: connection.id() };
-        let service = Arc::clone(&service);
-        tokio::spawn(async move {
-            let _entry = entry;
-            connection::run(connection, service).await;
+        let (service, connections) = (Arc::clone(&service), Arc::clone(&connections));
+        let rules = Arc::clone(&rules);
+        workers::spawn(async move {
+            let _present = Present::new();
+            let connection =
+                TcpStream::from_std(stream).and_then(|stream| Connection::new(stream, rules));
+            match connection {
+                Ok(connection) => {
+                    connections.add(&connection);
+                    let _entry = Entry { connections, id: connection.id() };
+                    connection::run(connection, service).await;
+                }
+                Err(error) => warn!(%peer, %error, "connection lost while it was accepted"),
+            }
         });
     }
 }

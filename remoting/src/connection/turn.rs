@@ -17,7 +17,7 @@ use super::greeting::{self, Greeting};
 use super::output::Fate;
 use crate::limits::TURN_BYTES;
 use crate::tls::TlsMode;
-use crate::{Reply, Service};
+use crate::{Reply, Service, spin};
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; TURN_BYTES]);
@@ -274,6 +274,7 @@ fn frames(
     if connection.output.end_turn(&connection.socket) == Fate::Broken {
         return Err(End::Here);
     }
+    spin::note_turn();
     handled
 }
 
