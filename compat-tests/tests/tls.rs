@@ -121,12 +121,11 @@ fn enforcing_mutual_broker_takes_clients_with_a_certificate_and_no_others() {
     let authority = Authority::new();
     let file = authority
         .properties("server", "tls.server.need.client.auth=require\ntls.server.authClient=true\n");
-    let topic = "TBW102";
     let server = ours(&file, "enforcing").start();
     let file = authority.properties("client", "tls.client.authServer=true\n");
     let mut client = tls_client(&server, Some(&file));
     sends_and_receives(&mut client, "tls_mutual");
-    let args = [("mode", "sync"), ("topic", topic), ("prefix", "x"), ("count", "1")];
+    let args = [("mode", "sync"), ("topic", "tls_mutual"), ("prefix", "x"), ("count", "1")];
     for mut refused in [Client::start(ClientKind::Java550, &server), tls_client(&server, None)] {
         let sent = refused.try_run("send", &args);
         assert!(sent.is_err() || sent.unwrap()["sent"].as_array().unwrap().is_empty());
