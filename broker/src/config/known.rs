@@ -150,8 +150,12 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     ),
     (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
     (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
+    (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
     (&["cold", "Cold"], "reads of cold data are not slowed down"),
-    (&["BitMap", "bloom", "Bloom", "ConsumerNumUseFilter"], "SQL92 filters are not built yet"),
+    (
+        &["BitMap", "bloom", "Bloom", "ConsumerNumUseFilter", "PropertyFilter"],
+        "SQL92 filters are not built yet",
+    ),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
     (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),
     (&["fastFailIfNoBuffer", "writeWithoutMmap"], "messages are written to the page cache"),

@@ -85,8 +85,6 @@ oxmq_protocol::config! {
         reject_pull_consumer_enable: bool = "rejectPullConsumerEnable" | false,
         /// Whether half messages are refused.
         reject_transaction_message: bool = "rejectTransactionMessage" | false,
-        /// Whether subscriptions may filter by message properties.
-        enable_property_filter: bool = "enablePropertyFilter" | false,
         /// Whether producers are kept at all.
         enable_register_producer: bool = "enableRegisterProducer" | true,
         /// Milliseconds after which a silent consumer is dropped.
@@ -104,8 +102,6 @@ oxmq_protocol::config! {
         split_metadata_size: i32 = "splitMetadataSize" | 2_000,
         /// Seconds without a byte after which a connection is closed.
         server_channel_max_idle_time_seconds: u32 = "serverChannelMaxIdleTimeSeconds" | 120,
-        /// Connections that may wait to be accepted.
-        server_socket_backlog: u32 = "serverSocketBacklog" | 1_024,
         /// Whether newer clients are told to go elsewhere before the broker stops.
         enable_shutdown_gracefully: bool = "enableShutdownGracefully" | false,
         /// Seconds that they are given for it.
