@@ -174,6 +174,7 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("enableAcceleratedRecovery", "false", "recovery would trust queues in RocksDB"),
     ("readOnlyCommitLogStorePaths", "", "the log is kept in one directory"),
     ("enableControllerMode", "false", "roles given by a controller are not built yet"),
+    ("inSyncReplicas", "1", "messages would be acknowledged without their replicas"),
     ("timerRocksDBEnable", "false", "delayed messages in RocksDB would be lost"),
     ("transRocksDBEnable", "false", "half messages in RocksDB would be lost"),
 ];
@@ -186,9 +187,13 @@ pub(super) fn unsupported(
     let entries = properties_file::parse(text)
         .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
     let errors = entries.into_iter().filter_map(|entry| {
-        let (_, _, reason) = UNSUPPORTED
+        let refused = UNSUPPORTED
             .iter()
-            .find(|(key, default, _)| *key == entry.key && *default != entry.value)?;
+            .find(|(key, default, _)| *key == entry.key && *default != entry.value)
+            .map(|(_, _, reason)| *reason);
+        // Every other role is served; a slave would take messages of its own.
+        let is_slave = entry.key == "brokerRole" && entry.value.trim() == "SLAVE";
+        let reason = refused.or(is_slave.then_some("replication is not built yet"))?;
         Some(BrokerConfigError::Unsupported {
             file: file.to_owned(),
             line: entry.line,

@@ -342,6 +342,14 @@ mod tests {
     }
 
     #[test]
+    fn replication_is_refused_rather_than_ignored() {
+        let error = load("brokerRole=SLAVE\nbrokerId=1").unwrap_err().to_string();
+        assert!(error.ends_with("brokerRole=SLAVE is not supported: replication is not built yet"));
+        assert!(load("brokerRole=SYNC_MASTER\ninSyncReplicas=2").is_err());
+        assert!(load("brokerRole=SYNC_MASTER\ninSyncReplicas=1").is_ok());
+    }
+
+    #[test]
     fn master_has_id_0() {
         assert_eq!(load("brokerId=3\nbrokerRole=SYNC_MASTER").unwrap().0.broker_id, 0);
         let error = load("brokerRole=MASTER").unwrap_err().to_string();
