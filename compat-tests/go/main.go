@@ -43,6 +43,7 @@ type received struct {
 	Tags      string `json:"t"`
 	Keys      string `json:"k"`
 	Reconsume int32  `json:"r"`
+	Index     string `json:"x"`
 }
 
 // pushConsumer is a running consumer and everything it was given so far.
@@ -234,6 +235,7 @@ func consume(given options) error {
 			running.received = append(running.received, received{
 				message.Queue.QueueId, message.QueueOffset, message.MsgId, string(message.Body),
 				message.GetTags(), message.GetKeys(), message.ReconsumeTimes,
+				message.GetProperty("index"),
 			})
 		}
 		return consumer.ConsumeSuccess, nil

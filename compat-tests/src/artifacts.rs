@@ -55,6 +55,22 @@ pub fn go_client() -> PathBuf {
     need(cache_dir().join("go/compat-client"))
 }
 
+/// The program around the C++ client.
+#[must_use]
+pub fn cpp_client() -> Command {
+    let mut command = Command::new(need(cache_dir().join("python/bin/python")));
+    command.arg(crate_dir().join("python/client.py"));
+    command
+}
+
+/// The program around the Node client.
+#[must_use]
+pub fn node_client() -> Command {
+    let mut command = Command::new("node");
+    command.arg(need(cache_dir().join("node")).join("client.js"));
+    command
+}
+
 /// The `oxmq` binary: `OXMQ_BIN`, or the newest that this clone has built.
 #[must_use]
 pub fn oxmq() -> PathBuf {

@@ -1,7 +1,7 @@
 //! The official clients, each driven as a child process that takes one command a line.
 //!
 //! A command is `NAME key=value ...`; its result is one line, `@` and a JSON object. The programs
-//! are in `compat-tests/java` and `compat-tests/go`; they know the same commands.
+//! are in `compat-tests/java`, `go`, `python` and `node`; they know the same commands.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -30,6 +30,10 @@ pub enum ClientKind {
     Java498,
     /// `rocketmq-client-go` v2.
     Go,
+    /// The C++ client, inside the wheel `rocketmq` 0.4.4.
+    Cpp,
+    /// `ali-ons` 3.12 for Node.
+    Node,
 }
 
 /// A message as a push consumer got it.
@@ -43,6 +47,7 @@ pub struct Received {
     pub tags: String,
     pub keys: String,
     pub reconsume_times: i64,
+    pub index_property: String,
 }
 
 impl Received {
@@ -69,6 +74,7 @@ impl Received {
             tags: text(message, "t"),
             keys: text(message, "k"),
             reconsume_times: int(message, "r"),
+            index_property: message["x"].as_str().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -121,6 +127,8 @@ impl Client {
                 java_client(&home, artifacts::OLD_CLIENT_JARS, "java-4.9.8", "JSON", jvm_options)
             }
             ClientKind::Go => Command::new(artifacts::go_client()),
+            ClientKind::Cpp => artifacts::cpp_client(),
+            ClientKind::Node => artifacts::node_client(),
         };
         let log = std::fs::File::create(home.path().join("stderr")).unwrap();
         let mut child = command

@@ -11,6 +11,8 @@ use oxmq_compat_tests::{Client, ClientKind, Received, ServerUnderTest, ops, wait
 
 /// Messages per way of sending.
 const COUNT: usize = 1_000;
+/// Where what is new is the client, not the load.
+const FEW: usize = 50;
 const QUEUES: u32 = 4;
 /// Ways of sending; `oneway` has no answers to compare.
 const MODES: [&str; 4] = ["sync", "async", "oneway", "selector"];
@@ -48,6 +50,30 @@ fn java_4_9_8_group_resumes_where_it_stopped() {
 #[test]
 fn go_group_resumes_where_it_stopped() {
     group_resumes_where_it_stopped(ClientKind::Go, "go");
+}
+
+#[test]
+fn cpp_receives_what_it_and_java_sent() {
+    receives_what_it_and_java_sent(
+        ClientKind::Cpp,
+        "cpp",
+        &["sync", "async", "oneway", "selector"],
+    );
+}
+
+#[test]
+fn node_receives_what_it_and_java_sent() {
+    receives_what_it_and_java_sent(ClientKind::Node, "node", &["sync", "async"]);
+}
+
+#[test]
+fn cpp_group_resumes_where_it_stopped() {
+    group_resumes_where_it_stopped(ClientKind::Cpp, "cpp");
+}
+
+#[test]
+fn node_group_resumes_where_it_stopped() {
+    group_resumes_where_it_stopped(ClientKind::Node, "node");
 }
 
 #[test]
@@ -153,6 +179,36 @@ fn receives_all_it_sent_in_queue_order(kind: ClientKind, name: &str) {
     for message in &received {
         assert_eq!(message.tags, "TagA");
         assert_eq!(message.reconsume_times, 0);
+    }
+}
+
+/// Both ways between this client and the Java client, on one topic.
+fn receives_what_it_and_java_sent(kind: ClientKind, name: &str, modes: &[&str]) {
+    let server = ServerUnderTest::shared();
+    let topic = format!("with_java_{name}");
+    ops::create_topic(server, &topic, QUEUES);
+    let mut client = Client::start(kind, server);
+    let mut java = Client::start(ClientKind::Java550, server);
+    client.consume("all", &topic, &format!("with_java_group_{name}"));
+    java.consume("all", &topic, &format!("with_java_group_java_{name}"));
+
+    for mode in modes {
+        let sent = client.send(mode, &topic, mode, FEW);
+        assert!(*mode == "oneway" || sent.len() == FEW, "{mode}: {sent:?}");
+    }
+    java.send("sync", &topic, "java", FEW);
+
+    let prefixes = modes.iter().chain(&["java"]);
+    for receiver in [&mut client, &mut java] {
+        let received = receiver.await_received("all", (modes.len() + 1) * FEW);
+        assert_every_queue_is_in_order(&received);
+        for prefix in prefixes.clone() {
+            assert_eq!(by_index(&received, prefix).len(), FEW, "{prefix}");
+        }
+        for message in &received {
+            let (_, index) = message.keys.split_once('-').unwrap();
+            assert_eq!((message.tags.as_str(), message.index_property.as_str()), ("TagA", index));
+        }
     }
 }
 

@@ -271,7 +271,7 @@ public final class CompatClient {
         return "{\"q\":" + message.getQueueId() + ",\"o\":" + message.getQueueOffset() + ",\"id\":"
             + quote(message.getMsgId()) + ",\"b\":" + quote(new String(message.getBody(), StandardCharsets.UTF_8))
             + ",\"t\":" + quote(message.getTags()) + ",\"k\":" + quote(message.getKeys()) + ",\"r\":"
-            + message.getReconsumeTimes() + "}";
+            + message.getReconsumeTimes() + ",\"x\":" + quote(message.getUserProperty("index")) + "}";
     }
 
     private static String received(Map<String, String> options) {
