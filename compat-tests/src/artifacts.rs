@@ -7,6 +7,12 @@ use std::process::Command;
 /// The jars of the official servers, of mqadmin and of the newest client.
 pub const REFERENCE_JARS: &str = "reference-5.5.0";
 
+/// The jars of the official servers of an older release.
+#[must_use]
+pub fn older_jars(version: &str) -> String {
+    format!("reference-{version}")
+}
+
 /// The jars of the old client.
 pub const OLD_CLIENT_JARS: &str = "client-4.9.8";
 

@@ -14,6 +14,7 @@ pub mod admin;
 pub mod artifacts;
 pub mod client;
 pub mod dev;
+pub mod message_ops;
 pub mod ops;
 mod ports;
 mod process;

@@ -30,6 +30,8 @@ pub enum Kind {
     Ours,
     /// The official 5.5.0 servers.
     Reference,
+    /// The official servers of an older release.
+    Older(&'static str),
 }
 
 impl Kind {
@@ -38,7 +40,7 @@ impl Kind {
     pub fn other(self) -> Self {
         match self {
             Self::Ours => Self::Reference,
-            Self::Reference => Self::Ours,
+            Self::Reference | Self::Older(_) => Self::Ours,
         }
     }
 
@@ -313,11 +315,10 @@ impl ServerUnderTest {
                 command
             }
             Kind::Reference => {
-                let mut command = artifacts::java(self.root.path(), heap);
-                command.arg("-cp").arg(artifacts::class_path(artifacts::REFERENCE_JARS, None));
-                command.arg(main_class);
-                command.env("ROCKETMQ_HOME", self.root.path().join("home"));
-                command
+                self.java_program(artifacts::REFERENCE_JARS.to_owned(), main_class, heap)
+            }
+            Kind::Older(version) => {
+                self.java_program(artifacts::older_jars(version), main_class, heap)
             }
         };
         // Nothing that the caller has set may change what is under test.
@@ -325,6 +326,23 @@ impl ServerUnderTest {
             command.env_remove(key);
         }
         command.env("HOME", self.root.path()).current_dir(self.root.path());
+        command
+    }
+
+    fn java_program(&self, jars: String, main_class: &str, heap: &str) -> Command {
+        let home = self.root.path().join("home");
+        // Servers before 5.0 reach into the Java runtime, and read these files from their home.
+        fs::create_dir_all(home.join("conf")).unwrap();
+        for part in ["namesrv", "broker"] {
+            let file = home.join(format!("conf/logback_{part}.xml"));
+            fs::write(file, "<configuration/>").unwrap();
+        }
+        let mut command = artifacts::java(self.root.path(), heap);
+        for package in ["java.nio", "jdk.internal.ref", "sun.nio.ch"] {
+            command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
+        }
+        command.arg("-cp").arg(artifacts::class_path(&jars, None)).arg(main_class);
+        command.env("ROCKETMQ_HOME", home);
         command
     }
 

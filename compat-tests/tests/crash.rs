@@ -37,7 +37,7 @@ fn acknowledged_messages_and_committed_offsets_survive_kill_9_under_load() {
     ops::create_topic(&server, TOPIC, QUEUES as u32);
     let rounds = match server.kind() {
         Kind::Ours => ROUNDS_OURS,
-        Kind::Reference => ROUNDS_REFERENCE,
+        Kind::Reference | Kind::Older(_) => ROUNDS_REFERENCE,
     };
     let mut acked = Acked::default();
     for round in 0..rounds {
