@@ -117,7 +117,8 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => on.subscription_groups.get_all(request),
         RequestCode::DELETE_SUBSCRIPTIONGROUP => on.subscription_groups.delete(request),
         RequestCode::GET_BROKER_RUNTIME_INFO => on.runtime_info.get(),
-        RequestCode::GET_BROKER_CONFIG => on.get_broker_config.get(),
+        RequestCode::GET_BROKER_CONFIG => on.configuration.get(),
+        RequestCode::UPDATE_BROKER_CONFIG => on.configuration.update(request),
         RequestCode::GET_TOPIC_STATS_INFO => on.stats.topic_stats(request),
         RequestCode::GET_CONSUME_STATS => on.stats.consume_stats(request),
         RequestCode::GET_CONSUMER_CONNECTION_LIST => {

@@ -7,6 +7,7 @@ use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 use oxmq_remoting::InvokeError;
 
+use crate::config::change::ChangeError;
 use crate::topic_validator::InvalidName;
 
 /// What the reference puts behind some remarks.
@@ -25,6 +26,17 @@ pub(crate) enum RequestError {
     /// A topic or group cannot have this name.
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
+
+    // Settings.
+    /// The body is not a property file.
+    #[error("string2Properties error")]
+    NotProperties,
+    /// Settings that may not change so.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// The file of the settings cannot be written.
+    #[error("settings cannot be kept: {0}")]
+    KeepConfig(String),
 
     // Sending.
     /// The broker is configured to take no messages before a point in time.
@@ -283,6 +295,8 @@ impl RequestError {
         match self {
             Self::Header(_)
             | Self::Body(_)
+            | Self::NotProperties
+            | Self::KeepConfig(_)
             | Self::BackTopicNotExist(_)
             | Self::LookMessageFailed(_)
             | Self::PutBack(_)
@@ -299,6 +313,8 @@ impl RequestError {
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
             // The reference fails over the missing body before it looks at the message.
             Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
+            Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
+            Self::Change(_) => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
             Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
             Self::TopicSendForbidden(_)

@@ -34,6 +34,6 @@ mod topic_attributes;
 mod topic_validator;
 mod unique_key;
 
-pub use config::{BrokerConfig, NAMESRV_ADDR_VARIABLE};
+pub use config::{BrokerSettings, NAMESRV_ADDR_VARIABLE};
 pub use oxmq_store::StoreConfig;
 pub use server::{Broker, BrokerHandle, StartError};

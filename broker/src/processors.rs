@@ -10,7 +10,7 @@ use crate::broker_stats::BrokerStats;
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
-use crate::processor::broker_config::GetBrokerConfig;
+use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
 use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
@@ -39,9 +39,9 @@ pub(crate) struct Processors {
     pub(crate) send_back: SendBack,
     pub(crate) pull_message: Arc<PullMessage>,
     pub(crate) client_manage: ClientManage,
+    pub(crate) configuration: Configuration,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
-    pub(crate) get_broker_config: GetBrokerConfig,
     pub(crate) group_query: GroupQuery,
     pub(crate) queue_offset: QueueOffset,
     pub(crate) rebalance_lock: RebalanceLock,
@@ -106,9 +106,9 @@ impl Processors {
                 consumers(),
                 producers(),
             ),
+            configuration: Configuration::new(config(), store(), topics()),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
-            get_broker_config: GetBrokerConfig::new(config(), store()),
             group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
             queue_offset: QueueOffset::new(store()),
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),

@@ -19,6 +19,7 @@ use oxmq_protocol::header::{RegisterBrokerRequestHeader, UnRegisterBrokerRequest
 use oxmq_remoting::{RemotingClient, RemotingClientConfig};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::BrokerConfig;
@@ -87,14 +88,16 @@ impl Registration {
 
     /// Registers once in full; then on every change and period, for ever.
     pub(crate) async fn run(&self) {
-        let period = self.config.register_name_server_period;
-        let period = period.clamp(*PERIOD_MS.start(), *PERIOD_MS.end()).unsigned_abs();
-        let mut rounds = tokio::time::interval(Duration::from_millis(period));
-        rounds.tick().await;
+        let mut round = Instant::now();
         let mut complete = true;
         loop {
+            let period = self.config.register_name_server_period;
+            let period = period.clamp(*PERIOD_MS.start(), *PERIOD_MS.end()).unsigned_abs();
             let scope = tokio::select! {
-                _ = rounds.tick() => Scope::Full,
+                () = tokio::time::sleep_until(round + Duration::from_millis(period)) => {
+                    round = Instant::now();
+                    Scope::Full
+                }
                 () = self.changes.marked.notified() => match self.changes.take() {
                     changed if changed.is_empty() => continue,
                     _ if !complete => Scope::Full,

@@ -11,7 +11,7 @@ use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, BrokerSettings};
 use crate::dispatch::Dispatch;
 use crate::processors::Processors;
 use crate::queue_key::QueueRef;
@@ -96,14 +96,14 @@ impl Broker {
     /// # Errors
     /// When the settings, the ports or the store do not allow it.
     pub async fn start(
-        mut config: BrokerConfig,
+        mut config: BrokerSettings,
         store_config: StoreConfig,
     ) -> Result<BrokerHandle, StartError> {
         let (main, fast) = bind(&config)?;
         config.listen_port = main.local_addr().port();
         let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
         let tls = Tls::load(config.tls_server_mode, &config.tls_config_file)?;
-        let config = Arc::new(config);
+        let config = Arc::new(BrokerConfig::new(config));
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
         let tables = Arc::new(Tables::load(&config, &root)?);
@@ -245,7 +245,7 @@ async fn every(period: Duration, work: impl Fn()) {
 }
 
 /// Binds the main port, and the fast one two below unless that would be none.
-fn bind(config: &BrokerConfig) -> Result<(Listener, Option<Listener>), StartError> {
+fn bind(config: &BrokerSettings) -> Result<(Listener, Option<Listener>), StartError> {
     let host: IpAddr = config.bind_address.parse().map_err(|_| StartError::Address {
         key: "bindAddress",
         value: config.bind_address.clone(),
@@ -275,7 +275,7 @@ fn bind(config: &BrokerConfig) -> Result<(Listener, Option<Listener>), StartErro
 }
 
 /// The address that stands in records and message ids.
-async fn advertised_ip(config: &BrokerConfig) -> Result<IpAddr, StartError> {
+async fn advertised_ip(config: &BrokerSettings) -> Result<IpAddr, StartError> {
     let host = config.broker_ip1.trim_matches(['[', ']']);
     let unusable = |reason: String| StartError::Address {
         key: "brokerIP1",
@@ -304,7 +304,7 @@ async fn open_store(config: StoreConfig) -> Result<Arc<MessageStore>, StartError
 }
 
 fn serve(
-    config: &BrokerConfig,
+    config: &BrokerSettings,
     processors: &Arc<Processors>,
     main: Listener,
     fast: Option<Listener>,

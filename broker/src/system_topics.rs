@@ -2,7 +2,7 @@
 
 use oxmq_protocol::body::TopicConfig;
 
-use crate::config::BrokerConfig;
+use crate::config::BrokerSettings;
 use crate::perm;
 use crate::topic_validator::{
     AUTO_CREATE_TOPIC, BENCHMARK_TOPIC, OFFSET_MOVED_EVENT, SCHEDULE_TOPIC, SELF_TEST_TOPIC,
@@ -13,7 +13,7 @@ use crate::topic_validator::{
 const SCHEDULE_QUEUES: i32 = 18;
 
 /// Makes every system topic with the reference's queues and permissions.
-pub(crate) fn system_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
+pub(crate) fn system_topics(config: &BrokerSettings) -> Vec<TopicConfig> {
     let topic = |name: &str, queues: i32, perm: i32| TopicConfig {
         read_queue_nums: queues,
         write_queue_nums: queues,
@@ -54,7 +54,7 @@ pub(crate) fn system_topics(config: &BrokerConfig) -> Vec<TopicConfig> {
 mod tests {
     use super::*;
 
-    fn listed(config: &BrokerConfig) -> Vec<String> {
+    fn listed(config: &BrokerSettings) -> Vec<String> {
         let mut topics: Vec<_> = system_topics(config)
             .iter()
             .map(|topic| format!("{} {}/{}", topic.topic_name, topic.write_queue_nums, topic.perm))
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn system_topics_are_those_of_the_reference() {
-        let config = BrokerConfig { broker_name: "b".to_owned(), ..BrokerConfig::default() };
+        let config = BrokerSettings { broker_name: "b".to_owned(), ..BrokerSettings::default() };
         assert_eq!(
             listed(&config),
             [
@@ -88,14 +88,14 @@ mod tests {
 
     #[test]
     fn switches_take_topics_and_permissions_away_or_add_them() {
-        let config = BrokerConfig {
+        let config = BrokerSettings {
             broker_name: "b".to_owned(),
             auto_create_topic_enable: false,
             cluster_topic_enable: false,
             broker_topic_enable: false,
             trace_topic_enable: true,
             timer_wheel_enable: false,
-            ..BrokerConfig::default()
+            ..BrokerSettings::default()
         };
         let topics = listed(&config);
         for (topic, is_there) in [

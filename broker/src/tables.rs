@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxmq_store::JsonFileError;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::config::BrokerConfig;
@@ -26,7 +27,7 @@ pub(crate) struct Tables {
     pub(crate) groups: Arc<SubscriptionGroupManager>,
     pub(crate) offsets: Arc<ConsumerOffsetManager>,
     save: SaveSignal,
-    save_offsets_every: Duration,
+    config: Arc<BrokerConfig>,
 }
 
 impl Tables {
@@ -39,24 +40,26 @@ impl Tables {
         let topics = TopicConfigManager::load(Arc::clone(config), store_root, save.clone())?;
         let groups = SubscriptionGroupManager::load(Arc::clone(config), store_root, save.clone())?;
         let offsets = ConsumerOffsetManager::load(config, store_root)?;
-        let interval = config.flush_consumer_offset_interval.max(1).unsigned_abs();
         Ok(Self {
             topics: Arc::new(topics),
             groups: Arc::new(groups),
             offsets: Arc::new(offsets),
             save,
-            save_offsets_every: Duration::from_millis(interval),
+            config: Arc::clone(config),
         })
     }
 
     /// Saves topics and groups soon after they change and offsets regularly, for ever.
     pub(crate) async fn save_in_background(self: Arc<Self>) {
-        let mut offsets_due = tokio::time::interval(self.save_offsets_every);
+        let mut saved = Instant::now();
         loop {
+            let interval = self.config.flush_consumer_offset_interval.max(1).unsigned_abs();
+            let offsets_due = saved + Duration::from_millis(interval);
             tokio::select! {
                 () = self.save.changed() => tokio::time::sleep(DEBOUNCE).await,
-                _ = offsets_due.tick() => {}
+                () = tokio::time::sleep_until(offsets_due) => {}
             }
+            saved = Instant::now();
             let tables = Arc::clone(&self);
             let saving = tokio::task::spawn_blocking(move || tables.save_all());
             if let Err(panic) = saving.await {

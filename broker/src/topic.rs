@@ -231,6 +231,15 @@ impl TopicConfigManager {
         })
     }
 
+    /// Lets the name servers hear of every topic again.
+    pub(crate) fn announce_all(&self) {
+        self.bump(&mut lock(&self.data_version));
+        let Some(listener) = self.listener.get() else { return };
+        for topic in read(&self.table).keys() {
+            listener(topic);
+        }
+    }
+
     /// Creates a topic unless another thread was faster.
     fn create(&self, topic: TopicConfig) -> Option<Arc<TopicConfig>> {
         let mut data_version = lock(&self.data_version);
@@ -300,7 +309,8 @@ mod tests {
     use super::*;
 
     fn manager(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> TopicConfigManager {
-        let mut config = BrokerConfig { broker_name: "b".to_owned(), ..BrokerConfig::default() };
+        let mut config = BrokerConfig::default();
+        config.broker_name = "b".to_owned();
         change(&mut config);
         TopicConfigManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use oxmq_broker::{BrokerConfig, StoreConfig};
+use oxmq_broker::{BrokerSettings, StoreConfig};
 use oxmq_namesrv::NamesrvConfig;
 use oxmq_protocol::config::{self, Config, Explanation, Notice, Standing};
 use oxmq_remoting::{Tls, TlsMode};
@@ -81,7 +81,7 @@ impl Found {
 }
 
 fn check_broker(file: &Path) -> Found {
-    let (mut settings, mut store) = (BrokerConfig::default(), StoreConfig::default());
+    let (mut settings, mut store) = (BrokerSettings::default(), StoreConfig::default());
     match settings.check(file, &mut [&mut store]) {
         Err(error) => Found { problems: vec![error.to_string()], notices: Vec::new() },
         Ok(checked) => {
@@ -118,8 +118,10 @@ fn check_namesrv(file: &Path) -> Found {
 }
 
 fn explain(key: &str) -> (String, bool) {
-    let servers =
-        [("broker", BrokerConfig::explanations()), ("name server", NamesrvConfig::explanations())];
+    let servers = [
+        ("broker", BrokerSettings::explanations()),
+        ("name server", NamesrvConfig::explanations()),
+    ];
     let mut text = String::new();
     for (server, explanations) in &servers {
         for explanation in explanations.iter().filter(|explanation| explanation.key == key) {
@@ -141,7 +143,7 @@ fn sentence(server: &str, explanation: &Explanation) -> String {
     let Explanation { key, class, type_name, default, standing } = explanation;
     let expected = match server {
         "broker" => {
-            BrokerConfig::default().expected(key).or_else(|| StoreConfig::default().expected(key))
+            BrokerSettings::default().expected(key).or_else(|| StoreConfig::default().expected(key))
         }
         _ => NamesrvConfig::default().expected(key),
     };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oxmq_broker::{Broker, BrokerConfig, StoreConfig};
+use oxmq_broker::{Broker, BrokerSettings, StoreConfig};
 use oxmq_namesrv::{Namesrv, NamesrvConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
@@ -58,12 +58,12 @@ async fn rows_say_what_the_servers_answer() {
     })
     .await
     .unwrap();
-    let config = BrokerConfig {
+    let config = BrokerSettings {
         bind_address: "127.0.0.1".to_owned(),
         broker_ip1: "127.0.0.1".to_owned(),
         listen_port: 0,
         namesrv_addr: Some(namesrv.local_addr().to_string()),
-        ..BrokerConfig::default()
+        ..BrokerSettings::default()
     };
     let store = StoreConfig {
         store_path_root_dir: dir.path().join("store").display().to_string(),

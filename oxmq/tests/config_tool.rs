@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use oxmq_broker::BrokerConfig;
+use oxmq_broker::BrokerSettings;
 use oxmq_namesrv::NamesrvConfig;
 use oxmq_protocol::config::Explanation;
 
@@ -50,7 +50,7 @@ fn compatibility_document_tells_the_truth_about_every_setting() {
     let document = std::fs::read_to_string(&path).unwrap();
     let sections = [
         ("## Settings of the name server\n", table(&NamesrvConfig::explanations())),
-        ("## Settings of the broker\n", table(&BrokerConfig::explanations())),
+        ("## Settings of the broker\n", table(&BrokerSettings::explanations())),
     ];
     let mut updated = document.clone();
     for (heading, expected) in sections {
@@ -70,7 +70,7 @@ fn compatibility_document_tells_the_truth_about_every_setting() {
 
 #[test]
 fn every_setting_of_the_reference_is_explained_with_its_default() {
-    let (broker, namesrv) = (BrokerConfig::explanations(), NamesrvConfig::explanations());
+    let (broker, namesrv) = (BrokerSettings::explanations(), NamesrvConfig::explanations());
     let mut compared = 0;
     for line in REFERENCE_SETTINGS.lines().skip(1) {
         let columns: Vec<_> = line.split('\t').collect();

@@ -11,6 +11,7 @@ pub mod fastjson;
 pub mod frame;
 pub mod header;
 pub mod limits;
+pub mod live;
 pub mod message;
 pub mod properties_file;
 pub mod version;

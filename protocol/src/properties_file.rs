@@ -46,15 +46,54 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, PropertiesError> {
     let mut lines = NaturalLines { rest: bytes, number: 0 };
     let mut entries = Vec::new();
     while let Some((line, start)) = lines.next_content() {
-        let mut text = start.to_vec();
-        while ends_in_continuation(&text) {
-            text.pop();
-            let Some(next) = lines.next_line() else { break };
-            text.extend_from_slice(trim_blanks(next));
-        }
-        entries.push(entry(line, &text)?);
+        entries.push(entry(line, &lines.rest_of(start))?);
     }
     Ok(entries)
+}
+
+/// Puts `changes` (key and value) in the place of the entries that there are, or behind the last one.
+/// Comments, order and all other entries stay as they are.
+///
+/// # Errors
+/// When [`parse`] would not read `bytes`, or would not read the outcome.
+pub fn amend(bytes: &[u8], changes: &[(&str, &str)]) -> Result<Vec<u8>, PropertiesError> {
+    let place_of = |key: &str| changes.iter().rposition(|(changed, _)| *changed == key);
+    let write = |place: usize, out: &mut Vec<u8>| {
+        let mut line = String::new();
+        write_entry(changes[place].0, changes[place].1, &mut line);
+        out.extend_from_slice(line.as_bytes());
+    };
+    let mut written = vec![false; changes.len()];
+    let mut amended = Vec::with_capacity(bytes.len());
+    let mut lines = NaturalLines { rest: bytes, number: 0 };
+    while !lines.rest.is_empty() {
+        let start = bytes.len() - lines.rest.len();
+        let entry = match lines.next_content_here() {
+            Some((line, text)) => Some(entry(line, &lines.rest_of(text))?),
+            None => None,
+        };
+        match entry.and_then(|entry| place_of(&entry.key)) {
+            None => amended.extend_from_slice(&bytes[start..bytes.len() - lines.rest.len()]),
+            // Of a key that repeats, the last one counts: the change is the only one left.
+            Some(place) if written[place] => {}
+            Some(place) => {
+                write(place, &mut amended);
+                written[place] = true;
+            }
+        }
+    }
+    if !matches!(amended.last(), None | Some(b'\n' | b'\r')) {
+        amended.push(b'\n');
+    }
+    for (place, (key, _)) in changes.iter().enumerate() {
+        if !written[place] && place_of(key) == Some(place) {
+            write(place, &mut amended);
+        }
+    }
+    if amended.len() > MAX_PROPERTIES_FILE_BYTES {
+        return Err(PropertiesError::TooLong(amended.len()));
+    }
+    Ok(amended)
 }
 
 /// Writes one entry so that [`parse`] reads it back.
@@ -102,11 +141,30 @@ impl<'a> NaturalLines<'a> {
     /// The next line that is neither blank nor a comment, without its leading blanks.
     fn next_content(&mut self) -> Option<(usize, &'a [u8])> {
         loop {
-            let line = trim_blanks(self.next_line()?);
-            if !matches!(line.first(), None | Some(b'#' | b'!')) {
-                return Some((self.number, line));
+            if self.rest.is_empty() {
+                return None;
+            }
+            if let Some(content) = self.next_content_here() {
+                return Some(content);
             }
         }
+    }
+
+    /// The next line without its leading blanks, if it is neither blank nor a comment.
+    fn next_content_here(&mut self) -> Option<(usize, &'a [u8])> {
+        let line = trim_blanks(self.next_line()?);
+        (!matches!(line.first(), None | Some(b'#' | b'!'))).then_some((self.number, line))
+    }
+
+    /// The whole of an entry that begins with `start`, which ends where this goes on.
+    fn rest_of(&mut self, start: &[u8]) -> Vec<u8> {
+        let mut text = start.to_vec();
+        while ends_in_continuation(&text) {
+            text.pop();
+            let Some(next) = self.next_line() else { break };
+            text.extend_from_slice(trim_blanks(next));
+        }
+        text
     }
 }
 
@@ -248,6 +306,17 @@ mod tests {
     fn file_over_the_limit_is_refused() {
         let long = vec![b'#'; MAX_PROPERTIES_FILE_BYTES + 1];
         assert_eq!(parse(&long), Err(PropertiesError::TooLong(long.len())));
+    }
+
+    #[test]
+    fn amended_file_keeps_what_is_not_changed_and_a_change_once() {
+        let text = b"# mine\r\na = 1\nb=x\\\n  y\n\n b:2\nc=3";
+        let changes = [("d", "5"), ("b", "0"), ("d", "6"), ("b", "4")];
+        let amended = amend(text, &changes).unwrap();
+        assert_eq!(amended, b"# mine\r\na = 1\nb=4\n\nc=3\nd=6\n");
+        assert_eq!(amend(b"", &[("a", "1")]).unwrap(), b"a=1\n");
+        let full = vec![b'#'; MAX_PROPERTIES_FILE_BYTES];
+        assert!(matches!(amend(&full, &[("a", "1")]), Err(PropertiesError::TooLong(_))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use oxmq_protocol::live::Live;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -30,6 +31,16 @@ struct Thresholds {
     refuse: u32,
 }
 
+impl Thresholds {
+    fn of(config: &StoreConfig) -> Self {
+        Self {
+            expired_at_any_hour: config.disk_max_used_space_ratio.clamp(10, 95),
+            forcibly: config.disk_space_clean_forcibly_ratio.clamp(30, 85),
+            refuse: config.disk_space_warning_level_ratio.clamp(35, 90),
+        }
+    }
+}
+
 /// What a store deletes when.
 #[derive(Debug)]
 pub(crate) struct Cleaner {
@@ -39,11 +50,7 @@ pub(crate) struct Cleaner {
     index: Option<Arc<Index>>,
     clock: Clock,
     zone: TimeZone,
-    thresholds: Thresholds,
-    hours: Vec<u32>,
-    reserved: Duration,
-    batch: usize,
-    may_force: bool,
+    config: Arc<Live<StoreConfig>>,
     /// Whether units wait in memory until their records are flushed.
     only_flushed: bool,
     dirs: [PathBuf; 2],
@@ -56,7 +63,7 @@ pub(crate) struct Cleaner {
 
 impl Cleaner {
     pub(crate) fn new(
-        config: &StoreConfig,
+        config: Arc<Live<StoreConfig>>,
         clock: Clock,
         log: Arc<CommitLog>,
         queues: Arc<QueueTable>,
@@ -71,16 +78,8 @@ impl Cleaner {
             index,
             clock,
             zone: TimeZone::local(),
-            thresholds: Thresholds {
-                expired_at_any_hour: config.disk_max_used_space_ratio.clamp(10, 95),
-                forcibly: config.disk_space_clean_forcibly_ratio.clamp(30, 85),
-                refuse: config.disk_space_warning_level_ratio.clamp(35, 90),
-            },
-            hours: hours(&config.delete_when),
-            reserved: Duration::from_secs(config.file_reserved_time.saturating_mul(3_600)),
-            batch: config.delete_file_batch_max.max(1),
-            may_force: config.clean_file_forcibly_enable,
             only_flushed: config.flush_disk_type == FlushDiskType::SyncFlush,
+            config,
             manual_rounds: AtomicU32::new(0),
             followed_to: AtomicI64::new(0),
             refused_at_percent: AtomicU32::new(0),
@@ -107,15 +106,18 @@ impl Cleaner {
     fn round_with(&self, space: Option<DiskSpace>) -> Result<(), StoreError> {
         let percent = space.as_ref().map_or(0, DiskSpace::used_percent);
         let no_reserve = space.is_some_and(|space| space.available_bytes < RESERVED_DISK_BYTES);
-        self.note_fullness(percent, percent > self.thresholds.refuse || no_reserve);
+        let thresholds = Thresholds::of(&self.config);
+        self.note_fullness(percent, percent > thresholds.refuse || no_reserve);
 
         let manual = self
             .manual_rounds
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rounds| rounds.checked_sub(1))
             .is_ok();
-        let forcibly = self.may_force && (percent > self.thresholds.forcibly || no_reserve);
-        let is_hour = self.hours.contains(&self.zone.hour(self.clock.now_ms()));
-        if forcibly || is_hour || manual || percent > self.thresholds.expired_at_any_hour {
+        let forcibly =
+            self.config.clean_file_forcibly_enable && (percent > thresholds.forcibly || no_reserve);
+        let is_hour =
+            hours(&self.config.delete_when).contains(&self.zone.hour(self.clock.now_ms()));
+        if forcibly || is_hour || manual || percent > thresholds.expired_at_any_hour {
             self.delete_log_files(forcibly)?;
         }
         self.follow_log()
@@ -133,10 +135,12 @@ impl Cleaner {
 
     fn delete_log_files(&self, forcibly: bool) -> Result<(), StoreError> {
         let now = SystemTime::now();
-        let taken = self.log.take_expired(self.batch, |file| {
+        let reserved = Duration::from_secs(self.config.file_reserved_time.saturating_mul(3_600));
+        let batch = self.config.delete_file_batch_max.max(1);
+        let taken = self.log.take_expired(batch, |file| {
             forcibly
                 || file.modified().is_ok_and(|modified| {
-                    now.duration_since(modified).is_ok_and(|age| age >= self.reserved)
+                    now.duration_since(modified).is_ok_and(|age| age >= reserved)
                 })
         });
         for file in taken {

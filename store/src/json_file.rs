@@ -103,19 +103,30 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
         let text = fastjson::to_pretty(value)
             .map_err(|source| JsonFileError::Encode { path: self.path.clone(), source })?;
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory).doing("create", directory)?;
-
-        let temporary = with_suffix(&self.path, ".tmp");
-        let mut file = File::create(&temporary).doing("create", &temporary)?;
-        file.write_all(&text).doing("write", &temporary)?;
-        file.sync_all().doing("sync", &temporary)?;
-
-        keep_backup(&self.path, &with_suffix(&self.path, ".bak"))?;
-        fs::rename(&temporary, &self.path).doing("rename", &temporary)?;
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.doing("sync", directory)
+        replace_file(&self.path, &text)
     }
+}
+
+/// Replaces the text of the file at `path`; what was there before is `X.bak` then.
+///
+/// # Errors
+/// When a file operation fails; the old text is still there then.
+pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(directory).doing("create", directory)?;
+
+    let temporary = with_suffix(path, ".tmp");
+    let mut file = File::create(&temporary).doing("create", &temporary)?;
+    file.write_all(text).doing("write", &temporary)?;
+    file.sync_all().doing("sync", &temporary)?;
+
+    keep_backup(path, &with_suffix(path, ".bak"))?;
+    fs::rename(&temporary, path).doing("rename", &temporary)?;
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.doing("sync", directory)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {

@@ -33,7 +33,7 @@ pub use config::{FlushDiskType, StoreConfig};
 pub use delay_level::DelayLevels;
 pub use error::StoreError;
 pub use fs::{Fs, FsOp};
-pub use json_file::{JsonFile, JsonFileError};
+pub use json_file::{JsonFile, JsonFileError, replace_file};
 pub use message_store::{
     Arrival, ArrivalListener, Boundary, Cold, Environment, LazyRecord, MessageStore, QueryResult,
     Refusal,

@@ -89,7 +89,7 @@ pub(super) fn notices(file: &str, unknown: Vec<UnknownKey>) -> Vec<Notice> {
         .collect()
 }
 
-fn why_no_effect(key: &str) -> &'static str {
+pub(super) fn why_no_effect(key: &str) -> &'static str {
     let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
     if has(&[
         "ThreadPool",
@@ -179,6 +179,14 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("transRocksDBEnable", "false", "half messages in RocksDB would be lost"),
 ];
 
+/// Why `key` cannot have `value`, if so.
+pub(super) fn refusal(key: &str, value: &str) -> Option<&'static str> {
+    UNSUPPORTED
+        .iter()
+        .find(|(refused, accepted, _)| *refused == key && *accepted != value)
+        .map(|(_, _, reason)| *reason)
+}
+
 /// One error for each entry that asks for another way to keep messages than the one there is.
 pub(super) fn unsupported(
     file: &str,
@@ -187,10 +195,7 @@ pub(super) fn unsupported(
     let entries = properties_file::parse(text)
         .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
     let errors = entries.into_iter().filter_map(|entry| {
-        let refused = UNSUPPORTED
-            .iter()
-            .find(|(key, default, _)| *key == entry.key && *default != entry.value)
-            .map(|(_, _, reason)| *reason);
+        let refused = refusal(&entry.key, &entry.value);
         // Every other role is served; a slave would take messages of its own.
         let is_slave = entry.key == "brokerRole" && entry.value.trim() == "SLAVE";
         let reason = refused.or(is_slave.then_some("replication is not built yet"))?;

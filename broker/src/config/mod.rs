@@ -1,22 +1,29 @@
 //! The broker's settings: keys, defaults and file format are the reference's.
 
 mod address;
+pub(crate) mod change;
 mod known;
 
 use std::path::Path;
 
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
+use oxmq_protocol::live::Live;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 use oxmq_store::StoreConfig;
 
 pub use oxmq_protocol::config::{Explanation, Notice, Standing};
 
 oxmq_protocol::config! {
-    /// Settings of the broker and its server.
+    /// Settings of the broker and its server, at one moment.
     ///
     /// Reference: `BrokerConfig`, `NettyServerConfig` and `MessageStoreConfig`, 5.5.0. A key is here
     /// once something depends on it; every other key of the reference is in `known.rs`.
-    pub struct BrokerConfig {
+    pub struct BrokerSettings {
+        /// File that changes over the wire are kept in; the one that was loaded, unless it says otherwise.
+        broker_config_path: Option<String> = "brokerConfigPath" | None,
+        /// Keys that may not be changed over the wire, besides those that never may.
+        config_black_list: String =
+            "configBlackList" | "configBlackList;brokerConfigPath".to_owned(),
         /// Name of the master and slaves that hold the same messages.
         broker_name: String = "brokerName" | address::host_name(),
         /// Name of the cluster.
@@ -113,6 +120,9 @@ oxmq_protocol::config! {
     }
 }
 
+/// Settings of the broker, which may change while they are read.
+pub(crate) type BrokerConfig = Live<BrokerSettings>;
+
 /// The port in use unless the file says otherwise; the reference sets it when it starts.
 const DEFAULT_LISTEN_PORT: u16 = 10911;
 
@@ -190,7 +200,7 @@ pub enum BrokerConfigError {
     },
 }
 
-impl BrokerConfig {
+impl BrokerSettings {
     /// Fills this and every other group of settings that the broker has from `file`.
     ///
     /// Returns one notice for each key in it that has no effect.
@@ -207,11 +217,14 @@ impl BrokerConfig {
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem);
         }
+        if self.broker_config_path.is_none() {
+            self.broker_config_path = Some(file.display().to_string());
+        }
         self.settle_role();
         Ok(notices)
     }
 
-    /// Does what [`BrokerConfig::load`] does, past what would stop the start: returns all of it.
+    /// Does what [`BrokerSettings::load`] does, past what would stop the start: returns all of it.
     ///
     /// # Errors
     /// When the file cannot be read as properties at all.
@@ -279,11 +292,11 @@ impl BrokerConfig {
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(BrokerConfig, Vec<String>), BrokerConfigError> {
+    fn load(text: &str) -> Result<(BrokerSettings, Vec<String>), BrokerConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.conf");
         std::fs::write(&file, text).unwrap();
-        let mut config = BrokerConfig::default();
+        let mut config = BrokerSettings::default();
         let notices = config.load(&file, &mut [])?;
         let place = format!("{}/", dir.path().display());
         Ok((config, notices.iter().map(|notice| notice.to_string().replace(&place, "")).collect()))
@@ -291,15 +304,15 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_reference() {
-        let config = BrokerConfig::default();
+        let config = BrokerSettings::default();
         let machine = ["brokerName", "brokerIP1", "brokerIP2"];
         // The reference sets 10911 when it starts, behind its own default.
         let compared: Vec<_> = known::reference_settings()
             .filter(|setting| !machine.contains(&setting.key) && setting.key != "listenPort")
-            .filter(|setting| BrokerConfig::KEYS.contains(&setting.key))
+            .filter(|setting| BrokerSettings::KEYS.contains(&setting.key))
             .collect();
         let own = ["tls.server.mode", "tls.config.file"];
-        assert_eq!(compared.len(), BrokerConfig::KEYS.len() - machine.len() - 1 - own.len());
+        assert_eq!(compared.len(), BrokerSettings::KEYS.len() - machine.len() - 1 - own.len());
         for setting in compared {
             let default = if setting.default == "null" { "" } else { setting.default };
             assert_eq!(config.get(setting.key).as_deref(), Some(default), "{}", setting.key);
@@ -361,7 +374,7 @@ mod tests {
 
     #[test]
     fn command_line_wins_over_file_over_environment() {
-        let mut config = BrokerConfig::default();
+        let mut config = BrokerSettings::default();
         config.settle_namesrv_addr(None, Some(" "));
         assert_eq!(config.namesrv_addr, None);
         config.settle_namesrv_addr(None, Some("e:1"));

@@ -1,54 +1,139 @@
-//! `GET_BROKER_CONFIG` (26).
+//! `GET_BROKER_CONFIG` (26) and `UPDATE_BROKER_CONFIG` (25).
 //!
-//! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
+//! Reference: `AdminBrokerProcessor` (broker), `Configuration` (remoting), 5.5.0.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use oxmq_protocol::body::DataVersion;
-use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::config;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::GetBrokerConfigResponseHeader;
-use oxmq_store::MessageStore;
+use oxmq_protocol::properties_file::{self, Entry};
+use oxmq_store::{MessageStore, replace_file};
+use tracing::{info, warn};
 
 use super::success;
+use crate::clock;
 use crate::config::BrokerConfig;
+use crate::config::change::{self, ChangeError, Effect};
 use crate::error::RequestError;
+use crate::sync::lock;
+use crate::topic::TopicConfigManager;
 
-/// Tells tools how the broker is set up.
+/// What its topics are advertised with, so the name servers have to hear of a change.
+const PERMISSION: &str = "brokerPermission";
+
+/// Tells tools how the broker is set up, and lets them change it.
 #[derive(Debug)]
-pub(crate) struct GetBrokerConfig {
+pub(crate) struct Configuration {
     config: Arc<BrokerConfig>,
     store: Arc<MessageStore>,
+    topics: Arc<TopicConfigManager>,
+    /// Held while settings change, so that two changes do not undo each other.
+    version: Mutex<DataVersion>,
 }
 
-impl GetBrokerConfig {
-    pub(crate) fn new(config: Arc<BrokerConfig>, store: Arc<MessageStore>) -> Self {
-        Self { config, store }
+impl Configuration {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        store: Arc<MessageStore>,
+        topics: Arc<TopicConfigManager>,
+    ) -> Self {
+        Self { config, store, topics, version: Mutex::default() }
     }
 
     /// Answers with every setting that has an effect, as sorted lines.
     pub(crate) fn get(&self) -> Result<RemotingCommand, RequestError> {
+        let version = lock(&self.version);
         let text = config::print(&[&*self.config, self.store.config()]);
-        // Settings do not change while the broker runs.
-        let version = fastjson::to_vec(&DataVersion::default(), Dialect::Raw)?;
+        let version = fastjson::to_vec(&*version, Dialect::Raw)?;
         let version = String::from_utf8_lossy(&version).into_owned();
         Ok(success().with_body(text).with_header(&GetBrokerConfigResponseHeader { version }))
+    }
+
+    /// Changes all the settings in the body and keeps them, or does neither.
+    pub(crate) fn update(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        if request.body.is_empty() {
+            return Ok(success());
+        }
+        let entries =
+            properties_file::parse(request.body).map_err(|_| RequestError::NotProperties)?;
+        let mut version = lock(&self.version);
+        let (broker, store) = change::changed(&self.config, self.store.config(), &entries)?;
+        let former = self.store.config().clone();
+        let unusable = |error: &dyn std::error::Error| ChangeError::Store(error.to_string());
+        self.store.change_config(store).map_err(|error| unusable(&error))?;
+        let kept = self
+            .keep(&entries)
+            .and_then(|()| self.config.replace(broker).map_err(|error| unusable(&error).into()));
+        if let Err(error) = kept {
+            // As before, as far as what has been read in between goes.
+            let _ = self.store.change_config(oxmq_store::StoreConfig::clone(&former));
+            return Err(error);
+        }
+        version.advance(0, clock::now_ms());
+        drop(version);
+        entries.iter().for_each(log);
+        if entries.iter().any(|entry| entry.key == PERMISSION) {
+            self.topics.announce_all();
+        }
+        Ok(success())
+    }
+
+    /// Writes the changes into the file that the next start reads, whose other lines stay.
+    fn keep(&self, entries: &[Entry]) -> Result<(), RequestError> {
+        let path = match &self.config.broker_config_path {
+            Some(path) => PathBuf::from(path),
+            None => self.store.config().root_dir().join("config").join("broker.properties"),
+        };
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|error| RequestError::KeepConfig(error.to_string()))?,
+        };
+        let changes: Vec<_> =
+            entries.iter().map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+        let text = properties_file::amend(&text, &changes)
+            .map_err(|error| RequestError::KeepConfig(error.to_string()))?;
+        replace_file(&path, &text).map_err(|error| RequestError::KeepConfig(error.to_string()))
+    }
+}
+
+fn log(Entry { key, value, .. }: &Entry) {
+    match change::effect(key) {
+        Effect::Now => info!(key, value, "setting changed"),
+        Effect::NextStart => info!(key, value, "setting changed from the next start on"),
+        Effect::None(reason) => warn!(key, value, reason, "setting has no effect"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use oxmq_protocol::code::{RequestCode, ResponseCode};
     use oxmq_protocol::ext_fields::Fields;
 
-    use super::super::testing::{body, managers};
+    use super::super::testing::{Managers, body, managers, with_view};
     use super::*;
+
+    fn configuration(m: &Managers) -> Configuration {
+        Configuration::new(Arc::clone(&m.config), Arc::clone(&m.store), Arc::clone(&m.topics))
+    }
+
+    fn update(processor: &Configuration, text: &str) -> Result<RemotingCommand, RequestError> {
+        let request =
+            RemotingCommand::request(RequestCode::UPDATE_BROKER_CONFIG).with_body(text.to_owned());
+        with_view(&request, |view| processor.update(view))
+    }
 
     #[test]
     fn settings_of_broker_and_store_come_sorted_with_their_version() {
         let m = managers(|config| config.broker_id = 7);
-        let processor = GetBrokerConfig::new(Arc::clone(&m.config), Arc::clone(&m.store));
-        let answer = processor.get().unwrap();
+        let answer = configuration(&m).get().unwrap();
         let lines: Vec<_> = body(&answer).lines().collect();
         assert!(lines.is_sorted());
         assert!(lines.contains(&"brokerId=7") && lines.contains(&"brokerRole=ASYNC_MASTER"));
@@ -57,5 +142,55 @@ mod tests {
             answer.ext_fields.get("version").as_deref(),
             Some(r#"{"counter":0,"stateVersion":0,"timestamp":0}"#)
         );
+    }
+
+    #[test]
+    fn change_counts_at_once_and_is_kept_in_the_file_that_was_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("broker.conf");
+        std::fs::write(&file, "# mine\nbrokerPermission = 6\nbrokerName=b\n").unwrap();
+        let m = managers(|config| {
+            config.broker_config_path = Some(file.display().to_string());
+        });
+        let processor = configuration(&m);
+        let told = Arc::new(Mutex::new(0));
+        let counter = Arc::clone(&told);
+        m.topics.on_change(move |_| *lock(&counter) += 1);
+        update(&processor, "brokerPermission=4\nfileReservedTime=48\nsendMessageThreadPoolNums=2")
+            .unwrap();
+        assert_eq!(m.config.broker_permission, 4);
+        assert_eq!(m.store.config().file_reserved_time, 48);
+        assert!(*lock(&told) > 0, "the name servers do not hear of it");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(
+            text,
+            "# mine\nbrokerPermission=4\nbrokerName=b\nfileReservedTime=48\n\
+             sendMessageThreadPoolNums=2\n"
+        );
+        let version = processor.get().unwrap().ext_fields.get("version").unwrap().into_owned();
+        assert!(version.starts_with(r#"{"counter":1,"#), "{version}");
+    }
+
+    #[test]
+    fn refused_change_leaves_settings_and_file_as_they_were() {
+        let m = managers(|_| ());
+        let processor = configuration(&m);
+        for (text, code) in [
+            ("fileReservedTime=1\nrocketmqHome=/tmp/x", ResponseCode::NO_PERMISSION),
+            ("fileReservedTime=1\nbrokerConfigPath=/tmp/x", ResponseCode::NO_PERMISSION),
+            ("fileReservedTime=x", ResponseCode::SYSTEM_ERROR),
+            ("fileReservedTime=1\nnoSuchKey=1", ResponseCode::SYSTEM_ERROR),
+            ("fileReservedTime=1\nmessageDelayLevel=never", ResponseCode::SYSTEM_ERROR),
+            ("fileReservedTime=\\u12", ResponseCode::SYSTEM_ERROR),
+        ] {
+            assert_eq!(update(&processor, text).unwrap_err().response_code(), code, "{text}");
+        }
+        assert_eq!(m.store.config().file_reserved_time, 72);
+        let file = m.store.config().root_dir().join("config/broker.properties");
+        assert!(!file.exists());
+        update(&processor, "").unwrap();
+        assert!(!file.exists());
+        update(&processor, "fileReservedTime=1").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "fileReservedTime=1\n");
     }
 }

@@ -119,7 +119,8 @@ mod testing {
 
     pub(super) fn managers(change: impl FnOnce(&mut BrokerConfig)) -> Managers {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = BrokerConfig { broker_name: "b".to_owned(), ..BrokerConfig::default() };
+        let mut config = BrokerConfig::default();
+        config.broker_name = "b".to_owned();
         change(&mut config);
         let config = Arc::new(config);
         let root: &Path = dir.path();

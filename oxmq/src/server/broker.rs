@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use oxmq_broker::{Broker, BrokerConfig, BrokerHandle, NAMESRV_ADDR_VARIABLE, StoreConfig};
+use oxmq_broker::{Broker, BrokerHandle, BrokerSettings, NAMESRV_ADDR_VARIABLE, StoreConfig};
 use tracing::warn;
 
 use super::runtime::{self, Failure};
@@ -87,8 +87,8 @@ pub(super) fn boot_line(broker: &BrokerHandle, namesrv_addr: Option<&str>) -> St
     line
 }
 
-fn settings(args: &BrokerArgs) -> Result<(BrokerConfig, StoreConfig), Failure> {
-    let mut config = BrokerConfig::default();
+fn settings(args: &BrokerArgs) -> Result<(BrokerSettings, StoreConfig), Failure> {
+    let mut config = BrokerSettings::default();
     let mut store = StoreConfig::default();
     if let Some(file) = &args.config_file {
         let notices = config.load(file, &mut [&mut store]).map_err(Failure::settings)?;

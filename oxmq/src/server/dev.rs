@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use oxmq_broker::{Broker, BrokerConfig, StoreConfig};
+use oxmq_broker::{Broker, BrokerSettings, StoreConfig};
 use oxmq_namesrv::{Namesrv, NamesrvConfig};
 
 use super::runtime::{self, Failure};
@@ -41,14 +41,14 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
         println!("{}", namesrv::boot_line(&namesrv));
 
         let namesrv_addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
-        let config = BrokerConfig {
+        let config = BrokerSettings {
             bind_address: bind_address.to_owned(),
             broker_name: "broker-dev".to_owned(),
             broker_ip1: advertised.clone(),
             broker_ip2: advertised.clone(),
             listen_port: args.broker_port,
             namesrv_addr: Some(namesrv_addr.clone()),
-            ..BrokerConfig::default()
+            ..BrokerSettings::default()
         };
         let store = StoreConfig {
             store_path_root_dir: args.data.join("store").display().to_string(),

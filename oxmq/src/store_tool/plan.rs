@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use oxmq_broker::{BrokerConfig, StoreConfig};
+use oxmq_broker::{BrokerSettings, StoreConfig};
 use oxmq_store::offline::{self, Part, Verdict};
 
 use super::{Failure, Target};
@@ -49,7 +49,7 @@ fn judge_settings(file: &Path) -> (Option<StoreConfig>, Vec<Part>) {
         found,
         advice: advice.to_owned(),
     };
-    match BrokerConfig::default().load(file, &mut [&mut store]) {
+    match BrokerSettings::default().load(file, &mut [&mut store]) {
         Ok(notices) => {
             let idle = |notice: &dyn ToString| {
                 part(Verdict::Idle, notice.to_string(), "remove the key, or live without it")

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::live::Live;
 use tracing::error;
 
 use super::CommitLog;
@@ -143,9 +144,10 @@ impl CommitLog {
     }
 
     /// Runs the flusher until `signal` says stop.
-    pub(crate) fn run_flush(&self, signal: &Signal, policy: &FlushPolicy) {
+    pub(crate) fn run_flush(&self, signal: &Signal, config: &Live<StoreConfig>, sync: bool) {
         let mut last_thorough = Instant::now();
         loop {
+            let policy = &FlushPolicy { sync, ..FlushPolicy::of(config) };
             let waited_for = !self.lock_waiters().is_empty();
             let pages = self.max_offset() / PAGE_BYTES - self.flushed() / PAGE_BYTES;
             let thorough = policy.sync || last_thorough.elapsed() >= policy.thorough_interval;

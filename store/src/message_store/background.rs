@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::live::Live;
 use tracing::warn;
 
 use super::MessageStore;
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
+use crate::config::StoreConfig;
 use crate::consume_queue::QueueWriter;
 use crate::error::{IoContext, StoreError};
 use crate::worker::{Signal, Worker};
@@ -28,18 +30,17 @@ impl MessageStore {
         let signal = Arc::clone(log.ahead_signal());
         spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal)))?;
 
-        let (log, policy) = (Arc::clone(&self.log), self.flush_policy);
+        let (log, config) = (Arc::clone(&self.log), Arc::clone(&self.config));
+        let sync = self.flush_policy.sync;
         let signal = Arc::clone(log.flush_signal());
-        spawn("log-flush", &signal, Box::new(move |signal| log.run_flush(signal, &policy)))?;
+        spawn("log-flush", &signal, Box::new(move |signal| log.run_flush(signal, &config, sync)))?;
 
         let keeper = QueueKeeper {
             log: Arc::clone(&self.log),
             writer: Arc::clone(&self.queue_writer),
             checkpoint: Arc::clone(&self.checkpoint),
             only_flushed: self.flush_policy.sync,
-            interval: Duration::from_millis(self.config.flush_interval_consume_queue.max(1)),
-            sync_interval: SYNC_INTERVAL
-                .min(Duration::from_millis(self.config.flush_consume_queue_thorough_interval)),
+            config: Arc::clone(&self.config),
         };
         let signal = Arc::clone(self.queue_writer.signal());
         spawn("queue-write", &signal, Box::new(move |signal| keeper.run(signal)))?;
@@ -55,9 +56,9 @@ impl MessageStore {
             spawn("index", &signal, Box::new(run))?;
         }
         let cleaner = Arc::clone(&self.cleaner);
-        let interval = Duration::from_millis(self.config.clean_resource_interval.max(1));
+        let config = Arc::clone(&self.config);
         let run = move |signal: &Signal| {
-            while signal.wait(interval) {
+            while signal.wait(Duration::from_millis(config.clean_resource_interval.max(1))) {
                 if let Err(error) = cleaner.round() {
                     warn!(%error, "old files not deleted");
                 }
@@ -77,18 +78,25 @@ struct QueueKeeper {
     checkpoint: Arc<Checkpoint>,
     /// Whether units wait in memory until their records are flushed.
     only_flushed: bool,
-    interval: Duration,
-    sync_interval: Duration,
+    config: Arc<Live<StoreConfig>>,
 }
 
 impl QueueKeeper {
     fn run(&self, signal: &Signal) {
         let mut last_sync = Instant::now();
-        while signal.wait(self.interval) {
+        while signal.wait(self.interval()) {
             if let Err(error) = self.round(&mut last_sync) {
                 warn!(%error, "consume queues or checkpoint not written");
             }
         }
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.config.flush_interval_consume_queue.max(1))
+    }
+
+    fn sync_interval(&self) -> Duration {
+        SYNC_INTERVAL.min(Duration::from_millis(self.config.flush_consume_queue_thorough_interval))
     }
 
     fn round(&self, last_sync: &mut Instant) -> Result<(), StoreError> {
@@ -101,7 +109,7 @@ impl QueueKeeper {
         self.writer.write_all(end)?;
         let flushed_ms = self.log.flushed_timestamp_ms();
         self.checkpoint.update(|values| values.physic_msg_timestamp = flushed_ms);
-        if last_sync.elapsed() >= self.sync_interval {
+        if last_sync.elapsed() >= self.sync_interval() {
             self.writer.files().sync()?;
             self.checkpoint.update(|values| values.logics_msg_timestamp = timestamp_ms);
             *last_sync = Instant::now();

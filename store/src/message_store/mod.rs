@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
 use tracing::{info, warn};
 
@@ -85,7 +86,7 @@ pub type ArrivalListener = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
 /// A store that is open.
 pub struct MessageStore {
-    config: StoreConfig,
+    config: Arc<Live<StoreConfig>>,
     clock: Clock,
     fs: Fs,
     encode: EncodeOptions,
@@ -123,8 +124,21 @@ impl MessageStore {
     }
 
     /// The configuration.
-    pub fn config(&self) -> &StoreConfig {
+    pub fn config(&self) -> &Live<StoreConfig> {
         &self.config
+    }
+
+    /// Goes on with `config`. What is only looked at when a store is opened stays as it is.
+    ///
+    /// # Errors
+    /// When no store could be opened with it, or it was changed too often since this one was.
+    pub fn change_config(&self, config: StoreConfig) -> Result<(), StoreError> {
+        open::check_config(&config)?;
+        self.config.replace(config).map_err(|error| StoreError::BadConfig(error.to_string()))
+    }
+
+    fn encode_options(&self) -> EncodeOptions {
+        EncodeOptions { max_message_bytes: self.config.max_message_size, ..self.encode }
     }
 
     /// The configured delay levels.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
 use tracing::{info, warn};
 
@@ -83,8 +84,10 @@ impl MessageStore {
             "store opened"
         );
         let log = Arc::new(log);
+        let (flush_policy, hot_bytes) = (FlushPolicy::of(&config), hot_bytes(&config));
+        let config = Arc::new(Live::new(config));
         let cleaner = Arc::new(Cleaner::new(
-            &config,
+            Arc::clone(&config),
             clock.clone(),
             Arc::clone(&log),
             Arc::clone(&queues),
@@ -97,8 +100,8 @@ impl MessageStore {
                 version_by_topic_length: config.auto_message_version_on_topic_len,
                 append_property_crc: config.enabled_append_prop_crc,
             },
-            flush_policy: FlushPolicy::of(&config),
-            hot_bytes: hot_bytes(&config),
+            flush_policy,
+            hot_bytes,
             config,
             clock,
             fs,
@@ -123,7 +126,7 @@ impl MessageStore {
     }
 }
 
-fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreError> {
+pub(super) fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreError> {
     let file_bytes = config.mapped_file_size_commit_log;
     if !(MIN_COMMIT_LOG_FILE_BYTES..=MAX_COMMIT_LOG_FILE_BYTES).contains(&file_bytes) {
         return Err(StoreError::BadConfig(format!(

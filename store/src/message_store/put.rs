@@ -46,7 +46,7 @@ impl MessageStore {
         };
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            if let Err(error) = encode_record(message, &self.encode, &mut scratch.bytes) {
+            if let Err(error) = encode_record(message, &self.encode_options(), &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
             }
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
@@ -81,10 +81,12 @@ impl MessageStore {
                     properties: message.properties,
                     ..*envelope
                 };
-                if let Err(error) = encode_record(&whole, &self.encode, &mut scratch.bytes) {
+                if let Err(error) =
+                    encode_record(&whole, &self.encode_options(), &mut scratch.bytes)
+                {
                     return PutMessageResult::refused(status_of(error));
                 }
-                if scratch.bytes.len() > self.encode.max_message_bytes {
+                if scratch.bytes.len() > self.config.max_message_size {
                     return PutMessageResult::refused(PutMessageStatus::UnknownError);
                 }
                 let tags = Tags::Code(tags_code_of_properties(message.properties));
