@@ -16,6 +16,8 @@ pub(crate) trait Channel: fmt::Debug + Send + Sync + 'static {
     fn id(&self) -> u64;
     /// The client's address.
     fn peer(&self) -> SocketAddr;
+    /// Whether the client reads what it is sent, as far as can be told from here.
+    fn takes_requests(&self) -> bool;
     /// Sends a request that wants no answer.
     fn invoke_oneway(&self, request: RemotingCommand);
     /// Ends the connection.
@@ -29,6 +31,10 @@ impl Channel for Connection {
 
     fn peer(&self) -> SocketAddr {
         self.peer()
+    }
+
+    fn takes_requests(&self) -> bool {
+        self.takes_requests()
     }
 
     fn invoke_oneway(&self, request: RemotingCommand) {
@@ -142,6 +148,10 @@ pub(crate) mod testing {
 
         fn peer(&self) -> SocketAddr {
             ([192, 0, 2, 1], 1024 + self.id as u16).into()
+        }
+
+        fn takes_requests(&self) -> bool {
+            !self.is_closed()
         }
 
         fn invoke_oneway(&self, request: RemotingCommand) {

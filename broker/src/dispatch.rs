@@ -29,6 +29,9 @@ impl Service for Dispatch {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast_port => {
                 self.processors.pull_message.process(&request, reply);
             }
+            RequestCode::END_TRANSACTION => {
+                self.processors.end_transaction.process(&request, reply);
+            }
             RequestCode::GET_CONSUMER_RUNNING_INFO => {
                 self.processors.relay.get_consumer_running_info(&request, reply);
             }
@@ -107,6 +110,7 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => on.queue_offset.search(request),
         RequestCode::GET_EARLIEST_MSG_STORETIME => on.queue_offset.earliest_store_time(request),
         RequestCode::CONSUMER_SEND_MSG_BACK => on.send_back.process(request),
+        RequestCode::RESUME_CHECK_HALF_MESSAGE => on.end_transaction.resume(request),
         RequestCode::QUERY_MESSAGE => on.view_message.by_key(request),
         RequestCode::VIEW_MESSAGE_BY_ID => on.view_message.by_id(request),
         RequestCode::UPDATE_AND_CREATE_TOPIC => on.topics.update_and_create(request),

@@ -6,8 +6,10 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 use oxmq_remoting::InvokeError;
+use oxmq_store::PutMessageStatus;
 
 use crate::config::change::ChangeError;
+use crate::put_status;
 use crate::topic_validator::InvalidName;
 
 /// What the reference puts behind some remarks.
@@ -78,6 +80,32 @@ pub(crate) enum RequestError {
     /// A kind of message that is not built yet.
     #[error("{0} are not supported yet")]
     NotSupportedYet(&'static str),
+
+    /// The broker takes no half messages.
+    #[error("the broker[{0}] sending transaction message is forbidden")]
+    TransactionForbidden(String),
+
+    // Transactions.
+    /// There is no half message at this place of the log.
+    #[error("Find prepared transaction message failed")]
+    HalfMessageNotFound,
+    /// The decision names another message than the one at its place of the log.
+    #[error("{0}")]
+    WrongTransaction(&'static str),
+    /// The time that the message gives its producer is over; it is going to be asked.
+    #[error("")]
+    EndedTooLate,
+    /// The store did not take a committed message.
+    #[error("{}", put_status::commit_remark(*status, *max_message_size))]
+    NotCommitted {
+        /// Why.
+        status: PutMessageStatus,
+        /// Longest body that is taken.
+        max_message_size: usize,
+    },
+    /// The half message could not be put back.
+    #[error("{0}")]
+    NotResumed(&'static str),
 
     // Sending back.
     /// The retry or dead-letter topic could not be created.
@@ -300,6 +328,9 @@ impl RequestError {
             | Self::BackTopicNotExist(_)
             | Self::LookMessageFailed(_)
             | Self::PutBack(_)
+            | Self::HalfMessageNotFound
+            | Self::WrongTransaction(_)
+            | Self::NotResumed(_)
             | Self::FilterTypeNotSupported(_)
             | Self::NoConsumer(_)
             | Self::TooMany { .. }
@@ -316,9 +347,12 @@ impl RequestError {
             Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
             Self::Change(_) => ResponseCode::SYSTEM_ERROR,
             Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
+            Self::EndedTooLate => ResponseCode::ILLEGAL_OPERATION,
+            Self::NotCommitted { status, .. } => put_status::commit_code(*status),
             Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
             Self::TopicSendForbidden(_)
             | Self::BrokerSendForbidden(_)
+            | Self::TransactionForbidden(_)
             | Self::BackTopicForbidden(_)
             | Self::BrokerPullForbidden(_)
             | Self::LitePullForbidden(_)

@@ -3,6 +3,7 @@
 //! [`Broker::start`] opens the store, serves both ports and registers with the name servers; the
 //! binary and the tests call it alike.
 
+mod again;
 mod broker_stats;
 mod channel;
 mod clock;
@@ -32,6 +33,7 @@ mod tables;
 mod topic;
 mod topic_attributes;
 mod topic_validator;
+mod transaction;
 mod unique_key;
 
 pub use config::{BrokerSettings, NAMESRV_ADDR_VARIABLE};

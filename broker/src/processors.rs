@@ -14,6 +14,7 @@ use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
 use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
+use crate::processor::end_transaction::EndTransaction;
 use crate::processor::group_query::GroupQuery;
 use crate::processor::pull_message::PullMessage;
 use crate::processor::queue_offset::QueueOffset;
@@ -31,6 +32,7 @@ use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::schedule::ScheduleMessageService;
 use crate::tables::Tables;
+use crate::transaction::TransactionService;
 
 /// The processors of one broker.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(crate) struct Processors {
     pub(crate) configuration: Configuration,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
+    pub(crate) end_transaction: EndTransaction,
     pub(crate) group_query: GroupQuery,
     pub(crate) queue_offset: QueueOffset,
     pub(crate) rebalance_lock: RebalanceLock,
@@ -64,6 +67,8 @@ impl Processors {
         store: &Arc<MessageStore>,
         tables: &Tables,
         schedule: &Arc<ScheduleMessageService>,
+        producers: &Arc<ProducerManager>,
+        transactions: &Arc<TransactionService>,
         store_host: SocketAddr,
     ) -> Self {
         let config = || Arc::clone(config);
@@ -76,9 +81,9 @@ impl Processors {
         let schedule = || Arc::clone(schedule);
         let locks = Arc::new(RebalanceLockManager::default());
         let consumers = Arc::new(ConsumerManager::new(config(), groups(), Arc::clone(&locks)));
-        let producers = Arc::new(ProducerManager::default());
         let consumers = || Arc::clone(&consumers);
-        let producers = || Arc::clone(&producers);
+        let producers = || Arc::clone(producers);
+        let transactions = || Arc::clone(transactions);
         Self {
             send_message: SendMessage::new(
                 config(),
@@ -87,6 +92,7 @@ impl Processors {
                 stats(),
                 Arc::clone(&locks),
                 schedule(),
+                transactions(),
                 store_host,
             ),
             send_back: SendBack::new(config(), topics(), groups(), schedule(), store()),
@@ -109,12 +115,13 @@ impl Processors {
             configuration: Configuration::new(config(), store(), topics()),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
+            end_transaction: EndTransaction::new(transactions(), stats()),
             group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
             queue_offset: QueueOffset::new(store()),
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
             reset_offset: ResetOffset::new(config(), topics(), groups(), offsets(), store()),
-            runtime_info: RuntimeInfo::new(config(), stats(), schedule(), store()),
+            runtime_info: RuntimeInfo::new(config(), stats(), schedule(), transactions(), store()),
             stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             topics: Topics::new(config(), topics(), offsets(), store()),

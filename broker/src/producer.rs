@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use oxmq_protocol::body::{ClientConnection, ProducerConnection, ProducerInfo, ProducerTableInfo};
+use oxmq_protocol::command::RemotingCommand;
 use oxmq_remoting::Connection;
 use tracing::{info, warn};
 
 use crate::channel::{Channel, ClientInfo};
 use crate::sync::lock;
+use crate::transaction::AskProducer;
 
 /// A producer that is silent for longer is dropped; clients send a heartbeat every 30 s.
 const EXPIRED_TIMEOUT: Duration = Duration::from_secs(120);
@@ -31,7 +33,6 @@ struct State<C> {
     /// Groups by connection id.
     groups_of_channel: HashMap<u64, Vec<Box<str>>>,
     /// Picks members in turn.
-    #[allow(dead_code, reason = "for checks of transactions")]
     turn: usize,
 }
 
@@ -100,14 +101,18 @@ impl<C: Channel> ProducerManager<C> {
         lock(&self.state).clients.get(client_id).cloned()
     }
 
-    /// Returns the connection of some member of the group, another one each time.
-    #[allow(dead_code, reason = "for checks of transactions")]
+    /// Returns the connection of some member of the group that takes requests, another one each time.
     pub(crate) fn available_channel(&self, group: &str) -> Option<Arc<C>> {
         let mut state = lock(&self.state);
         state.turn = state.turn.wrapping_add(1);
         let members = state.groups.get(group)?;
-        let index = state.turn.checked_rem(members.len())?;
-        members.values().nth(index).map(|member| Arc::clone(&member.channel))
+        let first = state.turn.checked_rem(members.len())?;
+        let (before, after): (Vec<_>, Vec<_>) =
+            members.values().enumerate().partition(|(index, _)| *index < first);
+        let mut in_turn = after.into_iter().chain(before).map(|(_, member)| member);
+        in_turn
+            .find(|member| member.channel.takes_requests())
+            .map(|member| Arc::clone(&member.channel))
     }
 
     /// Returns the members of every group.
@@ -139,6 +144,14 @@ impl<C: Channel> ProducerManager<C> {
         Some(ProducerConnection {
             connection_set: members.values().map(ClientInfo::to_connection).collect(),
         })
+    }
+}
+
+impl<C: Channel> AskProducer for ProducerManager<C> {
+    fn ask(&self, group: &str, question: RemotingCommand) -> bool {
+        let Some(channel) = self.available_channel(group) else { return false };
+        channel.invoke_oneway(question);
+        true
     }
 }
 
@@ -226,5 +239,11 @@ mod tests {
         let second = producers.available_channel("g").unwrap().id();
         assert_ne!(first, second);
         assert!(producers.available_channel("none").is_none());
+        one.close();
+        for _ in 0..3 {
+            assert_eq!(producers.available_channel("g").unwrap().id(), 2);
+        }
+        two.close();
+        assert!(producers.available_channel("g").is_none());
     }
 }

@@ -61,3 +61,28 @@ pub(crate) fn remark(status: Status, max_message_size: usize, failure: Option<&s
         | Status::LmqConsumeQueueNumExceeded => "UNKNOWN_ERROR".to_owned(),
     }
 }
+
+/// The code that a producer gets when its committed message was not stored.
+///
+/// Reference: `EndTransactionProcessor.sendFinalMessage` (broker), 5.5.0.
+pub(crate) const fn commit_code(status: Status) -> ResponseCode {
+    match status {
+        Status::OsPageCacheBusy => ResponseCode::SYSTEM_ERROR,
+        other => response_code(other),
+    }
+}
+
+/// The remark that goes with it.
+pub(crate) fn commit_remark(status: Status, max_message_size: usize) -> String {
+    match status {
+        Status::CreateMappedFileFailed => "Create mapped file failed.".to_owned(),
+        Status::MessageIllegal | Status::PropertiesSizeExceeded => format!(
+            "The message is illegal, maybe msg body or properties length not matched. \
+             msg body length limit {max_message_size}B, msg properties length limit 32KB."
+        ),
+        Status::ServiceNotAvailable => "Service not available now.".to_owned(),
+        Status::OsPageCacheBusy => "OS page cache busy, please try another machine".to_owned(),
+        Status::PutToRemoteBrokerFail => "put to remote broker fail".to_owned(),
+        other => remark(other, max_message_size, None),
+    }
+}

@@ -16,6 +16,7 @@ use oxmq_protocol::message::{Message, MessageExt, RecordView, properties};
 use oxmq_store::{JsonFileError, MessageStore};
 use tracing::{error, warn};
 
+use crate::again::{Aside, Home, split, store_again};
 use crate::clock::now_ms;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
@@ -23,10 +24,6 @@ use crate::topic_validator::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 
 /// Messages of one level delivered in a row before the others get their turn.
 const MESSAGES_PER_TURN: usize = 1_024;
-/// Messages read at a time.
-const MESSAGES_PER_READ: u32 = 32;
-/// Bytes read at a time.
-const BYTES_PER_READ: usize = 256 * 1024;
 /// Longest pause between two looks. No level may be shorter, or a message could be late by this much.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a message could not be delivered, and shortest pause altogether.
@@ -101,8 +98,7 @@ impl ScheduleMessageService {
         if capped != level {
             properties::set(text, properties::DELAY_TIME_LEVEL, capped.to_string().as_bytes());
         }
-        properties::set(text, properties::REAL_TOPIC, topic.as_bytes());
-        properties::set(text, properties::REAL_QUEUE_ID, queue_id.to_string().as_bytes());
+        Home { topic, queue_id }.note(text);
         Some((SCHEDULE_TOPIC, capped - 1))
     }
 
@@ -178,7 +174,6 @@ impl ScheduleMessageService {
             if delivered >= MESSAGES_PER_TURN {
                 return Turn::More;
             }
-            records.clear();
             let waiting = self.read_due(level, offset, now_ms, &mut records);
             for record in split(&records) {
                 if !self.deliver(record) {
@@ -207,21 +202,14 @@ impl ScheduleMessageService {
         // A clock that was set back would hold messages for long: none waits for more than its delay.
         let latest_ms = now_ms + self.store.delay_levels().delay_ms(level);
         let mut due_ms = None;
-        let result = self.store.get_message(
-            SCHEDULE_TOPIC,
-            level - 1,
-            offset,
-            MESSAGES_PER_READ,
-            BYTES_PER_READ,
-            |deliver_ms, _| {
-                let is_due = deliver_ms <= now_ms || deliver_ms > latest_ms;
-                if !is_due && due_ms.is_none() {
-                    due_ms = Some(deliver_ms);
-                }
-                due_ms.is_none()
-            },
-            records,
-        );
+        let queue = Aside { store: &self.store, topic: SCHEDULE_TOPIC, queue_id: level - 1 };
+        let result = queue.read(offset, records, |deliver_ms| {
+            let is_due = deliver_ms <= now_ms || deliver_ms > latest_ms;
+            if !is_due && due_ms.is_none() {
+                due_ms = Some(deliver_ms);
+            }
+            due_ms.is_none()
+        });
         due_ms.map_or(Waiting::Nothing { next: result.next_begin_offset }, Waiting::Until)
     }
 
@@ -235,11 +223,7 @@ impl ScheduleMessageService {
                 return true;
             }
         };
-        let text = &message.properties;
-        let topic = properties::property_str(text, properties::REAL_TOPIC);
-        let queue_id = properties::property_str(text, properties::REAL_QUEUE_ID)
-            .and_then(|queue_id| queue_id.parse().ok());
-        let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
+        let Some(Home { topic, queue_id }) = Home::of(&message.properties) else {
             let queue_offset = record.queue_offset();
             warn!(queue_offset, "delayed message does not say where it belongs and is skipped");
             return true;
@@ -249,11 +233,7 @@ impl ScheduleMessageService {
             return true;
         }
         let delivered = Message { topic, queue_id, ..message.as_message() };
-        let result = self.store.put_message(&delivered);
-        if !result.status.is_stored() {
-            warn!(%topic, queue_id, status = ?result.status, "delayed message not delivered yet");
-        }
-        result.status.is_stored()
+        store_again(&self.store, &delivered).is_stored()
     }
 
     fn advance(&self, level: i32, offset: i64) {
@@ -276,15 +256,6 @@ enum Waiting {
         /// Where to go on.
         next: i64,
     },
-}
-
-/// The records that lie back to back in `bytes`.
-fn split(mut bytes: &[u8]) -> impl Iterator<Item = RecordView<'_>> {
-    std::iter::from_fn(move || {
-        let record = RecordView::parse(bytes).ok()?;
-        bytes = bytes.get(record.total_bytes()..)?;
-        Some(record)
-    })
 }
 
 #[cfg(test)]

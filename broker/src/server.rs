@@ -14,10 +14,12 @@ use tracing::{error, info};
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::dispatch::Dispatch;
 use crate::processors::Processors;
+use crate::producer::ProducerManager;
 use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
+use crate::transaction::{AskProducer, TransactionService};
 
 /// How often held pulls are looked at for those whose time is up.
 const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
@@ -27,6 +29,8 @@ const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
 /// How often the progress of delay levels is saved, as in the reference.
 const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
+/// How often decisions on transactions are looked at that wait to be written.
+const TICK_TRANSACTIONS_EVERY: Duration = Duration::from_millis(100);
 /// Distance of the fast port below the main one.
 const FAST_PORT_DISTANCE: u16 = 2;
 /// Ports tried when the system chooses: the one two below has to be free too.
@@ -84,8 +88,10 @@ pub struct BrokerHandle {
     processors: Arc<Processors>,
     tables: Arc<Tables>,
     schedule: Arc<ScheduleMessageService>,
+    transactions: Arc<TransactionService>,
     store: Arc<MessageStore>,
     registration: Arc<Registration>,
+    save_transaction_metrics_every: Duration,
     /// How long clients have to go elsewhere before the end.
     drain: Option<Duration>,
 }
@@ -109,7 +115,26 @@ impl Broker {
         let tables = Arc::new(Tables::load(&config, &root)?);
         let store = open_store(store_config).await?;
         let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
-        let processors = Arc::new(Processors::new(&config, &store, &tables, &schedule, store_host));
+        let producers = Arc::new(ProducerManager::default());
+        let transactions = Arc::new(TransactionService::load(
+            Arc::clone(&config),
+            Arc::clone(&store),
+            Arc::clone(&tables.topics),
+            Arc::clone(&tables.offsets),
+            Arc::clone(&schedule),
+            Arc::clone(&producers) as Arc<dyn AskProducer>,
+            store_host,
+            &root,
+        ));
+        let processors = Arc::new(Processors::new(
+            &config,
+            &store,
+            &tables,
+            &schedule,
+            &producers,
+            &transactions,
+            store_host,
+        ));
         // The store outlives neither: the cycle is broken when the broker shuts down.
         let waker = Arc::downgrade(&processors);
         store.set_arrival_listener(Arc::new(move |arrival| {
@@ -146,8 +171,12 @@ impl Broker {
             processors,
             tables,
             schedule,
+            transactions,
             store,
             registration,
+            save_transaction_metrics_every: Duration::from_millis(
+                config.transaction_metric_flush_interval.max(1).unsigned_abs(),
+            ),
             drain: config
                 .enable_shutdown_gracefully
                 .then(|| Duration::from_secs(config.shutdown_wait_time_seconds.into())),
@@ -193,7 +222,9 @@ impl BrokerHandle {
         }
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
         let schedule = Arc::clone(&self.schedule);
+        let transactions = Arc::clone(&self.transactions);
         let closed = tokio::task::spawn_blocking(move || {
+            transactions.close();
             tables.save_all();
             save_schedule(&schedule);
             store.close()
@@ -224,6 +255,14 @@ impl BrokerHandle {
             tokio::task::spawn_blocking(move || save_schedule(&schedule));
         }));
         self.tasks.spawn(Arc::clone(&self.schedule).run());
+        self.tasks.spawn(Arc::clone(&self.transactions).run());
+        let transactions = Arc::clone(&self.transactions);
+        self.tasks.spawn(every(TICK_TRANSACTIONS_EVERY, move || transactions.tick()));
+        let transactions = Arc::clone(&self.transactions);
+        self.tasks.spawn(every(self.save_transaction_metrics_every, move || {
+            let transactions = Arc::clone(&transactions);
+            tokio::task::spawn_blocking(move || transactions.save_metrics());
+        }));
         let tables = Arc::clone(&self.tables);
         self.tasks.spawn(async move { tables.save_in_background().await });
     }

@@ -88,6 +88,8 @@ func run(command string, given options) (interface{}, error) {
 	switch command {
 	case "send":
 		return send(given)
+	case "transact":
+		return transact(given)
 	case "consume":
 		return struct{}{}, consume(given)
 	}
@@ -173,6 +175,61 @@ func send(given options) (interface{}, error) {
 		}
 	}
 	pending.Wait()
+	return all, nil
+}
+
+// decider commits, rolls back, or waits to be asked to commit or roll back, by the message's index.
+type decider struct{}
+
+func (decider) ExecuteLocalTransaction(message *primitive.Message) primitive.LocalTransactionState {
+	index, _ := strconv.Atoi(message.GetProperty("index"))
+	switch index % 4 {
+	case 0:
+		return primitive.CommitMessageState
+	case 1:
+		return primitive.RollbackMessageState
+	}
+	return primitive.UnknowState
+}
+
+func (decider) CheckLocalTransaction(message *primitive.MessageExt) primitive.LocalTransactionState {
+	index, _ := strconv.Atoi(message.GetProperty("index"))
+	if index%2 == 0 {
+		return primitive.CommitMessageState
+	}
+	return primitive.RollbackMessageState
+}
+
+// transact sends half messages, which the decider decides on.
+func transact(given options) (interface{}, error) {
+	count, err := strconv.Atoi(given["count"])
+	if err != nil {
+		return nil, err
+	}
+	made, err := rocketmq.NewTransactionProducer(decider{},
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{given["namesrv"]})),
+		producer.WithGroupName(given["group"]),
+		producer.WithInstanceName("transactions-"+given["namesrv"]),
+		producer.WithSendMsgTimeout(sendTimeout),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if err := made.Start(); err != nil {
+		return nil, err
+	}
+	all := &sends{Sent: []sent{}, Failed: []string{}}
+	for index := 0; index < count; index++ {
+		message := primitive.NewMessage(given["topic"], []byte(body(given["prefix"], index)))
+		message.WithTag("TagA").WithKeys([]string{fmt.Sprintf("%s-%d", given["prefix"], index)})
+		message.WithProperty("index", strconv.Itoa(index))
+		result, err := made.SendMessageInTransaction(context.Background(), message)
+		if err != nil {
+			all.record(index, nil, err)
+			continue
+		}
+		all.record(index, result.SendResult, nil)
+	}
 	return all, nil
 }
 

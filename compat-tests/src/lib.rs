@@ -25,4 +25,4 @@ pub mod wire;
 
 pub use client::{Client, ClientKind, Received};
 pub use record::Record;
-pub use server::{Kind, ServerUnderTest};
+pub use server::{Kind, ServerUnderTest, Setup};

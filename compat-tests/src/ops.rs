@@ -28,12 +28,15 @@ pub mod code {
     pub const GET_MIN_OFFSET: i32 = 31;
     pub const HEART_BEAT: i32 = 34;
     pub const UNREGISTER_CLIENT: i32 = 35;
+    pub const END_TRANSACTION: i32 = 37;
     pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+    pub const CHECK_TRANSACTION_STATE: i32 = 39;
     pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
     pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub const SEND_MESSAGE_V2: i32 = 310;
+    pub const RESUME_CHECK_HALF_MESSAGE: i32 = 323;
 }
 
 /// Response codes, by the reference's names.
@@ -51,6 +54,7 @@ pub mod response {
     pub const PULL_OFFSET_MOVED: i32 = 21;
     pub const QUERY_NOT_FOUND: i32 = 22;
     pub const INVALID_PARAMETER: i32 = 29;
+    pub const ILLEGAL_OPERATION: i32 = 604;
 }
 
 /// The cluster table as the name server writes it, or `None` while it does not answer.

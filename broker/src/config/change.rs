@@ -50,6 +50,9 @@ const LIVE: &[&str] = &[
     "startAcceptSendRequestTimeStamp",
     "rejectPullConsumerEnable",
     "rejectTransactionMessage",
+    "transactionTimeOut",
+    "transactionCheckInterval",
+    "transactionCheckMax",
     "enableRegisterProducer",
     "channelExpiredTimeout",
     "validateSystemTopicWhenUpdateTopic",
@@ -275,6 +278,9 @@ mod tests {
     fn it_is_known_of_each_setting_when_a_change_counts() {
         // Read when the broker or the store starts, and not again.
         const NEXT_START: &[&str] = &[
+            "transactionMetricFlushInterval",
+            "transactionOpMsgMaxSize",
+            "transactionOpBatchInterval",
             "defaultTopicQueueNums",
             "clusterTopicEnable",
             "brokerTopicEnable",

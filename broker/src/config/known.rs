@@ -98,6 +98,7 @@ pub(super) fn why_no_effect(key: &str) -> &'static str {
         "ThreadsNum",
         "WorkerThreads",
         "SelectorThreads",
+        "waitTimeMills",
     ]) || has(&[
         "CoreThreads",
         "MaxThreads",
@@ -107,7 +108,7 @@ pub(super) fn why_no_effect(key: &str) -> &'static str {
         "MaxPool",
     ]) {
         "requests are handled on the thread that reads them, not in pools"
-    } else if has(&["ocksdb", "ocksDB", "RocksDb", "memTable", "combineCQ"]) {
+    } else if has(&["ocksdb", "ocksDB", "RocksDb", "memTable", "combineCQ", "transWrite"]) {
         "nothing is stored in RocksDB"
     } else if has(&["PooledByteBuf", "EpollNative", "transferMsgByHeap", "SemaphoreValue"]) {
         "it tunes a part of the reference that has no counterpart"
@@ -129,7 +130,6 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     ),
     (&["etrics", "metric"], "metrics are not exported yet"),
     (&["timer", "recall", "Recall"], "messages with a delay of their own are not built yet"),
-    (&["trans", "Transaction"], "transactional messages are not built yet"),
     (&["lite", "Lite", "Lmq", "LMQ", "MultiDispatch"], "lite topics are not built yet"),
     (
         &[

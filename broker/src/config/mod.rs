@@ -92,6 +92,18 @@ oxmq_protocol::config! {
         reject_pull_consumer_enable: bool = "rejectPullConsumerEnable" | false,
         /// Whether half messages are refused.
         reject_transaction_message: bool = "rejectTransactionMessage" | false,
+        /// Milliseconds that a producer is left alone with its half message.
+        transaction_time_out: i64 = "transactionTimeOut" | 6_000,
+        /// Milliseconds between two rounds of questions about half messages.
+        transaction_check_interval: i64 = "transactionCheckInterval" | 30_000,
+        /// How often a producer is asked before its half message is given up.
+        transaction_check_max: i32 = "transactionCheckMax" | 15,
+        /// Milliseconds between saves of the counts of half messages.
+        transaction_metric_flush_interval: i64 = "transactionMetricFlushInterval" | 10_000,
+        /// Bytes of decisions that are written together.
+        transaction_op_msg_max_size: i32 = "transactionOpMsgMaxSize" | 4_096,
+        /// Milliseconds that a decision waits for others to be written with.
+        transaction_op_batch_interval: i32 = "transactionOpBatchInterval" | 3_000,
         /// Whether producers are kept at all.
         enable_register_producer: bool = "enableRegisterProducer" | true,
         /// Milliseconds after which a silent consumer is dropped.

@@ -7,6 +7,7 @@ pub(crate) mod broker_config;
 pub(crate) mod client_manage;
 pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
+pub(crate) mod end_transaction;
 pub(crate) mod group_query;
 mod page;
 pub(crate) mod pull_message;

@@ -17,6 +17,7 @@ use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
 use crate::schedule::ScheduleMessageService;
+use crate::transaction::TransactionService;
 
 /// Pools of the reference that tools ask about. Requests wait in no queue here.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
@@ -30,6 +31,7 @@ pub(crate) struct RuntimeInfo {
     config: Arc<BrokerConfig>,
     stats: Arc<BrokerStats>,
     schedule: Arc<ScheduleMessageService>,
+    transactions: Arc<TransactionService>,
     store: Arc<MessageStore>,
 }
 
@@ -38,9 +40,10 @@ impl RuntimeInfo {
         config: Arc<BrokerConfig>,
         stats: Arc<BrokerStats>,
         schedule: Arc<ScheduleMessageService>,
+        transactions: Arc<TransactionService>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, stats, schedule, store }
+        Self { config, stats, schedule, transactions, store }
     }
 
     /// Answers with every figure by name.
@@ -99,6 +102,8 @@ impl RuntimeInfo {
         for (level, offset, max) in self.schedule.progress() {
             table.insert(format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
         }
+        let facts = self.transactions.metrics().facts();
+        table.extend(facts.map(|(key, number)| (key.to_owned(), number.to_string())));
         let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
         table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
         let log_dir = store.config().commit_log_dir();
@@ -178,6 +183,7 @@ mod tests {
 
     use super::super::testing::managers;
     use super::*;
+    use crate::transaction::AskProducer;
 
     #[test]
     fn figures_have_the_names_and_forms_that_tools_read() {
@@ -187,10 +193,22 @@ mod tests {
         let stats = Arc::new(BrokerStats::new(1_000));
         stats.put(2, 300, std::time::Duration::ZERO);
         let schedule = ScheduleMessageService::load(Arc::clone(&m.store), m.store_root()).unwrap();
+        let schedule = Arc::new(schedule);
+        let transactions = TransactionService::load(
+            Arc::clone(&m.config),
+            Arc::clone(&m.store),
+            Arc::clone(&m.topics),
+            Arc::clone(&m.offsets),
+            Arc::clone(&schedule),
+            Arc::clone(&m.producers) as Arc<dyn AskProducer>,
+            ([192, 0, 2, 2], 10911).into(),
+            m.store_root(),
+        );
         let info = RuntimeInfo::new(
             Arc::clone(&m.config),
             Arc::clone(&stats),
-            Arc::new(schedule),
+            schedule,
+            Arc::new(transactions),
             Arc::clone(&m.store),
         );
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();

@@ -28,6 +28,7 @@ use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
+use crate::transaction::TransactionService;
 use crate::unique_key::UniqueKeys;
 use crate::{clock, perm, put_status};
 
@@ -41,6 +42,7 @@ pub(crate) struct SendMessage {
     stats: Arc<BrokerStats>,
     locks: Arc<RebalanceLockManager>,
     schedule: Arc<ScheduleMessageService>,
+    transactions: Arc<TransactionService>,
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
     /// Properties that every stored message gets.
@@ -60,6 +62,7 @@ thread_local! {
 }
 
 impl SendMessage {
+    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
@@ -67,6 +70,7 @@ impl SendMessage {
         stats: Arc<BrokerStats>,
         locks: Arc<RebalanceLockManager>,
         schedule: Arc<ScheduleMessageService>,
+        transactions: Arc<TransactionService>,
         store_host: SocketAddr,
     ) -> Self {
         let answers = Answers {
@@ -91,6 +95,7 @@ impl SendMessage {
             stats,
             locks,
             schedule,
+            transactions,
         }
     }
 
@@ -164,6 +169,10 @@ impl SendMessage {
                 (message.topic, message.queue_id) = (&dead_letters.topic_name, 0);
             }
         }
+        if traits.is_half && !is_redelivery(&header, &scratch.properties) {
+            let (result, queue_id) = (self.put_half(message, &mut scratch.properties)?, queue_id);
+            return Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: None });
+        }
         if traits.is_delayed
             && let Some((topic, queue_id)) =
                 self.schedule.divert(message.topic, message.queue_id, &mut scratch.properties)
@@ -183,6 +192,27 @@ impl SendMessage {
         let result = self.count(|| self.store.put_batch(&message, inner.clone()));
         let batch = self.batch_offsets(&message, inner, &result);
         Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: Some(batch) })
+    }
+
+    /// Stores a message that waits for its producer's decision.
+    fn put_half(
+        &self,
+        mut message: Message<'_>,
+        text: &mut Vec<u8>,
+    ) -> Result<PutMessageResult, RequestError> {
+        if self.config.reject_transaction_message {
+            return Err(RequestError::TransactionForbidden(self.config.broker_ip1.clone()));
+        }
+        let topic = message.topic;
+        (message.topic, message.queue_id) =
+            TransactionService::divert(topic, message.queue_id, text);
+        message.sys_flag = TransactionService::half_sys_flag(message.sys_flag);
+        let half = Message { properties: text, ..message };
+        let result = self.count(|| self.store.put_message(&half));
+        if result.status.is_stored() {
+            self.transactions.stored_half(topic);
+        }
+        Ok(result)
     }
 
     fn count(&self, put: impl FnOnce() -> PutMessageResult) -> PutMessageResult {
@@ -309,7 +339,7 @@ impl SendMessage {
                 b"UNIQ_KEY" => has_unique_key = true,
                 b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => has_stamps = true,
                 b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
-                    traits.unsupported = Some("transactional messages");
+                    traits.is_half = !batch;
                 }
                 b"DELAY" => traits.is_delayed = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
@@ -436,7 +466,16 @@ impl Stored {
 struct Traits {
     unsupported: Option<&'static str>,
     is_delayed: bool,
+    is_half: bool,
     no_wait: bool,
+}
+
+/// Clients before 4.6.1 give failed messages back with the properties that they were sent with.
+fn is_redelivery(header: &SendMessageView<'_>, text: &[u8]) -> bool {
+    header.reconsume_times > 0
+        && properties::property_str(text, properties::DELAY_TIME_LEVEL)
+            .and_then(|level| level.parse::<i32>().ok())
+            .is_some_and(|level| level > 0)
 }
 
 /// A topic as the reference prints it.

@@ -17,10 +17,13 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.MessageQueueSelector;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -76,6 +79,8 @@ public final class CompatClient {
         switch (command) {
             case "send":
                 return send(options);
+            case "transact":
+                return transact(options);
             case "consume":
                 return consume(options);
             case "received":
@@ -137,6 +142,51 @@ public final class CompatClient {
         synchronized (sent) {
             return "{\"sent\":[" + String.join(",", sent) + "],\"failed\":[" + String.join(",", failed) + "]}";
         }
+    }
+
+    /**
+     * Sends half messages. By index, every fourth is committed, rolled back, committed when the broker asks,
+     * rolled back when the broker asks.
+     */
+    private static String transact(Map<String, String> options) throws Exception {
+        TransactionMQProducer producer = new TransactionMQProducer(options.get("group"));
+        producer.setNamesrvAddr(options.get("namesrv"));
+        producer.setInstanceName("transactions-" + options.get("namesrv"));
+        producer.setSendMsgTimeout(SEND_TIMEOUT_MS);
+        producer.setTransactionListener(new TransactionListener() {
+            @Override
+            public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
+                switch ((Integer) argument % 4) {
+                    case 0:
+                        return LocalTransactionState.COMMIT_MESSAGE;
+                    case 1:
+                        return LocalTransactionState.ROLLBACK_MESSAGE;
+                    default:
+                        return LocalTransactionState.UNKNOW;
+                }
+            }
+
+            @Override
+            public LocalTransactionState checkLocalTransaction(MessageExt message) {
+                boolean even = Integer.parseInt(message.getUserProperty("index")) % 2 == 0;
+                return even ? LocalTransactionState.COMMIT_MESSAGE : LocalTransactionState.ROLLBACK_MESSAGE;
+            }
+        });
+        producer.start();
+        List<String> sent = new ArrayList<>();
+        List<String> failed = new ArrayList<>();
+        String prefix = options.get("prefix");
+        for (int index = 0; index < Integer.parseInt(options.get("count")); index++) {
+            Message message = new Message(options.get("topic"), "TagA", prefix + "-" + index,
+                body(prefix, index).getBytes(StandardCharsets.UTF_8));
+            message.putUserProperty("index", String.valueOf(index));
+            try {
+                record(sent, failed, index, producer.sendMessageInTransaction(message, index));
+            } catch (Exception error) {
+                fail(failed, index, error);
+            }
+        }
+        return "{\"sent\":[" + String.join(",", sent) + "],\"failed\":[" + String.join(",", failed) + "]}";
     }
 
     /** Notes what became of an asynchronous send. */

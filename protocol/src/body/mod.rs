@@ -19,6 +19,7 @@ mod stats;
 mod subscription_group;
 mod topic_config;
 mod topic_list;
+mod topic_metrics;
 mod topic_queue_mapping;
 
 pub use broker_registration::*;
@@ -37,4 +38,5 @@ pub use stats::*;
 pub use subscription_group::*;
 pub use topic_config::*;
 pub use topic_list::*;
+pub use topic_metrics::*;
 pub use topic_queue_mapping::*;

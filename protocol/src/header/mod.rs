@@ -15,6 +15,7 @@ mod route;
 mod send;
 mod subscription_group;
 mod topic;
+mod transaction;
 
 pub use broker_registration::*;
 pub use client::*;
@@ -29,3 +30,4 @@ pub use route::*;
 pub use send::*;
 pub use subscription_group::*;
 pub use topic::*;
+pub use transaction::*;

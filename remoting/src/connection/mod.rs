@@ -135,6 +135,11 @@ impl Connection {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// Tells whether the peer reads what it is sent: the connection is open and not much is unsent.
+    pub fn takes_requests(&self) -> bool {
+        !self.is_closed() && !self.output.over_high_water()
+    }
+
     /// Sends a request and waits for its answer.
     ///
     /// # Errors

@@ -1,0 +1,78 @@
+//! `END_TRANSACTION` (37) and `RESUME_CHECK_HALF_MESSAGE` (323).
+//!
+//! Reference: `EndTransactionProcessor`, `AdminBrokerProcessor.resumeCheckHalfMessage` (broker), 5.5.0.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::header::{
+    EndTransactionRequestHeader, Header as _, ResumeCheckHalfMessageRequestHeader,
+};
+use oxmq_protocol::message::message_id;
+use oxmq_remoting::Reply;
+
+use super::success;
+use crate::broker_stats::BrokerStats;
+use crate::clock::now_ms;
+use crate::error::RequestError;
+use crate::transaction::{Decision, TransactionService};
+
+/// Carries out what producers decide about their half messages.
+#[derive(Debug)]
+pub(crate) struct EndTransaction {
+    transactions: Arc<TransactionService>,
+    stats: Arc<BrokerStats>,
+}
+
+impl EndTransaction {
+    pub(crate) fn new(transactions: Arc<TransactionService>, stats: Arc<BrokerStats>) -> Self {
+        Self { transactions, stats }
+    }
+
+    /// Commits or rolls back. A producer that does not know yet gets no answer.
+    pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
+        match self.end(request) {
+            Ok(Some(answer)) => reply.send(answer),
+            Ok(None) => reply.abandon(),
+            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+        }
+    }
+
+    /// Has a given-up message asked about again.
+    pub(crate) fn resume(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        const THROWN: &str =
+            "Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC.";
+        let header = ResumeCheckHalfMessageRequestHeader::decode(request)?;
+        let id = header.msg_id.unwrap_or_default();
+        let (_, offset) = message_id::decode(&id).map_err(|_| RequestError::NotResumed(THROWN))?;
+        match self.transactions.resume(offset) {
+            Some(true) => Ok(success()),
+            Some(false) => Err(RequestError::NotResumed(
+                "Put message back to RMQ_SYS_TRANS_HALF_TOPIC failed.",
+            )),
+            None => Err(RequestError::NotResumed(THROWN)),
+        }
+    }
+
+    fn end(&self, request: &CommandView<'_>) -> Result<Option<RemotingCommand>, RequestError> {
+        let header = EndTransactionRequestHeader::decode(request)?;
+        let Some(decision) = Decision::of(header.commit_or_rollback) else { return Ok(None) };
+        let start = Instant::now();
+        match self.transactions.end(&header, decision, now_ms()) {
+            Ok(Some(stored)) => {
+                self.stats.put(1, stored.wrote_bytes.into(), start.elapsed());
+            }
+            Ok(None) => {}
+            Err(error @ RequestError::NotCommitted { .. }) => {
+                self.stats.put_failed();
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Some(success()))
+    }
+}

@@ -1,0 +1,154 @@
+//! What a producer decides about its half message.
+//!
+//! Reference: `EndTransactionProcessor` (broker), 5.5.0.
+
+use std::sync::atomic::Ordering;
+
+use oxmq_protocol::header::EndTransactionRequestHeader;
+use oxmq_protocol::message::{Message, RecordView, properties, sys_flag};
+use oxmq_store::PutMessageResult;
+
+use super::TransactionService;
+use super::decisions::Claim;
+use super::recover::unique_key;
+use crate::again::{Again, Home, store_again};
+use crate::error::RequestError;
+use crate::sync::lock;
+use crate::topic_validator::TRANS_HALF_TOPIC;
+
+/// What to do with a half message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Deliver it.
+    Commit,
+    /// Forget it.
+    Rollback,
+}
+
+impl Decision {
+    /// Reads the transaction type of a request; `None` when the producer does not know yet.
+    pub(crate) fn of(transaction_type: i32) -> Option<Self> {
+        match transaction_type {
+            sys_flag::TRANSACTION_COMMIT => Some(Self::Commit),
+            sys_flag::TRANSACTION_ROLLBACK => Some(Self::Rollback),
+            _ => None,
+        }
+    }
+}
+
+impl TransactionService {
+    /// Carries out a decision, unless there was one before: then that one stands.
+    ///
+    /// Returns what was stored, if anything was.
+    pub(crate) fn end(
+        &self,
+        header: &EndTransactionRequestHeader,
+        decision: Decision,
+        now_ms: i64,
+    ) -> Result<Option<PutMessageResult>, RequestError> {
+        let bytes = self.store.look_message_by_offset(header.commit_log_offset);
+        let half = bytes
+            .as_deref()
+            .and_then(|bytes| RecordView::parse(bytes).ok())
+            .filter(|record| record.verify_body_crc().is_ok())
+            .filter(|record| record.topic() == TRANS_HALF_TOPIC)
+            .ok_or(RequestError::HalfMessageNotFound)?;
+        if !header.from_transaction_check && is_too_late(half, &self.config, now_ms) {
+            return Err(RequestError::EndedTooLate);
+        }
+        check(half, header)?;
+        let home = Home::of(half.properties()).ok_or(RequestError::HalfMessageNotFound)?;
+
+        let key = unique_key(half);
+        let Claim::Won(offset) = lock(&self.decisions).claim(half.queue_offset(), key) else {
+            return Ok(None);
+        };
+        let stored = match decision {
+            Decision::Rollback => None,
+            Decision::Commit => match self.deliver(half, home) {
+                Ok(stored) => Some(stored),
+                Err(error) => {
+                    lock(&self.decisions).release(offset);
+                    return Err(error);
+                }
+            },
+        };
+        // Noted before it counts as over: progress never passes what no batch has.
+        self.op_queue.add(offset);
+        lock(&self.decisions).finish(offset, key);
+        self.metrics.add(home.topic, -1);
+        let counter = match decision {
+            Decision::Commit => &self.metrics.committed,
+            Decision::Rollback => &self.metrics.rolled_back,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(stored)
+    }
+
+    fn deliver(
+        &self,
+        half: RecordView<'_>,
+        home: Home<'_>,
+    ) -> Result<PutMessageResult, RequestError> {
+        let mut text = half.properties().to_vec();
+        // Its delay begins now: before, it could not have been delivered.
+        let aside = self.schedule.divert(home.topic, home.queue_id, &mut text);
+        let (topic, queue_id) = aside.unwrap_or((home.topic, home.queue_id));
+        let message = Message {
+            topic,
+            queue_id,
+            flag: half.flag(),
+            sys_flag: sys_flag::with_transaction_type(
+                half.sys_flag(),
+                sys_flag::TRANSACTION_COMMIT,
+            ),
+            born_timestamp_ms: half.born_timestamp_ms(),
+            born_host: half.born_host().map_err(|_| RequestError::HalfMessageNotFound)?,
+            store_host: half.store_host().map_err(|_| RequestError::HalfMessageNotFound)?,
+            reconsume_times: half.reconsume_times(),
+            prepared_transaction_offset: half.phy_offset(),
+            body: half.body(),
+            properties: &text,
+        };
+        match store_again(&self.store, &message) {
+            Again::Stored(result) => Ok(result),
+            Again::NotNow(status) | Again::Never(status) => Err(RequestError::NotCommitted {
+                status,
+                max_message_size: self.store.config().max_message_size,
+            }),
+        }
+    }
+}
+
+/// A message may say how long its producer has; who decides later has to wait to be asked.
+fn is_too_late(half: RecordView<'_>, config: &crate::config::BrokerConfig, now_ms: i64) -> bool {
+    immunity_ms(half, config).is_some_and(|ms| now_ms - half.born_timestamp_ms() > ms)
+}
+
+/// How long nobody is asked about this message, if it says so itself.
+pub(super) fn immunity_ms(
+    half: RecordView<'_>,
+    config: &crate::config::BrokerConfig,
+) -> Option<i64> {
+    let name = properties::CHECK_IMMUNITY_TIME_IN_SECONDS;
+    let text = properties::property_str(half.properties(), name)?;
+    match text.parse::<i64>() {
+        Ok(seconds) if seconds != -1 => Some(seconds.saturating_mul(1_000)),
+        _ => Some(config.transaction_time_out),
+    }
+}
+
+/// Holds a decision against the message that it names.
+fn check(half: RecordView<'_>, header: &EndTransactionRequestHeader) -> Result<(), RequestError> {
+    let group = properties::property(half.properties(), properties::PRODUCER_GROUP);
+    if group != Some(header.producer_group.as_bytes()) {
+        return Err(RequestError::WrongTransaction("The producer group wrong"));
+    }
+    if half.queue_offset() != header.tran_state_table_offset {
+        return Err(RequestError::WrongTransaction("The transaction state table offset wrong"));
+    }
+    if half.phy_offset() != header.commit_log_offset {
+        return Err(RequestError::WrongTransaction("The commit log offset wrong"));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What is undecided at the start: read from the queues of half messages and decisions, and from the end
+//! of the log after a crash.
+
+use hashbrown::HashMap;
+use oxmq_protocol::message::{RecordView, properties, sys_flag};
+use tracing::info;
+
+use super::decisions::Decisions;
+use super::{GROUP, TransactionService, op_queue};
+use crate::again::Aside;
+use crate::sync::lock;
+use crate::topic_validator::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
+
+/// Batches before the last one whose decisions may have been carried out after it was collected.
+const BATCHES_IN_DOUBT: i64 = 2;
+
+impl TransactionService {
+    /// Reads what is known of half messages from the first undecided one on.
+    pub(super) fn recover(&self) {
+        let mut decisions = Decisions::from(self.progress_in(TRANS_HALF_TOPIC));
+        let op = Aside { store: &self.store, topic: TRANS_OP_HALF_TOPIC, queue_id: 0 };
+        let op_offset = self.progress_in(TRANS_OP_HALF_TOPIC);
+        self.op_queue.start_at(op_offset);
+        op.walk(op_offset, |record| {
+            let offsets = op_queue::offsets(record);
+            let greatest = offsets.iter().copied().max().unwrap_or(-1);
+            self.op_queue.found(record.queue_offset(), greatest);
+            offsets.into_iter().for_each(|offset| decisions.set_over(offset));
+            true
+        });
+        let undecided = self.find_undecided(&mut decisions);
+        let lost = self.find_lost_commits(&undecided);
+        for (key, offset) in &lost {
+            decisions.finish(*offset, Some(key));
+            self.op_queue.add(*offset);
+        }
+        let (undecided, lost) = (undecided.by_key.len() - lost.len(), lost.len());
+        if undecided + lost > 0 {
+            info!(undecided, lost, "half messages found");
+        }
+        *lock(&self.decisions) = decisions;
+    }
+
+    /// Where the group goes on in one of the two queues.
+    fn progress_in(&self, topic: &str) -> i64 {
+        let (min, max) = self.store.bounds(topic, 0);
+        self.offsets.query(GROUP, topic, 0).unwrap_or(min).clamp(min, max)
+    }
+
+    /// Finds the undecided messages. Of one that was put back only the newest copy counts, whatever
+    /// the crash that came between has left.
+    fn find_undecided(&self, decisions: &mut Decisions) -> Undecided {
+        let mut undecided = Undecided::default();
+        self.half_queue().walk(decisions.low(), |record| {
+            let offset = record.queue_offset();
+            let is_over = decisions.is_over(offset);
+            let is_copy = [
+                properties::TRANSACTION_CHECK_TIMES,
+                properties::TRANSACTION_PREPARED_QUEUE_OFFSET,
+            ]
+            .iter()
+            .any(|name| properties::property(record.properties(), name).is_some());
+            let Some(key) = unique_key(record).filter(|_| is_copy || !is_over) else {
+                return true;
+            };
+            if let Some(older) = undecided.by_key.remove(key) {
+                decisions.set_over(older);
+            }
+            if is_over {
+                decisions.finish(offset, Some(key));
+                return true;
+            }
+            undecided.by_key.insert(key.into(), offset);
+            if is_copy {
+                decisions.found_copy(key, offset);
+            }
+            let begin = undecided.first_phy_offset.get_or_insert(record.phy_offset());
+            *begin = record.phy_offset().min(*begin);
+            true
+        });
+        undecided
+    }
+
+    /// Finds messages that were committed before a crash without a note of it: the notes are written
+    /// some time later. Without this they would be asked about, and committed again.
+    fn find_lost_commits(&self, undecided: &Undecided) -> Vec<(String, i64)> {
+        let mut lost = Vec::new();
+        let Some(first) = undecided.first_phy_offset else { return lost };
+        // What was decided before the last batches is in them.
+        let (min, max) = self.store.bounds(TRANS_OP_HALF_TOPIC, 0);
+        let last = (max - BATCHES_IN_DOUBT).max(min);
+        let noted = self.store.phy_offset_of(TRANS_OP_HALF_TOPIC, 0, last).unwrap_or(0);
+        let file_bytes = self.store.config().mapped_file_size_commit_log as i64;
+        let end = self.store.max_phy_offset();
+        let mut at = if max > min { noted.max(first) } else { first };
+        while at < end {
+            let Some(bytes) = self.store.look_message_by_offset(at) else {
+                // The rest of the file is blank.
+                at = (at / file_bytes + 1) * file_bytes;
+                continue;
+            };
+            let Ok(record) = RecordView::parse(&bytes) else { break };
+            at += record.total_bytes() as i64;
+            let kind = sys_flag::transaction_type(record.sys_flag());
+            if kind == sys_flag::TRANSACTION_COMMIT
+                && let Some(key) = unique_key(record)
+                && let Some(offset) = undecided.by_key.get(key)
+            {
+                lost.push((key.to_owned(), *offset));
+            }
+        }
+        lost
+    }
+}
+
+/// Half messages without a decision.
+#[derive(Debug, Default)]
+struct Undecided {
+    /// Newest copy by unique key.
+    by_key: HashMap<Box<str>, i64>,
+    /// Where the first of them lies in the log.
+    first_phy_offset: Option<i64>,
+}
+
+/// The key that all copies of a message have.
+pub(super) fn unique_key(record: RecordView<'_>) -> Option<&str> {
+    properties::property_str(record.properties(), properties::UNIQ_KEY)
+}
