@@ -18,6 +18,7 @@ pub mod message_ops;
 pub mod ops;
 mod ports;
 mod process;
+pub mod proxy;
 pub mod record;
 pub mod server;
 pub mod wait;

@@ -64,6 +64,8 @@ pub struct Setup {
     namesrv_kind: Kind,
     more_namesrvs: Vec<String>,
     has_broker: bool,
+    broker_ip: String,
+    java_options: Vec<String>,
     broker_conf: Vec<(String, String)>,
     namesrv_conf: Vec<(String, String)>,
     store: Option<PathBuf>,
@@ -88,6 +90,23 @@ impl Setup {
     #[must_use]
     pub fn also_register_at(mut self, namesrv_addr: String) -> Self {
         self.more_namesrvs.push(namesrv_addr);
+        self
+    }
+
+    /// Has the broker name this address to the name server, where a proxy stands before it; the
+    /// broker itself is at 127.0.0.1 and leaves the address free.
+    #[must_use]
+    pub fn broker_ip(mut self, ip: &str) -> Self {
+        ip.clone_into(&mut self.broker_ip);
+        self.broker_conf("brokerIP1", ip)
+            .broker_conf("brokerIP2", ip)
+            .broker_conf("bindAddress", "127.0.0.1")
+    }
+
+    /// Adds an option for the JVM of servers of the reference.
+    #[must_use]
+    pub fn java_option(mut self, option: &str) -> Self {
+        self.java_options.push(option.to_owned());
         self
     }
 
@@ -133,6 +152,8 @@ impl Setup {
             more_namesrvs: self.more_namesrvs,
             namesrv_port: ports::free_port(),
             broker_port: ports::free_broker_port(),
+            broker_ip: self.broker_ip,
+            java_options: self.java_options,
             broker_conf: self.broker_conf,
             namesrv_conf: self.namesrv_conf,
             store,
@@ -160,6 +181,8 @@ pub struct ServerUnderTest {
     more_namesrvs: Vec<String>,
     namesrv_port: u16,
     broker_port: u16,
+    broker_ip: String,
+    java_options: Vec<String>,
     broker_conf: Vec<(String, String)>,
     namesrv_conf: Vec<(String, String)>,
     store: PathBuf,
@@ -179,6 +202,8 @@ impl ServerUnderTest {
             namesrv_kind: kind,
             more_namesrvs: Vec::new(),
             has_broker: true,
+            broker_ip: "127.0.0.1".to_owned(),
+            java_options: Vec::new(),
             broker_conf: Vec::new(),
             namesrv_conf: Vec::new(),
             store: None,
@@ -214,6 +239,12 @@ impl ServerUnderTest {
     #[must_use]
     pub fn broker_addr(&self) -> String {
         format!("127.0.0.1:{}", self.broker_port)
+    }
+
+    /// `host:port` of the broker as the name server tells it.
+    #[must_use]
+    pub fn advertised_addr(&self) -> String {
+        format!("{}:{}", self.broker_ip, self.broker_port)
     }
 
     /// `host:port` of the broker's second port, which old clients send to.
@@ -338,6 +369,7 @@ impl ServerUnderTest {
             fs::write(file, "<configuration/>").unwrap();
         }
         let mut command = artifacts::java(self.root.path(), heap);
+        command.args(&self.java_options);
         for package in ["java.nio", "jdk.internal.ref", "sun.nio.ch"] {
             command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
         }
@@ -358,7 +390,7 @@ impl ServerUnderTest {
     fn wait_until_ready(&mut self) {
         let Some(broker) = self.broker.as_mut() else { return };
         broker.wait_for_output(BOOT_LINE, BOOT_LIMIT);
-        let (namesrv, broker) = (self.namesrv_addr(), self.broker_addr());
+        let (namesrv, broker) = (self.namesrv_addr(), self.advertised_addr());
         wait::until("the broker in the name server's cluster table", BOOT_LIMIT, || {
             ops::cluster_info(&namesrv).filter(|body| body.contains(&broker))
         });

@@ -1,7 +1,7 @@
-//! A remoting client of a few lines: JSON frames over a blocking socket.
+//! A remoting client of a few lines: JSON frames over a blocking socket, and answers in either form.
 //!
 //! ```text
-//! | length: 4 | type: 1 (0 = JSON) | header length: 3 | header | body |
+//! | length: 4 | form: 1 (0 = JSON, 1 = binary) | header length: 3 | header | body |
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,8 +15,11 @@ use serde_json::{Map, Value, json};
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// What this client says it is: 5.5.0.
 const VERSION: i32 = 513;
-/// The largest answer that is read.
-const FRAME_LIMIT: usize = 16 << 20;
+/// The largest frame that is read.
+pub(crate) const FRAME_LIMIT: usize = 16 << 20;
+
+/// The form byte of a header that is not JSON.
+const BINARY_FORM: u32 = 1;
 
 /// A request or an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -72,12 +75,35 @@ impl Command {
         frame(header.to_string().as_bytes(), &self.body)
     }
 
+    /// ```text
+    /// | code: 2 | language: 1 | version: 2 | opaque: 4 | flag: 4 | remark | length: 4 | fields |
+    /// ```
+    ///
+    /// Texts have their length before them, the names of fields in two bytes and all others in four.
+    fn binary(mut header: &[u8]) -> Option<Self> {
+        let rest = &mut header;
+        let (code, _language, _version) = (take(rest, 2)? as i16, take(rest, 1)?, take(rest, 2)?);
+        let (opaque, flag) = (take(rest, 4)? as i32, take(rest, 4)? as i32);
+        let remark = Some(take_text(rest, 4)?).filter(|text| !text.is_empty());
+        let length = take(rest, 4)? as usize;
+        let mut ext = BTreeMap::new();
+        let mut fields = take_bytes(rest, length)?;
+        while !fields.is_empty() {
+            ext.insert(take_text(&mut fields, 2)?, take_text(&mut fields, 4)?);
+        }
+        Some(Self { code: code.into(), opaque, flag, remark, ext, body: Vec::new() })
+    }
+
     fn decode(frame: &[u8]) -> io::Result<Self> {
         let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let word = frame.get(..4).ok_or_else(|| bad("frame without a header length"))?;
         let word = u32::from_be_bytes(word.try_into().unwrap());
         let header_end = 4 + (word & 0x00ff_ffff) as usize;
         let header = frame.get(4..header_end).ok_or_else(|| bad("header beyond the frame"))?;
+        if word >> 24 == BINARY_FORM {
+            let command = Self::binary(header).ok_or_else(|| bad("binary header"))?;
+            return Ok(command.with_body(&frame[header_end..]));
+        }
         let header: Value = serde_json::from_slice(header)?;
         let int = |key: &str| header[key].as_i64().unwrap_or(0) as i32;
         let mut ext = BTreeMap::new();
@@ -94,6 +120,67 @@ impl Command {
             ext,
             body: frame[header_end..].to_vec(),
         })
+    }
+}
+
+/// Takes a big-endian number of `width` bytes off the front.
+fn take(rest: &mut &[u8], width: usize) -> Option<u64> {
+    let bytes = take_bytes(rest, width)?;
+    Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
+    let (taken, behind) = rest.split_at_checked(width)?;
+    *rest = behind;
+    Some(taken)
+}
+
+/// A text with its length, of `width` bytes, before it.
+fn take_text(rest: &mut &[u8], width: usize) -> Option<String> {
+    let length = take(rest, width)? as usize;
+    String::from_utf8(take_bytes(rest, length)?.to_vec()).ok()
+}
+
+/// What both header forms say, as far as it tells frames apart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Head {
+    /// The request code, or the response code.
+    pub code: i32,
+    /// Pairs a request with its answer.
+    pub opaque: i32,
+    /// Bit 0: an answer; bit 1: oneway.
+    pub flag: i32,
+    /// The names of the header's fields, sorted.
+    pub fields: Vec<String>,
+}
+
+impl Head {
+    /// Reads the head of a frame in either form.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let [form, length @ ..] = frame.get(4..8)? else { return None };
+        let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let header = frame.get(8..8 + length)?;
+        if u32::from(*form) != BINARY_FORM {
+            return Self::json(header);
+        }
+        let Command { code, opaque, flag, ext, .. } = Command::binary(header)?;
+        Some(Self { code, opaque, flag, fields: ext.into_keys().collect() })
+    }
+
+    /// Tells whether this is an answer.
+    #[must_use]
+    pub fn is_response(&self) -> bool {
+        self.flag & 1 == 1
+    }
+
+    fn json(header: &[u8]) -> Option<Self> {
+        let header: Value = serde_json::from_slice(header).ok()?;
+        let int = |key: &str| header[key].as_i64().unwrap_or(0) as i32;
+        let fields = header["extFields"].as_object().into_iter().flatten();
+        let mut fields: Vec<_> = fields.map(|(name, _)| name.clone()).collect();
+        fields.sort_unstable();
+        Some(Self { code: int("code"), opaque: int("opaque"), flag: int("flag"), fields })
     }
 }
 

@@ -1,10 +1,11 @@
-//! The fuzz targets on inputs mutated from a small corpus: nothing panics, nothing grows beyond what
-//! its input explains.
+//! The fuzz targets on inputs mutated from a small corpus, most of it golden frames: nothing panics,
+//! nothing grows beyond what its input explains.
 //!
 //! `MUTATION_SEED` runs another set of inputs, `MUTATION_RUNS` more of them; `FUZZ_CORPUS` names a
 //! folder that the corpus is written to instead.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests, too.
 
+mod captured;
 #[allow(missing_docs, unreachable_pub)]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
@@ -12,6 +13,7 @@ mod targets;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use captured::Captured;
 use oxmq_protocol::body::*;
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
@@ -107,8 +109,48 @@ fn mutate(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
+#[test]
+fn every_header_and_body_of_the_reference_has_a_place_in_a_target() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let targets = read(&root.join("fuzz/src/lib.rs"));
+    let targets: Vec<_> = targets.split(|c: char| !c.is_alphanumeric()).collect();
+    let tables = ["headers", "bodies"]
+        .map(|name| read(&root.join(format!("tests/reference-5.5.0/{name}.tsv"))));
+    let classes: Vec<_> = tables
+        .iter()
+        .flat_map(|table| table.lines().map(|l| l.split(['\t', '*']).next().unwrap()))
+        .collect();
+    for entry in
+        ["src/header", "src/body"].iter().flat_map(|at| std::fs::read_dir(root.join(at)).unwrap())
+    {
+        let text = read(&entry.unwrap().path());
+        let structs = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub struct "));
+        for name in structs.map(|rest| rest.split([' ', '<', ';']).next().unwrap()) {
+            assert!(!classes.contains(&name) || targets.contains(&name), "{name} is in no target");
+        }
+    }
+}
+
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Parts of the golden frames that are short enough to be mutated.
+fn golden(part: impl Fn(&Captured) -> Option<&[u8]>) -> Vec<Vec<u8>> {
+    let frames = captured::captured();
+    let parts = frames.iter().filter_map(part).filter(|part| part.len() <= MAX_INPUT_BYTES);
+    let parts: Vec<_> = parts.map(<[u8]>::to_vec).collect();
+    assert!(!parts.is_empty());
+    parts
+}
+
+/// Bodies of the golden frames of these codes.
+fn golden_bodies(codes: &[i32], answers: bool) -> Vec<Vec<u8>> {
+    golden(|captured| {
+        let is_wanted = codes.contains(&captured.request_code) && captured.is_answer() == answers;
+        is_wanted.then(|| captured.frame().body).filter(|body| !body.is_empty())
+    })
 }
 
 fn run(name: &str, target: fn(&[u8]), corpus: Vec<Vec<u8>>) {
@@ -205,16 +247,16 @@ fn frames() -> Vec<Vec<u8>> {
         })
         .collect();
     frames.push(frames.concat());
+    frames.extend(golden(|captured| Some(&captured.bytes)));
     frames
 }
 
 fn headers(form: HeaderForm) -> Vec<Vec<u8>> {
-    let frames = frames();
-    let of_form = frames.iter().filter_map(|bytes| {
+    let of_form = |bytes: &Vec<u8>| {
         let (frame, _) = split(bytes).unwrap()?;
         (frame.form == form).then(|| frame.header.to_vec())
-    });
-    of_form.collect()
+    };
+    frames().iter().filter_map(of_form).collect()
 }
 
 #[test]
@@ -237,7 +279,7 @@ fn mutated_bodies_are_read_or_refused() {
     let json = |text: &str| text.as_bytes().to_vec();
     let queue = MessageQueue { topic: "t".into(), broker_name: "b".into(), queue_id: 1 };
     let lock = LockBatchRequestBody { mq_set: vec![queue], ..LockBatchRequestBody::default() };
-    let corpus = vec![
+    let mut corpus = vec![
         to_vec(&lock, Dialect::Raw).unwrap(),
         to_vec(&SubscriptionGroupConfig::default(), Dialect::Raw).unwrap(),
         json(
@@ -266,6 +308,10 @@ fn mutated_bodies_are_read_or_refused() {
             r#"{"hostedQueues":{0:[{"bname":"b","gen":0,"queueId":0}]},"currIdMap":{0:0},"epoch":1,"scope":"__global__"}"#,
         ),
     ];
+    corpus.extend(golden(|captured| {
+        let body = captured.frame().body;
+        body.starts_with(b"{").then_some(body)
+    }));
     run("body", targets::body, corpus);
 }
 
@@ -288,7 +334,9 @@ fn mutated_batches_are_read_or_refused() {
             InnerMessage { flag, body: text.as_bytes(), properties: properties.as_bytes() };
         message.encode(&mut body).unwrap();
     }
-    run("batch", targets::batch, vec![body, Vec::new()]);
+    let mut corpus = golden_bodies(&[320], false);
+    corpus.extend([body, Vec::new()]);
+    run("batch", targets::batch, corpus);
 }
 
 #[test]
@@ -317,7 +365,9 @@ fn mutated_records_are_read_or_refused() {
     let [first, second] = records;
     let both = [first.clone(), second.clone()].concat();
     let id = b"7F0000010000271000000000000003E7".to_vec();
-    run("record", targets::record, vec![first, second, both, id]);
+    let mut corpus = golden_bodies(&[11, 12, 33], true);
+    corpus.extend([first, second, both, id]);
+    run("record", targets::record, corpus);
 }
 
 #[test]
@@ -334,4 +384,23 @@ fn mutated_property_files_are_read_or_refused() {
         b"",
     ];
     run("properties_file", targets::properties_file, corpus.map(<[u8]>::to_vec).to_vec());
+}
+
+#[test]
+fn mutated_greetings_are_read_or_refused() {
+    let v2 = |command: u8, family: u8, rest: &[u8]| {
+        let length = (rest.len() as u16).to_be_bytes();
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family], &length, rest].concat()
+    };
+    let corpus = vec![
+        b"PROXY TCP4 192.0.2.7 192.0.2.1 5555 10911\r\n\0\0\x01".to_vec(),
+        b"PROXY TCP6 2001:db8::1 2001:db8::2 1024 10911\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        v2(0x21, 0x11, &[192, 0, 2, 7, 192, 0, 2, 1, 0x15, 0xB3, 0x2A, 0x9F, 4, 0, 1, 9]),
+        v2(0x21, 0x21, &[7; 36]),
+        v2(0x20, 0, &[]),
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\0".to_vec(),
+    ];
+    run("proxy", targets::proxy, corpus);
 }

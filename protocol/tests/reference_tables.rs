@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests, too.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use oxmq_protocol::body::*;
 use oxmq_protocol::header::*;
@@ -15,6 +16,7 @@ use serde::forward_to_deserialize_any;
 /// Class, field, and more that does not matter here.
 const HEADERS: &str = include_str!("reference-5.5.0/headers.tsv");
 const BODIES: &str = include_str!("reference-5.5.0/bodies.tsv");
+const COMPATIBILITY: &str = include_str!("../../COMPATIBILITY.md");
 
 /// Fields that every request can carry: the sender's names and wishes, which no server reads.
 const OF_EVERY_REQUEST: &[&str] = &["ns", "nsd", "bname", "oway", "lo"];
@@ -109,9 +111,8 @@ macro_rules! bodies {
     (@ $body:ident = $($class:ident)+) => { vec![$((stringify!($class), fields_of::<$body>())),+] };
 }
 
-#[test]
-fn headers_have_the_fields_of_the_reference() {
-    let declared = headers! {
+fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
+    headers! {
         AddWritePermOfBrokerRequestHeader,
         AddWritePermOfBrokerResponseHeader,
         BrokerHeartbeatRequestHeader,
@@ -175,13 +176,11 @@ fn headers_have_the_fields_of_the_reference() {
         WipeWritePermOfBrokerRequestHeader,
         WipeWritePermOfBrokerResponseHeader,
         OffsetResponseHeader = GetMaxOffsetResponseHeader GetMinOffsetResponseHeader SearchOffsetResponseHeader,
-    };
-    check(HEADERS, &declared);
+    }
 }
 
-#[test]
-fn bodies_have_the_fields_of_the_reference() {
-    let declared = bodies! {
+fn declared_bodies() -> Vec<(&'static str, &'static [&'static str])> {
+    bodies! {
         BrokerMemberGroup,
         CheckClientRequestBody,
         ClusterInfo,
@@ -214,8 +213,52 @@ fn bodies_have_the_fields_of_the_reference() {
         TopicQueueMappingInfo,
         TopicRouteData,
         TopicStatsTable,
-    };
-    check(BODIES, &declared);
+    }
+}
+
+#[test]
+fn headers_have_the_fields_of_the_reference() {
+    check(HEADERS, &declared_headers());
+}
+
+#[test]
+fn bodies_have_the_fields_of_the_reference() {
+    check(BODIES, &declared_bodies());
+}
+
+#[test]
+fn every_class_that_is_declared_is_compared() {
+    for (folder, table, compared) in
+        [("header", HEADERS, declared_headers()), ("body", BODIES, declared_bodies())]
+    {
+        let classes = fields_by_class(table);
+        for name in declared_in(folder).iter().filter(|name| classes.contains_key(&***name)) {
+            let is_compared = compared.iter().any(|(class, _)| class == name);
+            assert!(is_compared, "{name} is declared and not in the list of this test");
+        }
+    }
+}
+
+/// Names of the structs in one folder of the sources.
+fn declared_in(folder: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
+    let files = std::fs::read_dir(folder).unwrap();
+    let texts = files.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    let mut names = Vec::new();
+    for text in texts {
+        let structs = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub struct "));
+        names.extend(structs.map(|rest| rest.split([' ', '<', ';']).next().unwrap().to_owned()));
+    }
+    assert!(names.len() > 10, "{names:?}");
+    names
+}
+
+#[test]
+fn fields_that_are_left_out_stand_in_the_table_of_differences() {
+    for (class, field, reason) in LEFT_OUT {
+        let row = format!("| `{class}.{field}` | {reason} |");
+        assert!(COMPATIBILITY.contains(&row), "COMPATIBILITY.md lacks\n{row}");
+    }
 }
 
 /// The names that a body is read by.

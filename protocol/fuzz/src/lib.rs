@@ -1,5 +1,9 @@
 //! What each target does with an input: read it, use what came out, and hold on to what must be so.
 
+// A file of its own, which needs nothing of its crate.
+#[path = "../../../remoting/src/connection/greeting.rs"]
+mod greeting;
+
 use oxmq_protocol::body::*;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson::{Dialect, from_slice, to_vec};
@@ -21,6 +25,27 @@ const DEFAULTS_BYTES: usize = 4 * 1024;
 
 /// The length of an input that refers to parts of itself says nothing about what it stands for.
 const REFERENCE_MARK: &[u8] = b"$ref";
+
+/// Longest input that may still be the beginning of something.
+const MAX_GREETING_BYTES: usize = 4 * 1024;
+
+/// The first bytes of a connection, with the PROXY protocol in both versions.
+pub fn proxy(input: &[u8]) {
+    use greeting::{Greeting, read};
+
+    match read(input) {
+        Greeting::Incomplete => assert!(input.len() < MAX_GREETING_BYTES),
+        Greeting::Proxied { bytes, source } => {
+            assert!(bytes > 0 && bytes <= input.len());
+            // It is the same however the bytes come in.
+            for cut in 0..bytes {
+                assert_eq!(read(&input[..cut]), Greeting::Incomplete, "cut at {cut}");
+            }
+            assert_eq!(read(&input[..bytes]), Greeting::Proxied { bytes, source });
+        }
+        Greeting::Frame | Greeting::Tls | Greeting::Foreign(_) => assert!(!input.is_empty()),
+    }
+}
 
 /// Frames one after the other, as a connection reads them.
 pub fn frame(input: &[u8]) {
@@ -79,27 +104,33 @@ macro_rules! decode_each {
 /// All headers that are declared, whatever the code says.
 fn every_header(view: &CommandView<'_>) {
     decode_each! { view:
-        AddWritePermOfBrokerRequestHeader BrokerHeartbeatRequestHeader CloneGroupOffsetRequestHeader
+        AddWritePermOfBrokerRequestHeader AddWritePermOfBrokerResponseHeader
+        BrokerHeartbeatRequestHeader CloneGroupOffsetRequestHeader
         ConsumeMessageDirectlyResultRequestHeader ConsumerSendMsgBackRequestHeader
         CreateTopicRequestHeader DeleteKVConfigRequestHeader DeleteSubscriptionGroupRequestHeader
         DeleteTopicFromNamesrvRequestHeader DeleteTopicRequestHeader
-        GetAllSubscriptionGroupRequestHeader GetAllTopicConfigRequestHeader
-        GetBrokerMemberGroupRequestHeader GetConsumeStatsRequestHeader
-        GetConsumerConnectionListRequestHeader GetConsumerListByGroupRequestHeader
-        GetConsumerRunningInfoRequestHeader GetEarliestMsgStoretimeRequestHeader
-        GetKVConfigRequestHeader GetKVListByNamespaceRequestHeader GetMaxOffsetRequestHeader
-        GetMinOffsetRequestHeader GetProducerConnectionListRequestHeader GetRouteInfoRequestHeader
-        GetSubscriptionGroupConfigRequestHeader GetTopicConfigRequestHeader
-        GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
+        GetAllSubscriptionGroupRequestHeader GetAllSubscriptionGroupResponseHeader
+        GetAllTopicConfigRequestHeader GetAllTopicConfigResponseHeader
+        GetBrokerConfigResponseHeader GetBrokerMemberGroupRequestHeader
+        GetConsumeStatsRequestHeader GetConsumerConnectionListRequestHeader
+        GetConsumerListByGroupRequestHeader GetConsumerRunningInfoRequestHeader
+        GetEarliestMsgStoretimeRequestHeader GetEarliestMsgStoretimeResponseHeader
+        GetKVConfigRequestHeader GetKVConfigResponseHeader GetKVListByNamespaceRequestHeader
+        GetMaxOffsetRequestHeader GetMinOffsetRequestHeader GetProducerConnectionListRequestHeader
+        GetRouteInfoRequestHeader GetSubscriptionGroupConfigRequestHeader
+        GetTopicConfigRequestHeader GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
         NotifyConsumerIdsChangedRequestHeader NotifyMinBrokerIdChangeRequestHeader
         PullMessageRequestHeader PullMessageResponseHeader PutKVConfigRequestHeader
-        QueryConsumerOffsetRequestHeader QueryDataVersionRequestHeader QueryMessageRequestHeader
-        QuerySubscriptionByConsumerRequestHeader QueryTopicConsumeByWhoRequestHeader
-        QueryTopicsByConsumerRequestHeader RegisterBrokerRequestHeader RegisterTopicRequestHeader
+        QueryConsumerOffsetRequestHeader QueryConsumerOffsetResponseHeader
+        QueryDataVersionRequestHeader QueryDataVersionResponseHeader QueryMessageRequestHeader
+        QueryMessageResponseHeader QuerySubscriptionByConsumerRequestHeader
+        QueryTopicConsumeByWhoRequestHeader QueryTopicsByConsumerRequestHeader
+        RegisterBrokerRequestHeader RegisterBrokerResponseHeader RegisterTopicRequestHeader
         ResetOffsetRequestHeader SearchOffsetRequestHeader SendMessageRequestHeaderV2
         SendMessageResponseHeader UnRegisterBrokerRequestHeader UnregisterClientRequestHeader
-        UpdateConsumerOffsetRequestHeader UpdateGroupForbiddenRequestHeader ViewMessageRequestHeader
-        WipeWritePermOfBrokerRequestHeader
+        UpdateConsumerOffsetRequestHeader UpdateGroupForbiddenRequestHeader
+        ViewMessageRequestHeader WipeWritePermOfBrokerRequestHeader
+        WipeWritePermOfBrokerResponseHeader
     }
     let _ = SendMessageView::decode(view);
     let _ = PullMessageView::decode(view);
@@ -131,11 +162,12 @@ pub fn body(input: &[u8]) {
     read_each! { input:
         BrokerMemberGroup CheckClientRequestBody ClusterInfo ConsumeStats ConsumerConnection
         ConsumerOffsetTable CreateTopicListRequestBody DataVersion DelayOffsetTable
-        GetBrokerMemberGroupResponseBody GetConsumerListByGroupResponseBody GroupForbidden GroupList
-        HeartbeatData KVTable LockBatchRequestBody LockBatchResponseBody ProducerConnection
-        ProducerTableInfo QuerySubscriptionResponseBody RegisterBrokerBody ResetOffsetBody
-        SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
-        TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicRouteData TopicStatsTable
+        GetBrokerMemberGroupResponseBody GetConsumerListByGroupResponseBody GroupForbidden
+        GroupList HeartbeatData KVTable LockBatchRequestBody LockBatchResponseBody
+        LogicQueueMappingItem ProducerConnection ProducerInfo ProducerTableInfo
+        QuerySubscriptionResponseBody RegisterBrokerBody ResetOffsetBody SubscriptionGroupList
+        SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper TopicConfigSerializeWrapper
+        TopicList TopicQueueMappingDetail TopicQueueMappingInfo TopicRouteData TopicStatsTable
     }
 }
 
