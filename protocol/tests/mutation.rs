@@ -21,7 +21,7 @@ use oxmq_protocol::fastjson::{Dialect, to_vec};
 use oxmq_protocol::frame::{HeaderForm, split};
 use oxmq_protocol::message::{EncodeOptions, InnerMessage, MessageExt};
 
-const RUNS: usize = 20_000;
+const RUNS: usize = 8_000;
 const SEED: u64 = 0x6f78_6d71_0001;
 /// Longest input; some mutations add to it.
 const MAX_INPUT_BYTES: usize = 4 * 1024;

@@ -47,6 +47,7 @@ const NOT_DECLARED: &[Family] = &[
         reason: "no request carries it; tools and files have it, or nothing",
         codes: &[],
         classes: &[
+            "CheckTransactionStateResponseHeader",
             "ConsumeByWho",
             "InitConsumerOffsetRequestHeader",
             "OffsetMovedEvent",
@@ -170,16 +171,6 @@ const NOT_DECLARED: &[Family] = &[
             "ListUsersRequestHeader",
             "UpdateAclRequestHeader",
             "UpdateUserRequestHeader",
-        ],
-    },
-    Family {
-        reason: "transactional messages are not served yet",
-        codes: &[37, 39, 323],
-        classes: &[
-            "CheckTransactionStateRequestHeader",
-            "CheckTransactionStateResponseHeader",
-            "EndTransactionRequestHeader",
-            "ResumeCheckHalfMessageRequestHeader",
         ],
     },
     Family {

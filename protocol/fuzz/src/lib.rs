@@ -105,20 +105,21 @@ macro_rules! decode_each {
 fn every_header(view: &CommandView<'_>) {
     decode_each! { view:
         AddWritePermOfBrokerRequestHeader AddWritePermOfBrokerResponseHeader
-        BrokerHeartbeatRequestHeader CloneGroupOffsetRequestHeader
-        ConsumeMessageDirectlyResultRequestHeader ConsumerSendMsgBackRequestHeader
-        CreateTopicRequestHeader DeleteKVConfigRequestHeader DeleteSubscriptionGroupRequestHeader
-        DeleteTopicFromNamesrvRequestHeader DeleteTopicRequestHeader
-        GetAllSubscriptionGroupRequestHeader GetAllSubscriptionGroupResponseHeader
-        GetAllTopicConfigRequestHeader GetAllTopicConfigResponseHeader
-        GetBrokerConfigResponseHeader GetBrokerMemberGroupRequestHeader
-        GetConsumeStatsRequestHeader GetConsumerConnectionListRequestHeader
-        GetConsumerListByGroupRequestHeader GetConsumerRunningInfoRequestHeader
-        GetEarliestMsgStoretimeRequestHeader GetEarliestMsgStoretimeResponseHeader
-        GetKVConfigRequestHeader GetKVConfigResponseHeader GetKVListByNamespaceRequestHeader
-        GetMaxOffsetRequestHeader GetMinOffsetRequestHeader GetProducerConnectionListRequestHeader
-        GetRouteInfoRequestHeader GetSubscriptionGroupConfigRequestHeader
-        GetTopicConfigRequestHeader GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
+        BrokerHeartbeatRequestHeader CheckTransactionStateRequestHeader
+        CloneGroupOffsetRequestHeader ConsumeMessageDirectlyResultRequestHeader
+        ConsumerSendMsgBackRequestHeader CreateTopicRequestHeader DeleteKVConfigRequestHeader
+        DeleteSubscriptionGroupRequestHeader DeleteTopicFromNamesrvRequestHeader
+        DeleteTopicRequestHeader EndTransactionRequestHeader GetAllSubscriptionGroupRequestHeader
+        GetAllSubscriptionGroupResponseHeader GetAllTopicConfigRequestHeader
+        GetAllTopicConfigResponseHeader GetBrokerConfigResponseHeader
+        GetBrokerMemberGroupRequestHeader GetConsumeStatsRequestHeader
+        GetConsumerConnectionListRequestHeader GetConsumerListByGroupRequestHeader
+        GetConsumerRunningInfoRequestHeader GetEarliestMsgStoretimeRequestHeader
+        GetEarliestMsgStoretimeResponseHeader GetKVConfigRequestHeader GetKVConfigResponseHeader
+        GetKVListByNamespaceRequestHeader GetMaxOffsetRequestHeader GetMinOffsetRequestHeader
+        GetProducerConnectionListRequestHeader GetRouteInfoRequestHeader
+        GetSubscriptionGroupConfigRequestHeader GetTopicConfigRequestHeader
+        GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
         NotifyConsumerIdsChangedRequestHeader NotifyMinBrokerIdChangeRequestHeader
         PullMessageRequestHeader PullMessageResponseHeader PutKVConfigRequestHeader
         QueryConsumerOffsetRequestHeader QueryConsumerOffsetResponseHeader
@@ -126,11 +127,11 @@ fn every_header(view: &CommandView<'_>) {
         QueryMessageResponseHeader QuerySubscriptionByConsumerRequestHeader
         QueryTopicConsumeByWhoRequestHeader QueryTopicsByConsumerRequestHeader
         RegisterBrokerRequestHeader RegisterBrokerResponseHeader RegisterTopicRequestHeader
-        ResetOffsetRequestHeader SearchOffsetRequestHeader SendMessageRequestHeaderV2
-        SendMessageResponseHeader UnRegisterBrokerRequestHeader UnregisterClientRequestHeader
-        UpdateConsumerOffsetRequestHeader UpdateGroupForbiddenRequestHeader
-        ViewMessageRequestHeader WipeWritePermOfBrokerRequestHeader
-        WipeWritePermOfBrokerResponseHeader
+        ResetOffsetRequestHeader ResumeCheckHalfMessageRequestHeader SearchOffsetRequestHeader
+        SendMessageRequestHeaderV2 SendMessageResponseHeader UnRegisterBrokerRequestHeader
+        UnregisterClientRequestHeader UpdateConsumerOffsetRequestHeader
+        UpdateGroupForbiddenRequestHeader ViewMessageRequestHeader
+        WipeWritePermOfBrokerRequestHeader WipeWritePermOfBrokerResponseHeader
     }
     let _ = SendMessageView::decode(view);
     let _ = PullMessageView::decode(view);
