@@ -15,7 +15,6 @@ use tracing::warn;
 
 use crate::connection::{Rules, Tls};
 use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
-use crate::spin::Present;
 use crate::sync::lock;
 use crate::tls::TlsContext;
 use crate::{Connection, Service, connection, workers};
@@ -216,7 +215,6 @@ async fn accept(
         let (service, connections) = (Arc::clone(&service), Arc::clone(&connections));
         let rules = Arc::clone(&rules);
         workers::spawn(async move {
-            let _present = Present::new();
             let connection =
                 TcpStream::from_std(stream).and_then(|stream| Connection::new(stream, rules));
             match connection {
