@@ -32,8 +32,15 @@ pub const MIN_POPULATE_BYTES: u64 = 1 << 20;
 /// processor's cache before they are written.
 pub const MAX_POPULATE_BYTES: u64 = 16 << 20;
 
-/// Bytes populated by one call, so that the memory map's lock is held briefly.
-pub const POPULATE_STEP_BYTES: u64 = 512 << 10;
+/// Bytes made ready by one call for a busy store: the kernel then keeps them in pieces of up to this
+/// size, which costs a quarter of single pages. A flush writes a piece as a whole.
+pub const BUSY_STEP_BYTES: u64 = 512 << 10;
+
+/// Bytes made ready by one call for a quiet store.
+pub const QUIET_STEP_BYTES: u64 = 64 << 10;
+
+/// Distance of the log's helper from which on a store counts as busy.
+pub const BUSY_FROM_BYTES: u64 = 4 << 20;
 
 /// Log bytes for which disk blocks are reserved at a time.
 pub const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
@@ -67,3 +74,6 @@ pub const RESERVED_DISK_BYTES: u64 = 32 << 20;
 /// Distance from the log's end within which records are taken to be in the page cache without asking:
 /// the writer keeps this much mapped.
 pub const SURELY_CACHED_BYTES: i64 = 32 << 20;
+
+/// Keys of appended records that wait for the index, of 24 bytes each; beyond, it reads the log.
+pub const MAX_FED_ENTRIES: usize = 128 << 10;

@@ -195,6 +195,11 @@ impl MappedFile {
         fs.allocate(&self.file, &self.path, at, count)
     }
 
+    /// Writes `zeros` at `at`, which has to be behind everything that is or may be appended meanwhile.
+    pub(crate) fn write_zeros(&self, fs: &Fs, at: u64, zeros: &[u8]) -> io::Result<()> {
+        fs.write_at(&self.file, &self.path, zeros, at)
+    }
+
     /// Maps the pages of `count` bytes from `at` on, writable, without changing them.
     ///
     /// # Errors

@@ -1,22 +1,29 @@
 //! Keeps the log ready ahead of its writer, so that appending never waits for the system.
 //!
-//! One thread makes the next file, reserves disk blocks, and maps pages in small steps; behind the
-//! writer it lets go of pages, so that the log's share of memory stays the page cache's. How far
-//! ahead depends on how fast the writer comes: a quiet store keeps a megabyte ready, a busy one 64.
+//! One thread makes the next file, reserves disk blocks, makes pages by writing zeros, and maps them;
+//! behind the writer it lets go of pages, so that the log's share of memory stays the page cache's. How
+//! far ahead depends on how fast the writer comes: a quiet store keeps a megabyte ready, a busy one 16.
+//!
+//! ```text
+//! ... records | mapped | ready: zeros, blocks reserved | blocks reserved | nothing yet
+//!             end                                   ready_to
+//! ```
+//!
+//! Zeros are written behind `ready_to` only, and records are appended before it only. Whoever moves it
+//! holds `making`: the helper, or a writer that has overtaken it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use tracing::{info, warn};
 
 use super::open::log_file_path;
 use super::{CommitLog, LogFiles, find_file};
 use crate::limits::{
-    ALLOCATE_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
-    POPULATE_STEP_BYTES,
+    ALLOCATE_STEP_BYTES, BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES,
+    MIN_POPULATE_BYTES, QUIET_STEP_BYTES,
 };
 use crate::mapped_file::MappedFile;
 use crate::worker::Signal;
@@ -34,8 +41,9 @@ const RELEASE_STEP_BYTES: u64 = 4 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     signal: Arc<Signal>,
-    /// Disk blocks are reserved up to here.
-    allocated_to: AtomicI64,
+    /// Records may be appended up to here.
+    ready_to: AtomicI64,
+    making: Mutex<Making>,
     /// The writer wakes the helper when it gets here.
     wake_at: AtomicI64,
     /// The file behind the current one, made but not in use.
@@ -49,18 +57,18 @@ impl Ahead {
         &self.signal
     }
 
-    pub(super) fn allocated_to(&self) -> i64 {
-        self.allocated_to.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn note_allocated(&self, position: i64) {
-        self.allocated_to.fetch_max(position, Ordering::Relaxed);
+    pub(super) fn ready_to(&self) -> i64 {
+        self.ready_to.load(Ordering::Acquire)
     }
 
     /// Whether the helper has to be woken, which the caller then does; true once for each time.
     pub(super) fn is_due(&self, position: i64) -> bool {
         position >= self.wake_at.load(Ordering::Relaxed)
             && self.wake_at.swap(i64::MAX, Ordering::Relaxed) != i64::MAX
+    }
+
+    fn lock_making(&self) -> std::sync::MutexGuard<'_, Making> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn wake(&self) {
@@ -72,6 +80,13 @@ impl Ahead {
     }
 }
 
+/// What whoever makes the log ready knows.
+#[derive(Debug, Default)]
+struct Making {
+    /// Disk blocks are reserved up to here.
+    allocated_to: i64,
+}
+
 /// What the helper remembers between its rounds.
 #[derive(Debug)]
 struct Helper {
@@ -79,17 +94,21 @@ struct Helper {
     populated_to: i64,
     released_to: i64,
     last_due: Instant,
+    /// What new pages are filled with; nothing where they are left to be made when they are mapped.
+    zeros: Option<Vec<u8>>,
 }
 
 impl CommitLog {
-    /// Runs the helper until `signal` says stop.
-    pub(crate) fn run_ahead(&self, signal: &Signal) {
+    /// Runs the helper until `signal` says stop. With `single_pages` the kernel keeps the log in single
+    /// pages, so that a flush that somebody waits for writes no more than it must.
+    pub(crate) fn run_ahead(&self, signal: &Signal, single_pages: bool) {
         let position = self.max_offset();
         let mut helper = Helper {
             distance: MIN_POPULATE_BYTES,
             populated_to: position,
             released_to: position,
             last_due: Instant::now(),
+            zeros: (!single_pages).then(|| vec![0; BUSY_STEP_BYTES as usize]),
         };
         loop {
             if let Err(error) = self.prepare(&mut helper, signal) {
@@ -139,7 +158,7 @@ impl CommitLog {
             let file = find_file(&files, at).or(is_next.then_some(&next));
             // The writer has gone on meanwhile: the next round sees its file.
             let Some(file) = file else { break };
-            helper.populated_to = self.prepare_step(file, at, target)?;
+            helper.populated_to = self.prepare_step(file, at, helper)?;
         }
         let half = helper.distance as i64 / 2;
         self.ahead.wake_at.store(helper.populated_to - half, Ordering::Relaxed);
@@ -159,23 +178,74 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Reserves and maps one step of `file` from `from` on; returns how far it got.
-    fn prepare_step(&self, file: &MappedFile, from: i64, target: i64) -> io::Result<i64> {
+    /// Makes one step of `file` from `from` on ready, and maps it; returns how far it got.
+    fn prepare_step(&self, file: &MappedFile, from: i64, helper: &Helper) -> io::Result<i64> {
+        let step = helper.step_bytes();
         let at = (from - file.start()) as u64;
-        let count = POPULATE_STEP_BYTES.min(file.len() as u64 - at).min((target - from) as u64);
-        let needed = from + count as i64 + BLANK_HEAD_BYTES as i64;
-        if self.ahead.allocated_to() < needed {
-            let step = ALLOCATE_STEP_BYTES.min(file.len() as u64 - at);
-            file.allocate(&self.fs, at, step)?;
-            self.ahead.note_allocated(from + step as i64);
-        }
+        let count = (step - at % step).min(file.len() as u64 - at);
+        let until = from + count as i64;
+        self.make_step_ready(file, until, helper.zeros.as_deref())?;
         if !self.ahead.cannot_populate.load(Ordering::Relaxed)
             && let Err(error) = file.populate(at as usize, count as usize)
         {
             info!(%error, "pages of the log cannot be mapped ahead: appends will fault them in");
             self.ahead.cannot_populate.store(true, Ordering::Relaxed);
         }
-        Ok(from + count as i64)
+        Ok(until)
+    }
+
+    /// Makes the log ready up to `until`, at most one step from where it is.
+    fn make_step_ready(
+        &self,
+        file: &MappedFile,
+        until: i64,
+        zeros: Option<&[u8]>,
+    ) -> io::Result<()> {
+        let mut making = self.ahead.lock_making();
+        // Nobody appends behind this while it cannot move. What is not allocated is not written: in
+        // another file, and after a start, it is behind the end of the log.
+        let from = self.ahead.ready_to().max(self.max_offset()).max(file.start());
+        if from >= until {
+            return Ok(());
+        }
+        self.allocate(&mut making, file, from, (until - from) as u64)?;
+        if let Some(zeros) = zeros {
+            let count = zeros.len().min((until - from) as usize);
+            file.write_zeros(&self.fs, (from - file.start()) as u64, &zeros[..count])?;
+        }
+        self.ahead.ready_to.store(until, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the log ready for `needed` bytes from `from` on, for a writer that has overtaken the helper.
+    #[cold]
+    pub(super) fn make_ready(&self, file: &MappedFile, from: i64, needed: u64) -> io::Result<()> {
+        let mut making = self.ahead.lock_making();
+        if from + needed as i64 > self.ahead.ready_to() {
+            // More than is needed, so that the next append has it.
+            let count = BUSY_STEP_BYTES.max(needed).min((file.end() - from) as u64);
+            self.allocate(&mut making, file, from, count)?;
+            self.ahead.ready_to.store(from + count as i64, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Reserves disk blocks for `needed` bytes from `from` on, and some more.
+    fn allocate(
+        &self,
+        making: &mut Making,
+        file: &MappedFile,
+        from: i64,
+        needed: u64,
+    ) -> io::Result<()> {
+        if making.allocated_to < from + needed as i64 {
+            let from = making.allocated_to.max(from);
+            let at = (from - file.start()) as u64;
+            let count = ALLOCATE_STEP_BYTES.max(needed).min(file.len() as u64 - at);
+            file.allocate(&self.fs, at, count)?;
+            making.allocated_to = from + count as i64;
+        }
+        Ok(())
     }
 
     /// The files in use, and the one behind them, made if need be.
@@ -193,6 +263,10 @@ impl CommitLog {
 }
 
 impl Helper {
+    fn step_bytes(&self) -> u64 {
+        if self.distance >= BUSY_FROM_BYTES { BUSY_STEP_BYTES } else { QUIET_STEP_BYTES }
+    }
+
     fn adapt(&mut self, was_due: bool) {
         let since = self.last_due.elapsed();
         if was_due {

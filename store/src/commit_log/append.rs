@@ -12,7 +12,7 @@ use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
 use super::CommitLog;
 use crate::consume_queue::{ConsumeQueue, PushOutcome, Unit};
-use crate::limits::ALLOCATE_STEP_BYTES;
+use crate::index::feed::{Entry, KeyFeed};
 use crate::mapped_file::MappedWriter;
 
 /// Encoded records that are appended together, all for one queue.
@@ -24,6 +24,16 @@ pub(crate) struct Records<'a> {
     pub(crate) spans: &'a [RecordSpan],
     /// Whether a checksum of the whole record ends each one.
     pub(crate) sealed: bool,
+    /// Where the keys go, and the keys; nothing where the index reads the log.
+    pub(crate) keys: Option<(&'a KeyFeed, &'a [RecordKey])>,
+}
+
+/// One key of one of several records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordKey {
+    /// Where the record begins among the encoded ones.
+    pub(crate) at: usize,
+    pub(crate) hash: i32,
 }
 
 /// Where one of several records ends, and what its unit gets as tags code.
@@ -115,6 +125,7 @@ impl CommitLog {
         queue: Option<&ConsumeQueue>,
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
+        let end_before = self.max_offset();
         let store_timestamp_ms = now_ms.max(appender.last_store_timestamp_ms);
         let writer = self.writer_with_room(&mut appender.writer, records.bytes.len())?;
         let phy_offset = writer.file().start() + writer.position() as i64;
@@ -139,7 +150,16 @@ impl CommitLog {
             return Err(AppendError::TooLarge);
         }
         // Published before the units are: whoever finds a unit finds its record.
-        self.end.store(phy_offset + records.bytes.len() as i64, Ordering::Release);
+        let end = phy_offset + records.bytes.len() as i64;
+        self.end.store(end, Ordering::Release);
+        if let Some((feed, keys)) = records.keys {
+            let entry = |key: &RecordKey| Entry {
+                hash: key.hash,
+                phy_offset: phy_offset + key.at as i64,
+                timestamp_ms: store_timestamp_ms,
+            };
+            feed.push(end_before, end, keys.iter().map(entry));
+        }
 
         let mut push = PushOutcome::Done;
         if let Some(tail) = &mut tail {
@@ -178,12 +198,9 @@ impl CommitLog {
 
     /// Sees to it that disk blocks are reserved for `needed` bytes at the write position.
     pub(super) fn reserve(&self, writer: &MappedWriter, needed: usize) -> io::Result<()> {
-        let position = writer.position() as u64;
-        let start = writer.file().start();
-        if start + (position + needed as u64) as i64 > self.ahead.allocated_to() {
-            let count = ALLOCATE_STEP_BYTES.max(needed as u64).min(self.file_bytes - position);
-            writer.file().allocate(&self.fs, position, count)?;
-            self.ahead.note_allocated(start + (position + count) as i64);
+        let from = writer.file().start() + writer.position() as i64;
+        if from + needed as i64 > self.ahead.ready_to() {
+            self.make_ready(writer.file(), from, needed as u64)?;
         }
         Ok(())
     }
@@ -206,6 +223,7 @@ impl CommitLog {
         if let Some(writer) = slot
             && writer.remaining() > 0
         {
+            self.reserve(writer, writer.remaining().min(BLANK_HEAD_BYTES))?;
             let blank = record::blank_head(writer.remaining() as u32);
             if !writer.finish(&blank) {
                 return Err(io::Error::other("a blank does not fit into its log file"));

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(crate) use append::{AppendError, Appended, RecordSpan, Records, Tags};
+pub(crate) use append::{AppendError, Appended, RecordKey, RecordSpan, Records, Tags};
 pub(crate) use flush::FlushPolicy;
 pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
 

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::feed::Entry;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::MappedTable;
@@ -129,6 +130,30 @@ impl IndexFile {
 
     pub(super) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
         self.begin_timestamp_ms() <= end_ms && self.end_timestamp_ms() >= begin_ms
+    }
+
+    /// Adds `entries`, except those of records that are in the file; returns what did not fit.
+    pub(super) fn put_all<'e>(
+        &mut self,
+        fs: &Fs,
+        entries: &'e [Entry],
+    ) -> Result<&'e [Entry], StoreError> {
+        self.touch_slots(entries);
+        for (index, entry) in entries.iter().enumerate() {
+            if entry.phy_offset >= self.end_phy_offset()
+                && !self.put(fs, entry.hash, entry.phy_offset, entry.timestamp_ms)?
+            {
+                return Ok(&entries[index..]);
+            }
+        }
+        Ok(&[])
+    }
+
+    /// Reads the slots of `entries`, so that the memory is waited for once and not for each.
+    fn touch_slots(&self, entries: &[Entry]) {
+        let sum =
+            entries.iter().fold(0_i32, |sum, entry| sum ^ self.i32_at(self.slot_at(entry.hash)));
+        std::hint::black_box(sum);
     }
 
     /// Adds an entry; false when the file is full.

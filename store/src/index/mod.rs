@@ -1,11 +1,13 @@
 //! Which records a key has.
 //!
-//! Index files are filled by one thread that reads the log behind its writer, so that a sender never
-//! waits for a page of an index. A query first makes up what that thread has not done yet.
+//! Index files are filled by one thread, so that a sender never waits for a page of an index: from what
+//! senders feed it, or else from the log. A query first makes up what that thread has not done yet.
 //!
 //! Reference: `IndexService` (store), 5.5.0.
 
+pub(crate) mod feed;
 pub(crate) mod file;
+mod keys;
 pub(crate) mod name;
 
 use std::path::PathBuf;
@@ -13,11 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use oxmq_protocol::message::{RecordView, java_string_hash, properties, sys_flag};
 use tracing::warn;
 
 pub(crate) use file::IndexGeometry;
+pub(crate) use keys::{for_each_hash, for_each_key_hash, key_hash, tags_key_hash};
 
+use self::feed::{Entry, KeyFeed, Part};
 use self::file::{IndexFile, Lookup};
 use self::name::{is_index_name, next_name};
 use crate::checkpoint::Checkpoint;
@@ -26,8 +29,10 @@ use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::worker::Signal;
 
-/// Records that are indexed under one lock.
+/// Records that are read from the log at a time.
 const BATCH_RECORDS: usize = 256;
+/// Entries that are put under one lock.
+const BATCH_ENTRIES: usize = 512;
 /// A thread that has caught up looks again after this time, rather than be woken for each message.
 const LINGER: Duration = Duration::from_millis(10);
 /// Looks in vain after which the thread waits to be woken.
@@ -42,8 +47,9 @@ pub(crate) struct Index {
     dir: PathBuf,
     geometry: IndexGeometry,
     files: RwLock<Vec<Arc<RwLock<IndexFile>>>>,
-    /// Held by whoever indexes; guards the scratch for keys.
-    indexing: Mutex<Vec<(i32, i64, i64)>>,
+    /// Held by whoever indexes; guards what it works on.
+    indexing: Mutex<Part>,
+    feed: KeyFeed,
     /// Everything before this log position is indexed.
     position: AtomicI64,
     parked: AtomicBool,
@@ -99,6 +105,7 @@ impl Index {
             geometry,
             files: RwLock::new(files.into_iter().map(|file| Arc::new(RwLock::new(file))).collect()),
             indexing: Mutex::default(),
+            feed: KeyFeed::default(),
             position: AtomicI64::new(position),
             parked: AtomicBool::new(false),
             signal: Arc::default(),
@@ -113,6 +120,11 @@ impl Index {
 
     pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
+    }
+
+    /// Where senders leave the keys of what they append.
+    pub(crate) fn feed(&self) -> &KeyFeed {
+        &self.feed
     }
 
     /// Tells the thread that there is something to do, if it waits to be told.
@@ -147,35 +159,65 @@ impl Index {
         }
     }
 
-    /// Indexes what lies before log position `end`, unless `signal` says stop meanwhile.
+    /// Indexes what lies before log position `end`, and maybe more, unless `signal` says stop meanwhile.
     pub(crate) fn catch_up(
         &self,
         log: &CommitLog,
         end: i64,
         signal: &Signal,
     ) -> Result<(), StoreError> {
-        let mut keys = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            work.clear();
+            self.feed.take(&mut work);
+            if work.is_empty() {
+                return self.read_log(log, end, &mut work.entries, signal);
+            }
+            if self.position() < work.from {
+                self.read_log(log, work.from, &mut Vec::new(), signal)?;
+            }
+            let position = self.position();
+            if position < work.from {
+                // Told to stop, or the log cannot be read up to there.
+                return Ok(());
+            }
+            let known = work.entries.partition_point(|entry| entry.phy_offset < position);
+            self.put_all(&work.entries[known..])?;
+            self.position.store(position.max(work.to), Ordering::Release);
+            if work.to >= end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Indexes the log up to `end`, from its records.
+    fn read_log(
+        &self,
+        log: &CommitLog,
+        end: i64,
+        entries: &mut Vec<Entry>,
+        signal: &Signal,
+    ) -> Result<(), StoreError> {
         let files = log.files();
         let mut position = self.position().max(log.min_offset());
         while position < end && !signal.is_stopped() {
-            keys.clear();
+            entries.clear();
             let mut records = 0;
             let mut reached = position;
             // The visitor ends a batch with an error that carries nothing.
-            let stop = scan(&files, position, RecordCheck::Lengths, |record, at| {
-                if records == BATCH_RECORDS || at >= end {
+            let stop = scan(&files, position, RecordCheck::Lengths, |record, phy_offset| {
+                if records == BATCH_RECORDS || phy_offset >= end {
                     return Err(());
                 }
                 records += 1;
-                reached = at + record.total_bytes() as i64;
-                for_each_key_hash(record, |hash| {
-                    keys.push((hash, at, record.store_timestamp_ms()));
+                reached = phy_offset + record.total_bytes() as i64;
+                let timestamp_ms = record.store_timestamp_ms();
+                for_each_hash(record.topic(), record.properties(), record.sys_flag(), |hash| {
+                    entries.push(Entry { hash, phy_offset, timestamp_ms });
                 });
-                let tags = tags_key_hash(record);
-                keys.extend(tags.map(|hash| (hash, at, record.store_timestamp_ms())));
                 Ok(())
             });
-            self.put_all(&keys)?;
+            self.put_all(entries)?;
             let next = match stop {
                 Err(()) => reached.max(position),
                 // Before `end` where the last record has not come from the master as a whole.
@@ -246,24 +288,14 @@ impl Index {
         }
     }
 
-    fn put_all(&self, keys: &[(i32, i64, i64)]) -> Result<(), StoreError> {
-        let mut rest = keys;
-        while !rest.is_empty() {
-            let file = self.last_file()?;
-            let done = {
+    fn put_all(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        for batch in entries.chunks(BATCH_ENTRIES) {
+            let mut rest = batch;
+            while !rest.is_empty() {
+                let file = self.last_file()?;
                 let mut file = file.write().unwrap_or_else(PoisonError::into_inner);
-                let mut done = 0;
-                for (hash, phy_offset, timestamp_ms) in rest {
-                    if *phy_offset >= file.end_phy_offset()
-                        && !file.put(&self.fs, *hash, *phy_offset, *timestamp_ms)?
-                    {
-                        break;
-                    }
-                    done += 1;
-                }
-                done
-            };
-            rest = &rest[done..];
+                rest = file.put_all(&self.fs, rest)?;
+            }
         }
         Ok(())
     }
@@ -312,70 +344,4 @@ pub(crate) fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreEr
     }
     paths.sort_unstable();
     Ok(paths)
-}
-
-/// Calls `visit` with the hash of the unique key and of each key of `record`.
-///
-/// Reference: `IndexService.buildIndex` (store), 5.5.0. Rolled-back records have no keys; half
-/// messages do.
-pub(crate) fn for_each_key_hash(record: &RecordView<'_>, mut visit: impl FnMut(i32)) {
-    if sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK {
-        return;
-    }
-    let (mut unique, mut keys) = (None, None);
-    for (name, value) in properties::pairs(record.properties()) {
-        if name == properties::UNIQ_KEY.as_bytes() {
-            unique = Some(value);
-        } else if name == properties::KEYS.as_bytes() {
-            keys = Some(value);
-        }
-    }
-    if let Some(unique) = unique {
-        visit(key_hash(record.topic(), &String::from_utf8_lossy(unique)));
-    }
-    if let Some(keys) = keys {
-        for key in String::from_utf8_lossy(keys).split(' ').filter(|key| !key.is_empty()) {
-            visit(key_hash(record.topic(), key));
-        }
-    }
-}
-
-/// The hash under which a record's tags are indexed, all of them as one key. Releases before 5.5.0 do
-/// not have it.
-pub(crate) fn tags_key_hash(record: &RecordView<'_>) -> Option<i32> {
-    let tags = record.property(properties::TAGS).filter(|tags| !tags.is_empty())?;
-    if sys_flag::transaction_type(record.sys_flag()) == sys_flag::TRANSACTION_ROLLBACK {
-        return None;
-    }
-    Some(key_hash(record.topic(), &format!("{TAGS_KEY_PREFIX}{}", String::from_utf8_lossy(tags))))
-}
-
-/// What tells tags from other keys.
-const TAGS_KEY_PREFIX: &str = "T#";
-
-/// The hash of `topic#key` as index files hold it: never negative.
-///
-/// Reference: `IndexFile.indexKeyHashMethod` (store), 5.5.0.
-pub(crate) fn key_hash(topic: &str, key: &str) -> i32 {
-    let power = |text: &str| {
-        let units = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
-        (0..units).fold(1_i32, |power, _| power.wrapping_mul(31))
-    };
-    let head = java_string_hash(topic).wrapping_mul(31).wrapping_add(i32::from(b'#'));
-    let hash = head.wrapping_mul(power(key)).wrapping_add(java_string_hash(key));
-    hash.checked_abs().unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn key_hash_is_that_of_topic_and_key_joined() {
-        for (topic, key) in [("TopicA", "k1"), ("t", ""), ("\u{e9}", "\u{1F600}"), ("a", "bcdefgh")]
-        {
-            let joined = java_string_hash(&format!("{topic}#{key}"));
-            assert_eq!(key_hash(topic, key), joined.checked_abs().unwrap_or(0));
-        }
-    }
 }

@@ -28,7 +28,8 @@ impl MessageStore {
 
         let log = Arc::clone(&self.log);
         let signal = Arc::clone(log.ahead_signal());
-        spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal)))?;
+        let single_pages = self.flush_policy.sync;
+        spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal, single_pages)))?;
 
         let (log, config) = (Arc::clone(&self.log), Arc::clone(&self.config));
         let sync = self.flush_policy.sync;

@@ -11,8 +11,9 @@ use oxmq_protocol::message::{
 use tracing::warn;
 
 use super::{Arrival, MessageStore};
-use crate::commit_log::{AppendError, Appended, RecordSpan, Records, Tags};
+use crate::commit_log::{AppendError, Appended, RecordKey, RecordSpan, Records, Tags};
 use crate::consume_queue::ConsumeQueue;
+use crate::index::{feed::KeyFeed, for_each_hash};
 use crate::limits::{KEPT_SCRATCH_BYTES, MAX_TOPIC_DIR_BYTES};
 use crate::status::{PutMessageResult, PutMessageStatus};
 
@@ -26,6 +27,7 @@ const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 struct Scratch {
     bytes: Vec<u8>,
     spans: Vec<RecordSpan>,
+    keys: Vec<RecordKey>,
 }
 
 thread_local! {
@@ -50,6 +52,9 @@ impl MessageStore {
                 return PutMessageResult::refused(status_of(error));
             }
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
+            if self.key_feed().is_some() {
+                scratch.note_keys(message, 0);
+            }
             let result = self.append(message, scratch, std::iter::once(message.properties));
             scratch.trim();
             result
@@ -81,6 +86,7 @@ impl MessageStore {
                     properties: message.properties,
                     ..*envelope
                 };
+                let at = scratch.bytes.len();
                 if let Err(error) =
                     encode_record(&whole, &self.encode_options(), &mut scratch.bytes)
                 {
@@ -91,6 +97,9 @@ impl MessageStore {
                 }
                 let tags = Tags::Code(tags_code_of_properties(message.properties));
                 scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
+                if self.key_feed().is_some() {
+                    scratch.note_keys(&whole, at);
+                }
             }
             if scratch.spans.is_empty() {
                 return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
@@ -202,6 +211,7 @@ impl MessageStore {
                 bytes: &mut scratch.bytes,
                 spans: &scratch.spans,
                 sealed: self.encode.append_property_crc,
+                keys: self.key_feed().map(|feed| (feed, &*scratch.keys)),
             };
             let still_open = || !self.is_closed();
             match self.log.append(&mut records, queue.as_deref(), now_ms, still_open) {
@@ -211,6 +221,11 @@ impl MessageStore {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Where the keys of messages go; nothing where there is no index, or it must not be ahead of the disk.
+    fn key_feed(&self) -> Option<&KeyFeed> {
+        self.index.as_ref().filter(|_| !self.hides_unflushed()).map(|index| index.feed())
     }
 
     /// Tells the listener about appended messages, at once or after they are flushed.
@@ -328,6 +343,14 @@ impl Scratch {
     fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
+        self.keys.clear();
+    }
+
+    /// Hashes the keys of `message`, whose record begins at `at`.
+    fn note_keys(&mut self, message: &Message<'_>, at: usize) {
+        for_each_hash(message.topic, message.properties, message.sys_flag, |hash| {
+            self.keys.push(RecordKey { at, hash });
+        });
     }
 
     /// Gives back what a rare large message took.
