@@ -70,6 +70,7 @@ impl Dispatch {
             }
             RequestCode::LOCK_BATCH_MQ => on.rebalance_lock.lock_batch_mq(request),
             RequestCode::UNLOCK_BATCH_MQ => on.rebalance_lock.unlock_batch_mq(request),
+            RequestCode::RECALL_MESSAGE => on.timer.recall(request, connection),
             RequestCode::GET_MAX_OFFSET => on.queue_offset.max(request),
             RequestCode::GET_MIN_OFFSET => on.queue_offset.min(request),
             _ => return None,
@@ -111,6 +112,9 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::GET_EARLIEST_MSG_STORETIME => on.queue_offset.earliest_store_time(request),
         RequestCode::CONSUMER_SEND_MSG_BACK => on.send_back.process(request),
         RequestCode::RESUME_CHECK_HALF_MESSAGE => on.end_transaction.resume(request),
+        RequestCode::GET_TIMER_CHECK_POINT => on.timer.check_point(),
+        RequestCode::GET_TIMER_METRICS => on.timer.metrics(),
+        RequestCode::GET_ALL_DELAY_OFFSET => on.runtime_info.delay_offsets(),
         RequestCode::QUERY_MESSAGE => on.view_message.by_key(request),
         RequestCode::VIEW_MESSAGE_BY_ID => on.view_message.by_id(request),
         RequestCode::UPDATE_AND_CREATE_TOPIC => on.topics.update_and_create(request),

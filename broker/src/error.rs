@@ -77,9 +77,6 @@ pub(crate) enum RequestError {
     /// A batch may not be sent to a retry topic.
     #[error("batch request does not support retry group {0}")]
     BatchToRetryTopic(String),
-    /// A kind of message that is not built yet.
-    #[error("{0} are not supported yet")]
-    NotSupportedYet(&'static str),
 
     /// The broker takes no half messages.
     #[error("the broker[{0}] sending transaction message is forbidden")]
@@ -96,16 +93,36 @@ pub(crate) enum RequestError {
     #[error("")]
     EndedTooLate,
     /// The store did not take a committed message.
-    #[error("{}", put_status::commit_remark(*status, *max_message_size))]
+    #[error("{remark}")]
     NotCommitted {
         /// Why.
         status: PutMessageStatus,
-        /// Longest body that is taken.
-        max_message_size: usize,
+        /// The same in the reference's words.
+        remark: String,
     },
     /// The half message could not be put back.
     #[error("{0}")]
     NotResumed(&'static str),
+
+    // Taking back.
+    /// Nothing may be taken back.
+    #[error("recall failed, operation is forbidden")]
+    RecallForbidden,
+    /// Nothing may be taken back at the moment.
+    #[error("recall failed, broker service not available")]
+    RecallNotNow,
+    /// The topic does not exist.
+    #[error("recall failed, the topic[{0}] not exist")]
+    RecallTopicNotExist(String),
+    /// The handle names nothing that waits here.
+    #[error("{0}")]
+    RecallRefused(&'static str),
+    /// The store did not take it.
+    #[error("recall failed, execute error")]
+    RecallFailed,
+    /// The timer is switched off.
+    #[error("{0}")]
+    NoTimer(&'static str),
 
     // Sending back.
     /// The retry or dead-letter topic could not be created.
@@ -331,6 +348,8 @@ impl RequestError {
             | Self::HalfMessageNotFound
             | Self::WrongTransaction(_)
             | Self::NotResumed(_)
+            | Self::RecallFailed
+            | Self::NoTimer(_)
             | Self::FilterTypeNotSupported(_)
             | Self::NoConsumer(_)
             | Self::TooMany { .. }
@@ -346,13 +365,14 @@ impl RequestError {
             Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
             Self::Change(_) => ResponseCode::SYSTEM_ERROR,
-            Self::NotSupportedYet(_) => ResponseCode::REQUEST_CODE_NOT_SUPPORTED,
-            Self::EndedTooLate => ResponseCode::ILLEGAL_OPERATION,
+            Self::EndedTooLate | Self::RecallRefused(_) => ResponseCode::ILLEGAL_OPERATION,
+            Self::RecallNotNow => ResponseCode::SERVICE_NOT_AVAILABLE,
             Self::NotCommitted { status, .. } => put_status::commit_code(*status),
             Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
             Self::TopicSendForbidden(_)
             | Self::BrokerSendForbidden(_)
             | Self::TransactionForbidden(_)
+            | Self::RecallForbidden
             | Self::BackTopicForbidden(_)
             | Self::BrokerPullForbidden(_)
             | Self::LitePullForbidden(_)
@@ -365,6 +385,7 @@ impl RequestError {
             | Self::CommitTopicNotExist(_)
             | Self::ResetTopicNotExist(_)
             | Self::NoTopic(_)
+            | Self::RecallTopicNotExist(_)
             | Self::StatsTopicNotExist(_) => ResponseCode::TOPIC_NOT_EXIST,
             Self::InvalidName(_)
             | Self::QueueIdIllegal { .. }

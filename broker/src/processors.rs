@@ -10,6 +10,7 @@ use crate::broker_stats::BrokerStats;
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
+use crate::delays::Delays;
 use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
 use crate::processor::connection_list::ConnectionList;
@@ -26,11 +27,11 @@ use crate::processor::send_back::SendBack;
 use crate::processor::send_message::SendMessage;
 use crate::processor::stats::Stats;
 use crate::processor::subscription_group::SubscriptionGroups;
+use crate::processor::timer::Timer;
 use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
-use crate::schedule::ScheduleMessageService;
 use crate::tables::Tables;
 use crate::transaction::TransactionService;
 
@@ -53,6 +54,7 @@ pub(crate) struct Processors {
     pub(crate) runtime_info: RuntimeInfo,
     pub(crate) stats: Stats,
     pub(crate) subscription_groups: SubscriptionGroups,
+    pub(crate) timer: Timer,
     pub(crate) topics: Topics,
     pub(crate) view_message: ViewMessage,
     consumers: Arc<ConsumerManager>,
@@ -66,7 +68,7 @@ impl Processors {
         config: &Arc<BrokerConfig>,
         store: &Arc<MessageStore>,
         tables: &Tables,
-        schedule: &Arc<ScheduleMessageService>,
+        delays: &Delays,
         producers: &Arc<ProducerManager>,
         transactions: &Arc<TransactionService>,
         store_host: SocketAddr,
@@ -78,7 +80,7 @@ impl Processors {
         let offsets = || Arc::clone(&tables.offsets);
         let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
         let stats = || Arc::clone(&broker_stats);
-        let schedule = || Arc::clone(schedule);
+        let delays = || delays.clone();
         let locks = Arc::new(RebalanceLockManager::default());
         let consumers = Arc::new(ConsumerManager::new(config(), groups(), Arc::clone(&locks)));
         let consumers = || Arc::clone(&consumers);
@@ -91,11 +93,11 @@ impl Processors {
                 tables,
                 stats(),
                 Arc::clone(&locks),
-                schedule(),
+                delays(),
                 transactions(),
                 store_host,
             ),
-            send_back: SendBack::new(config(), topics(), groups(), schedule(), store()),
+            send_back: SendBack::new(config(), topics(), groups(), delays(), store()),
             pull_message: Arc::new(PullMessage::new(
                 config(),
                 store(),
@@ -121,9 +123,10 @@ impl Processors {
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
             reset_offset: ResetOffset::new(config(), topics(), groups(), offsets(), store()),
-            runtime_info: RuntimeInfo::new(config(), stats(), schedule(), transactions(), store()),
+            runtime_info: RuntimeInfo::new(config(), stats(), delays(), transactions(), store()),
             stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
+            timer: Timer::new(config(), store(), topics(), delays(), store_host),
             topics: Topics::new(config(), topics(), offsets(), store()),
             view_message: ViewMessage::new(store()),
             consumers: consumers(),

@@ -3,7 +3,7 @@
 //! Reference: `SendMessageProcessor.handlePutMessageResult` (broker), 5.5.0.
 
 use oxmq_protocol::code::ResponseCode;
-use oxmq_store::PutMessageStatus as Status;
+use oxmq_store::{PutMessageStatus as Status, StoreConfig};
 
 /// The code of the answer. The four of stored messages come with its id and offset.
 pub(crate) const fn response_code(status: Status) -> ResponseCode {
@@ -28,7 +28,8 @@ pub(crate) const fn response_code(status: Status) -> ResponseCode {
 }
 
 /// The remark of a refusal; `failure` is what the store says is wrong with it.
-pub(crate) fn remark(status: Status, max_message_size: usize, failure: Option<&str>) -> String {
+pub(crate) fn remark(status: Status, config: &StoreConfig, failure: Option<&str>) -> String {
+    let max_message_size = config.max_message_size;
     match status {
         Status::PutOk
         | Status::FlushDiskTimeout
@@ -53,9 +54,22 @@ pub(crate) fn remark(status: Status, max_message_size: usize, failure: Option<&s
         Status::OsPageCacheBusy => {
             "[PC_SYNCHRONIZED]broker busy, start flow control for a while".to_owned()
         }
-        Status::WheelTimerMsgIllegal
-        | Status::WheelTimerFlowControl
-        | Status::WheelTimerNotEnable => "timer messages are not supported yet".to_owned(),
+        Status::WheelTimerMsgIllegal => format!(
+            "timer message illegal, the delay time should not be bigger than the max delay {}ms; \
+             or if set del msg, the delay time should be bigger than the current time",
+            i64::from(config.timer_max_delay_sec) * 1_000
+        ),
+        Status::WheelTimerFlowControl => {
+            let most = i64::from(config.timer_congest_num_each_slot);
+            let limit = most * 2;
+            format!(
+                "timer message is under flow control, max num limit is {limit} or the current \
+                 value is greater than {most} and less than {limit}, trigger random flow control"
+            )
+        }
+        Status::WheelTimerNotEnable => {
+            "accurate timer message is not enabled, timerWheelEnable is false".to_owned()
+        }
         Status::UnknownError
         | Status::PutToRemoteBrokerFail
         | Status::LmqConsumeQueueNumExceeded => "UNKNOWN_ERROR".to_owned(),
@@ -73,7 +87,8 @@ pub(crate) const fn commit_code(status: Status) -> ResponseCode {
 }
 
 /// The remark that goes with it.
-pub(crate) fn commit_remark(status: Status, max_message_size: usize) -> String {
+pub(crate) fn commit_remark(status: Status, config: &StoreConfig) -> String {
+    let max_message_size = config.max_message_size;
     match status {
         Status::CreateMappedFileFailed => "Create mapped file failed.".to_owned(),
         Status::MessageIllegal | Status::PropertiesSizeExceeded => format!(
@@ -83,6 +98,6 @@ pub(crate) fn commit_remark(status: Status, max_message_size: usize) -> String {
         Status::ServiceNotAvailable => "Service not available now.".to_owned(),
         Status::OsPageCacheBusy => "OS page cache busy, please try another machine".to_owned(),
         Status::PutToRemoteBrokerFail => "put to remote broker fail".to_owned(),
-        other => remark(other, max_message_size, None),
+        other => remark(other, config, None),
     }
 }

@@ -123,13 +123,16 @@ impl ScheduleMessageService {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
-        self.file.save_if_changed(|| {
-            let progress = lock(&self.progress);
-            DelayOffsetTable {
-                data_version: progress.data_version,
-                offset_table: progress.offsets.clone(),
-            }
-        })
+        self.file.save_if_changed(|| self.table())
+    }
+
+    /// The table as it is saved and sent.
+    pub(crate) fn table(&self) -> DelayOffsetTable {
+        let progress = lock(&self.progress);
+        DelayOffsetTable {
+            data_version: progress.data_version,
+            offset_table: progress.offsets.clone(),
+        }
     }
 
     /// Next offset to deliver and offset behind the last message, by level.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::config::{BrokerConfig, BrokerSettings};
+use crate::delays::Delays;
 use crate::dispatch::Dispatch;
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
@@ -19,6 +20,7 @@ use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
+use crate::timer::TimerService;
 use crate::transaction::{AskProducer, TransactionService};
 
 /// How often held pulls are looked at for those whose time is up.
@@ -63,6 +65,9 @@ pub enum StartError {
     /// A metadata file cannot be read, nor can its backup.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// There can be no more threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
     /// The store cannot be opened.
     #[error("storePathRootDir={root}: {source}")]
     Store {
@@ -87,7 +92,7 @@ pub struct BrokerHandle {
     tasks: JoinSet<()>,
     processors: Arc<Processors>,
     tables: Arc<Tables>,
-    schedule: Arc<ScheduleMessageService>,
+    delays: Delays,
     transactions: Arc<TransactionService>,
     store: Arc<MessageStore>,
     registration: Arc<Registration>,
@@ -115,13 +120,18 @@ impl Broker {
         let tables = Arc::new(Tables::load(&config, &root)?);
         let store = open_store(store_config).await?;
         let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
+        let timers = match config.timer_wheel_enable {
+            true => Some(open_timers(&store, &root).await?),
+            false => None,
+        };
+        let delays = Delays { schedule: Arc::clone(&schedule), timers };
         let producers = Arc::new(ProducerManager::default());
         let transactions = Arc::new(TransactionService::load(
             Arc::clone(&config),
             Arc::clone(&store),
             Arc::clone(&tables.topics),
             Arc::clone(&tables.offsets),
-            Arc::clone(&schedule),
+            delays.clone(),
             Arc::clone(&producers) as Arc<dyn AskProducer>,
             store_host,
             &root,
@@ -130,7 +140,7 @@ impl Broker {
             &config,
             &store,
             &tables,
-            &schedule,
+            &delays,
             &producers,
             &transactions,
             store_host,
@@ -160,6 +170,9 @@ impl Broker {
             format!("{}:{ha_port}", config.broker_ip2),
         ));
 
+        if let Some(timers) = &delays.timers {
+            timers.start().map_err(StartError::Thread)?;
+        }
         let servers = serve(&config, &processors, main, fast, &tls);
         registration.register_full().await;
         let mut handle = BrokerHandle {
@@ -170,7 +183,7 @@ impl Broker {
             tasks: JoinSet::new(),
             processors,
             tables,
-            schedule,
+            delays,
             transactions,
             store,
             registration,
@@ -221,13 +234,22 @@ impl BrokerHandle {
             server.shutdown().await;
         }
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
-        let schedule = Arc::clone(&self.schedule);
+        let delays = self.delays.clone();
         let transactions = Arc::clone(&self.transactions);
         let closed = tokio::task::spawn_blocking(move || {
+            if let Some(timers) = &delays.timers {
+                timers.stop();
+            }
             transactions.close();
             tables.save_all();
-            save_schedule(&schedule);
-            store.close()
+            save_schedule(&delays.schedule);
+            let closed = store.close();
+            if let Some(timers) = &delays.timers
+                && closed.is_ok()
+            {
+                timers.save_last();
+            }
+            closed
         });
         match closed.await {
             Ok(Ok(())) => info!(broker = %self.name, "broker stopped"),
@@ -249,12 +271,12 @@ impl BrokerHandle {
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
-        let schedule = Arc::clone(&self.schedule);
+        let schedule = Arc::clone(&self.delays.schedule);
         self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || {
             let schedule = Arc::clone(&schedule);
             tokio::task::spawn_blocking(move || save_schedule(&schedule));
         }));
-        self.tasks.spawn(Arc::clone(&self.schedule).run());
+        self.tasks.spawn(Arc::clone(&self.delays.schedule).run());
         self.tasks.spawn(Arc::clone(&self.transactions).run());
         let transactions = Arc::clone(&self.transactions);
         self.tasks.spawn(every(TICK_TRANSACTIONS_EVERY, move || transactions.tick()));
@@ -338,6 +360,19 @@ async fn open_store(config: StoreConfig) -> Result<Arc<MessageStore>, StartError
     match opened {
         Ok(Ok(store)) => Ok(store),
         Ok(Err(source)) => Err(StartError::Store { root, source }),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+async fn open_timers(
+    store: &Arc<MessageStore>,
+    root: &Path,
+) -> Result<Arc<TimerService>, StartError> {
+    let (store, dir) = (Arc::clone(store), root.to_owned());
+    let opened = tokio::task::spawn_blocking(move || TimerService::load(store, &dir)).await;
+    match opened {
+        Ok(Ok(timers)) => Ok(Arc::new(timers)),
+        Ok(Err(source)) => Err(StartError::Store { root: root.display().to_string(), source }),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -32,11 +32,15 @@ pub mod code {
     pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
     pub const CHECK_TRANSACTION_STATE: i32 = 39;
     pub const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
+    pub const GET_ALL_DELAY_OFFSET: i32 = 45;
+    pub const GET_TIMER_CHECK_POINT: i32 = 60;
+    pub const GET_TIMER_METRICS: i32 = 61;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
     pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub const SEND_MESSAGE_V2: i32 = 310;
     pub const RESUME_CHECK_HALF_MESSAGE: i32 = 323;
+    pub const RECALL_MESSAGE: i32 = 370;
 }
 
 /// Response codes, by the reference's names.

@@ -56,12 +56,11 @@ fn a_committed_message_is_delivered_and_nobody_is_asked() {
         ("TAGS", "t"),
         ("TRAN_MSG", "true"),
         ("PGROUP", producer.group.as_str()),
-        ("REAL_TOPIC", producer.topic.as_str()),
-        ("REAL_QID", "0"),
         ("__transactionId__", half.unique_key.as_str()),
     ] {
         assert_eq!(message.properties.get(name).map(String::as_str), Some(value), "{name}");
     }
+    assert!(!message.properties.contains_key("REAL_TOPIC"));
     // The next one is asked about: the round has passed this one without a question.
     let other = producer.half("other", "");
     assert_eq!(producer.await_question().unique_key, other.unique_key);
@@ -245,11 +244,15 @@ fn takeover(first: Kind, second: Kind) {
     let server = start(second, store.path());
     let mut producer = Producer::join_as(&server, "moved", "again");
     let mut waiting = vec![asked.unique_key, open.unique_key];
+    let mut answered = Vec::new();
     while !waiting.is_empty() {
         let question = producer.await_question();
-        let at = waiting.iter().position(|key| *key == question.unique_key);
-        let at = at.unwrap_or_else(|| panic!("decided, or asked about twice: {question:?}"));
-        waiting.remove(at);
+        let Some(at) = waiting.iter().position(|key| *key == question.unique_key) else {
+            // The reference asks once more when its round comes before its note of the answer.
+            assert!(second == Kind::Reference && answered.contains(&question.unique_key));
+            continue;
+        };
+        answered.push(waiting.remove(at));
         assert_eq!(producer.answer(&question, COMMIT).code, response::SUCCESS);
     }
     let mut bodies: Vec<String> =

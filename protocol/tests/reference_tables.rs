@@ -163,6 +163,8 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
         QuerySubscriptionByConsumerRequestHeader,
         QueryTopicConsumeByWhoRequestHeader,
         QueryTopicsByConsumerRequestHeader,
+        RecallMessageRequestHeader,
+        RecallMessageResponseHeader,
         RegisterBrokerRequestHeader,
         RegisterBrokerResponseHeader,
         RegisterTopicRequestHeader,

@@ -179,11 +179,6 @@ const NOT_DECLARED: &[Family] = &[
         classes: &["ReplyMessageRequestHeader"],
     },
     Family {
-        reason: "delayed messages cannot be recalled yet",
-        codes: &[370],
-        classes: &["RecallMessageRequestHeader", "RecallMessageResponseHeader"],
-    },
-    Family {
         reason: "nothing is kept in RocksDB",
         codes: &[354, 355],
         classes: &[

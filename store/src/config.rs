@@ -96,6 +96,24 @@ oxmq_protocol::config! {
         os_page_cache_busy_time_out_mills: u64 = "osPageCacheBusyTimeOutMills" | 1_000,
         /// Delay levels, from 1, in words such as `10s 1m`.
         message_delay_level: String = "messageDelayLevel" | "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
+        /// Milliseconds that messages of one moment of the timer lie apart at most. Of a store that has
+        /// waiting messages it cannot be changed.
+        timer_precision_ms: u32 = "timerPrecisionMs" | 1_000,
+        /// Bytes of one file of the timer log.
+        mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog" | 100 << 20,
+        /// Moments ahead after which a message is put back to wait for the rest of its time.
+        timer_roll_window_slot: u32 = "timerRollWindowSlot" | 172_800,
+        /// Longest time ahead, in seconds, that a message may be sent for.
+        timer_max_delay_sec: u32 = "timerMaxDelaySec" | 259_200,
+        /// Milliseconds between saves of how far the timer has got.
+        timer_flush_interval_ms: u64 = "timerFlushIntervalMs" | 1_000,
+        /// Messages of one moment above which senders are refused now and then, and always above twice
+        /// as many.
+        timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot" | i32::MAX,
+        /// Whether messages are left in the timer's queue.
+        timer_stop_enqueue: bool = "timerStopEnqueue" | false,
+        /// Whether a recall names the topic beside the message.
+        append_topic_for_timer_delete_key: bool = "appendTopicForTimerDeleteKey" | false,
         /// Milliseconds between looks for deletable files.
         clean_resource_interval: u64 = "cleanResourceInterval" | 10_000,
         /// Hours of the day, separated by `;`, in which expired files are deleted.

@@ -25,6 +25,7 @@ mod message_store;
 pub mod offline;
 mod process_lock;
 mod status;
+mod timer;
 mod worker;
 
 pub use clock::Clock;
@@ -39,3 +40,4 @@ pub use message_store::{
     Refusal,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
+pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerStore, TimerUnit};

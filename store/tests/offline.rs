@@ -558,8 +558,6 @@ fn plan_names_what_works_and_what_must_not_be_served() {
         ("DLedger log", Verdict::Refused, |root| touch(root, "dledger-n0/data/0")),
         ("controller mode", Verdict::Refused, |root| touch(root, "epochFileCheckpoint")),
         ("tiered storage", Verdict::Refused, |root| touch(root, "config/tieredStoreMetadata.json")),
-        ("half messages", Verdict::Idle, |root| put_into(root, "RMQ_SYS_TRANS_HALF_TOPIC")),
-        ("timer messages", Verdict::Idle, |root| put_into(root, "rmq_sys_wheel_timer")),
     ];
     for (name, verdict, plant) in foreign {
         let copy = temp_dir();
@@ -578,11 +576,19 @@ fn plan_counts_what_waits() {
     let dir = sound();
     put_into(dir.path(), "SCHEDULE_TOPIC_XXXX");
     put_into(dir.path(), "SCHEDULE_TOPIC_XXXX");
+    put_into(dir.path(), "RMQ_SYS_TRANS_HALF_TOPIC");
+    put_into(dir.path(), "rmq_sys_wheel_timer");
     let offsets = "{\"offsetTable\":{1:1}}";
     fs::write(dir.path().join("config/delayOffset.json"), offsets).unwrap();
     let parts = offline::plan(&StoreDir::open(dir.path(), None).unwrap()).unwrap();
-    let delayed = parts.iter().find(|part| part.name == "delayed messages").unwrap();
-    assert_eq!(delayed.found, "1 wait");
+    for (name, found) in [
+        ("delayed messages", "1 wait"),
+        ("half messages", "1 may wait for a decision"),
+        ("timer messages", "1 were taken, some may wait for their time"),
+    ] {
+        let part = parts.iter().find(|part| part.name == name).unwrap();
+        assert_eq!((part.verdict, part.found.as_str()), (Verdict::Works, found));
+    }
 }
 
 fn touch(root: &Path, name: &str) {

@@ -50,6 +50,14 @@ const LIVE: &[&str] = &[
     "startAcceptSendRequestTimeStamp",
     "rejectPullConsumerEnable",
     "rejectTransactionMessage",
+    "recallMessageEnable",
+    "allowRecallWhenBrokerNotWriteable",
+    "timerRollWindowSlot",
+    "timerMaxDelaySec",
+    "timerFlushIntervalMs",
+    "timerCongestNumEachSlot",
+    "timerStopEnqueue",
+    "appendTopicForTimerDeleteKey",
     "transactionTimeOut",
     "transactionCheckInterval",
     "transactionCheckMax",
@@ -278,6 +286,7 @@ mod tests {
     fn it_is_known_of_each_setting_when_a_change_counts() {
         // Read when the broker or the store starts, and not again.
         const NEXT_START: &[&str] = &[
+            "timerPrecisionMs",
             "transactionMetricFlushInterval",
             "transactionOpMsgMaxSize",
             "transactionOpBatchInterval",

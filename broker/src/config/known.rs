@@ -129,7 +129,7 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
         "access control is not built yet",
     ),
     (&["etrics", "metric"], "metrics are not exported yet"),
-    (&["timer", "recall", "Recall"], "messages with a delay of their own are not built yet"),
+    (&["timer", "Timer"], "it tunes a part of the reference that has no counterpart"),
     (&["lite", "Lite", "Lmq", "LMQ", "MultiDispatch"], "lite topics are not built yet"),
     (
         &[

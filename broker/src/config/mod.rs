@@ -64,6 +64,10 @@ oxmq_protocol::config! {
         trace_topic_enable: bool = "traceTopicEnable" | false,
         /// Whether the topic of arbitrary delays exists.
         timer_wheel_enable: bool = "timerWheelEnable" | true,
+        /// Whether waiting messages may be taken back.
+        recall_message_enable: bool = "recallMessageEnable" | false,
+        /// Whether they may while the broker takes no messages.
+        allow_recall_when_broker_not_writeable: bool = "allowRecallWhenBrokerNotWriteable" | true,
         /// Queues of the topic that holds unacknowledged pops.
         revive_queue_num: i32 = "reviveQueueNum" | 8,
         /// Milliseconds between saves of the consumer offsets.

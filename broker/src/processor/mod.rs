@@ -20,6 +20,7 @@ pub(crate) mod send_back;
 pub(crate) mod send_message;
 pub(crate) mod stats;
 pub(crate) mod subscription_group;
+pub(crate) mod timer;
 pub(crate) mod topic;
 pub(crate) mod view_message;
 

@@ -15,8 +15,8 @@ use super::success_with;
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
+use crate::delays::Delays;
 use crate::error::RequestError;
-use crate::schedule::ScheduleMessageService;
 use crate::transaction::TransactionService;
 
 /// Pools of the reference that tools ask about. Requests wait in no queue here.
@@ -24,13 +24,12 @@ const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
 
 /// Tells tools how the broker is doing.
 ///
-/// Every key that an exporter parses without looking whether it is there is there. Those of the timer are
-/// not there yet.
+/// Every key that an exporter parses without looking whether it is there is there.
 #[derive(Debug)]
 pub(crate) struct RuntimeInfo {
     config: Arc<BrokerConfig>,
     stats: Arc<BrokerStats>,
-    schedule: Arc<ScheduleMessageService>,
+    delays: Delays,
     transactions: Arc<TransactionService>,
     store: Arc<MessageStore>,
 }
@@ -39,11 +38,16 @@ impl RuntimeInfo {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         stats: Arc<BrokerStats>,
-        schedule: Arc<ScheduleMessageService>,
+        delays: Delays,
         transactions: Arc<TransactionService>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, stats, schedule, transactions, store }
+        Self { config, stats, delays, transactions, store }
+    }
+
+    /// `GET_ALL_DELAY_OFFSET` (45): how far each delay level has got.
+    pub(crate) fn delay_offsets(&self) -> Result<RemotingCommand, RequestError> {
+        success_with(&self.delays.schedule.table())
     }
 
     /// Answers with every figure by name.
@@ -99,11 +103,12 @@ impl RuntimeInfo {
             ("earliestMessageTimeStamp", store.earliest_store_time().unwrap_or(-1)),
         ];
         table.extend(numbers.map(|(key, number)| (key.to_owned(), number.to_string())));
-        for (level, offset, max) in self.schedule.progress() {
+        for (level, offset, max) in self.delays.schedule.progress() {
             table.insert(format!("scheduleMessageOffset_{level}"), format!("{offset},{max}"));
         }
         let facts = self.transactions.metrics().facts();
         table.extend(facts.map(|(key, number)| (key.to_owned(), number.to_string())));
+        self.timer(table);
         let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
         table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
         let log_dir = store.config().commit_log_dir();
@@ -119,6 +124,22 @@ impl RuntimeInfo {
             let ratio = (total - free) as f64 / total.max(1) as f64;
             table.insert("consumeQueueDiskRatio".to_owned(), format!("{ratio:?}"));
         }
+    }
+
+    fn timer(&self, table: &mut BTreeMap<String, String>) {
+        let Some(timers) = &self.delays.timers else { return };
+        let (checkpoint, behind) = timers.progress();
+        let read_behind_s = ((now_ms() - checkpoint.read_time_ms).max(0)) / 1_000;
+        let waiting: i64 =
+            timers.metrics().snapshot().timing_count.values().map(|metric| metric.count).sum();
+        let figures = [
+            ("timerReadBehind", read_behind_s.to_string()),
+            ("timerOffsetBehind", behind.to_string()),
+            ("timerCongestNum", waiting.to_string()),
+            ("timerEnqueueTps", "0.0".to_owned()),
+            ("timerDequeueTps", "0.0".to_owned()),
+        ];
+        table.extend(figures.map(|(key, text)| (key.to_owned(), text)));
     }
 
     fn broker(&self, table: &mut BTreeMap<String, String>) {
@@ -183,6 +204,7 @@ mod tests {
 
     use super::super::testing::managers;
     use super::*;
+    use crate::schedule::ScheduleMessageService;
     use crate::transaction::AskProducer;
 
     #[test]
@@ -193,13 +215,13 @@ mod tests {
         let stats = Arc::new(BrokerStats::new(1_000));
         stats.put(2, 300, std::time::Duration::ZERO);
         let schedule = ScheduleMessageService::load(Arc::clone(&m.store), m.store_root()).unwrap();
-        let schedule = Arc::new(schedule);
+        let delays = Delays { schedule: Arc::new(schedule), timers: None };
         let transactions = TransactionService::load(
             Arc::clone(&m.config),
             Arc::clone(&m.store),
             Arc::clone(&m.topics),
             Arc::clone(&m.offsets),
-            Arc::clone(&schedule),
+            delays.clone(),
             Arc::clone(&m.producers) as Arc<dyn AskProducer>,
             ([192, 0, 2, 2], 10911).into(),
             m.store_root(),
@@ -207,7 +229,7 @@ mod tests {
         let info = RuntimeInfo::new(
             Arc::clone(&m.config),
             Arc::clone(&stats),
-            schedule,
+            delays,
             Arc::new(transactions),
             Arc::clone(&m.store),
         );

@@ -13,10 +13,11 @@ use oxmq_store::{MessageStore, PutMessageStatus};
 use tracing::info;
 
 use super::success;
+use crate::clock::now_ms;
 use crate::config::BrokerConfig;
+use crate::delays::Delays;
 use crate::error::RequestError;
 use crate::perm;
-use crate::schedule::ScheduleMessageService;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::{TopicConfigManager, UNIT_SUB_FLAG};
 use crate::topic_validator;
@@ -32,7 +33,7 @@ pub(crate) struct SendBack {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
     groups: Arc<SubscriptionGroupManager>,
-    schedule: Arc<ScheduleMessageService>,
+    delays: Delays,
     store: Arc<MessageStore>,
     /// Picks retry queues in turn.
     turn: AtomicU32,
@@ -51,10 +52,10 @@ impl SendBack {
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
         groups: Arc<SubscriptionGroupManager>,
-        schedule: Arc<ScheduleMessageService>,
+        delays: Delays,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, topics, groups, schedule, store, turn: AtomicU32::new(0) }
+        Self { config, topics, groups, delays, store, turn: AtomicU32::new(0) }
     }
 
     /// Stores a copy for a later delivery, or as a dead letter when there were enough.
@@ -135,8 +136,9 @@ impl SendBack {
         properties::set(&mut text, properties::WAIT_STORE_MSG_OK, b"false");
         properties::set(&mut text, properties::DELAY_TIME_LEVEL, to.level.to_string().as_bytes());
         let (topic, queue_id) = self
-            .schedule
-            .divert(&to.topic, to.queue_id, &mut text)
+            .delays
+            .divert(&to.topic, to.queue_id, &mut text, now_ms())
+            .map_err(|status| RequestError::PutBack(status_name(status)))?
             .unwrap_or((&to.topic, to.queue_id));
         let result = self.store.put_message(&Message {
             topic,
@@ -147,7 +149,10 @@ impl SendBack {
             ..message.as_message()
         });
         match result.status {
-            PutMessageStatus::PutOk => Ok(()),
+            PutMessageStatus::PutOk => {
+                self.delays.stored(topic);
+                Ok(())
+            }
             status => Err(RequestError::PutBack(status_name(status))),
         }
     }
@@ -176,6 +181,7 @@ mod tests {
 
     use super::super::testing::{Managers, managers, request, with_view};
     use super::*;
+    use crate::schedule::ScheduleMessageService;
 
     const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
 
@@ -185,7 +191,7 @@ mod tests {
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
             Arc::clone(&m.groups),
-            Arc::new(schedule),
+            Delays { schedule: Arc::new(schedule), timers: None },
             Arc::clone(&m.store),
         );
         let offset = offset.to_string();

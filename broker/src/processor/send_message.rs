@@ -13,7 +13,7 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{SendMessageView, write_send_response};
 use oxmq_protocol::message::{
-    BatchMessages, EncodeOptions, Message, encoded_len, message_id, properties,
+    BatchMessages, EncodeOptions, Message, RecallHandle, encoded_len, message_id, properties,
 };
 use oxmq_protocol::version;
 use oxmq_remoting::{Connection, Reply};
@@ -21,11 +21,12 @@ use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
 
 use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
+use crate::delays::Delays;
 use crate::error::RequestError;
 use crate::rebalance_lock::RebalanceLockManager;
-use crate::schedule::ScheduleMessageService;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
+use crate::timer::TIMER_TOPIC;
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 use crate::transaction::TransactionService;
@@ -41,7 +42,7 @@ pub(crate) struct SendMessage {
     groups: Arc<SubscriptionGroupManager>,
     stats: Arc<BrokerStats>,
     locks: Arc<RebalanceLockManager>,
-    schedule: Arc<ScheduleMessageService>,
+    delays: Delays,
     transactions: Arc<TransactionService>,
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
@@ -69,7 +70,7 @@ impl SendMessage {
         tables: &Tables,
         stats: Arc<BrokerStats>,
         locks: Arc<RebalanceLockManager>,
-        schedule: Arc<ScheduleMessageService>,
+        delays: Delays,
         transactions: Arc<TransactionService>,
         store_host: SocketAddr,
     ) -> Self {
@@ -94,7 +95,7 @@ impl SendMessage {
             groups: Arc::clone(&tables.groups),
             stats,
             locks,
-            schedule,
+            delays,
             transactions,
         }
     }
@@ -142,9 +143,6 @@ impl SendMessage {
         scratch.properties.clear();
         header.properties.append_to(&mut scratch.properties);
         let traits = self.complete_properties(&mut scratch.properties, header.batch);
-        if let Some(unsupported) = traits.unsupported {
-            return Err(RequestError::NotSupportedYet(unsupported));
-        }
         let mut message = Message {
             topic: &topic.topic_name,
             queue_id,
@@ -171,27 +169,65 @@ impl SendMessage {
         }
         if traits.is_half && !is_redelivery(&header, &scratch.properties) {
             let (result, queue_id) = (self.put_half(message, &mut scratch.properties)?, queue_id);
-            return Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: None });
+            return Ok(Stored::single(result, queue_id, !traits.no_wait));
         }
-        if traits.is_delayed
-            && let Some((topic, queue_id)) =
-                self.schedule.divert(message.topic, message.queue_id, &mut scratch.properties)
-        {
-            (message.topic, message.queue_id) = (topic, queue_id);
+        if traits.is_delayed && !header.batch {
+            return Ok(self.put_delayed(message, queue_id, &mut scratch.properties, &traits));
         }
         message.properties = &scratch.properties;
         if !header.batch {
             let result = self.count(|| self.store.put_message(&message));
-            return Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: None });
+            return Ok(Stored::single(result, queue_id, !traits.no_wait));
         }
         if traits.is_delayed {
             let result = PutMessageResult::refused(PutMessageStatus::MessageIllegal);
-            return Ok(Stored { result, queue_id, waits_for_disk: false, batch: None });
+            return Ok(Stored::single(result, queue_id, false));
         }
         let inner = BatchMessages::new(request.body);
         let result = self.count(|| self.store.put_batch(&message, inner.clone()));
         let batch = self.batch_offsets(&message, inner, &result);
-        Ok(Stored { result, queue_id, waits_for_disk: !traits.no_wait, batch: Some(batch) })
+        let single = Stored::single(result, queue_id, !traits.no_wait);
+        Ok(Stored { batch: Some(batch), ..single })
+    }
+
+    /// Stores a message that is to be delivered later, or now if that time is over.
+    fn put_delayed(
+        &self,
+        mut message: Message<'_>,
+        queue_id: i32,
+        text: &mut Vec<u8>,
+        traits: &Traits,
+    ) -> Stored {
+        let to = message.topic;
+        match self.delays.divert(to, message.queue_id, text, clock::now_ms()) {
+            Ok(Some(aside)) => (message.topic, message.queue_id) = aside,
+            Ok(None) => {}
+            Err(status) => {
+                return Stored::single(PutMessageResult::refused(status), queue_id, false);
+            }
+        }
+        let later = Message { properties: text, ..message };
+        let result = self.count(|| self.store.put_message(&later));
+        self.delays.stored(later.topic);
+        let recall_handle = self.recall_handle(to, later.topic, text);
+        Stored { recall_handle, ..Stored::single(result, queue_id, !traits.no_wait) }
+    }
+
+    /// What the producer can take the message back by.
+    fn recall_handle(&self, to: &str, stored_in: &str, text: &[u8]) -> Option<String> {
+        if stored_in != TIMER_TOPIC || topic_validator::is_retry_topic(to) {
+            return None;
+        }
+        let slot_ms: i64 =
+            properties::property_str(text, properties::TIMER_OUT_MS)?.parse().ok()?;
+        let handle = RecallHandle {
+            topic: to.to_owned(),
+            broker_name: self.config.broker_name.clone(),
+            // Within the slot, which begins at this time.
+            timestamp_ms: slot_ms + 1,
+            unique_key: properties::property_str(text, properties::UNIQ_KEY)?.to_owned(),
+        };
+        Some(handle.encode())
     }
 
     /// Stores a message that waits for its producer's decision.
@@ -204,6 +240,13 @@ impl SendMessage {
             return Err(RequestError::TransactionForbidden(self.config.broker_ip1.clone()));
         }
         let topic = message.topic;
+        // Its delay begins with the commit. One that makes no sense is refused now, while the producer
+        // can still do something about it.
+        let mut delayed = text.clone();
+        let delay = self.delays.divert(topic, message.queue_id, &mut delayed, clock::now_ms());
+        if let Err(status) = delay {
+            return Ok(PutMessageResult::refused(status));
+        }
         (message.topic, message.queue_id) =
             TransactionService::divert(topic, message.queue_id, text);
         message.sys_flag = TransactionService::half_sys_flag(message.sys_flag);
@@ -344,7 +387,7 @@ impl SendMessage {
                 b"DELAY" => traits.is_delayed = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
                 b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
-                    traits.unsupported = Some("timer messages");
+                    traits.is_delayed |= !batch;
                 }
                 _ => {}
             }
@@ -410,11 +453,7 @@ impl Answers {
     ) {
         if !stored.result.status.is_stored() {
             let failure = self.store.failure();
-            let remark = put_status::remark(
-                stored.result.status,
-                self.store.config().max_message_size,
-                failure,
-            );
+            let remark = put_status::remark(stored.result.status, self.store.config(), failure);
             return self.refuse(put_status::response_code(stored.result.status), &remark, reply);
         }
         message_id.clear();
@@ -429,6 +468,9 @@ impl Answers {
             writer.text("TRACE_ON", self.trace_on);
             let offset = stored.result.queue_offset;
             write_send_response(&mut writer, message_id, stored.queue_id, offset, unique_key);
+            if let Some(handle) = &stored.recall_handle {
+                writer.text("recallHandle", handle);
+            }
             writer.finish(&[]);
         });
     }
@@ -452,9 +494,15 @@ struct Stored {
     waits_for_disk: bool,
     /// Log positions of a batch's messages.
     batch: Option<Vec<i64>>,
+    /// What the producer can take the message back by.
+    recall_handle: Option<String>,
 }
 
 impl Stored {
+    fn single(result: PutMessageResult, queue_id: i32, waits_for_disk: bool) -> Self {
+        Self { result, queue_id, waits_for_disk, batch: None, recall_handle: None }
+    }
+
     fn phy_offsets(&self) -> impl Iterator<Item = i64> + '_ {
         let single = self.batch.is_none().then_some(self.result.phy_offset);
         single.into_iter().chain(self.batch.iter().flatten().copied())
@@ -464,7 +512,6 @@ impl Stored {
 /// What the properties of a message ask for.
 #[derive(Debug, Default)]
 struct Traits {
-    unsupported: Option<&'static str>,
     is_delayed: bool,
     is_half: bool,
     no_wait: bool,

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use oxmq_protocol::header::EndTransactionRequestHeader;
 use oxmq_protocol::message::{Message, RecordView, properties, sys_flag};
-use oxmq_store::PutMessageResult;
+use oxmq_store::{PutMessageResult, PutMessageStatus};
 
 use super::TransactionService;
 use super::decisions::Claim;
 use super::recover::unique_key;
 use crate::again::{Again, Home, store_again};
 use crate::error::RequestError;
+use crate::put_status;
 use crate::sync::lock;
 use crate::topic_validator::TRANS_HALF_TOPIC;
 
@@ -65,7 +66,7 @@ impl TransactionService {
         };
         let stored = match decision {
             Decision::Rollback => None,
-            Decision::Commit => match self.deliver(half, home) {
+            Decision::Commit => match self.deliver(half, home, now_ms) {
                 Ok(stored) => Some(stored),
                 Err(error) => {
                     lock(&self.decisions).release(offset);
@@ -89,10 +90,16 @@ impl TransactionService {
         &self,
         half: RecordView<'_>,
         home: Home<'_>,
+        now_ms: i64,
     ) -> Result<PutMessageResult, RequestError> {
         let mut text = half.properties().to_vec();
+        properties::remove(&mut text, properties::REAL_TOPIC);
+        properties::remove(&mut text, properties::REAL_QUEUE_ID);
         // Its delay begins now: before, it could not have been delivered.
-        let aside = self.schedule.divert(home.topic, home.queue_id, &mut text);
+        let aside = self
+            .delays
+            .divert(home.topic, home.queue_id, &mut text, now_ms)
+            .map_err(|status| self.not_committed(status))?;
         let (topic, queue_id) = aside.unwrap_or((home.topic, home.queue_id));
         let message = Message {
             topic,
@@ -111,12 +118,17 @@ impl TransactionService {
             properties: &text,
         };
         match store_again(&self.store, &message) {
-            Again::Stored(result) => Ok(result),
-            Again::NotNow(status) | Again::Never(status) => Err(RequestError::NotCommitted {
-                status,
-                max_message_size: self.store.config().max_message_size,
-            }),
+            Again::Stored(result) => {
+                self.delays.stored(topic);
+                Ok(result)
+            }
+            Again::NotNow(status) | Again::Never(status) => Err(self.not_committed(status)),
         }
+    }
+
+    fn not_committed(&self, status: PutMessageStatus) -> RequestError {
+        let remark = put_status::commit_remark(status, self.store.config());
+        RequestError::NotCommitted { status, remark }
     }
 }
 

@@ -30,7 +30,7 @@ use self::op_queue::OpQueue;
 use crate::again::{Aside, Home};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
-use crate::schedule::ScheduleMessageService;
+use crate::delays::Delays;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
@@ -51,7 +51,7 @@ pub(crate) struct TransactionService {
     store: Arc<MessageStore>,
     topics: Arc<TopicConfigManager>,
     offsets: Arc<ConsumerOffsetManager>,
-    schedule: Arc<ScheduleMessageService>,
+    delays: Delays,
     producers: Arc<dyn AskProducer>,
     decisions: Mutex<Decisions>,
     op_queue: OpQueue,
@@ -75,7 +75,7 @@ impl TransactionService {
         store: Arc<MessageStore>,
         topics: Arc<TopicConfigManager>,
         offsets: Arc<ConsumerOffsetManager>,
-        schedule: Arc<ScheduleMessageService>,
+        delays: Delays,
         producers: Arc<dyn AskProducer>,
         store_host: SocketAddr,
         store_root: &Path,
@@ -93,7 +93,7 @@ impl TransactionService {
             store,
             topics,
             offsets,
-            schedule,
+            delays,
             producers,
             decisions: Mutex::default(),
             op_queue,

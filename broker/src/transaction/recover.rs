@@ -90,17 +90,8 @@ impl TransactionService {
         let (min, max) = self.store.bounds(TRANS_OP_HALF_TOPIC, 0);
         let last = (max - BATCHES_IN_DOUBT).max(min);
         let noted = self.store.phy_offset_of(TRANS_OP_HALF_TOPIC, 0, last).unwrap_or(0);
-        let file_bytes = self.store.config().mapped_file_size_commit_log as i64;
-        let end = self.store.max_phy_offset();
-        let mut at = if max > min { noted.max(first) } else { first };
-        while at < end {
-            let Some(bytes) = self.store.look_message_by_offset(at) else {
-                // The rest of the file is blank.
-                at = (at / file_bytes + 1) * file_bytes;
-                continue;
-            };
-            let Ok(record) = RecordView::parse(&bytes) else { break };
-            at += record.total_bytes() as i64;
+        let from = if max > min { noted.max(first) } else { first };
+        self.store.for_each_record(from, |record| {
             let kind = sys_flag::transaction_type(record.sys_flag());
             if kind == sys_flag::TRANSACTION_COMMIT
                 && let Some(key) = unique_key(record)
@@ -108,7 +99,8 @@ impl TransactionService {
             {
                 lost.push((key.to_owned(), *offset));
             }
-        }
+            true
+        });
         lost
     }
 }

@@ -15,6 +15,7 @@ use crate::again::Aside;
 use crate::clock::now_ms;
 use crate::error::RequestError;
 use crate::saved_table::SaveSignal;
+use crate::schedule::ScheduleMessageService;
 use crate::topic_validator::TRANS_CHECK_MAX_TIME_TOPIC;
 
 /// Later than any half message of the test is young.
@@ -42,7 +43,10 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
         Arc::clone(&store),
         Arc::new(topics),
         Arc::clone(&offsets),
-        Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),
+        Delays {
+            schedule: Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),
+            timers: None,
+        },
         Arc::clone(&asked) as Arc<dyn AskProducer>,
         ([192, 0, 2, 2], 10911).into(),
         dir,
@@ -149,11 +153,10 @@ fn committed_message_is_the_one_that_was_sent() {
     let message = &setup.messages("t", 3)[0];
     assert_eq!((message.sys_flag, message.flag, message.body.as_slice()), (8, 7, &b"k"[..]));
     assert_eq!(message.prepared_transaction_offset, half.phy_offset);
-    for (name, value) in
-        [("REAL_TOPIC", "t"), ("REAL_QID", "3"), ("TRAN_MSG", "true"), ("__transactionId__", "k")]
-    {
+    for (name, value) in [("TRAN_MSG", "true"), ("__transactionId__", "k")] {
         assert_eq!(message.property(name), Some(value.as_bytes()), "{name}");
     }
+    assert_eq!(message.property("REAL_TOPIC"), None);
     setup.check();
     assert!(setup.asked.take().is_empty());
     assert_eq!(setup.progress(), [Some(1), Some(1)]);

@@ -126,6 +126,7 @@ fn every_header(view: &CommandView<'_>) {
         QueryDataVersionRequestHeader QueryDataVersionResponseHeader QueryMessageRequestHeader
         QueryMessageResponseHeader QuerySubscriptionByConsumerRequestHeader
         QueryTopicConsumeByWhoRequestHeader QueryTopicsByConsumerRequestHeader
+        RecallMessageRequestHeader RecallMessageResponseHeader
         RegisterBrokerRequestHeader RegisterBrokerResponseHeader RegisterTopicRequestHeader
         ResetOffsetRequestHeader ResumeCheckHalfMessageRequestHeader SearchOffsetRequestHeader
         SendMessageRequestHeaderV2 SendMessageResponseHeader UnRegisterBrokerRequestHeader

@@ -11,6 +11,7 @@ pub mod limits;
 mod message_ext;
 pub mod message_id;
 pub mod properties;
+mod recall_handle;
 pub mod record;
 pub mod sys_flag;
 
@@ -18,4 +19,5 @@ pub use batch::{BatchError, BatchMessages, InnerMessage};
 pub use encode::{EncodeError, EncodeOptions, Message, encode_record, encoded_len};
 pub use hash::{java_string_hash, tags_code, tags_code_of_properties, tags_code_of_value};
 pub use message_ext::MessageExt;
+pub use recall_handle::RecallHandle;
 pub use record::{RecordError, RecordView};

@@ -110,6 +110,25 @@ impl MessageStore {
         record_at(&files, phy_offset).map(|record| record.bytes().to_vec())
     }
 
+    /// Hands every record of the log from the one at `from` on to `each`, which says whether to go on.
+    pub fn for_each_record(&self, from: i64, mut each: impl FnMut(RecordView<'_>) -> bool) {
+        let files = self.log.files();
+        let file_bytes = self.log.file_bytes() as i64;
+        let end = self.log.max_offset();
+        let mut at = from;
+        while at < end {
+            let Some(record) = record_at(&files, at) else {
+                // The rest of the file is blank.
+                at = (at / file_bytes + 1) * file_bytes;
+                continue;
+            };
+            if !each(record) {
+                return;
+            }
+            at += record.total_bytes() as i64;
+        }
+    }
+
     /// Position in the log of the message at `offset` of a queue.
     pub fn phy_offset_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let queue = self.queues.get(topic, queue_id)?;

@@ -48,8 +48,6 @@ const SIZE_ADVICE: &str = "set mappedFileSizeCommitLog to what the files have";
 const BATCH_ADVICE: &str = "let the consumers of these topics finish and delete the topics";
 const BATCH_TOPIC_ADVICE: &str =
     "delete them, or change their queue.type to SimpleCQ while they are empty";
-const HALF_ADVICE: &str = "stop the producers, let the reference decide them all, then move over";
-const TIMER_ADVICE: &str = "let the reference deliver them first; they stay in the store meanwhile";
 const ROCKSDB_QUEUES_ADVICE: &str = "\
     with the reference: set rocksdbCQDoubleWriteEnable, wait until checkRocksdbCqWriteProgress \
     is done, stop it, move the RocksDB files away and remove storeType; or move the whole \
@@ -291,30 +289,19 @@ impl Plan {
         }
         self.works("delayed messages", &config.join("delayOffset.json"), format!("{delayed} wait"));
         if half > 0 {
-            self.idle(
-                "half messages",
-                &dir.queue_root().join(HALF_TOPIC),
-                format!("{half} may wait for a decision"),
-                HALF_ADVICE,
-            );
+            let path = dir.queue_root().join(HALF_TOPIC);
+            self.works("half messages", &path, format!("{half} may wait for a decision"));
         }
         if timed > 0 {
-            self.idle(
-                "timer messages",
-                &dir.queue_root().join(TIMER_TOPIC),
-                format!("{timed} were taken, some may wait for their time"),
-                TIMER_ADVICE,
-            );
+            let path = dir.queue_root().join(TIMER_TOPIC);
+            let found = format!("{timed} were taken, some may wait for their time");
+            self.works("timer messages", &path, found);
         }
         Ok(())
     }
 
     fn works(&mut self, name: &'static str, path: &Path, found: String) {
         self.add(name, Verdict::Works, path, found, "");
-    }
-
-    fn idle(&mut self, name: &'static str, path: &Path, found: String, advice: &str) {
-        self.add(name, Verdict::Idle, path, found, advice);
     }
 
     fn refuse(&mut self, name: &'static str, path: &Path, found: &str, advice: &str) {

@@ -1,0 +1,266 @@
+//! The timer as a whole, on a store and a clock of its own.
+
+use oxmq_protocol::message::{Message, MessageExt};
+use oxmq_store::{Clock, Environment, Fs, StoreConfig};
+
+use super::*;
+use crate::again::Aside;
+
+/// Start of a slot, and now when a test begins.
+const START_MS: i64 = 1_700_000_000_000;
+
+struct Setup {
+    timers: TimerService,
+    store: Arc<MessageStore>,
+    clock: Clock,
+    now_ms: i64,
+}
+
+fn setup(dir: &Path, now_ms: i64) -> Setup {
+    setup_with(dir, now_ms, |_| ())
+}
+
+fn setup_with(dir: &Path, now_ms: i64, change: impl FnOnce(&mut StoreConfig)) -> Setup {
+    let clock = Clock::manual(now_ms);
+    let mut config = StoreConfig {
+        mapped_file_size_commit_log: 1 << 20,
+        mapped_file_size_timer_log: 1 << 20,
+        ..StoreConfig::in_dir(dir)
+    };
+    change(&mut config);
+    let environment = Environment { clock: clock.clone(), fs: Fs::default() };
+    let store = MessageStore::open_with(config, environment).unwrap();
+    let metrics = Arc::new(TimerMetrics::load(dir));
+    let work = Work::load(Arc::clone(&store), Arc::clone(&metrics), now_ms).unwrap();
+    let timers = TimerService {
+        store: Arc::clone(&store),
+        work: Mutex::new(work),
+        metrics,
+        woken: Mutex::new(false),
+        wake: Condvar::new(),
+        stopped: AtomicBool::new(false),
+        thread: Mutex::default(),
+    };
+    Setup { timers, store, clock, now_ms }
+}
+
+impl Setup {
+    /// Sends a message as a producer does; `None` when it is refused.
+    fn send(&self, body: &str, text: &str) -> Option<&'static str> {
+        let text = text.replace('=', "\u{1}").replace(';', "\u{2}");
+        let mut text = format!("UNIQ_KEY\u{1}{body}\u{2}{text}").into_bytes();
+        let aside = self.timers.divert("t", 3, &mut text, self.now_ms).ok()?;
+        let (topic, queue_id) = aside.unwrap_or(("t", 3));
+        let result = self.store.put_message(&Message {
+            topic,
+            queue_id,
+            flag: 7,
+            sys_flag: 0,
+            born_timestamp_ms: 5,
+            born_host: ([192, 0, 2, 1], 1).into(),
+            store_host: ([192, 0, 2, 2], 10911).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.as_bytes(),
+            properties: &text,
+        });
+        assert!(result.status.is_stored());
+        Some(topic)
+    }
+
+    /// Lets the timer work as if it were `ms` after the start.
+    fn at(&mut self, ms: i64) {
+        self.now_ms = START_MS + ms;
+        self.clock.set(self.now_ms);
+        while lock(&self.timers.work).step(self.now_ms).is_zero() {
+            if self.is_done() {
+                break;
+            }
+        }
+    }
+
+    /// The pause is taken by the real clock, so what is left tells whether there is more to do.
+    fn is_done(&self) -> bool {
+        lock(&self.timers.work).checkpoint().queue_offset == self.store.max_offset(TIMER_TOPIC, 0)
+    }
+
+    fn messages(&self) -> Vec<MessageExt> {
+        let mut messages = Vec::new();
+        Aside { store: &self.store, topic: "t", queue_id: 3 }.walk(0, |record| {
+            messages.push(MessageExt::decode(record.bytes()).unwrap());
+            true
+        });
+        messages
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        let messages = self.messages().into_iter();
+        messages.map(|message| String::from_utf8(message.body).unwrap()).collect()
+    }
+
+    /// Saves the progress as the thread does now and then.
+    fn save(&self) {
+        lock(&self.timers.work).save_last();
+    }
+}
+
+#[test]
+fn message_is_delivered_at_its_very_time_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup(dir.path(), START_MS);
+    for (body, text) in [
+        ("deliver", format!("TIMER_DELIVER_MS={};", START_MS + 2_500)),
+        ("seconds", "TIMER_DELAY_SEC=3;".to_owned()),
+        ("ms", "TIMER_DELAY_MS=1250;".to_owned()),
+    ] {
+        assert_eq!(setup.send(body, &text), Some(TIMER_TOPIC));
+    }
+    for (ms, delivered) in
+        [(0, 0), (1_249, 0), (1_250, 1), (2_499, 1), (2_500, 2), (2_999, 2), (3_000, 3)]
+    {
+        setup.at(ms);
+        assert_eq!(setup.bodies().len(), delivered, "after {ms} ms");
+    }
+    assert_eq!(setup.bodies(), ["ms", "deliver", "seconds"]);
+    let message = &setup.messages()[1];
+    assert_eq!((message.flag, message.born_timestamp_ms, message.queue_id), (7, 5, 3));
+    let of = |name| std::str::from_utf8(message.property(name).unwrap()).unwrap().to_owned();
+    assert_eq!(of("TIMER_OUT_MS"), (START_MS + 2_000).to_string());
+    assert_eq!(of("TIMER_ENQUEUE_MS"), START_MS.to_string());
+    assert_eq!(of("TIMER_DEQUEUE_MS"), (START_MS + 2_500).to_string());
+    assert_eq!((of("REAL_TOPIC"), of("REAL_QID")), ("t".to_owned(), "3".to_owned()));
+    let counts = setup.timers.metrics().snapshot().timing_count;
+    assert_eq!(counts["t"].count, 0);
+}
+
+#[test]
+fn time_that_is_over_or_too_far_or_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path(), START_MS);
+    let past = format!("TIMER_DELIVER_MS={};", START_MS - 1);
+    assert_eq!(setup.send("past", &past), Some("t"));
+    assert_eq!(setup.send("now", "TIMER_DELAY_MS=0;"), Some("t"));
+    assert_eq!(setup.send("far", "TIMER_DELAY_SEC=259201;"), None);
+    assert_eq!(setup.send("just", "TIMER_DELAY_SEC=259200;"), Some(TIMER_TOPIC));
+    assert_eq!(setup.send("words", "TIMER_DELAY_SEC=soon;"), None);
+    assert_eq!(setup.send("recall", &format!("TIMER_DEL_UNIQKEY=k;{past}")), None);
+}
+
+#[test]
+fn message_for_the_moment_that_is_being_delivered_comes_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup(dir.path(), START_MS);
+    setup.at(100);
+    setup.send("soon", "TIMER_DELAY_MS=200;");
+    setup.send("sooner", "TIMER_DELAY_MS=50;");
+    setup.at(149);
+    assert!(setup.bodies().is_empty());
+    setup.at(150);
+    setup.at(299);
+    assert_eq!(setup.bodies(), ["sooner"]);
+    setup.at(300);
+    assert_eq!(setup.bodies(), ["sooner", "soon"]);
+    // Taken from the queue after its moment.
+    setup.send("late", "TIMER_DELAY_MS=100;");
+    setup.now_ms += 5_000;
+    setup.at(5_000);
+    assert_eq!(setup.bodies().len(), 3);
+}
+
+#[test]
+fn message_that_was_taken_back_is_not_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup(dir.path(), START_MS);
+    for body in ["kept", "early", "topic", "late"] {
+        setup.send(body, &format!("TIMER_DELIVER_MS={};", START_MS + 2_900));
+    }
+    let within = START_MS + 2_001;
+    setup.send("r1", &format!("TIMER_DELIVER_MS={within};TIMER_DEL_UNIQKEY=early;"));
+    setup.send("r2", &format!("TIMER_DELIVER_MS={within};TIMER_DEL_UNIQKEY=t+topic;"));
+    setup.at(2_000);
+    setup.send("r3", &format!("TIMER_DELIVER_MS={within};TIMER_DEL_UNIQKEY=late;"));
+    setup.at(3_000);
+    assert_eq!(setup.bodies(), ["kept"]);
+}
+
+#[test]
+fn message_for_a_time_farther_than_the_window_is_put_back_on_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup_with(dir.path(), START_MS, |config| config.timer_roll_window_slot = 6);
+    let deliver_ms = START_MS + 20_500;
+    setup.send("far", &format!("TIMER_DELIVER_MS={deliver_ms};"));
+    for second in 0..20 {
+        setup.at(second * 1_000);
+    }
+    assert!(setup.store.max_offset(TIMER_TOPIC, 0) > 3);
+    setup.at(20_499);
+    assert!(setup.bodies().is_empty());
+    setup.at(20_500);
+    assert_eq!(setup.bodies(), ["far"]);
+    let message = &setup.messages()[0];
+    assert_eq!(message.property("TIMER_OUT_MS"), Some((START_MS + 20_000).to_string().as_bytes()));
+    assert!(message.property("TIMER_ROLL_TIMES").is_some());
+    assert_eq!(setup.timers.metrics().snapshot().timing_count["t"].count, 0);
+}
+
+#[test]
+fn crash_loses_and_repeats_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = setup(dir.path(), START_MS);
+    for at in 0..10 {
+        let deliver_ms = START_MS + 1_000 + at * 300;
+        before.send(&at.to_string(), &format!("TIMER_DELIVER_MS={deliver_ms};"));
+    }
+    before.at(1_400);
+    before.send("unseen", "TIMER_DELAY_MS=700;");
+    assert_eq!(before.bodies(), ["0", "1"]);
+    drop(before);
+
+    // While it is down, more has become due.
+    let mut after = setup(dir.path(), START_MS + 2_300);
+    after.at(2_300);
+    let mut bodies = after.bodies();
+    bodies.sort();
+    assert_eq!(bodies, ["0", "1", "2", "3", "4", "unseen"]);
+    drop(after);
+    let mut again = setup(dir.path(), START_MS + 2_300);
+    again.at(6_000);
+    assert_eq!(again.bodies().len(), 11);
+}
+
+#[test]
+fn stop_in_the_middle_of_a_moment_repeats_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = setup(dir.path(), START_MS);
+    before.send("first", &format!("TIMER_DELIVER_MS={};", START_MS + 1_100));
+    before.send("second", &format!("TIMER_DELIVER_MS={};", START_MS + 3_100));
+    before.at(1_200);
+    before.save();
+    before.store.close().unwrap();
+    drop(before);
+    let mut after = setup(dir.path(), START_MS + 1_300);
+    assert_eq!(after.timers.progress().0.read_time_ms, START_MS + 1_000);
+    after.send("third", "TIMER_DELAY_MS=200;");
+    after.at(1_499);
+    assert_eq!(after.bodies(), ["first"]);
+    after.at(4_000);
+    assert_eq!(after.bodies(), ["first", "third", "second"]);
+}
+
+#[test]
+fn full_moment_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup =
+        setup_with(dir.path(), START_MS, |config| config.timer_congest_num_each_slot = 2);
+    let send = |setup: &Setup| setup.send("m", &format!("TIMER_DELIVER_MS={};", START_MS + 5_500));
+    for _ in 0..2 {
+        assert_eq!(send(&setup), Some(TIMER_TOPIC));
+    }
+    // More are taken until the timer has seen them.
+    for _ in 0..2 {
+        assert_eq!(send(&setup), Some(TIMER_TOPIC));
+    }
+    setup.at(1);
+    assert_eq!(send(&setup), None);
+    assert_eq!(setup.send("other", "TIMER_DELAY_MS=7000;"), Some(TIMER_TOPIC));
+}

@@ -1,0 +1,124 @@
+//! What a producer takes a waiting message back by: URL-safe Base64 of
+//! `v1 <topic> <broker> <time> <unique key>`.
+//!
+//! Reference: `RecallMessageHandle` (common), 5.5.0.
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const VERSION: &str = "v1";
+/// No handle is longer: names have 255 characters at most.
+const MAX_BYTES: usize = 2_048;
+
+/// Names a waiting message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecallHandle {
+    /// Topic that the message goes to.
+    pub topic: String,
+    /// Broker that it waits on.
+    pub broker_name: String,
+    /// A time in the moment that it waits in, ms since 1970.
+    pub timestamp_ms: i64,
+    /// Unique key of the message.
+    pub unique_key: String,
+}
+
+impl RecallHandle {
+    /// The handle as text.
+    pub fn encode(&self) -> String {
+        let Self { topic, broker_name, timestamp_ms, unique_key } = self;
+        encode_base64(
+            format!("{VERSION} {topic} {broker_name} {timestamp_ms} {unique_key}").as_bytes(),
+        )
+    }
+
+    /// Reads a handle; `None` when it is none. A time that is no number is -1.
+    pub fn decode(text: &str) -> Option<Self> {
+        let bytes = decode_base64(text)?;
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let mut parts = text.split(' ');
+        if parts.next() != Some(VERSION) {
+            return None;
+        }
+        let handle = Self {
+            topic: parts.next()?.to_owned(),
+            broker_name: parts.next()?.to_owned(),
+            timestamp_ms: parts.next()?.parse().unwrap_or(-1),
+            unique_key: parts.next()?.to_owned(),
+        };
+        parts.next().is_none().then_some(handle)
+    }
+}
+
+fn encode_base64(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut word = 0_u32;
+        for at in 0..3 {
+            word = (word << 8) | u32::from(chunk.get(at).copied().unwrap_or(0));
+        }
+        for at in 0..4 {
+            let is_padding = at > chunk.len();
+            let sextet = (word >> (18 - 6 * at)) & 63;
+            text.push(if is_padding { '=' } else { char::from(ALPHABET[sextet as usize]) });
+        }
+    }
+    text
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    if text.len() > MAX_BYTES {
+        return None;
+    }
+    let digits = text.trim_end_matches('=');
+    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    let (mut word, mut bits) = (0_u32, 0);
+    for digit in digits.bytes() {
+        let sextet = ALPHABET.iter().position(|letter| *letter == digit)?;
+        word = ((word << 6) | sextet as u32) & 0xFF_FFFF;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((word >> bits) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle() -> RecallHandle {
+        RecallHandle {
+            topic: "orders".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            timestamp_ms: 1_700_000_000_001,
+            unique_key: "7F0000010A".to_owned(),
+        }
+    }
+
+    #[test]
+    fn handle_is_the_text_of_the_reference_and_reads_back() {
+        let text = "djEgb3JkZXJzIGJyb2tlci1hIDE3MDAwMDAwMDAwMDEgN0YwMDAwMDEwQQ==";
+        assert_eq!(handle().encode(), text);
+        assert_eq!(RecallHandle::decode(text), Some(handle()));
+        assert_eq!(RecallHandle::decode(text.trim_end_matches('=')), Some(handle()));
+    }
+
+    #[test]
+    fn what_is_no_handle_is_not_read() {
+        for text in ["", "v1", "djI=", "****", "djEgYSBiIDEgYyBk", "a====", &"A".repeat(4_000)] {
+            assert_eq!(RecallHandle::decode(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_length_of_base64_reads_back() {
+        for length in 0..20 {
+            let bytes: Vec<u8> = (0..length).map(|at| (at * 37 + 200) as u8).collect();
+            assert_eq!(decode_base64(&encode_base64(&bytes)), Some(bytes));
+        }
+    }
+}

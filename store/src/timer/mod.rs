@@ -1,0 +1,207 @@
+//! Where messages wait for their time: a log of units and a wheel whose slots chain them.
+//!
+//! Of each message that waits there are a unit and a record in the commit log; nothing is in memory.
+//!
+//! Reference: `TimerMessageStore` (store), 5.5.0.
+
+mod checkpoint;
+mod log;
+mod unit;
+mod wheel;
+
+use std::io;
+
+use self::checkpoint::CheckpointFile;
+pub use self::checkpoint::TimerCheckpoint;
+use self::log::TimerLog;
+pub use self::unit::TimerUnit;
+use self::unit::{NONE, Slot};
+use self::wheel::{Slots, Wheel};
+use crate::config::StoreConfig;
+use crate::error::{IoContext, StoreError};
+
+/// Slots that may be ahead of the one that is read: a week at the default precision.
+pub const TIMER_SLOTS: i64 = 604_800;
+
+/// The timer's files.
+#[derive(Debug)]
+pub struct TimerStore {
+    precision_ms: i64,
+    log: TimerLog,
+    wheel: Wheel,
+    checkpoint: CheckpointFile,
+    saved: TimerCheckpoint,
+}
+
+impl TimerStore {
+    /// Opens the files, making them if need be, and makes the wheel say what the log says.
+    ///
+    /// # Errors
+    ///
+    /// When a file operation fails, or a file has another size than configured.
+    pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
+        let root = config.root_dir();
+        let path = root.join("config").join("timercheck");
+        let (checkpoint, saved) = CheckpointFile::open(&path).doing("open", &path)?;
+        let saved = saved.unwrap_or_default();
+        let path = root.join("timerwheel");
+        let wheel = Wheel::open(&path).doing("open", &path)?;
+        let path = root.join("timerlog");
+        let log = TimerLog::open(&path, config.mapped_file_size_timer_log).doing("open", &path)?;
+        let precision_ms = i64::from(config.timer_precision_ms.max(1));
+        let mut store = Self { precision_ms, log, wheel, checkpoint, saved };
+        store.recover().doing("recover", &path)?;
+        Ok(store)
+    }
+
+    /// What was saved last.
+    pub fn saved(&self) -> &TimerCheckpoint {
+        &self.saved
+    }
+
+    /// Whether no message has ever waited.
+    pub fn is_new(&self) -> bool {
+        self.log.end() == 0
+    }
+
+    /// Milliseconds that one slot stands for.
+    pub fn precision_ms(&self) -> i64 {
+        self.precision_ms
+    }
+
+    /// The unit that came last.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn last_unit(&mut self) -> io::Result<Option<TimerUnit>> {
+        match self.log.end().checked_sub(unit::UNIT_BYTES as u64) {
+            Some(at) => Ok(self.log.read(at)?.map(|(unit, _)| unit)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets a message wait in its slot.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn put(&mut self, unit: &TimerUnit) -> io::Result<()> {
+        let time = unit.slot_time_ms / self.precision_ms;
+        let slot = self.wheel.get(time)?;
+        let at = self.log.append(&unit.encode(slot.last))?.cast_signed();
+        self.wheel.put(&Slot {
+            time,
+            first: if slot.first == NONE { at } else { slot.first },
+            last: at,
+            count: if unit.deletes { slot.count - 1 } else { slot.count + 1 },
+        })
+    }
+
+    /// Notes a message that did not have to wait, so that its place in the queue is known as passed.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be written.
+    pub fn note(&mut self, unit: &TimerUnit) -> io::Result<()> {
+        self.log.append(&unit.encode(NONE)).map(drop)
+    }
+
+    /// Messages that wait in the slot of a time, about.
+    ///
+    /// # Errors
+    ///
+    /// When the wheel cannot be read.
+    pub fn count(&self, slot_time_ms: i64) -> io::Result<i32> {
+        Ok(self.wheel.get(slot_time_ms / self.precision_ms)?.count)
+    }
+
+    /// The units of a slot, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn slot(&mut self, slot_time_ms: i64) -> io::Result<Vec<TimerUnit>> {
+        let mut units = Vec::new();
+        let mut at = self.wheel.get(slot_time_ms / self.precision_ms)?.last;
+        while let Ok(place) = u64::try_from(at) {
+            let Some((unit, previous)) = self.log.read(place)? else { break };
+            units.push(unit);
+            // Damaged chains could go round.
+            if previous >= at {
+                break;
+            }
+            at = previous;
+        }
+        units.reverse();
+        Ok(units)
+    }
+
+    /// Saves how far the timer has got, after everything it stands on.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn save(&mut self, checkpoint: TimerCheckpoint) -> io::Result<()> {
+        let log_flushed = self.log.end().cast_signed();
+        self.log.sync()?;
+        self.wheel.sync()?;
+        let changed = |saved: &TimerCheckpoint| {
+            (saved.read_time_ms, saved.queue_offset, saved.log_flushed)
+                != (checkpoint.read_time_ms, checkpoint.queue_offset, log_flushed)
+        };
+        if changed(&self.saved) {
+            let counter = self.saved.counter + 1;
+            let checkpoint = TimerCheckpoint { log_flushed, counter, ..checkpoint };
+            self.checkpoint.write(&checkpoint)?;
+            self.saved = checkpoint;
+        }
+        Ok(())
+    }
+
+    /// Removes files of the log whose messages are not in the commit log any more.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be removed.
+    pub fn clean(&mut self, min_phy_offset: i64) -> io::Result<()> {
+        self.log.remove_first(|unit| unit.phy_offset < min_phy_offset)
+    }
+
+    /// Reads the log from a file before where it was on disk, and lets every slot end with its last
+    /// unit there: the wheel may be older or newer.
+    fn recover(&mut self) -> io::Result<()> {
+        let from = u64::try_from(self.saved.log_flushed).unwrap_or(0);
+        let from = from.saturating_sub(self.log.file_bytes());
+        let (log, precision_ms) = (&mut self.log, self.precision_ms);
+        let mut outcome = Ok(());
+        self.wheel.rewrite(|slots| {
+            outcome = log.recover(from, |unit, at| {
+                link(slots, unit.slot_time_ms / precision_ms, at.cast_signed());
+            });
+            // After a loss of power the wheel may have been ahead of the log.
+            let broken = slots.empty_beyond(log.end().cast_signed());
+            if !broken.is_empty() && outcome.is_ok() {
+                outcome = log.recover(0, |unit, at| {
+                    let time = unit.slot_time_ms / precision_ms;
+                    if broken.contains(&time) {
+                        link(slots, time, at.cast_signed());
+                    }
+                });
+            }
+        })?;
+        outcome
+    }
+}
+
+/// Makes the unit at a position the last of its slot, if it is. Units of a slot of the past are notes.
+fn link(slots: &mut Slots, time: i64, at: i64) {
+    let slot = slots.get(time);
+    if slot.last < at {
+        let first = if slot.first == NONE { at } else { slot.first };
+        slots.put(&Slot { time, first, last: at, count: slot.count.max(1) });
+    }
+}
+
+#[cfg(test)]
+mod tests;

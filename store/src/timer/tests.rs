@@ -1,0 +1,90 @@
+use super::*;
+
+const SECOND: i64 = 1_000;
+
+fn config(dir: &std::path::Path) -> StoreConfig {
+    StoreConfig { mapped_file_size_timer_log: 52 * 100 + 16, ..StoreConfig::in_dir(dir) }
+}
+
+fn unit(slot_time_ms: i64, number: i64) -> TimerUnit {
+    TimerUnit {
+        write_time_ms: 0,
+        slot_time_ms,
+        phy_offset: number,
+        record_bytes: 1,
+        topic_hash: 0,
+        rolls: false,
+        deletes: false,
+    }
+}
+
+fn offsets(store: &mut TimerStore, slot_time_ms: i64) -> Vec<i64> {
+    store.slot(slot_time_ms).unwrap().iter().map(|unit| unit.phy_offset).collect()
+}
+
+#[test]
+fn slot_has_its_units_in_order_over_files_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert!(store.is_new());
+    for number in 0..250 {
+        store.put(&unit((5 + number % 2) * SECOND, number)).unwrap();
+    }
+    let even: Vec<i64> = (0..250).step_by(2).collect();
+    assert_eq!(offsets(&mut store, 5 * SECOND), even);
+    assert_eq!(store.count(5 * SECOND).unwrap(), 125);
+    assert!(offsets(&mut store, 7 * SECOND).is_empty());
+    store.save(TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() }).unwrap();
+    drop(store);
+
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert_eq!(store.saved().read_time_ms, SECOND);
+    assert_eq!(offsets(&mut store, 5 * SECOND), even);
+    assert_eq!(store.last_unit().unwrap().unwrap().phy_offset, 249);
+}
+
+#[test]
+fn wheel_that_is_older_than_the_log_is_brought_up_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    store.put(&unit(5 * SECOND, 1)).unwrap();
+    let wheel = std::fs::read(dir.path().join("timerwheel")).unwrap();
+    assert_eq!(wheel.len(), 38_707_200);
+    store.put(&unit(5 * SECOND, 2)).unwrap();
+    store.put(&unit(6 * SECOND, 3)).unwrap();
+    drop(store);
+    std::fs::write(dir.path().join("timerwheel"), wheel).unwrap();
+
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert_eq!(offsets(&mut store, 5 * SECOND), [1, 2]);
+    assert_eq!(offsets(&mut store, 6 * SECOND), [3]);
+}
+
+#[test]
+fn wheel_that_is_ahead_of_the_log_is_set_back_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..3 {
+        store.put(&unit(5 * SECOND, number)).unwrap();
+    }
+    drop(store);
+    // The last two units did not reach the disk.
+    let log = std::fs::OpenOptions::new()
+        .write(true)
+        .open(dir.path().join("timerlog/00000000000000000000"))
+        .unwrap();
+    log.set_len(52).unwrap();
+    log.set_len(52 * 100 + 16).unwrap();
+
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert_eq!(offsets(&mut store, 5 * SECOND), [0]);
+    store.put(&unit(5 * SECOND, 9)).unwrap();
+    assert_eq!(offsets(&mut store, 5 * SECOND), [0, 9]);
+}
+
+#[test]
+fn wheel_of_another_size_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("timerwheel"), [0; 64]).unwrap();
+    assert!(TimerStore::open(&config(dir.path())).is_err());
+}
