@@ -40,4 +40,4 @@ pub use message_store::{
     Refusal,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
-pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerStore, TimerUnit};
+pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit};

@@ -2,7 +2,7 @@
 //!
 //! They wait in slots of the timer's files. A slot is read when it begins, and its messages are delivered
 //! each at its own time within it, to the millisecond; the reference delivers them when it is over. One
-//! thread does all of it, and sleeps until something is due or comes in.
+//! thread does that and sleeps until something is due or comes in; another one saves the progress.
 //!
 //! Reference: `TimerMessageStore` (store), `HookUtils` (broker), 5.5.0.
 
@@ -43,7 +43,7 @@ pub(crate) struct TimerService {
     woken: Mutex<bool>,
     wake: Condvar,
     stopped: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl TimerService {
@@ -61,18 +61,22 @@ impl TimerService {
             woken: Mutex::new(false),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
-            thread: Mutex::default(),
+            threads: Mutex::default(),
         })
     }
 
-    /// Starts the thread that delivers.
+    /// Starts the threads that deliver and save.
     ///
     /// # Errors
     /// When there can be no more threads.
     pub(crate) fn start(self: &Arc<Self>) -> std::io::Result<()> {
-        let service = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("timer".to_owned());
-        *lock(&self.thread) = Some(thread.spawn(move || service.run())?);
+        let thread = |name: &str, run: fn(&Self)| {
+            let service = Arc::clone(self);
+            std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&service))
+        };
+        // Saving waits for the disk, which delivering must not.
+        let threads = [thread("timer", Self::run)?, thread("timer-save", Self::save_regularly)?];
+        lock(&self.threads).extend(threads);
         Ok(())
     }
 
@@ -126,12 +130,13 @@ impl TimerService {
         (checkpoint, behind.max(0))
     }
 
-    /// Ends the thread. A moment of which messages are delivered is brought to its end before, as the
+    /// Ends the threads. A moment of which messages are delivered is brought to its end before, as the
     /// reference would deliver them again.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.poke();
-        if let Some(thread) = lock(&self.thread).take() {
+        for thread in lock(&self.threads).drain(..) {
+            thread.thread().unpark();
             // A panic of the thread was reported when it happened.
             drop(thread.join());
         }
@@ -165,6 +170,20 @@ impl TimerService {
                     .0;
             }
             *woken = false;
+        }
+    }
+
+    fn save_regularly(&self) {
+        while !self.stopped.load(Ordering::Acquire) {
+            let interval = self.store.config().timer_flush_interval_ms.max(1);
+            std::thread::park_timeout(Duration::from_millis(interval));
+            // Taken out of the lock before it runs.
+            let save = lock(&self.work).prepare_save();
+            if let Some(save) = save {
+                let outcome = save.run();
+                lock(&self.work).finish_save(outcome);
+                self.metrics.save();
+            }
         }
     }
 

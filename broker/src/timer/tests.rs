@@ -39,7 +39,7 @@ fn setup_with(dir: &Path, now_ms: i64, change: impl FnOnce(&mut StoreConfig)) ->
         woken: Mutex::new(false),
         wake: Condvar::new(),
         stopped: AtomicBool::new(false),
-        thread: Mutex::default(),
+        threads: Mutex::default(),
     };
     Setup { timers, store, clock, now_ms }
 }

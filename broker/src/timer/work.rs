@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashSet;
 use oxmq_protocol::message::{Message, RecordView, java_string_hash, properties};
-use oxmq_store::{MessageStore, StoreError, TIMER_SLOTS, TimerCheckpoint, TimerStore, TimerUnit};
+use oxmq_store::{
+    MessageStore, StoreError, TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit,
+};
 use tracing::{error, info, warn};
 
 use super::delivered::Delivered;
@@ -62,7 +64,6 @@ pub(super) struct Work {
     /// Progress that is saved once the log is on disk up to a position.
     unsaved: Option<(TimerCheckpoint, i64)>,
     active: bool,
-    next_save: Instant,
     next_clean: Instant,
 }
 
@@ -99,7 +100,6 @@ impl Work {
             fresh_from_ms: now_slot_ms + precision_ms,
             unsaved: None,
             active: false,
-            next_save: Instant::now(),
             next_clean: Instant::now() + CLEAN_EVERY,
         };
         work.queue_offset = work.recover_queue_offset(&saved);
@@ -125,7 +125,6 @@ impl Work {
                 return RETRY_PAUSE;
             }
         };
-        self.save_if_due();
         if more {
             return Duration::ZERO;
         }
@@ -412,38 +411,48 @@ impl Work {
         !matches!(store_again(&self.store, &message), Again::NotNow(_))
     }
 
-    fn save_if_due(&mut self) {
-        let now = Instant::now();
-        if now < self.next_save {
-            return;
-        }
-        let interval = self.store.config().timer_flush_interval_ms.max(1);
-        self.next_save = now + Duration::from_millis(interval);
+    /// What is to be saved now, which waits for the disk; `finish_save` is to follow.
+    pub(super) fn prepare_save(&mut self) -> Option<TimerSave> {
+        let mut save = None;
         if let Some((checkpoint, log_end)) = self.unsaved
             && self.store.flushed_phy_offset() >= log_end
         {
             self.unsaved = None;
-            self.save(checkpoint);
+            save = self.timers.prepare_save(checkpoint).unwrap_or_else(|error| {
+                error!(%error, "progress of the timer not saved");
+                None
+            });
         }
         let idle_ms = self.read_time_ms - self.timers.saved().read_time_ms;
         let is_worth_it = self.active || idle_ms >= IDLE_SLOTS * self.precision_ms;
         if is_worth_it && self.unsaved.is_none() {
             self.active = false;
             self.unsaved = Some((self.checkpoint(), self.store.max_phy_offset()));
-            self.metrics.save();
         }
+        let now = Instant::now();
         if now >= self.next_clean {
             self.next_clean = now + CLEAN_EVERY;
             if let Err(error) = self.timers.clean(self.store.min_phy_offset()) {
                 warn!(%error, "files of the timer log not removed");
             }
         }
+        save
+    }
+
+    pub(super) fn finish_save(&mut self, outcome: io::Result<TimerCheckpoint>) {
+        self.active |= outcome.is_err();
+        let saved = outcome.inspect_err(|error| {
+            error!(%error, "progress of the timer not saved");
+        });
+        self.timers.finish_save(saved.ok());
     }
 
     fn save(&mut self, checkpoint: TimerCheckpoint) {
-        if let Err(error) = self.timers.save(checkpoint) {
-            error!(%error, "progress of the timer not saved");
-            self.active = true;
-        }
+        let outcome = match self.timers.prepare_save(checkpoint) {
+            Ok(Some(save)) => save.run(),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        self.finish_save(outcome);
     }
 }

@@ -97,6 +97,10 @@ impl CheckpointFile {
         Ok((this, is_written.then_some(checkpoint)))
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()? })
+    }
+
     pub(super) fn write(&self, checkpoint: &TimerCheckpoint) -> io::Result<()> {
         let mut own = [0; 16];
         BigEndian::write_i64(&mut own[0..8], checkpoint.read_time_ms);

@@ -176,16 +176,18 @@ impl TimerLog {
         Ok(())
     }
 
-    /// Makes everything durable.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced {
-            let begin = self.files.len().saturating_sub(2);
-            for (_, file) in &self.files[begin..] {
-                file.sync_data()?;
-            }
-            self.unsynced = false;
-        }
-        Ok(())
+    /// Files that have to be made durable.
+    pub(super) fn take_unsynced(&mut self) -> io::Result<Vec<File>> {
+        let begin = self.files.len().saturating_sub(2);
+        let unsynced = if self.unsynced { &self.files[begin..] } else { &[] };
+        let files = unsynced.iter().map(|(_, file)| file.try_clone()).collect();
+        self.unsynced = false;
+        files
+    }
+
+    /// Notes that the files could not be made durable.
+    pub(super) fn set_unsynced(&mut self) {
+        self.unsynced = true;
     }
 
     fn cut(&mut self) -> io::Result<()> {
@@ -265,7 +267,7 @@ mod tests {
         for (number, at) in places.iter().enumerate().rev() {
             assert_eq!(log.read(*at).unwrap().unwrap().0, unit(number as i64));
         }
-        log.sync().unwrap();
+        assert_eq!(log.take_unsynced().unwrap().len(), 2);
         let end = log.end();
         drop(log);
 

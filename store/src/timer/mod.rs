@@ -9,6 +9,7 @@ mod log;
 mod unit;
 mod wheel;
 
+use std::fs::File;
 use std::io;
 
 use self::checkpoint::CheckpointFile;
@@ -137,26 +138,33 @@ impl TimerStore {
         Ok(units)
     }
 
-    /// Saves how far the timer has got, after everything it stands on.
+    /// Collects what it takes to save how far the timer has got; `None` when that is saved.
     ///
     /// # Errors
     ///
-    /// When a file cannot be written.
-    pub fn save(&mut self, checkpoint: TimerCheckpoint) -> io::Result<()> {
+    /// When there can be no more open files.
+    pub fn prepare_save(&mut self, checkpoint: TimerCheckpoint) -> io::Result<Option<TimerSave>> {
         let log_flushed = self.log.end().cast_signed();
-        self.log.sync()?;
-        self.wheel.sync()?;
-        let changed = |saved: &TimerCheckpoint| {
-            (saved.read_time_ms, saved.queue_offset, saved.log_flushed)
-                != (checkpoint.read_time_ms, checkpoint.queue_offset, log_flushed)
-        };
-        if changed(&self.saved) {
-            let counter = self.saved.counter + 1;
-            let checkpoint = TimerCheckpoint { log_flushed, counter, ..checkpoint };
-            self.checkpoint.write(&checkpoint)?;
-            self.saved = checkpoint;
+        let key = |it: &TimerCheckpoint| (it.read_time_ms, it.queue_offset, it.log_flushed);
+        let counter = self.saved.counter + 1;
+        let checkpoint = TimerCheckpoint { log_flushed, counter, ..checkpoint };
+        if key(&self.saved) == key(&checkpoint) {
+            return Ok(None);
         }
-        Ok(())
+        let mut files = self.log.take_unsynced()?;
+        files.extend(self.wheel.take_unsynced()?);
+        Ok(Some(TimerSave { files, file: self.checkpoint.try_clone()?, checkpoint }))
+    }
+
+    /// Notes how a save ended; after a failure the next one does all of it again.
+    pub fn finish_save(&mut self, saved: Option<TimerCheckpoint>) {
+        match saved {
+            Some(saved) => self.saved = saved,
+            None => {
+                self.log.set_unsynced();
+                self.wheel.set_unsynced();
+            }
+        }
     }
 
     /// Removes files of the log whose messages are not in the commit log any more.
@@ -191,6 +199,29 @@ impl TimerStore {
             }
         })?;
         outcome
+    }
+}
+
+/// A save of how far the timer has got. It waits for the disk, while the timer may go on.
+#[derive(Debug)]
+pub struct TimerSave {
+    files: Vec<File>,
+    file: CheckpointFile,
+    checkpoint: TimerCheckpoint,
+}
+
+impl TimerSave {
+    /// Makes everything durable that the progress stands on, and then writes it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn run(self) -> io::Result<TimerCheckpoint> {
+        for file in &self.files {
+            file.sync_data()?;
+        }
+        self.file.write(&self.checkpoint)?;
+        Ok(self.checkpoint)
     }
 }
 

@@ -34,7 +34,10 @@ fn slot_has_its_units_in_order_over_files_and_a_restart() {
     assert_eq!(offsets(&mut store, 5 * SECOND), even);
     assert_eq!(store.count(5 * SECOND).unwrap(), 125);
     assert!(offsets(&mut store, 7 * SECOND).is_empty());
-    store.save(TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() }).unwrap();
+    let checkpoint = TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() };
+    let saved = store.prepare_save(checkpoint).unwrap().unwrap().run().unwrap();
+    store.finish_save(Some(saved));
+    assert!(store.prepare_save(checkpoint).unwrap().is_none());
     drop(store);
 
     let mut store = TimerStore::open(&config(dir.path())).unwrap();

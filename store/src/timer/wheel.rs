@@ -60,13 +60,16 @@ impl Wheel {
         Ok(())
     }
 
-    /// Makes everything durable.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.unsynced {
-            self.file.sync_data()?;
-            self.unsynced = false;
-        }
-        Ok(())
+    /// The file, if it has to be made durable.
+    pub(super) fn take_unsynced(&mut self) -> io::Result<Option<File>> {
+        let file = if self.unsynced { Some(self.file.try_clone()?) } else { None };
+        self.unsynced = false;
+        Ok(file)
+    }
+
+    /// Notes that the file could not be made durable.
+    pub(super) fn set_unsynced(&mut self) {
+        self.unsynced = true;
     }
 }
 
