@@ -24,7 +24,6 @@ mod put_status;
 mod queue_key;
 mod rebalance_lock;
 mod registration;
-mod request_mode;
 mod saved_table;
 mod schedule;
 mod server;
@@ -35,9 +34,7 @@ mod tables;
 mod timer;
 mod topic;
 mod topic_attributes;
-mod topic_route;
 mod topic_validator;
-mod traffic;
 mod transaction;
 mod unique_key;
 

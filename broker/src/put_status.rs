@@ -27,8 +27,8 @@ pub(crate) const fn response_code(status: Status) -> ResponseCode {
     }
 }
 
-/// The remark of a refusal; `failure` is what the store says is wrong with it.
-pub(crate) fn remark(status: Status, config: &StoreConfig, failure: Option<&str>) -> String {
+/// The remark of a refusal; `refusal` is why the store takes no message at all, if it does not.
+pub(crate) fn remark(status: Status, config: &StoreConfig, refusal: Option<&str>) -> String {
     let max_message_size = config.max_message_size;
     match status {
         Status::PutOk
@@ -44,7 +44,7 @@ pub(crate) fn remark(status: Status, config: &StoreConfig, failure: Option<&str>
              msg body length limit {max_message_size}B, msg properties length limit 32KB."
         ),
         Status::ServiceNotAvailable => {
-            let cause = failure.unwrap_or("the store is closed");
+            let cause = refusal.unwrap_or("the disk has no room for this message");
             format!(
                 "service not available now. It may be caused by one of the following reasons: \
                  the broker's disk is full, messages are put to the slave, message store has been \
@@ -99,5 +99,40 @@ pub(crate) fn commit_remark(status: Status, config: &StoreConfig) -> String {
         Status::OsPageCacheBusy => "OS page cache busy, please try another machine".to_owned(),
         Status::PutToRemoteBrokerFail => "put to remote broker fail".to_owned(),
         other => remark(other, config, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_store::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_of_a_refusal_is_told_apart() {
+        let causes = [
+            Some(Refusal::Closed),
+            Some(Refusal::FlushFailed("input/output error".to_owned())),
+            Some(Refusal::QueuesUnwritable),
+            Some(Refusal::DiskFull(95)),
+            None,
+        ];
+        let remarks = causes.map(|cause| {
+            let cause = cause.map(|cause| cause.to_string());
+            remark(Status::ServiceNotAvailable, &StoreConfig::default(), cause.as_deref())
+        });
+        // What clients match on, and behind it what it is.
+        assert!(remarks.iter().all(|remark| remark.starts_with("service not available now.")));
+        let ends = remarks.each_ref().map(|remark| remark.split("Here: ").nth(1).unwrap());
+        assert_eq!(
+            ends,
+            [
+                "message store has been shut down.",
+                "a flush failed: input/output error.",
+                "consume queues cannot be written.",
+                "the disk is 95 % full.",
+                "the disk has no room for this message.",
+            ]
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::body::TopicConfig;
 use oxmq_remoting::{Listener, Server, ServerConfig, Tls, TlsSettingsError};
 use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
@@ -16,12 +17,12 @@ use crate::delays::Delays;
 use crate::dispatch::Dispatch;
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
-use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
 use crate::timer::TimerService;
+use crate::topic_attributes::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::transaction::{AskProducer, TransactionService};
 
 /// How often held pulls are looked at for those whose time is up.
@@ -30,8 +31,6 @@ const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
 /// How often traffic is counted for the rates that tools show.
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
-/// How often what went to and from each topic is counted, as in the reference.
-const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// How often the progress of delay levels is saved, as in the reference.
 const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
 /// How often decisions on transactions are looked at that wait to be written.
@@ -122,6 +121,9 @@ impl Broker {
         let root = PathBuf::from(&store_config.store_path_root_dir);
         let tables = Arc::new(Tables::load(&config, &root)?);
         let store = open_store(store_config).await?;
+        for topic in tables.topics.snapshot().0 {
+            use_queues_of(&topic, &store);
+        }
         let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
         let timers = match config.timer_wheel_enable {
             true => Some(open_timers(&store, &root).await?),
@@ -154,15 +156,21 @@ impl Broker {
             if let Some(processors) = waker.upgrade() {
                 let queue = QueueRef { topic: arrival.topic, queue_id: arrival.queue_id };
                 let next_offset = arrival.next_queue_offset;
-                let message =
-                    ArrivedMessage { tags_code: arrival.tags_code, properties: arrival.properties };
-                processors.pull_message.wake(queue, next_offset, Some(message));
+                processors.pull_message.wake(queue, next_offset, Some(arrival.tags_code));
             }
         }));
 
         let changes = Arc::new(TopicChanges::default());
         let marked = Arc::clone(&changes);
-        tables.topics.on_change(move |topic| marked.mark(topic));
+        let (topics, batch_store) = (Arc::downgrade(&tables.topics), Arc::downgrade(&store));
+        tables.topics.on_change(move |topic| {
+            if let (Some(topics), Some(store)) = (topics.upgrade(), batch_store.upgrade())
+                && let Some(topic) = topics.get(topic)
+            {
+                use_queues_of(&topic, &store);
+            }
+            marked.mark(topic);
+        });
         let ha_port = match config.ha_listen_port {
             0 => config.listen_port.saturating_add(1),
             port => port,
@@ -276,11 +284,6 @@ impl BrokerHandle {
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
-        let processors = Arc::clone(&self.processors);
-        self.tasks.spawn(every(SAMPLE_TOPICS_EVERY, move || {
-            let processors = Arc::clone(&processors);
-            tokio::task::spawn_blocking(move || processors.sample_topics_and_groups());
-        }));
         let schedule = Arc::clone(&self.delays.schedule);
         self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || {
             let schedule = Arc::clone(&schedule);
@@ -362,6 +365,13 @@ async fn advertised_ip(config: &BrokerSettings) -> Result<IpAddr, StartError> {
     let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
     addresses.sort_by_key(IpAddr::is_ipv6);
     addresses.first().copied().ok_or_else(|| unusable("no such host".to_owned()))
+}
+
+/// Has the store use the kind of queues that the topic's attributes ask for.
+fn use_queues_of(topic: &TopicConfig, store: &MessageStore) {
+    if topic.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES) {
+        store.use_batch_queues(&topic.topic_name);
+    }
 }
 
 async fn open_store(config: StoreConfig) -> Result<Arc<MessageStore>, StartError> {

@@ -10,6 +10,10 @@ pub(crate) type Attributes = BTreeMap<String, String>;
 /// Name of the attribute that says what kind of messages a topic is for.
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 
+/// Name of the attribute that says what queues a topic has, and its value for batch queues.
+pub(crate) const QUEUE_TYPE: &str = "queue.type";
+pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
+
 enum Values {
     OneOf(&'static [&'static str]),
     /// A number that only tiered storage, which there is none of, gives a meaning.
@@ -24,9 +28,9 @@ struct Attribute {
 
 const ATTRIBUTES: &[Attribute] = &[
     Attribute {
-        name: "queue.type",
+        name: QUEUE_TYPE,
         changeable: false,
-        values: Values::OneOf(&["BatchCQ", "SimpleCQ"]),
+        values: Values::OneOf(&[BATCH_QUEUES, "SimpleCQ"]),
     },
     Attribute {
         name: "cleanup.policy",

@@ -79,6 +79,11 @@ pub fn route(namesrv: &str, topic: &str) -> Option<Value> {
 
 /// Creates a topic on the broker and waits until the name server routes to it.
 pub fn create_topic(server: &ServerUnderTest, topic: &str, queues: u32) {
+    create_topic_with(server, topic, queues, "");
+}
+
+/// [`create_topic`], with attributes such as `+name=value`.
+pub fn create_topic_with(server: &ServerUnderTest, topic: &str, queues: u32, attributes: &str) {
     let queues_text = queues.to_string();
     let request = Command::request(
         code::UPDATE_AND_CREATE_TOPIC,
@@ -91,6 +96,7 @@ pub fn create_topic(server: &ServerUnderTest, topic: &str, queues: u32) {
             ("topicFilterType", "SINGLE_TAG"),
             ("topicSysFlag", "0"),
             ("order", "false"),
+            ("attributes", attributes),
         ],
     );
     let answer = Conn::connect(&server.broker_addr()).call(request);
@@ -184,7 +190,7 @@ pub fn walk_queue(
                     assert_eq!(record.queue_offset, next, "{topic} queue {queue_id}");
                     assert_eq!(record.queue_id, queue_id);
                     assert_eq!(record.topic, topic);
-                    next += 1;
+                    next += record.messages();
                     records.push(record);
                 }
                 assert_eq!(answer.number("nextBeginOffset"), next);

@@ -8,6 +8,7 @@ const MAGIC_V1: u32 = 0xdaa3_20a7;
 const MAGIC_V2: u32 = 0xdaa3_20ab;
 const SYS_FLAG_BORN_HOST_V6: i32 = 0x10;
 const SYS_FLAG_STORE_HOST_V6: i32 = 0x20;
+const SYS_FLAG_INNER_BATCH: i32 = 0x80;
 /// Between a property's name and its value.
 const NAME_VALUE: char = '\u{1}';
 /// Between properties.
@@ -93,6 +94,18 @@ impl Record {
             body,
             properties: parse_properties(&properties),
         }
+    }
+
+    /// How many messages it holds: one, unless a batch was stored as it came.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn messages(&self) -> i64 {
+        if self.sys_flag & SYS_FLAG_INNER_BATCH == 0 {
+            return 1;
+        }
+        self.properties["INNER_NUM"].parse().unwrap()
     }
 
     /// The body as text.

@@ -2,7 +2,6 @@
 //!
 //! Reference: `DefaultMessageStore.CleanCommitLogService` (store), 5.5.0.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,9 +10,9 @@ use oxmq_protocol::live::Live;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, LogDirs};
 use crate::config::{FlushDiskType, StoreConfig};
-use crate::consume_queue::{QueueTable, QueueWriter};
+use crate::consume_queue::{QueueKind, QueueTable, QueueWriter};
 use crate::disk::DiskSpace;
 use crate::error::StoreError;
 use crate::index::Index;
@@ -53,7 +52,7 @@ pub(crate) struct Cleaner {
     config: Arc<Live<StoreConfig>>,
     /// Whether units wait in memory until their records are flushed.
     only_flushed: bool,
-    dirs: [PathBuf; 2],
+    log_dirs: LogDirs,
     manual_rounds: AtomicU32,
     /// Start of the log that queues and index agree with.
     followed_to: AtomicI64,
@@ -71,7 +70,7 @@ impl Cleaner {
         index: Option<Arc<Index>>,
     ) -> Self {
         Self {
-            dirs: [config.commit_log_dir(), queue_writer.files().root().to_owned()],
+            log_dirs: LogDirs::of(&config),
             log,
             queues,
             queue_writer,
@@ -98,7 +97,8 @@ impl Cleaner {
 
     /// Looks at the disk and deletes what is due.
     pub(crate) fn round(&self) -> Result<(), StoreError> {
-        let spaces = self.dirs.iter().filter_map(|dir| DiskSpace::of(dir));
+        let queues = self.queue_writer.files().root(QueueKind::Simple);
+        let spaces = [self.log_dirs.roomiest(), DiskSpace::of(queues)].into_iter().flatten();
         let fullest = spaces.max_by_key(DiskSpace::used_percent);
         self.round_with(fullest)
     }

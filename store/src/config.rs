@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use oxmq_protocol::config::ConfigValue;
 
+use crate::commit_log::LogDirs;
+use crate::consume_queue::QueueKind;
+
 /// When stored messages reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FlushDiskType {
@@ -40,12 +43,17 @@ oxmq_protocol::config! {
     pub struct StoreConfig {
         /// Directory of the store.
         store_path_root_dir: String = "storePathRootDir" | default_root(),
-        /// Directory of the commit log; empty means `commitlog` in the store's directory.
+        /// Directory of the commit log, or several with `,` between them; empty means `commitlog` in the
+        /// store's directory.
         store_path_commit_log: String = "storePathCommitLog" | String::new(),
+        /// Directories, with `,` between them, that have log files and get no new ones.
+        read_only_commit_log_store_paths: String = "readOnlyCommitLogStorePaths" | String::new(),
         /// Bytes of a commit log file.
         mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog" | 1 << 30,
         /// Bytes of a consume-queue file, rounded up to whole units.
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | 300_000 * 20,
+        /// Bytes of a batch-queue file: a multiple of 46.
+        mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue" | 300_000 * 46,
         /// Hash slots of an index file.
         max_hash_slot_num: u32 = "maxHashSlotNum" | 5_000_000,
         /// Entries of an index file, of which the first is not used.
@@ -145,13 +153,18 @@ impl StoreConfig {
         PathBuf::from(&self.store_path_root_dir)
     }
 
-    /// Directory of the commit log.
+    /// Bytes of a file of queues of this kind.
+    pub(crate) fn queue_file_bytes(&self, kind: QueueKind) -> u64 {
+        let configured = match kind {
+            QueueKind::Simple => self.mapped_file_size_consume_queue,
+            QueueKind::Batch => self.mapper_file_size_batch_consume_queue,
+        };
+        configured.next_multiple_of(kind.unit_bytes() as u64)
+    }
+
+    /// Directory of the commit log, the first one if there are several.
     pub fn commit_log_dir(&self) -> PathBuf {
-        if self.store_path_commit_log.is_empty() {
-            self.root_dir().join("commitlog")
-        } else {
-            PathBuf::from(&self.store_path_commit_log)
-        }
+        LogDirs::of(self).writable()[0].clone()
     }
 }
 

@@ -270,6 +270,40 @@ const DAMAGES: &[Damage] = &[
         lost: 0,
     },
     Damage {
+        name: "wrong size in a unit",
+        plant: |root| {
+            overwrite(&queue_file(root), 80 + 8, &7_i32.to_be_bytes());
+            (queue_file(root), Some(80))
+        },
+        kind: Kind::UnitWrong,
+        lost: 0,
+    },
+    Damage {
+        name: "misnamed queue file",
+        plant: |root| {
+            let dir = root.join("consumequeue/TopicA/0");
+            let renamed = dir.join("00000000000000000410");
+            fs::rename(dir.join("00000000000000000400"), &renamed).unwrap();
+            (renamed, None)
+        },
+        kind: Kind::FileLength,
+        lost: 0,
+    },
+    Damage {
+        name: "index slot out of range",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            let bytes = fs::read(&path).unwrap();
+            let used =
+                (40..ENTRIES_AT as usize).step_by(4).find(|at| bytes[*at..*at + 4] != [0; 4]);
+            let at = used.unwrap() as u64;
+            overwrite(&path, at, &99_999_i32.to_be_bytes());
+            (path, Some(at))
+        },
+        kind: Kind::IndexBroken,
+        lost: 0,
+    },
+    Damage {
         name: "wrong tags code",
         plant: |root| {
             overwrite(&queue_file(root), 60 + 12, &4711_i64.to_be_bytes());
@@ -323,24 +357,62 @@ const DAMAGES: &[Damage] = &[
     },
 ];
 
-#[test]
-fn every_planted_damage_is_found_with_file_and_position() {
-    let original = sound();
-    for Damage { name, plant, kind, lost } in DAMAGES {
-        let dir = temp_dir();
-        copy_dir(original.path(), dir.path());
-        let (path, position) = plant(dir.path());
-        let before = image(dir.path());
-        let report = check(dir.path());
-        let found = report.of(Severity::Error).any(|found| {
-            found.kind == *kind
-                && found.path == path
-                && position.is_none_or(|_| found.position == position)
-        });
-        assert_eq!(report.counts.records, (MESSAGES - lost) as u64, "{name}");
-        assert!(found, "{name} at {path:?} {position:?}: {:#?}", report.findings);
-        assert!(image(dir.path()) == before, "{name}: the check changed the store");
-    }
+/// Plants one damage, and checks that it is found with file and position.
+fn assert_found(name: &str) {
+    let Damage { plant, kind, lost, .. } = damage(name);
+    let dir = sound();
+    let (path, position) = plant(dir.path());
+    let before = image(dir.path());
+    let report = check(dir.path());
+    let found = report.of(Severity::Error).any(|found| {
+        found.kind == *kind
+            && found.path == path
+            && position.is_none_or(|_| found.position == position)
+    });
+    assert_eq!(report.counts.records, (MESSAGES - lost) as u64, "{name}");
+    assert!(found, "{name} at {path:?} {position:?}: {:#?}", report.findings);
+    assert!(image(dir.path()) == before, "{name}: the check changed the store");
+}
+
+fn damage(name: &str) -> &'static Damage {
+    DAMAGES.iter().find(|damage| damage.name == name).unwrap()
+}
+
+/// Two tests for each damage, and one that none is left out.
+macro_rules! damages {
+    ($($test:ident: $name:literal,)*) => {
+        mod check_finds {
+            $(#[test] fn $test() { super::assert_found($name); })*
+        }
+
+        mod repair_mends {
+            $(#[test] fn $test() { super::assert_mended($name); })*
+        }
+
+        #[test]
+        fn every_damage_is_tested() {
+            let names: Vec<&str> = DAMAGES.iter().map(|damage| damage.name).collect();
+            assert_eq!(names, [$($name),*]);
+        }
+    };
+}
+
+damages! {
+    a_flipped_byte_in_a_body: "flipped byte in a body",
+    a_wrong_length_of_a_record: "wrong length of a record",
+    a_wrong_position_in_a_record: "wrong position in a record",
+    a_truncated_log_file: "truncated log file",
+    a_truncated_queue_file: "truncated queue file",
+    a_missing_queue_file: "missing queue file",
+    a_unit_pointing_past_the_log: "unit pointing past the log",
+    a_wrong_size_in_a_unit: "wrong size in a unit",
+    a_misnamed_queue_file: "misnamed queue file",
+    an_index_slot_out_of_range: "index slot out of range",
+    a_wrong_tags_code: "wrong tags code",
+    an_index_entry_out_of_range: "index entry out of range",
+    a_damaged_checkpoint: "damaged checkpoint",
+    damaged_topics: "damaged topics.json",
+    a_queue_ahead_of_the_log: "queue ahead of the log",
 }
 
 /// Bodies of the messages that can be read, in order of their numbers.
@@ -367,39 +439,36 @@ fn repair(root: &Path) -> Repair {
     offline::repair(root, Some(small(root)), false, &mut |_| (), &mut |_, _| ()).unwrap()
 }
 
-#[test]
-fn every_planted_damage_is_repaired_and_nothing_is_thrown_away() {
-    let original = sound();
-    for Damage { name, plant, lost, .. } in DAMAGES {
-        let dir = temp_dir();
-        copy_dir(original.path(), dir.path());
-        plant(dir.path());
-        let damaged = image(dir.path());
-        let repair = repair(dir.path());
-        let after = repair.after.as_ref().unwrap();
-        assert!(is_clean(after), "{name}: {:#?} {:#?}", repair.actions, after.findings);
-        let report = check(dir.path());
-        assert!(is_clean(&report), "{name}: {:#?}", report.findings);
+/// Plants one damage, and checks that it is repaired and nothing is thrown away.
+fn assert_mended(name: &str) {
+    let Damage { plant, lost, .. } = damage(name);
+    let dir = sound();
+    plant(dir.path());
+    let damaged = image(dir.path());
+    let repair = repair(dir.path());
+    let after = repair.after.as_ref().unwrap();
+    assert!(is_clean(after), "{name}: {:#?} {:#?}", repair.actions, after.findings);
+    let report = check(dir.path());
+    assert!(is_clean(&report), "{name}: {:#?}", report.findings);
 
-        let bodies = readable(dir.path());
-        assert_eq!(bodies.len(), MESSAGES - lost, "{name}: {:#?}", repair.actions);
-        let whole = (0..MESSAGES).filter(|number| bodies.contains(&body(*number))).count();
-        assert_eq!(whole, MESSAGES - lost, "{name}");
-        let store = open(&small(dir.path()));
-        let found = store.query_message("TopicA", "all", 64, 0, i64::MAX);
-        assert_eq!(found.unwrap().message_count, 64, "{name}");
-        store.close().unwrap();
+    let bodies = readable(dir.path());
+    assert_eq!(bodies.len(), MESSAGES - lost, "{name}: {:#?}", repair.actions);
+    let whole = (0..MESSAGES).filter(|number| bodies.contains(&body(*number))).count();
+    assert_eq!(whole, MESSAGES - lost, "{name}");
+    let store = open(&small(dir.path()));
+    let found = store.query_message("TopicA", "all", 64, 0, i64::MAX);
+    assert_eq!(found.unwrap().message_count, 64, "{name}");
+    store.close().unwrap();
 
-        let kept = image(repair.aside.as_ref().unwrap());
-        let kept: Vec<&Vec<u8>> = kept.iter().map(|(_, bytes, _)| bytes).collect();
-        for (path, bytes, _) in damaged {
-            let now = fs::read(&path).unwrap_or_default();
-            assert!(
-                now == bytes || is_kept(&bytes, &now, &kept),
-                "{name}: {path:?} is changed and not kept: {:#?}",
-                repair.actions
-            );
-        }
+    let kept = image(repair.aside.as_ref().unwrap());
+    let kept: Vec<&Vec<u8>> = kept.iter().map(|(_, bytes, _)| bytes).collect();
+    for (path, bytes, _) in damaged {
+        let now = fs::read(&path).unwrap_or_default();
+        assert!(
+            now == bytes || is_kept(&bytes, &now, &kept),
+            "{name}: {path:?} is changed and not kept: {:#?}",
+            repair.actions
+        );
     }
 }
 
@@ -536,20 +605,9 @@ fn plan_names_what_works_and_what_must_not_be_served() {
     type Plant = fn(&Path);
     let foreign: &[(&str, Verdict, Plant)] = &[
         ("consume queues", Verdict::Refused, |root| touch(root, "consumequeue/CURRENT")),
-        ("batch queues", Verdict::Refused, |root| {
-            touch(root, "batchconsumequeue/B/0/00000000000000000000");
-        }),
-        ("extended queues", Verdict::Refused, |root| {
-            touch(root, "consumequeue_ext/B/0/00000000000000000000");
-        }),
         ("compaction topics", Verdict::Refused, |root| {
             let topics = "{\"topicConfigTable\":{\"C\":{\"attributes\":\
                           {\"cleanup.policy\":\"COMPACTION\"}}}}";
-            fs::write(root.join("config/topics.json"), topics).unwrap();
-        }),
-        ("batch topics", Verdict::Refused, |root| {
-            let topics = "{\"topicConfigTable\":{\"C\":{\"attributes\":\
-                          {\"queue.type\":\"BatchCQ\"}}}}";
             fs::write(root.join("config/topics.json"), topics).unwrap();
         }),
         ("metadata", Verdict::Refused, |root| touch(root, "config/rdb/CURRENT")),

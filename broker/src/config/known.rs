@@ -153,10 +153,14 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
     (&["cold", "Cold"], "reads of cold data are not slowed down"),
     (
-        &["BitMap", "bitMap"],
-        "filters are evaluated when messages are read, without bitmaps kept beside the queues",
+        &["BitMap", "bloom", "Bloom", "ConsumerNumUseFilter", "PropertyFilter"],
+        "SQL92 filters are not built yet",
     ),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
+    (
+        &["ConsumeQueueExt"],
+        "extended queues are read as the records behind them, and nothing is added to them",
+    ),
     (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),
     (&["fastFailIfNoBuffer", "writeWithoutMmap"], "messages are written to the page cache"),
 ];
@@ -172,7 +176,6 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("popConsumerKVServiceEnable", "false", "pops kept in RocksDB would be lost"),
     ("duplicationEnable", "false", "another process would write the same log"),
     ("enableAcceleratedRecovery", "false", "recovery would trust queues in RocksDB"),
-    ("readOnlyCommitLogStorePaths", "", "the log is kept in one directory"),
     ("enableControllerMode", "false", "roles given by a controller are not built yet"),
     ("inSyncReplicas", "1", "messages would be acknowledged without their replicas"),
     ("timerRocksDBEnable", "false", "delayed messages in RocksDB would be lost"),

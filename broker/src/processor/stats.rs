@@ -2,8 +2,6 @@
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
-mod consume_view;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -23,20 +21,16 @@ use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
-use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator;
-use crate::traffic::{Kind, TrafficHistory};
 
-/// Tells tools what topics hold, how far groups are behind, and what was counted.
+/// Tells tools what topics hold and how far groups are behind.
 #[derive(Debug)]
 pub(crate) struct Stats<C = Connection> {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
-    groups: Arc<SubscriptionGroupManager>,
     offsets: Arc<ConsumerOffsetManager>,
     consumers: Arc<ConsumerManager<C>>,
-    traffic: Arc<TrafficHistory>,
     store: Arc<MessageStore>,
 }
 
@@ -44,13 +38,11 @@ impl<C: Channel> Stats<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
         offsets: Arc<ConsumerOffsetManager>,
         consumers: Arc<ConsumerManager<C>>,
-        traffic: Arc<TrafficHistory>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, topics, groups, offsets, consumers, traffic, store }
+        Self { config, topics, offsets, consumers, store }
     }
 
     /// Answers with the extent of each queue of a topic.
@@ -62,10 +54,7 @@ impl<C: Channel> Stats<C> {
         let Some(topic) = self.topics.get(&name) else {
             return Err(RequestError::StatsTopicNotExist(name));
         };
-        let mut table = TopicStatsTable {
-            topic_put_tps: self.traffic.tps(Kind::TopicPut, &name),
-            ..TopicStatsTable::default()
-        };
+        let mut table = TopicStatsTable::default();
         for queue_id in 0..topic.write_queue_nums.max(topic.read_queue_nums) {
             let (min_offset, max_offset) = self.store.bounds(&name, queue_id);
             let offset = TopicOffset {
@@ -89,7 +78,6 @@ impl<C: Channel> Stats<C> {
         for name in self.topics_to_collect(header) {
             // Offsets outlive their topic.
             let Some(topic) = self.topics.get(&name) else { continue };
-            stats.consume_tps += self.traffic.tps(Kind::GroupGet, &format!("{name}@{group}"));
             for queue_id in 0..topic.read_queue_nums {
                 let progress = self.progress(&group, &name, queue_id);
                 stats.offset_table.insert(self.queue(&name, queue_id), progress);
@@ -159,14 +147,12 @@ mod tests {
     use super::*;
     use crate::channel::testing::TestChannel;
 
-    pub(super) fn processor(m: &Managers) -> Stats<TestChannel> {
+    fn processor(m: &Managers) -> Stats<TestChannel> {
         Stats::new(
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
-            Arc::clone(&m.groups),
             Arc::clone(&m.offsets),
             Arc::clone(&m.consumers),
-            Arc::default(),
             Arc::clone(&m.store),
         )
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use oxmq_compat_tests::wire::Conn;
-use oxmq_compat_tests::{Record, message_ops as more, ops};
+use oxmq_compat_tests::{Kind, Record, message_ops as more, ops};
 use serde_json::Value;
 
 use crate::messages;
@@ -32,6 +32,8 @@ pub(crate) struct Asked {
     pub(crate) keys: bool,
     /// Offsets by time: releases before 5.0 choose any of several messages of one time.
     pub(crate) times: bool,
+    /// Who wrote first, which decides what there is.
+    pub(crate) first: Kind,
 }
 
 /// What is in a store.
@@ -64,7 +66,7 @@ impl Contents {
             halves: halves.iter().map(|at| more::view_message(conn, *at)).collect(),
             by_key: BTreeMap::new(),
         };
-        for place in messages::queues() {
+        for place in messages::queues(asked.first) {
             contents.read_queue(conn, place, asked);
         }
         if asked.keys {
@@ -79,7 +81,8 @@ impl Contents {
         let max = ops::max_offset(conn, topic, queue);
         let records = ops::walk_queue(conn, READER, topic, queue, min);
         if let Some(middle) = records.get(records.len() / 2) {
-            if asked.times {
+            // Of several records of one time in a batch queue, the reference means the last.
+            if asked.times && topic != messages::INNER {
                 let at = ops::search_offset(conn, topic, queue, middle.store_timestamp_ms);
                 self.by_time.insert(place.clone(), at);
             }

@@ -73,15 +73,19 @@ enum Sizes {
 fn takeover(first: Kind, second: Kind, ending: Ending, sizes: Sizes) {
     let store = tempfile::tempdir().unwrap();
     let is_old = matches!(first, Kind::Older(version) if version.starts_with('4'));
-    let asked = Asked { keys: ending == Ending::Stop, times: !is_old };
+    let asked = Asked { keys: ending == Ending::Stop, times: !is_old, first };
+    let inner = messages::has_batch_queues(first);
     let mut server = start(first, store.path(), sizes);
     for (topic, queues) in messages::topics() {
         ops::create_topic(&server, &topic, queues);
     }
+    if inner {
+        ops::create_topic_with(&server, messages::INNER, 1, "+queue.type=BatchCQ");
+    }
     let mut conn = Conn::connect(&server.broker_addr());
     messages::make_groups(&mut conn);
     let mut halves = Vec::new();
-    messages::write(&mut conn, first, Round::First, &mut halves);
+    messages::write(&mut conn, inner, Round::First, &mut halves);
     messages::commit_offsets(&mut conn, Round::First);
     if ending == Ending::Kill {
         wait_for_offsets_on_disk(store.path(), Round::First);
@@ -101,7 +105,7 @@ fn takeover(first: Kind, second: Kind, ending: Ending, sizes: Sizes) {
     for (topic, queues) in messages::topics() {
         assert_topic(&server, &topic, queues);
     }
-    messages::write(&mut conn, second, Round::Second, &mut halves);
+    messages::write(&mut conn, inner, Round::Second, &mut halves);
     messages::commit_offsets(&mut conn, Round::Second);
     if ending == Ending::Kill {
         wait_for_offsets_on_disk(store.path(), Round::Second);
@@ -139,7 +143,10 @@ fn start(kind: Kind, store: &Path, sizes: Sizes) -> ServerUnderTest {
     setup.start()
 }
 
-const SMALL_SIZES: [(&str, &str); 4] = [
+/// And extended queues, which only the reference fills.
+const SMALL_SIZES: [(&str, &str); 6] = [
+    ("enableConsumeQueueExt", "true"),
+    ("mappedFileSizeConsumeQueueExt", "2000"),
     ("mappedFileSizeCommitLog", "6291456"),
     ("mappedFileSizeConsumeQueue", "1000"),
     ("maxHashSlotNum", "1000"),

@@ -12,6 +12,8 @@ const BATCH: (&str, u32) = ("takeover_batch", 2);
 const LARGE: (&str, u32) = ("takeover_large", 1);
 const DELAYED: (&str, u32) = ("takeover_delayed", 1);
 const DUE: (&str, u32) = ("takeover_due", 1);
+/// A topic whose batches are one record each.
+pub(crate) const INNER: &str = "takeover_inner";
 const HALF: (&str, u32) = ("takeover_half", 1);
 /// Where messages wait for their time, and the queue of the level that all pending ones have.
 const PENDING: (&str, i32) = ("SCHEDULE_TOPIC_XXXX", 15);
@@ -56,8 +58,11 @@ pub(crate) fn topics() -> Vec<(String, u32)> {
 }
 
 /// The queues that messages are in.
-pub(crate) fn queues() -> Vec<(String, i32)> {
+pub(crate) fn queues(first: Kind) -> Vec<(String, i32)> {
     let mut queues = Vec::new();
+    if has_batch_queues(first) {
+        queues.push((INNER.to_owned(), 0));
+    }
     for (topic, count) in topics() {
         if ![DELAYED.0, DUE.0, HALF.0].contains(&&*topic) {
             queues.extend((0..count as i32).map(|queue| (topic.clone(), queue)));
@@ -67,17 +72,17 @@ pub(crate) fn queues() -> Vec<(String, i32)> {
     queues
 }
 
-/// Whether half messages can be sent to it.
-fn takes_half_messages(kind: Kind) -> bool {
-    kind != Kind::Ours
+/// Whether topics can have `queue.type=BatchCQ`: not before 5.0.
+pub(crate) fn has_batch_queues(kind: Kind) -> bool {
+    !matches!(kind, Kind::Older(version) if version.starts_with('4'))
 }
 
 /// Sends messages of all kinds; returns when all of them can be read. Adds the positions of half messages
 /// to `halves`.
-pub(crate) fn write(conn: &mut Conn, kind: Kind, round: Round, halves: &mut Vec<i64>) {
+pub(crate) fn write(conn: &mut Conn, inner: bool, round: Round, halves: &mut Vec<i64>) {
     let mark = round.mark();
     write_plain(conn, mark);
-    write_batches(conn, mark);
+    write_batches(conn, mark, inner);
     let large = vec![0x5a; LARGE_BODY];
     let last = ops::send(conn, LARGE.0, 0, "KEYS\u{1}large\u{2}", &large);
     ops::wait_for_max_offset(conn, LARGE.0, 0, last + 1);
@@ -99,11 +104,9 @@ pub(crate) fn write(conn: &mut Conn, kind: Kind, round: Round, halves: &mut Vec<
     more::send_back(conn, GROUP, bad, -1);
     ops::wait_for_max_offset(conn, &dead, 0, before + 1);
 
-    if takes_half_messages(kind) {
-        let before = ops::max_offset(conn, HALF_TOPIC, 0);
-        halves.push(more::send_half(conn, HALF.0, 0, format!("{mark} half").as_bytes()));
-        ops::wait_for_max_offset(conn, HALF_TOPIC, 0, before + 1);
-    }
+    let before = ops::max_offset(conn, HALF_TOPIC, 0);
+    halves.push(more::send_half(conn, HALF.0, 0, format!("{mark} half").as_bytes()));
+    ops::wait_for_max_offset(conn, HALF_TOPIC, 0, before + 1);
 }
 
 /// Bodies of all sizes and all bytes, with and without properties.
@@ -128,7 +131,7 @@ fn write_plain(conn: &mut Conn, mark: &str) {
     }
 }
 
-fn write_batches(conn: &mut Conn, mark: &str) {
+fn write_batches(conn: &mut Conn, mark: &str, inner: bool) {
     for queue in 0..BATCH.1 as i32 {
         let messages: Vec<(String, Vec<u8>)> = (0..PER_BATCH)
             .map(|index| {
@@ -139,6 +142,14 @@ fn write_batches(conn: &mut Conn, mark: &str) {
             .collect();
         let first = more::send_batch(conn, BATCH.0, queue, "", &messages);
         ops::wait_for_max_offset(conn, BATCH.0, queue, first + PER_BATCH as i64);
+        if inner {
+            let envelope = format!("UNIQ_KEY\u{1}{mark}-inner-{queue}\u{2}TAGS\u{1}TagI\u{2}");
+            let first = more::send_batch(conn, INNER, 0, &envelope, &messages);
+            // And one without a key of its own: single records.
+            let single = more::send_batch(conn, INNER, 0, "", &messages);
+            assert_eq!(single, first + PER_BATCH as i64);
+            ops::wait_for_max_offset(conn, INNER, 0, single + PER_BATCH as i64);
+        }
     }
 }
 

@@ -119,12 +119,19 @@ fn print_record(record: &RecordDump, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn print_queue(rows: &[QueueRow], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{:>12} {:>16} {:>8} {:>20}  body", "offset", "position", "size", "tags code")?;
+    writeln!(
+        out,
+        "{:>12} {:>8} {:>16} {:>8} {:>20}  body",
+        "offset", "messages", "position", "size", "tags code"
+    )?;
     for row in rows {
         let position = row.phy_offset.map_or_else(|| "lost".to_owned(), |at| at.to_string());
-        let QueueRow { queue_offset, size, tags_code, .. } = row;
+        let QueueRow { queue_offset, messages, size, tags_code, .. } = row;
         let body = brief(row.record.as_ref());
-        writeln!(out, "{queue_offset:>12} {position:>16} {size:>8} {tags_code:>20}  {body}")?;
+        writeln!(
+            out,
+            "{queue_offset:>12} {messages:>8} {position:>16} {size:>8} {tags_code:>20}  {body}"
+        )?;
     }
     Ok(())
 }

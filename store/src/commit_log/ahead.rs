@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::open::log_file_path;
 use super::{CommitLog, LogFiles, find_file};
 use crate::limits::{
     ALLOCATE_STEP_BYTES, BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES,
@@ -138,11 +137,12 @@ impl CommitLog {
 
     /// Makes the file that begins at `start`, and its name durable.
     pub(super) fn make_file(&self, start: i64) -> io::Result<MappedFile> {
-        self.fs.create_dir_all(&self.dir)?;
-        let path = log_file_path(&self.dir, start);
+        let path = self.dirs.new_path(start as u64);
+        let dir = path.parent().unwrap_or(&path);
+        self.fs.create_dir_all(dir)?;
         let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;
         file.truncate(0);
-        self.fs.sync_dir(&self.dir)?;
+        self.fs.sync_dir(dir)?;
         Ok(file)
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
 use super::CommitLog;
-use crate::consume_queue::{ConsumeQueue, PushOutcome, Unit};
+use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
 use crate::index::feed::{Entry, KeyFeed};
 use crate::mapped_file::MappedWriter;
 
@@ -26,6 +26,8 @@ pub(crate) struct Records<'a> {
     pub(crate) sealed: bool,
     /// Where the keys go, and the keys; nothing where the index reads the log.
     pub(crate) keys: Option<(&'a KeyFeed, &'a [RecordKey])>,
+    /// The one record's messages, when it holds many.
+    pub(crate) inner: Option<InnerBatch>,
 }
 
 /// One key of one of several records.
@@ -35,6 +37,18 @@ pub(crate) struct RecordKey {
     pub(crate) at: usize,
     pub(crate) hash: i32,
 }
+
+/// A record of many messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InnerBatch {
+    pub(crate) count: i16,
+    /// Where in the record the offset of the first message stands, in [`INNER_BASE_DIGITS`] digits.
+    pub(crate) base_at: usize,
+}
+
+/// Digits of the offset of the first message: every number has as many, so that a record's length is known
+/// before its offset is.
+pub(crate) const INNER_BASE_DIGITS: usize = 19;
 
 /// Where one of several records ends, and what its unit gets as tags code.
 #[derive(Debug, Clone, Copy)]
@@ -134,13 +148,17 @@ impl CommitLog {
         if tail.as_ref().is_some_and(|tail| tail.is_deleted()) {
             return Err(AppendError::QueueDeleted);
         }
-        let queue_offset = tail.as_ref().map_or(0, |tail| tail.max());
+        let queue_offset = tail.as_ref().map_or(0, |tail| tail.next_offset());
 
         let mut begin = 0;
         for (index, span) in records.spans.iter().enumerate() {
             let this_offset = if tail.is_some() { queue_offset + index as i64 } else { 0 };
             let record = &mut records.bytes[begin..span.end];
             record::patch(record, this_offset, phy_offset + begin as i64, store_timestamp_ms);
+            if let Some(InnerBatch { base_at, .. }) = records.inner {
+                let digits = format!("{queue_offset:0INNER_BASE_DIGITS$}");
+                record[base_at..base_at + INNER_BASE_DIGITS].copy_from_slice(digits.as_bytes());
+            }
             if records.sealed {
                 record::seal_property_crc(record);
             }
@@ -170,7 +188,14 @@ impl CommitLog {
                     size: (span.end - begin) as i32,
                     tags_code: span.tags.code(store_timestamp_ms),
                 };
-                push = push.max(tail.push(&unit));
+                push = push.max(match tail.kind() {
+                    QueueKind::Simple => tail.push(&unit),
+                    QueueKind::Batch => {
+                        let count = records.inner.map_or(1, |inner| inner.count);
+                        let base_offset = tail.next_offset();
+                        tail.push_batch(&BatchUnit { unit, store_timestamp_ms, base_offset, count })
+                    }
+                });
                 begin = span.end;
             }
         }

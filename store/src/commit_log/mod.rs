@@ -10,16 +10,19 @@
 
 mod ahead;
 mod append;
+mod dirs;
 mod flush;
 mod open;
 mod scan;
 mod stream;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub(crate) use append::{AppendError, Appended, RecordKey, RecordSpan, Records, Tags};
+pub(crate) use append::{
+    AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordKey, RecordSpan, Records, Tags,
+};
+pub(crate) use dirs::LogDirs;
 pub(crate) use flush::FlushPolicy;
 pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
 
@@ -41,7 +44,7 @@ pub(crate) type LogFiles = Arc<Vec<Arc<MappedFile>>>;
 #[derive(Debug)]
 pub(crate) struct CommitLog {
     fs: Fs,
-    dir: PathBuf,
+    dirs: LogDirs,
     file_bytes: u64,
     files: RwLock<LogFiles>,
     appender: Mutex<Appender>,

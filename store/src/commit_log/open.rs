@@ -1,32 +1,32 @@
 //! Opening the log, and cutting it to what is sound.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tracing::{info, warn};
 
-use super::CommitLog;
 use super::ahead::Ahead;
 use super::append::Appender;
 use super::flush::Flush;
-use crate::consume_queue::{file_name, list_files};
+use super::{CommitLog, LogDirs};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::MappedFile;
 
 impl CommitLog {
-    /// Opens the log in `dir`. Nothing can be appended before [`Self::begin_at`].
+    /// Opens the log in `dirs`. Nothing can be appended before [`Self::begin_at`].
     ///
     /// All bytes of all files count as written until then.
-    pub(crate) fn open(fs: &Fs, dir: PathBuf, file_bytes: u64) -> Result<Self, StoreError> {
-        fs.create_dir_all(&dir).doing("create", &dir)?;
-        let files = open_files(fs, &dir, file_bytes)?;
+    pub(crate) fn open(fs: &Fs, dirs: LogDirs, file_bytes: u64) -> Result<Self, StoreError> {
+        for dir in dirs.writable() {
+            fs.create_dir_all(dir).doing("create", dir)?;
+        }
+        let files = open_files(fs, &dirs, file_bytes)?;
         let end = files.last().map_or(0, |file| file.end());
         Ok(Self {
             fs: fs.clone(),
-            dir,
+            dirs,
             file_bytes,
             files: RwLock::new(Arc::new(files)),
             appender: Mutex::new(Appender::default()),
@@ -65,21 +65,20 @@ impl CommitLog {
     }
 }
 
-/// Where the log file that begins at `start` is.
-pub(super) fn log_file_path(dir: &Path, start: i64) -> PathBuf {
-    dir.join(file_name(start as u64))
-}
-
-fn open_files(fs: &Fs, dir: &Path, file_bytes: u64) -> Result<Vec<Arc<MappedFile>>, StoreError> {
-    let starts = list_files(dir)?;
-    let mut files: Vec<Arc<MappedFile>> = Vec::with_capacity(starts.len());
-    for (index, start) in starts.iter().enumerate() {
-        let path = dir.join(file_name(*start));
+fn open_files(
+    fs: &Fs,
+    dirs: &LogDirs,
+    file_bytes: u64,
+) -> Result<Vec<Arc<MappedFile>>, StoreError> {
+    let found = dirs.files()?;
+    let mut files: Vec<Arc<MappedFile>> = Vec::with_capacity(found.len());
+    let last = found.len().saturating_sub(1);
+    for (index, (start, path)) in found.into_iter().enumerate() {
         let metadata = path.metadata().doing("look at", &path)?;
         if metadata.is_dir() {
             continue;
         }
-        if metadata.len() == 0 && index + 1 == starts.len() {
+        if metadata.len() == 0 && index == last {
             fs.remove_file(&path).doing("remove", &path)?;
             continue;
         }
@@ -88,7 +87,11 @@ fn open_files(fs: &Fs, dir: &Path, file_bytes: u64) -> Result<Vec<Arc<MappedFile
             return Err(StoreError::BadFile { path, what });
         }
         let position =
-            i64::try_from(*start).map_err(io::Error::other).doing("read the name of", &path)?;
+            i64::try_from(start).map_err(io::Error::other).doing("read the name of", &path)?;
+        if files.last().is_some_and(|last| last.end() > position) {
+            let what = "begins before the end of another log file".to_owned();
+            return Err(StoreError::BadFile { path, what });
+        }
         if files.last().is_some_and(|last| last.end() != position) {
             warn!(path = %path.display(), "log files are missing before this one");
         }

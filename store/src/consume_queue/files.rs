@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::queue::ConsumeQueue;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::{QueueKind, Unit};
+use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::limits::{MAX_OPEN_QUEUE_FILES, SYNC_FILES_ONE_BY_ONE};
@@ -20,12 +21,19 @@ pub(crate) const FILE_NAME_DIGITS: usize = 20;
 #[derive(Debug)]
 pub(crate) struct QueueFiles {
     fs: Fs,
-    root: PathBuf,
-    file_bytes: u64,
+    simple: Place,
+    batch: Place,
     open: Mutex<OpenFiles>,
     /// Held alone while queues are deleted, and shared while one is written: a queue's successor has the
     /// same directory, and must not write there before it is empty.
     deleting: RwLock<()>,
+}
+
+/// Where the queues of one kind are, and the bytes of each of their files.
+#[derive(Debug)]
+struct Place {
+    root: PathBuf,
+    file_bytes: u64,
 }
 
 /// A file: its queue's uid, and the position of its first byte in the queue.
@@ -46,19 +54,30 @@ struct OpenFile {
 }
 
 impl QueueFiles {
-    /// Queue files below `root`, each as large as the configuration says, in whole units.
-    pub(crate) fn new(fs: Fs, root: PathBuf, configured_file_bytes: u64) -> Self {
-        let file_bytes = configured_file_bytes.next_multiple_of(UNIT_BYTES as u64);
+    /// The queue files of a store, each as large as the configuration says, in whole units.
+    pub(crate) fn new(fs: Fs, config: &StoreConfig) -> Self {
+        let place = |kind: QueueKind| Place {
+            root: config.root_dir().join(kind.dir_name()),
+            file_bytes: config.queue_file_bytes(kind),
+        };
+        let (simple, batch) = (place(QueueKind::Simple), place(QueueKind::Batch));
         let open = OpenFiles { unsynced: Some(HashMap::new()), ..OpenFiles::default() };
-        Self { fs, root, file_bytes, open: Mutex::new(open), deleting: RwLock::new(()) }
+        Self { fs, simple, batch, open: Mutex::new(open), deleting: RwLock::new(()) }
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    pub(crate) fn root(&self, kind: QueueKind) -> &Path {
+        &self.place(kind).root
     }
 
-    pub(crate) fn file_bytes(&self) -> u64 {
-        self.file_bytes
+    pub(crate) fn file_bytes(&self, kind: QueueKind) -> u64 {
+        self.place(kind).file_bytes
+    }
+
+    fn place(&self, kind: QueueKind) -> &Place {
+        match kind {
+            QueueKind::Simple => &self.simple,
+            QueueKind::Batch => &self.batch,
+        }
     }
 
     /// Keeps queues from being written. Taken before any queue's own locks.
@@ -71,11 +90,11 @@ impl QueueFiles {
         self.deleting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn queue_dir(&self, topic: &str, queue_id: i32) -> PathBuf {
-        self.root.join(topic).join(queue_id.to_string())
+    fn queue_dir(&self, queue: &ConsumeQueue) -> PathBuf {
+        self.root(queue.kind()).join(&**queue.topic()).join(queue.queue_id().to_string())
     }
 
-    /// Writes encoded units, the first of which has `offset`.
+    /// Writes encoded units, the first of which has index `offset`.
     ///
     /// With `begins_late` the queue has no file yet, and what lies before `offset` in its first file
     /// is filled with pre-blank units, as a reader of the reference expects.
@@ -86,18 +105,19 @@ impl QueueFiles {
         begins_late: bool,
         units: &[u8],
     ) -> Result<(), StoreError> {
-        let mut at = offset as u64 * UNIT_BYTES as u64;
-        if begins_late && !at.is_multiple_of(self.file_bytes) {
-            let start = at - at % self.file_bytes;
+        let (unit_bytes, file_bytes) = self.sizes(queue);
+        let mut at = offset as u64 * unit_bytes;
+        if begins_late && !at.is_multiple_of(file_bytes) {
+            let start = at - at % file_bytes;
             let (file, path) = self.file_for_writing(queue, start)?;
-            let blanks = Unit::PRE_BLANK.encode().repeat((at - start) as usize / UNIT_BYTES);
+            let blanks = Unit::PRE_BLANK.encode().repeat(((at - start) / unit_bytes) as usize);
             self.fs.write_at(&file, &path, &blanks, 0).doing("write", &path)?;
         }
         let mut rest = units;
         while !rest.is_empty() {
-            let in_file = at % self.file_bytes;
+            let in_file = at % file_bytes;
             let (file, path) = self.file_for_writing(queue, at - in_file)?;
-            let count = rest.len().min((self.file_bytes - in_file) as usize);
+            let count = rest.len().min((file_bytes - in_file) as usize);
             self.fs.write_at(&file, &path, &rest[..count], in_file).doing("write", &path)?;
             at += count as u64;
             rest = &rest[count..];
@@ -113,13 +133,14 @@ impl QueueFiles {
         count: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        let at = offset as u64 * UNIT_BYTES as u64;
-        let in_file = at % self.file_bytes;
+        let (unit_bytes, file_bytes) = self.sizes(queue);
+        let at = offset as u64 * unit_bytes;
+        let in_file = at % file_bytes;
         let key = (queue.uid(), at - in_file);
         let Some(file) = self.file_for_reading(queue, key)? else {
             return Ok(());
         };
-        let bytes = (count * UNIT_BYTES).min((self.file_bytes - in_file) as usize);
+        let bytes = (count * unit_bytes as usize).min((file_bytes - in_file) as usize);
         let begin = out.len();
         out.resize(begin + bytes, 0);
         let read = file.read_exact_at(&mut out[begin..], in_file);
@@ -137,21 +158,22 @@ impl QueueFiles {
         match unsynced {
             Some(files) => {
                 for file in files.values() {
-                    self.fs.sync(file, &self.root).doing("sync", &self.root)?;
+                    self.fs.sync(file, &self.simple.root).doing("sync", &self.simple.root)?;
                 }
                 Ok(())
             }
-            None if self.root.is_dir() => {
-                self.fs.sync_file_system(&self.root).doing("sync", &self.root)
-            }
-            None => Ok(()),
+            // Both are below the store's directory.
+            None => match [&self.simple.root, &self.batch.root].iter().find(|root| root.is_dir()) {
+                Some(root) => self.fs.sync_file_system(root).doing("sync", root),
+                None => Ok(()),
+            },
         }
     }
 
     /// Removes the directory of a queue.
     pub(crate) fn delete_queue(&self, queue: &ConsumeQueue) -> Result<(), StoreError> {
         self.forget(|key| key.0 == queue.uid());
-        let dir = self.queue_dir(queue.topic(), queue.queue_id());
+        let dir = self.queue_dir(queue);
         self.fs.remove_dir_all(&dir).doing("remove", &dir)
     }
 
@@ -161,14 +183,15 @@ impl QueueFiles {
         queue: &ConsumeQueue,
         min_phy: i64,
     ) -> Result<usize, StoreError> {
-        let dir = self.queue_dir(queue.topic(), queue.queue_id());
+        let dir = self.queue_dir(queue);
+        let (unit_bytes, file_bytes) = self.sizes(queue);
         let starts = list_files(&dir)?;
         let mut deleted = 0;
         for start in starts.iter().rev().skip(1).rev() {
-            let last_unit = (start + self.file_bytes) as i64 / UNIT_BYTES as i64 - 1;
+            let last_unit = ((start + file_bytes) / unit_bytes) as i64 - 1;
             let mut bytes = Vec::new();
             self.read(queue, last_unit, 1, &mut bytes)?;
-            let expired = Unit::decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
+            let expired = queue.kind().decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
             if !expired {
                 break;
             }
@@ -183,18 +206,19 @@ impl QueueFiles {
     /// Removes the files of a queue that begin at or behind `offset`, and clears units from there on
     /// in the file before them.
     pub(crate) fn cut(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {
-        let at = offset as u64 * UNIT_BYTES as u64;
-        let dir = self.queue_dir(queue.topic(), queue.queue_id());
+        let (unit_bytes, file_bytes) = self.sizes(queue);
+        let at = offset as u64 * unit_bytes;
+        let dir = self.queue_dir(queue);
         for start in list_files(&dir)? {
             let path = self.path_of(queue, start);
             if start >= at {
                 self.forget(|key| key == (queue.uid(), start));
                 self.fs.remove_file(&path).doing("remove", &path)?;
-            } else if at < start + self.file_bytes {
+            } else if at < start + file_bytes {
                 // Shortening and lengthening is the cheapest way to clear the rest of a file.
                 let (file, path) = self.file_for_writing(queue, start)?;
                 file.set_len(at - start).doing("shorten", &path)?;
-                file.set_len(self.file_bytes).doing("lengthen", &path)?;
+                file.set_len(file_bytes).doing("lengthen", &path)?;
             }
         }
         Ok(())
@@ -227,7 +251,7 @@ impl QueueFiles {
         let file = match open {
             Some(file) => file,
             None => {
-                let file = self.create(&path)?;
+                let file = self.create(&path, self.file_bytes(queue.kind()))?;
                 self.lock().insert(key, file)
             }
         };
@@ -235,21 +259,26 @@ impl QueueFiles {
         Ok((file, path))
     }
 
-    fn create(&self, path: &Path) -> Result<File, StoreError> {
-        match self.fs.create_sized(path, self.file_bytes) {
+    fn create(&self, path: &Path, file_bytes: u64) -> Result<File, StoreError> {
+        match self.fs.create_sized(path, file_bytes) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(dir) = path.parent() {
                     self.fs.create_dir_all(dir).doing("create", dir)?;
                 }
-                self.fs.create_sized(path, self.file_bytes)
+                self.fs.create_sized(path, file_bytes)
             }
             other => other,
         }
         .doing("create", path)
     }
 
+    /// Bytes of a unit and of a file of `queue`.
+    fn sizes(&self, queue: &ConsumeQueue) -> (u64, u64) {
+        (queue.kind().unit_bytes() as u64, self.file_bytes(queue.kind()))
+    }
+
     fn path_of(&self, queue: &ConsumeQueue, start: u64) -> PathBuf {
-        self.queue_dir(queue.topic(), queue.queue_id()).join(file_name(start))
+        self.queue_dir(queue).join(file_name(start))
     }
 
     fn forget(&self, which: impl Fn(FileKey) -> bool) {

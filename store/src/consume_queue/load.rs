@@ -13,7 +13,7 @@ use tracing::warn;
 use super::files::{QueueFiles, file_name, list_files};
 use super::queue::QueueTail;
 use super::table::QueueTable;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
 
 /// Units that are looked at by one read; the first such read settles most queues.
@@ -36,13 +36,16 @@ pub(crate) fn load_queues(
     table: &QueueTable,
     check_all: bool,
 ) -> Result<(), StoreError> {
-    let dirs = queue_dirs(files.root())?;
+    let mut dirs = Vec::new();
+    for kind in QueueKind::ALL {
+        dirs.extend(queue_dirs(files.root(kind))?.into_iter().map(|dir| (kind, dir)));
+    }
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
     let work = || {
-        while let Some(dir) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match load_queue(files, &dir.path, check_all) {
+        while let Some((kind, dir)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match load_queue(files, *kind, &dir.path, check_all) {
                 Ok(tail) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
                     table.insert_loaded(queue);
@@ -108,7 +111,13 @@ fn sub_dirs(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(dirs)
 }
 
-fn load_queue(files: &QueueFiles, dir: &Path, check_all: bool) -> Result<QueueTail, StoreError> {
+fn load_queue(
+    files: &QueueFiles,
+    kind: QueueKind,
+    dir: &Path,
+    check_all: bool,
+) -> Result<QueueTail, StoreError> {
+    let (unit_bytes, file_bytes) = (kind.unit_bytes() as u64, files.file_bytes(kind));
     let mut found = Vec::new();
     let starts = list_files(dir)?;
     for (index, start) in starts.iter().enumerate() {
@@ -117,28 +126,42 @@ fn load_queue(files: &QueueFiles, dir: &Path, check_all: bool) -> Result<QueueTa
         let length = file.metadata().doing("look at", &path)?.len();
         if length == 0 && index + 1 == starts.len() {
             std::fs::remove_file(&path).doing("remove", &path)?;
-        } else if length != files.file_bytes() {
-            let what = format!("has {length} bytes, a consume-queue file {}", files.file_bytes());
+        } else if length != file_bytes {
+            let what = format!("has {length} bytes, a consume-queue file {file_bytes}");
             return Err(StoreError::BadFile { path, what });
         } else {
-            found.push(QueueFile { file, path, first: *start / UNIT_BYTES as u64 });
+            found.push(QueueFile { file, path, kind, first: *start / unit_bytes });
         }
     }
-    let per_file = files.file_bytes() / UNIT_BYTES as u64;
+    let per_file = file_bytes / unit_bytes;
     let Some(end) = find_end(&found, per_file, check_all)? else {
-        return Ok(QueueTail::default());
+        return Ok(QueueTail::empty(kind));
     };
     let min = match found.first() {
         Some(first) => first.first + first.first_real_unit(per_file)?,
         None => 0,
     };
-    Ok(QueueTail::loaded((min as i64).min(end.offset), end.offset, end.last.end()))
+    let min = (min as i64).min(end.offset);
+    let mut tail = QueueTail::loaded(kind, min, end.offset, end.last.end());
+    if kind == QueueKind::Batch {
+        let unit_at = |index: i64| -> Result<Option<BatchUnit>, StoreError> {
+            let holds = |file: &&QueueFile| file.first <= index as u64;
+            match found.iter().rev().find(holds) {
+                Some(file) => file.batch_unit(index as u64 - file.first),
+                None => Ok(None),
+            }
+        };
+        let next = unit_at(end.offset - 1)?.map_or(0, |unit| unit.end_offset());
+        tail.set_batch_offsets(unit_at(min)?.map_or(next, |unit| unit.base_offset), next);
+    }
+    Ok(tail)
 }
 
 struct QueueFile {
     file: File,
     path: PathBuf,
-    /// Offset of the file's first unit.
+    kind: QueueKind,
+    /// Index of the file's first unit.
     first: u64,
 }
 
@@ -175,9 +198,18 @@ fn find_end(
 
 impl QueueFile {
     fn units(&self, from: u64, count: usize) -> Result<Vec<Unit>, StoreError> {
-        let mut bytes = vec![0; count * UNIT_BYTES];
-        self.file.read_exact_at(&mut bytes, from * UNIT_BYTES as u64).doing("read", &self.path)?;
-        Ok(Unit::decode_all(&bytes).collect())
+        Ok(self.kind.decode_all(&self.bytes(from, count)?).collect())
+    }
+
+    fn batch_unit(&self, at: u64) -> Result<Option<BatchUnit>, StoreError> {
+        Ok(BatchUnit::decode(&self.bytes(at, 1)?))
+    }
+
+    fn bytes(&self, from: u64, count: usize) -> Result<Vec<u8>, StoreError> {
+        let unit_bytes = self.kind.unit_bytes();
+        let mut bytes = vec![0; count * unit_bytes];
+        self.file.read_exact_at(&mut bytes, from * unit_bytes as u64).doing("read", &self.path)?;
+        Ok(bytes)
     }
 
     fn end_at(&self, count: u64) -> Result<Option<QueueEnd>, StoreError> {

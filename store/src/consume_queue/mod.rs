@@ -19,5 +19,5 @@ pub(crate) use files::{QueueFiles, file_name, list_files};
 pub(crate) use load::{QueueDir, load_queues, queue_dirs};
 pub(crate) use queue::{ConsumeQueue, PushOutcome};
 pub(crate) use table::QueueTable;
-pub(crate) use unit::{UNIT_BYTES, Unit};
+pub(crate) use unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 pub(crate) use writer::QueueWriter;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::files::QueueFiles;
-use super::unit::{UNIT_BYTES, Unit};
+use super::unit::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
 use crate::limits::{HOT_UNITS, WAKE_WRITER_AT_UNITS, WRITE_UNITS_AT_ONCE};
 
@@ -14,25 +14,30 @@ pub(crate) struct ConsumeQueue {
     queue_id: i32,
     /// Tells apart the files of a deleted queue and of its successor.
     uid: u64,
+    kind: QueueKind,
     tail: Mutex<QueueTail>,
     /// Held while files of the queue are written or deleted.
     io: Mutex<()>,
 }
 
-/// What is known of a queue in memory. Offsets count messages.
+/// What is known of a queue in memory. Units are counted by their index, which in a simple queue is the
+/// offset of their message.
 #[derive(Debug, Default)]
 pub(crate) struct QueueTail {
-    /// First offset whose record is still in the log.
+    kind: QueueKind,
+    /// First index whose record is still in the log.
     min: i64,
-    /// Offset that the next message gets.
+    /// Index that the next unit gets.
     max: i64,
+    /// Offset of the first message, and that of the next one, of a batch queue.
+    batch_offsets: (i64, i64),
     /// Log position behind the newest record of the queue.
     max_phy: i64,
-    /// Offset of the first unit in `window`, never more than `written`.
+    /// Index of the first unit in `window`, never more than `written`.
     window_start: i64,
     /// Units from `window_start` to `max`, encoded.
     window: Vec<u8>,
-    /// Units before this offset are in the files.
+    /// Units before this index are in the files.
     written: i64,
     /// Whether the writer knows that there is something to write.
     queued: bool,
@@ -55,7 +60,12 @@ pub(crate) enum PushOutcome {
 
 impl ConsumeQueue {
     pub(crate) fn new(topic: Arc<str>, queue_id: i32, uid: u64, tail: QueueTail) -> Self {
-        Self { topic, queue_id, uid, tail: Mutex::new(tail), io: Mutex::new(()) }
+        let kind = tail.kind;
+        Self { topic, queue_id, uid, kind, tail: Mutex::new(tail), io: Mutex::new(()) }
+    }
+
+    pub(crate) fn kind(&self) -> QueueKind {
+        self.kind
     }
 
     pub(crate) fn topic(&self) -> &Arc<str> {
@@ -74,7 +84,7 @@ impl ConsumeQueue {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// First and next offset.
+    /// First and next index.
     pub(crate) fn bounds(&self) -> (i64, i64) {
         let tail = self.lock();
         (tail.min, tail.max)
@@ -96,8 +106,9 @@ impl ConsumeQueue {
                 return Ok(());
             }
             if offset >= tail.window_start {
-                let from = (offset - tail.window_start) as usize * UNIT_BYTES;
-                let to = tail.window.len().min(from + count * UNIT_BYTES);
+                let unit_bytes = self.kind.unit_bytes();
+                let from = (offset - tail.window_start) as usize * unit_bytes;
+                let to = tail.window.len().min(from + count * unit_bytes);
                 out.extend_from_slice(&tail.window[from..to]);
                 return Ok(());
             }
@@ -107,11 +118,50 @@ impl ConsumeQueue {
         files.read(self, offset, count.min(in_files), out)
     }
 
-    /// The unit at `offset`, if there is one.
+    /// The unit at index `offset`, if there is one.
     pub(crate) fn unit(&self, files: &QueueFiles, offset: i64) -> Result<Option<Unit>, StoreError> {
-        let mut bytes = Vec::with_capacity(UNIT_BYTES);
+        let mut bytes = Vec::with_capacity(self.kind.unit_bytes());
         self.read_units(files, offset, 1, &mut bytes)?;
-        Ok(Unit::decode_all(&bytes).next().filter(Unit::is_valid))
+        Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
+    }
+
+    /// The unit at `index` of a batch queue, if there is one.
+    pub(crate) fn batch_unit(
+        &self,
+        files: &QueueFiles,
+        index: i64,
+    ) -> Result<Option<BatchUnit>, StoreError> {
+        let mut bytes = Vec::with_capacity(self.kind.unit_bytes());
+        self.read_units(files, index, 1, &mut bytes)?;
+        Ok(BatchUnit::decode(&bytes))
+    }
+
+    /// Index of the last unit of a batch queue that does not begin behind message `offset`.
+    pub(crate) fn index_of(&self, files: &QueueFiles, offset: i64) -> Result<i64, StoreError> {
+        let (min, max) = self.bounds();
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.batch_unit(files, middle)? {
+                Some(unit) if unit.base_offset <= offset => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok((low - 1).max(min))
+    }
+
+    /// Finds out the offsets of the first and the next message of a batch queue after its units changed.
+    fn refresh_batch_offsets(&self, files: &QueueFiles) -> Result<(), StoreError> {
+        if self.kind == QueueKind::Simple {
+            return Ok(());
+        }
+        let (min, max) = self.bounds();
+        let first = self.batch_unit(files, min)?;
+        let last = if max > 0 { self.batch_unit(files, max - 1)? } else { None };
+        let mut tail = self.lock();
+        let next = last.map_or(tail.batch_offsets.1, |unit| unit.end_offset());
+        tail.batch_offsets = (first.map_or(next, |unit| unit.base_offset), next);
+        Ok(())
     }
 
     /// Writes the unwritten units whose records end at or before `log_end` to the files.
@@ -148,7 +198,7 @@ impl ConsumeQueue {
             files.write(self, first, begins_late, scratch)?;
             wrote_any = true;
             let mut tail = self.lock();
-            tail.written = first + (scratch.len() / UNIT_BYTES) as i64;
+            tail.written = first + (scratch.len() / self.kind.unit_bytes()) as i64;
             tail.begins_late = false;
             tail.trim();
         }
@@ -177,7 +227,7 @@ impl ConsumeQueue {
         let max_phy = last.map_or(0, |unit| unit.end());
         files.cut(self, offset)?;
         self.lock().cut(offset, max_phy);
-        Ok(())
+        self.refresh_batch_offsets(files)
     }
 
     /// Marks the queue as deleted and removes its files.
@@ -212,22 +262,59 @@ impl ConsumeQueue {
                 _ => low = middle + 1,
             }
         }
-        let mut tail = self.lock();
-        if low > tail.min {
-            tail.min = low.min(tail.max);
+        {
+            let mut tail = self.lock();
+            if low > tail.min {
+                tail.min = low.min(tail.max);
+            }
         }
-        Ok(())
+        self.refresh_batch_offsets(files)
     }
 }
 
 impl QueueTail {
-    /// A queue whose units up to `max` are in its files.
-    pub(crate) fn loaded(min: i64, max: i64, max_phy: i64) -> Self {
-        Self { min, max, max_phy, window_start: max, written: max, ..Self::default() }
+    /// A queue without units.
+    pub(crate) fn empty(kind: QueueKind) -> Self {
+        Self { kind, ..Self::default() }
     }
 
-    pub(crate) fn min(&self) -> i64 {
-        self.min
+    /// A queue whose units up to `max` are in its files.
+    pub(crate) fn loaded(kind: QueueKind, min: i64, max: i64, max_phy: i64) -> Self {
+        Self { kind, min, max, max_phy, window_start: max, written: max, ..Self::default() }
+    }
+
+    /// Sets the offsets of the first and the next message of a batch queue.
+    pub(crate) fn set_batch_offsets(&mut self, first: i64, next: i64) {
+        self.batch_offsets = (first, next);
+    }
+
+    pub(crate) fn kind(&self) -> QueueKind {
+        self.kind
+    }
+
+    /// Offset that the next message gets.
+    pub(crate) fn next_offset(&self) -> i64 {
+        match self.kind {
+            QueueKind::Simple => self.max,
+            QueueKind::Batch => self.batch_offsets.1,
+        }
+    }
+
+    /// Offset of the first message, and that behind the last one whose record ends at or before `log_end`.
+    pub(crate) fn visible_offsets(&self, log_end: i64) -> (i64, i64) {
+        let visible = self.max_before(log_end);
+        let (min, max) = match self.kind {
+            QueueKind::Simple => (self.min, visible),
+            QueueKind::Batch if visible == self.max => self.batch_offsets,
+            QueueKind::Batch => {
+                // What is not flushed is still in the window.
+                let at = (visible - self.window_start).max(0) as usize * self.kind.unit_bytes();
+                let hidden = self.window.get(at..).and_then(BatchUnit::decode);
+                let (min, next) = self.batch_offsets;
+                (min, hidden.map_or(next, |unit| unit.base_offset))
+            }
+        };
+        (min.min(max), max)
     }
 
     pub(crate) fn max(&self) -> i64 {
@@ -242,9 +329,22 @@ impl QueueTail {
         self.deleted
     }
 
-    /// Appends one unit, which gets offset [`Self::max`].
+    /// Appends one unit, which gets index [`Self::max`].
     pub(crate) fn push(&mut self, unit: &Unit) -> PushOutcome {
-        self.window.extend_from_slice(&unit.encode());
+        self.push_encoded(unit, &unit.encode())
+    }
+
+    /// Appends one unit of a batch queue.
+    pub(crate) fn push_batch(&mut self, unit: &BatchUnit) -> PushOutcome {
+        if self.min == self.max {
+            self.batch_offsets.0 = unit.base_offset;
+        }
+        self.batch_offsets.1 = unit.end_offset();
+        self.push_encoded(&unit.unit, &unit.encode())
+    }
+
+    fn push_encoded(&mut self, unit: &Unit, encoded: &[u8]) -> PushOutcome {
+        self.window.extend_from_slice(encoded);
         self.max += 1;
         self.max_phy = unit.end();
         let unwritten = (self.max - self.written) as usize;
@@ -265,6 +365,12 @@ impl QueueTail {
     /// Makes an empty queue begin at `offset`.
     pub(crate) fn begin_at(&mut self, offset: i64) {
         debug_assert!(self.max == self.min && self.window.is_empty());
+        if self.kind == QueueKind::Batch {
+            // Its units follow each other whatever their messages' offsets are.
+            (self.min, self.max, self.window_start, self.written) = (0, 0, 0, 0);
+            self.batch_offsets = (offset, offset);
+            return;
+        }
         self.min = offset;
         self.max = offset;
         self.window_start = offset;
@@ -276,30 +382,30 @@ impl QueueTail {
     pub(crate) fn cut(&mut self, offset: i64, max_phy: i64) {
         let offset = offset.max(self.min).min(self.max);
         let keep_units = (offset - self.window_start).max(0) as usize;
-        self.window.truncate(keep_units * UNIT_BYTES);
+        self.window.truncate(keep_units * self.kind.unit_bytes());
         self.window_start = self.window_start.min(offset);
         self.written = self.written.min(offset);
         self.max = offset;
         self.max_phy = max_phy;
     }
 
-    /// Offset behind the last message whose record ends at or before `log_end`.
+    /// Index behind the last unit whose record ends at or before `log_end`.
     ///
     /// Looks at the newest units only: what is in the files is flushed in the log.
     pub(crate) fn max_before(&self, log_end: i64) -> i64 {
         if self.max_phy <= log_end {
             return self.max;
         }
-        let hidden =
-            Unit::decode_all(&self.window).rev().take_while(|unit| unit.end() > log_end).count();
+        let units = self.kind.decode_all(&self.window);
+        let hidden = units.rev().take_while(|unit| unit.end() > log_end).count();
         self.max - hidden as i64
     }
 
     fn copy_unwritten(&self, log_end: i64, out: &mut Vec<u8>) {
-        let from = (self.written - self.window_start) as usize * UNIT_BYTES;
-        let to =
-            (self.max_before(log_end).max(self.written) - self.window_start) as usize * UNIT_BYTES;
-        let to = to.min(from + WRITE_UNITS_AT_ONCE * UNIT_BYTES);
+        let unit_bytes = self.kind.unit_bytes();
+        let from = (self.written - self.window_start) as usize * unit_bytes;
+        let until = self.max_before(log_end).max(self.written) - self.window_start;
+        let to = (until as usize * unit_bytes).min(from + WRITE_UNITS_AT_ONCE * unit_bytes);
         out.extend_from_slice(&self.window[from..to]);
     }
 
@@ -307,7 +413,7 @@ impl QueueTail {
     fn trim(&mut self) {
         let keep_from = self.written.min(self.max - HOT_UNITS as i64).max(self.window_start);
         let drop_units = (keep_from - self.window_start) as usize;
-        self.window.drain(..drop_units * UNIT_BYTES);
+        self.window.drain(..drop_units * self.kind.unit_bytes());
         self.window_start = keep_from;
     }
 
@@ -331,7 +437,7 @@ mod tests {
         let mut tail = QueueTail::default();
         assert_eq!(tail.push(&unit(0)), PushOutcome::Enqueue);
         assert_eq!(tail.push(&unit(1)), PushOutcome::Done);
-        assert_eq!((tail.min(), tail.max(), tail.max_phy()), (0, 2, 200));
+        assert_eq!((tail.visible_offsets(i64::MAX), tail.max_phy()), ((0, 2), 200));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 
 use super::queue::{ConsumeQueue, QueueTail};
+use super::unit::QueueKind;
 
 /// Shards, so that a new queue delays few lookups. A power of two.
 const SHARDS: usize = 16;
@@ -68,12 +69,17 @@ impl QueueTable {
     }
 
     /// The queue, made empty if it does not exist. Touches no file.
-    pub(crate) fn get_or_create(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
-        self.get(topic, queue_id).unwrap_or_else(|| self.create(topic, queue_id))
+    pub(crate) fn get_or_create(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        kind: QueueKind,
+    ) -> Arc<ConsumeQueue> {
+        self.get(topic, queue_id).unwrap_or_else(|| self.create(topic, queue_id, kind))
     }
 
     #[cold]
-    fn create(&self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
+    fn create(&self, topic: &str, queue_id: i32, kind: QueueKind) -> Arc<ConsumeQueue> {
         let lookup = QueueKeyRef { topic, queue_id };
         // Queues of a topic share its name when one of them is in this shard already.
         let name: Arc<str> = Arc::from(topic);
@@ -81,7 +87,7 @@ impl QueueTable {
         if let Some(queue) = shard.get(&lookup) {
             return Arc::clone(queue);
         }
-        let queue = self.new_queue(name, queue_id, QueueTail::default());
+        let queue = self.new_queue(name, queue_id, QueueTail::empty(kind));
         let key = QueueKey { topic: Arc::clone(queue.topic()), queue_id };
         shard.insert(key, Arc::clone(&queue));
         queue
@@ -141,9 +147,9 @@ mod tests {
     #[test]
     fn queues_are_found_by_topic_and_id() {
         let table = QueueTable::default();
-        let first = table.get_or_create("a", 0);
-        assert!(Arc::ptr_eq(&first, &table.get_or_create("a", 0)));
-        assert!(!Arc::ptr_eq(&first, &table.get_or_create("a", 1)));
+        let first = table.get_or_create("a", 0, QueueKind::Simple);
+        assert!(Arc::ptr_eq(&first, &table.get_or_create("a", 0, QueueKind::Simple)));
+        assert!(!Arc::ptr_eq(&first, &table.get_or_create("a", 1, QueueKind::Simple)));
         assert!(table.get("b", 0).is_none());
         assert_eq!(table.all().len(), 2);
     }
@@ -151,9 +157,9 @@ mod tests {
     #[test]
     fn removed_queue_gets_a_successor_with_another_uid() {
         let table = QueueTable::default();
-        let old = table.get_or_create("a", 0);
+        let old = table.get_or_create("a", 0, QueueKind::Simple);
         assert_eq!(table.remove(|queue| &**queue.topic() == "a").len(), 1);
         assert!(table.get("a", 0).is_none());
-        assert_ne!(old.uid(), table.get_or_create("a", 0).uid());
+        assert_ne!(old.uid(), table.get_or_create("a", 0, QueueKind::Simple).uid());
     }
 }

@@ -14,6 +14,9 @@ use crate::consume_queue::QueueWriter;
 use crate::error::{IoContext, StoreError};
 use crate::worker::{Signal, Worker};
 
+/// How often the disk is looked at while messages are refused because of it.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
+
 /// How often the queue files are made durable, so that recovery does not go back far.
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -59,7 +62,16 @@ impl MessageStore {
         let cleaner = Arc::clone(&self.cleaner);
         let config = Arc::clone(&self.config);
         let run = move |signal: &Signal| {
-            while signal.wait(Duration::from_millis(config.clean_resource_interval.max(1))) {
+            let pause = || {
+                let usual = Duration::from_millis(config.clean_resource_interval.max(1));
+                // Who waits for room need not wait for the next round as well.
+                if cleaner.refused_at_percent().is_some() {
+                    usual.min(REFUSED_INTERVAL)
+                } else {
+                    usual
+                }
+            };
+            while signal.wait(pause()) {
                 if let Err(error) = cleaner.round() {
                     warn!(%error, "old files not deleted");
                 }

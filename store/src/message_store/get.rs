@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use oxmq_protocol::message::{RecordView, tags_code_of_properties};
+use oxmq_protocol::message::RecordView;
 use tracing::warn;
 
-use super::MessageStore;
+use super::{MessageStore, tags_code_of_record};
 use crate::commit_log::{LogFiles, bytes_at, find_file};
-use crate::consume_queue::{ConsumeQueue, UNIT_BYTES, Unit};
+use crate::consume_queue::{ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
 use crate::limits::{MAX_PULL_BYTES, READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES};
 use crate::status::{GetMessageResult, GetMessageStatus};
 
@@ -147,17 +147,18 @@ impl MessageStore {
                 skip_before: i64::MIN,
                 advised_to: 0,
             };
-            pull.run(offset, filter, units, out)?;
+            match queue.kind() {
+                QueueKind::Simple => pull.run(offset, filter, units, out)?,
+                QueueKind::Batch => pull.run_batch(offset, filter, out)?,
+            }
             Ok(pull.result)
         })
     }
 
     /// First offset of a queue, and the offset behind its last readable message.
     pub(super) fn visible_bounds(&self, queue: &ConsumeQueue) -> (i64, i64) {
-        let tail = queue.lock();
-        let max =
-            if self.hides_unflushed() { tail.max_before(self.log.flushed()) } else { tail.max() };
-        (tail.min().min(max), max)
+        let until = if self.hides_unflushed() { self.log.flushed() } else { i64::MAX };
+        queue.lock().visible_offsets(until)
     }
 
     /// Whether a record is recent enough to be taken to be in memory.
@@ -219,15 +220,50 @@ impl Pull<'_> {
             }
             let mut full = false;
             for unit in Unit::decode_all(units) {
-                if self.is_full(&unit, out) {
+                if self.is_full(&unit, 1, out) {
                     full = true;
                     break;
                 }
-                self.take(&unit, &mut filter, out);
+                self.result.next_begin_offset += 1;
+                self.take(&unit, 1, &mut filter, out);
             }
             if full {
                 break;
             }
+        }
+        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        Ok(())
+    }
+
+    /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has the
+    /// message at `offset`, though others may be before that in it.
+    fn run_batch(
+        &mut self,
+        offset: i64,
+        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Cold> {
+        let files = &self.store.queue_files;
+        let first = self.queue.index_of(files, offset).unwrap_or(i64::MAX);
+        for index in first..first.saturating_add(self.budget.units) {
+            let unit = match self.queue.batch_unit(files, index) {
+                Ok(Some(unit)) if unit.base_offset < self.max => unit,
+                Ok(_) => break,
+                Err(error) => {
+                    let (topic, queue_id) = (self.queue.topic(), self.queue.queue_id());
+                    warn!(%topic, queue_id, index, %error, "unit not read");
+                    break;
+                }
+            };
+            if !self.may_wait && self.result.message_count == 0 {
+                self.check_cached(&unit.unit.encode())?;
+            }
+            let messages = u32::from(unit.count.unsigned_abs());
+            if self.is_full(&unit.unit, messages, out) {
+                break;
+            }
+            self.result.next_begin_offset = unit.end_offset();
+            self.take(&unit.unit, messages, &mut filter, out);
         }
         self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
         Ok(())
@@ -251,7 +287,7 @@ impl Pull<'_> {
         Ok(())
     }
 
-    fn is_full(&self, unit: &Unit, out: &[u8]) -> bool {
+    fn is_full(&self, unit: &Unit, messages: u32, out: &[u8]) -> bool {
         let count = self.result.message_count;
         if count == 0 {
             return false;
@@ -270,16 +306,17 @@ impl Pull<'_> {
                 config.max_transfer_bytes_on_message_in_disk,
             )
         };
-        count >= self.budget.messages.min(most) || bytes > self.budget.bytes.min(most_bytes)
+        count + messages > self.budget.messages.min(most)
+            || bytes > self.budget.bytes.min(most_bytes)
     }
 
     fn take(
         &mut self,
         unit: &Unit,
+        messages: u32,
         filter: &mut impl FnMut(i64, LazyRecord<'_>) -> bool,
         out: &mut Vec<u8>,
     ) {
-        self.result.next_begin_offset += 1;
         self.last_phy_offset = unit.phy_offset;
         if unit.phy_offset < self.skip_before {
             return;
@@ -291,14 +328,26 @@ impl Pull<'_> {
             self.note(GetMessageStatus::MessageWasRemoving);
             return;
         };
-        if !filter(tags_code_of(unit, bytes), LazyRecord { bytes }) {
+        if !filter(self.tags_code_of(unit, bytes), LazyRecord { bytes }) {
             self.note(GetMessageStatus::NoMatchedMessage);
             return;
         }
         out.extend_from_slice(bytes);
-        self.result.message_count += 1;
+        self.result.message_count += messages;
         self.result.status = GetMessageStatus::Found;
         self.skip_before = i64::MIN;
+    }
+
+    /// The tags code of the record that `unit` points to.
+    ///
+    /// Where the reference kept an extended queue, the unit holds an address in that instead, which neither
+    /// a hash nor a time can be; the record knows as much.
+    fn tags_code_of(&self, unit: &Unit, bytes: &[u8]) -> i64 {
+        if !unit.has_extended_address() {
+            return unit.tags_code;
+        }
+        let record = RecordView::parse(bytes);
+        record.map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
     }
 
     /// Has the kernel read what this pull will want, in one go rather than page by page.
@@ -323,7 +372,8 @@ impl Pull<'_> {
     /// Goes on at the next queue file when a unit cannot be read.
     fn unreadable(&mut self, first: i64) {
         if self.result.message_count == 0 {
-            let per_file = (self.store.queue_files.file_bytes() / UNIT_BYTES as u64) as i64;
+            let file_bytes = self.store.queue_files.file_bytes(QueueKind::Simple);
+            let per_file = (file_bytes / UNIT_BYTES as u64) as i64;
             self.result.status = GetMessageStatus::OffsetFoundNull;
             self.result.next_begin_offset = (first / per_file + 1) * per_file;
         }
@@ -336,17 +386,6 @@ fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
     let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
     let record = RecordView::parse(bytes).ok()?;
     (record.total_bytes() == bytes.len()).then_some(bytes)
-}
-
-/// The tags code of the record that `unit` points to.
-///
-/// Where the reference kept an extended queue, the unit holds an address in that instead, which no hash
-/// can be; the record knows its tags, too.
-fn tags_code_of(unit: &Unit, bytes: &[u8]) -> i64 {
-    if unit.tags_code >= i64::from(i32::MIN) {
-        return unit.tags_code;
-    }
-    RecordView::parse(bytes).map_or(0, |record| tags_code_of_properties(record.properties()))
 }
 
 fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {

@@ -7,9 +7,14 @@ use oxmq_protocol::message::RecordView;
 use super::MessageStore;
 use super::put::is_storable_topic;
 use crate::commit_log::{LogFiles, bytes_at, record_at};
-use crate::consume_queue::{ConsumeQueue, Unit};
+use crate::consume_queue::{ConsumeQueue, QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
 use crate::worker::Signal;
+
+/// Where the reference keeps extended queues.
+///
+/// Reference: `StorePathConfigHelper.getStorePathConsumeQueueExt` (store), 5.5.0.
+const EXTENDED_QUEUES_DIR: &str = "consumequeue_ext";
 
 /// Which offset a time means when messages around it have other times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,6 +70,9 @@ impl MessageStore {
         };
         let files = self.log.files();
         let (min, max) = self.visible_bounds(&queue);
+        if queue.kind() == QueueKind::Batch {
+            return self.batch_offset_by_time(&queue, timestamp_ms, boundary).clamp(min, max);
+        }
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -84,6 +92,35 @@ impl MessageStore {
             Boundary::Lower => low,
             Boundary::Upper => (low - 1).max(min),
         }
+    }
+
+    /// [`Self::offset_by_time`] of a batch queue, whose units know the time.
+    fn batch_offset_by_time(
+        &self,
+        queue: &ConsumeQueue,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> i64 {
+        let unit_at = |index| queue.batch_unit(&self.queue_files, index).ok().flatten();
+        let (min, max) = queue.bounds();
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let before = unit_at(middle).is_none_or(|unit| match boundary {
+                Boundary::Lower => unit.store_timestamp_ms < timestamp_ms,
+                Boundary::Upper => unit.store_timestamp_ms <= timestamp_ms,
+            });
+            if before {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let index = match boundary {
+            Boundary::Lower => low,
+            Boundary::Upper => (low - 1).max(min),
+        };
+        unit_at(index).map_or(i64::MAX, |unit| unit.base_offset)
     }
 
     /// Store time of the message at `offset` of a queue, in milliseconds since 1970.
@@ -133,21 +170,6 @@ impl MessageStore {
     pub fn phy_offset_of(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let queue = self.queues.get(topic, queue_id)?;
         self.unit_at(&queue, offset).map(|unit| unit.phy_offset)
-    }
-
-    /// Up to `count` units of a queue from `from` on, each the position of a record, its bytes and the code
-    /// of its tags; `None` when there is no such queue.
-    pub fn queue_units(
-        &self,
-        topic: &str,
-        queue_id: i32,
-        from: i64,
-        count: u32,
-    ) -> Option<Vec<(i64, i32, i64)>> {
-        let queue = self.queues.get(topic, queue_id)?;
-        let offsets = from..from.saturating_add(count.into());
-        let units = offsets.map_while(|offset| self.unit_at(&queue, offset));
-        Some(units.map(|unit| (unit.phy_offset, unit.size, unit.tags_code)).collect())
     }
 
     /// Records of `topic` that have `key` as unique key or among their keys, stored in
@@ -225,17 +247,34 @@ impl MessageStore {
             outcome = outcome.and(queue.delete(&self.queue_files));
         }
         outcome?;
-        let dir = self.queue_files.root().join(topic);
-        match std::fs::remove_dir(&dir) {
-            // A message that came meanwhile has begun the topic anew.
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            other => other.doing("remove", &dir),
+        self.batch_topics.remove(topic);
+        // A topic of the same name must not find the extended units of this one.
+        let extended = self.config.root_dir().join(EXTENDED_QUEUES_DIR).join(topic);
+        self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
+        for kind in QueueKind::ALL {
+            let dir = self.queue_files.root(kind).join(topic);
+            match std::fs::remove_dir(&dir) {
+                // A message that came meanwhile has begun the topic anew.
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.doing("remove", &dir)?,
+            }
         }
+        Ok(())
     }
 
     fn unit_at(&self, queue: &ConsumeQueue, offset: i64) -> Option<Unit> {
-        queue.unit(&self.queue_files, offset).ok().flatten().filter(|unit| !unit.is_pre_blank())
+        let index = match queue.kind() {
+            QueueKind::Simple => offset,
+            QueueKind::Batch => {
+                let (first, next) = queue.lock().visible_offsets(i64::MAX);
+                if !(first..next).contains(&offset) {
+                    return None;
+                }
+                queue.index_of(&self.queue_files, offset).ok()?
+            }
+        };
+        queue.unit(&self.queue_files, index).ok().flatten().filter(|unit| !unit.is_pre_blank())
     }
 
     fn timestamp_at(&self, queue: &ConsumeQueue, files: &LogFiles, offset: i64) -> Option<i64> {

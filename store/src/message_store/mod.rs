@@ -1,6 +1,7 @@
 //! The store: one door to the log and what is derived from it.
 
 mod background;
+mod batch_topics;
 mod get;
 mod lookup;
 mod open;
@@ -8,7 +9,6 @@ mod put;
 mod recover;
 mod stream;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,10 +17,11 @@ use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
 use tracing::{info, warn};
 
+pub(crate) use batch_topics::BatchTopics;
 pub use get::{Cold, LazyRecord};
 pub use lookup::{Boundary, QueryResult};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
-pub(crate) use recover::tags_code_of_record;
+pub(crate) use recover::{batch_unit, tags_code_of_record};
 
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
@@ -94,8 +95,7 @@ pub struct MessageStore {
     flush_policy: FlushPolicy,
     /// Bytes of the newest messages that are taken to be in memory.
     hot_bytes: i64,
-    /// Topics whose queues are batch queues, which are kept but not served.
-    batch_topics: HashSet<String>,
+    batch_topics: BatchTopics,
     log: Arc<CommitLog>,
     queues: Arc<QueueTable>,
     queue_files: Arc<QueueFiles>,

@@ -1,21 +1,20 @@
 //! Opening a store.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::recover::Recovery;
-use super::{Environment, MessageStore};
+use super::{BatchTopics, Environment, MessageStore};
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
-use crate::commit_log::{CommitLog, FlushPolicy};
+use crate::commit_log::{CommitLog, FlushPolicy, LogDirs};
 use crate::config::StoreConfig;
-use crate::consume_queue::{QueueFiles, QueueTable, QueueWriter};
+use crate::consume_queue::{QueueFiles, QueueKind, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -45,16 +44,11 @@ impl MessageStore {
         let abort_path = root.join("abort");
         let clean = !abort_path.exists();
         let checkpoint = Arc::new(Checkpoint::open(&fs, &root)?);
-        let log =
-            CommitLog::open(&fs, config.commit_log_dir(), config.mapped_file_size_commit_log)?;
-        let queue_files = Arc::new(QueueFiles::new(
-            fs.clone(),
-            root.join("consumequeue"),
-            config.mapped_file_size_consume_queue,
-        ));
+        let log = CommitLog::open(&fs, LogDirs::of(&config), config.mapped_file_size_commit_log)?;
+        let queue_files = Arc::new(QueueFiles::new(fs.clone(), &config));
         let queues = Arc::new(QueueTable::default());
         let queue_writer = Arc::new(QueueWriter::new(Arc::clone(&queue_files)));
-        let batch_topics = batch_topics(&root.join("batchconsumequeue"))?;
+        let batch_topics = BatchTopics::of_store(&root)?;
         Recovery {
             config: &config,
             delay_levels: &delay_levels,
@@ -137,33 +131,20 @@ pub(super) fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreErr
     if config.mapped_file_size_consume_queue == 0 {
         return Err(StoreError::BadConfig("mappedFileSizeConsumeQueue is 0".to_owned()));
     }
+    let batch_bytes = config.mapper_file_size_batch_consume_queue;
+    let unit_bytes = QueueKind::Batch.unit_bytes() as u64;
+    if batch_bytes == 0 || !batch_bytes.is_multiple_of(unit_bytes) {
+        return Err(StoreError::BadConfig(format!(
+            "mapperFileSizeBatchConsumeQueue {batch_bytes} is no multiple of {unit_bytes}"
+        )));
+    }
     if config.max_hash_slot_num == 0 || config.max_index_num < 2 {
         let what = "maxHashSlotNum or maxIndexNum leaves no room for an entry";
-        return Err(StoreError::BadConfig(what.to_owned()));
-    }
-    if config.store_path_commit_log.contains(',') {
-        let what = "storePathCommitLog with several paths is not supported";
         return Err(StoreError::BadConfig(what.to_owned()));
     }
     DelayLevels::parse(&config.message_delay_level).ok_or_else(|| {
         StoreError::BadConfig(format!("messageDelayLevel {:?}", config.message_delay_level))
     })
-}
-
-/// Topics that have batch queues in `dir`. A plain queue of such a topic must never be made: the
-/// reference would not start with both.
-fn batch_topics(dir: &Path) -> Result<HashSet<String>, StoreError> {
-    let mut topics = HashSet::new();
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(topics),
-        other => other.doing("list", dir)?,
-    };
-    for entry in entries {
-        let name = entry.doing("list", dir)?.file_name().to_string_lossy().into_owned();
-        warn!(topic = %name, "batch queues are kept but not served");
-        topics.insert(name);
-    }
-    Ok(topics)
 }
 
 /// Marks the store as running: if the mark is still there at the next open, this run crashed.

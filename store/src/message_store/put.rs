@@ -11,7 +11,9 @@ use oxmq_protocol::message::{
 use tracing::warn;
 
 use super::{Arrival, MessageStore};
-use crate::commit_log::{AppendError, Appended, RecordKey, RecordSpan, Records, Tags};
+use crate::commit_log::{
+    AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordKey, RecordSpan, Records, Tags,
+};
 use crate::consume_queue::ConsumeQueue;
 use crate::index::{feed::KeyFeed, for_each_hash};
 use crate::limits::{KEPT_SCRATCH_BYTES, MAX_TOPIC_DIR_BYTES};
@@ -55,10 +57,77 @@ impl MessageStore {
             if self.key_feed().is_some() {
                 scratch.note_keys(message, 0);
             }
-            let result = self.append(message, scratch, std::iter::once(message.properties));
+            let result = self.append(message, scratch, None, std::iter::once(message.properties));
             scratch.trim();
             result
         })
+    }
+
+    /// Stores the messages of a batch as one record of a topic with batch queues.
+    ///
+    /// `envelope` is the record but for the body, which is `inner`, and what says that it holds many.
+    ///
+    /// Reference: `SendMessageProcessor.sendBatchMessage` (broker), `MessageExtBatch` (common), 5.5.0.
+    pub fn put_inner_batch(
+        &self,
+        envelope: &Message<'_>,
+        inner: &BatchMessages<'_>,
+    ) -> PutMessageResult {
+        if let Err(status) = self.check(envelope.topic) {
+            return PutMessageResult::refused(status);
+        }
+        let count = inner.clone().take_while(Result::is_ok).count();
+        let is_sound = inner.clone().all(|message| message.is_ok());
+        let count = i16::try_from(count).ok().filter(|count| *count > 0 && is_sound);
+        let transaction = sys_flag::transaction_type(envelope.sys_flag);
+        let (Some(count), 0, true) = (count, transaction, self.has_batch_queues(envelope.topic))
+        else {
+            return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+        };
+        let mut text = envelope.properties.to_vec();
+        for name in [properties::INNER_NUM, properties::INNER_BASE] {
+            properties::remove(&mut text, name);
+        }
+        properties::append(&mut text, properties::INNER_NUM, count.to_string().as_bytes());
+        properties::append(&mut text, properties::INNER_BASE, &[b'0'; INNER_BASE_DIGITS]);
+        let message = Message {
+            sys_flag: envelope.sys_flag | sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP,
+            prepared_transaction_offset: 0,
+            properties: &text,
+            ..*envelope
+        };
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            if let Err(error) = encode_record(&message, &self.encode, &mut scratch.bytes) {
+                return PutMessageResult::refused(status_of(error));
+            }
+            let tags = Tags::Code(tags_code_of_properties(&text));
+            scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
+            if self.key_feed().is_some() {
+                scratch.note_keys(&message, 0);
+            }
+            // The digits end the properties, but for a separator and the room for a checksum.
+            let tail = if self.encode.append_property_crc {
+                properties::PROPERTY_CRC_TAIL_BYTES
+            } else {
+                0
+            };
+            let base_at = scratch.bytes.len() - tail - 1 - INNER_BASE_DIGITS;
+            let inner = InnerBatch { count, base_at };
+            let result = self.append(&message, scratch, Some(inner), std::iter::once(&text[..]));
+            scratch.trim();
+            result
+        })
+    }
+
+    /// Makes the queues of `topic` batch queues, which they stay until the topic is deleted.
+    pub fn use_batch_queues(&self, topic: &str) {
+        self.batch_topics.insert(topic);
+    }
+
+    /// Whether the queues of `topic` are batch queues.
+    pub fn has_batch_queues(&self, topic: &str) -> bool {
+        self.batch_topics.contains(topic)
     }
 
     /// Stores the messages of a batch with consecutive queue offsets, all or none.
@@ -106,7 +175,7 @@ impl MessageStore {
             }
             // They were read without an error before.
             let properties = inner.filter_map(Result::ok).map(|message| message.properties);
-            let result = self.append(envelope, scratch, properties);
+            let result = self.append(envelope, scratch, None, properties);
             scratch.trim();
             result
         })
@@ -138,7 +207,7 @@ impl MessageStore {
         if !self.is_writable() {
             return Err(PutMessageStatus::ServiceNotAvailable);
         }
-        if !is_storable_topic(topic) || self.batch_topics.contains(topic) {
+        if !is_storable_topic(topic) {
             return Err(PutMessageStatus::MessageIllegal);
         }
         Ok(())
@@ -148,6 +217,7 @@ impl MessageStore {
         &self,
         message: &Message<'_>,
         scratch: &mut Scratch,
+        inner: Option<InnerBatch>,
         properties: impl Iterator<Item = &'m [u8]>,
     ) -> PutMessageResult {
         let now_ms = self.clock.now_ms();
@@ -159,7 +229,7 @@ impl MessageStore {
         if (bytes + BLANK_HEAD_BYTES) as u64 > self.log.file_bytes() {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
-        let (queue, appended) = match self.append_to_queue(message, scratch, now_ms) {
+        let (queue, appended) = match self.append_to_queue(message, scratch, inner, now_ms) {
             Ok(done) => done,
             Err(AppendError::NoFile(error)) => {
                 warn!(%error, "no room in the commit log");
@@ -182,7 +252,8 @@ impl MessageStore {
         };
         if let Some(queue) = &queue {
             self.queue_writer.after_push(queue, appended.push);
-            self.announce(message, &appended, &scratch.spans, properties);
+            let messages = inner.map_or(1, |inner| i64::from(inner.count));
+            self.announce(message, &appended, (&scratch.spans, messages), properties);
         }
         if let Some(index) = &self.index {
             index.poke();
@@ -193,7 +264,7 @@ impl MessageStore {
             wrote_bytes: bytes as u32,
             queue_offset: appended.queue_offset,
             store_timestamp_ms: appended.store_timestamp_ms,
-            message_count: scratch.spans.len() as u32,
+            message_count: inner.map_or(scratch.spans.len() as u32, |inner| inner.count as u32),
         }
     }
 
@@ -201,17 +272,20 @@ impl MessageStore {
         &self,
         message: &Message<'_>,
         scratch: &mut Scratch,
+        inner: Option<InnerBatch>,
         now_ms: i64,
     ) -> Result<(Option<Arc<ConsumeQueue>>, Appended), AppendError> {
         let has_queue = sys_flag::has_queue_offset(message.sys_flag);
         loop {
+            let kind = self.batch_topics.kind_of(message.topic);
             let queue =
-                has_queue.then(|| self.queues.get_or_create(message.topic, message.queue_id));
+                has_queue.then(|| self.queues.get_or_create(message.topic, message.queue_id, kind));
             let mut records = Records {
                 bytes: &mut scratch.bytes,
                 spans: &scratch.spans,
                 sealed: self.encode.append_property_crc,
                 keys: self.key_feed().map(|feed| (feed, &*scratch.keys)),
+                inner,
             };
             let still_open = || !self.is_closed();
             match self.log.append(&mut records, queue.as_deref(), now_ms, still_open) {
@@ -233,7 +307,7 @@ impl MessageStore {
         &self,
         message: &Message<'_>,
         appended: &Appended,
-        spans: &[RecordSpan],
+        (spans, messages): (&[RecordSpan], i64),
         properties: impl Iterator<Item = &'m [u8]>,
     ) {
         let Some(listener) = self.listener.get() else {
@@ -244,7 +318,7 @@ impl MessageStore {
             let arrival = Arrival {
                 topic: message.topic,
                 queue_id: message.queue_id,
-                next_queue_offset: appended.queue_offset + index as i64 + 1,
+                next_queue_offset: appended.queue_offset + index as i64 + messages,
                 tags_code: span.tags.code(appended.store_timestamp_ms),
                 store_timestamp_ms: appended.store_timestamp_ms,
                 phy_offset,
@@ -281,8 +355,7 @@ impl MessageStore {
         self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), Box::new(callback));
     }
 
-    /// The tags of a single message; nothing when it claims to be an inner batch, which only a batch queue
-    /// could hold.
+    /// The tags of a single message; nothing when it claims to be an inner batch, which is put by itself.
     fn tags(&self, message: &Message<'_>) -> Option<Tags> {
         if message.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
             return None;

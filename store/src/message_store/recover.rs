@@ -18,16 +18,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
-use oxmq_protocol::message::{RecordView, sys_flag, tags_code_of_properties};
+use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_properties};
 use tracing::{error, info, warn};
 
+use super::BatchTopics;
 use super::put::{is_schedule_topic, is_storable_topic, schedule_tags};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{
     CommitLog, LogFiles, RecordCheck, ScanStop, first_record, record_at, scan,
 };
 use crate::config::StoreConfig;
-use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueTable, QueueWriter, Unit, load_queues};
+use crate::consume_queue::{
+    BatchUnit, ConsumeQueue, QueueFiles, QueueKind, QueueTable, QueueWriter, Unit, load_queues,
+};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
 use crate::limits::{MAX_QUEUE_OFFSET, WRITE_AFTER_RECOVERED_UNITS};
@@ -44,13 +47,19 @@ pub(super) struct Recovery<'a> {
     pub(super) queue_files: &'a QueueFiles,
     pub(super) queue_writer: &'a QueueWriter,
     pub(super) checkpoint: &'a Checkpoint,
-    pub(super) batch_topics: &'a HashSet<String>,
+    pub(super) batch_topics: &'a BatchTopics,
     pub(super) clean: bool,
 }
 
 impl Recovery<'_> {
     pub(super) fn run(&self) -> Result<(), StoreError> {
         load_queues(self.queue_files, self.queues, !self.clean)?;
+        let is_other_kind =
+            |queue: &ConsumeQueue| queue.kind() != self.batch_topics.kind_of(queue.topic());
+        for queue in self.queues.remove(is_other_kind) {
+            // The reference does not start with it.
+            warn!(topic = %queue.topic(), queue_id = queue.queue_id(), "queue is not used: its topic has queues of the other kind");
+        }
         let files = self.log.files();
         if files.is_empty() {
             return self.start_empty();
@@ -134,10 +143,14 @@ impl Recovery<'_> {
         let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy())?;
         let (min, max) = newest.bounds();
         let unit = newest.unit(self.queue_files, max.checked_sub(1)?).ok()??;
+        let newest_offset = match newest.kind() {
+            QueueKind::Simple => max - 1,
+            QueueKind::Batch => newest.batch_unit(self.queue_files, max - 1).ok()??.base_offset,
+        };
         let record = record_at(files, unit.phy_offset)?;
         let agrees = record.total_bytes() as i64 == i64::from(unit.size)
             && record.topic() == &**newest.topic()
-            && record.queue_offset() == max - 1;
+            && record.queue_offset() == newest_offset;
         if !agrees {
             return None;
         }
@@ -239,12 +252,14 @@ impl<'a> Dispatcher<'a> {
     ) -> Result<bool, StoreError> {
         let offset = record.queue_offset();
         if !sys_flag::has_queue_offset(record.sys_flag())
-            || record.sys_flag() & sys_flag::INNER_BATCH != 0
             || !is_storable_topic(record.topic())
-            || self.recovery.batch_topics.contains(record.topic())
             || !(0..MAX_QUEUE_OFFSET).contains(&offset)
         {
             return Ok(false);
+        }
+        if record.sys_flag() & sys_flag::INNER_BATCH != 0 {
+            // Only such a queue takes it, also where nothing else tells the topic's kind any more.
+            self.recovery.batch_topics.insert(record.topic());
         }
         if let Mode::Newest { known_before } = self.mode
             && phy_offset < known_before
@@ -268,13 +283,14 @@ impl<'a> Dispatcher<'a> {
         }
         let (max, max_phy) = {
             let tail = queue.lock();
-            (tail.max(), tail.max_phy())
+            (tail.next_offset(), tail.max_phy())
         };
         if unit.end() <= max_phy {
             return Ok(false);
         }
         // Each message before took a record of its own: a larger offset is a damaged one.
-        let most = max + (phy_offset - max_phy).max(0) / SMALLEST_RECORD_BYTES as i64;
+        let per_record = if queue.kind() == QueueKind::Batch { i64::from(i16::MAX) } else { 1 };
+        let most = max + (phy_offset - max_phy).max(0) / SMALLEST_RECORD_BYTES as i64 * per_record;
         let fits = offset <= most
             && match offset.cmp(&max) {
                 Ordering::Equal => true,
@@ -284,7 +300,10 @@ impl<'a> Dispatcher<'a> {
         if !fits {
             return Ok(false);
         }
-        let push = queue.lock().push(&unit);
+        let push = match queue.kind() {
+            QueueKind::Simple => queue.lock().push(&unit),
+            QueueKind::Batch => queue.lock().push_batch(&batch_unit(record, unit)),
+        };
         self.recovery.queue_writer.after_push(&queue, push);
         self.count_one()?;
         Ok(true)
@@ -299,6 +318,10 @@ impl<'a> Dispatcher<'a> {
         }
         let missing = {
             let mut tail = queue.lock();
+            if tail.kind() == QueueKind::Batch {
+                // Its units say their offsets: nothing has to stand for what is missing.
+                return Ok(true);
+            }
             if tail.max() == 0 {
                 tail.begin_at(offset);
             }
@@ -357,7 +380,10 @@ impl<'a> Dispatcher<'a> {
         if let Some(queue) = self.last.as_ref().filter(is_last) {
             return Arc::clone(queue);
         }
-        let queue = self.recovery.queues.get_or_create(record.topic(), record.queue_id());
+        let queue = {
+            let kind = self.recovery.batch_topics.kind_of(record.topic());
+            self.recovery.queues.get_or_create(record.topic(), record.queue_id(), kind)
+        };
         self.last = Some(Arc::clone(&queue));
         queue
     }
@@ -365,6 +391,20 @@ impl<'a> Dispatcher<'a> {
     fn tags_code(&self, record: &RecordView<'_>) -> i64 {
         tags_code_of_record(record, self.recovery.delay_levels)
     }
+}
+
+/// The unit of `record` in a batch queue, of which `unit` is the part that all units have.
+pub(crate) fn batch_unit(record: &RecordView<'_>, unit: Unit) -> BatchUnit {
+    let number = |name: &str| -> Option<i64> {
+        std::str::from_utf8(record.property(name)?).ok()?.parse().ok()
+    };
+    let both = number(properties::INNER_BASE).zip(number(properties::INNER_NUM));
+    let (base_offset, count) = both
+        .and_then(|(base, count)| Some((base, i16::try_from(count).ok().filter(|n| *n > 0)?)))
+        .filter(|(base, _)| (0..MAX_QUEUE_OFFSET).contains(base))
+        .unwrap_or((record.queue_offset(), 1));
+    let store_timestamp_ms = record.store_timestamp_ms();
+    BatchUnit { unit, store_timestamp_ms, base_offset, count }
 }
 
 /// The tags code that the unit of `record` has.

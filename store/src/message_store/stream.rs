@@ -7,8 +7,9 @@ use std::sync::PoisonError;
 use oxmq_protocol::message::RecordView;
 
 use super::recover::{Dispatcher, Mode, Recovery};
-use super::{Arrival, MessageStore};
+use super::{Arrival, MessageStore, batch_unit};
 use crate::commit_log::{LogStreamError, RecordCheck, scan};
+use crate::consume_queue::{QueueKind, Unit};
 use crate::error::StoreError;
 
 impl MessageStore {
@@ -92,10 +93,17 @@ impl MessageStore {
         let Some(listener) = self.listener.get() else {
             return;
         };
+        let messages = match self.batch_topics.kind_of(record.topic()) {
+            QueueKind::Simple => 1,
+            QueueKind::Batch => {
+                let unit = Unit { phy_offset, size: record.total_bytes() as i32, tags_code: 0 };
+                i64::from(batch_unit(record, unit).count)
+            }
+        };
         let arrival = Arrival {
             topic: record.topic(),
             queue_id: record.queue_id(),
-            next_queue_offset: record.queue_offset() + 1,
+            next_queue_offset: record.queue_offset() + messages,
             tags_code: oxmq_protocol::message::tags_code_of_properties(record.properties()),
             store_timestamp_ms: record.store_timestamp_ms(),
             phy_offset,

@@ -6,9 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::commit_log::LogFiles;
+use super::units::QueueReader;
+use crate::commit_log::{LogDirs, LogFiles};
 use crate::config::StoreConfig;
-use crate::consume_queue::{QueueDir, file_name, list_files, queue_dirs};
+use crate::consume_queue::{QueueDir, QueueKind, file_name, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::index::file::{
@@ -69,6 +70,11 @@ impl StoreDir {
         Ok(dir)
     }
 
+    /// The directories of the log.
+    pub(super) fn log_dirs(&self) -> LogDirs {
+        LogDirs::of(&self.config)
+    }
+
     /// Directory of the store.
     pub fn root(&self) -> PathBuf {
         self.config.root_dir()
@@ -89,35 +95,37 @@ impl StoreDir {
         self.index_geometry
     }
 
-    pub(super) fn queue_root(&self) -> PathBuf {
-        self.root().join("consumequeue")
-    }
-
-    pub(super) fn batch_queue_root(&self) -> PathBuf {
-        self.root().join("batchconsumequeue")
+    pub(super) fn queue_root(&self, kind: QueueKind) -> PathBuf {
+        self.root().join(kind.dir_name())
     }
 
     pub(super) fn index_dir(&self) -> PathBuf {
         self.root().join("index")
     }
 
-    /// Bytes of a consume-queue file.
-    pub(super) fn queue_file_bytes(&self) -> u64 {
-        self.config
-            .mapped_file_size_consume_queue
-            .next_multiple_of(crate::consume_queue::UNIT_BYTES as u64)
+    /// Bytes of a file of queues of this kind.
+    pub(super) fn queue_file_bytes(&self, kind: QueueKind) -> u64 {
+        self.config.queue_file_bytes(kind)
     }
 
-    pub(super) fn queue_dirs(&self) -> Result<Vec<QueueDir>, StoreError> {
-        queue_dirs(&self.queue_root())
+    /// The directories of all queues of this kind.
+    pub(super) fn queue_dirs(&self, kind: QueueKind) -> Result<Vec<QueueDir>, StoreError> {
+        queue_dirs(&self.queue_root(kind))
+    }
+
+    /// Opens the queue in `dir` to be read.
+    pub(super) fn queue_reader(
+        &self,
+        kind: QueueKind,
+        dir: PathBuf,
+    ) -> Result<QueueReader, StoreError> {
+        QueueReader::open(dir, kind, self.queue_file_bytes(kind))
     }
 
     /// The files of the log, mapped to be read, whatever their lengths.
     pub(super) fn log_files(&self) -> Result<LogFiles, StoreError> {
-        let dir = self.config.commit_log_dir();
         let mut files = Vec::new();
-        for start in list_files(&dir)? {
-            let path = dir.join(file_name(start));
+        for (start, path) in self.log_dirs().files()? {
             let metadata = path.metadata().doing("look at", &path)?;
             let Ok(start) = i64::try_from(start) else {
                 continue;
@@ -131,13 +139,20 @@ impl StoreDir {
     }
 
     fn find_sizes(&mut self) -> Result<(), StoreError> {
-        let log_dir = self.config.commit_log_dir();
-        if let Some(bytes) = size_of_sequence(&[log_dir])? {
+        if let Some(bytes) = size_of_sequence([self.log_dirs().files()?].into_iter())? {
             self.config.mapped_file_size_commit_log = bytes;
         }
-        let queues: Vec<_> = self.queue_dirs()?.into_iter().map(|dir| dir.path).collect();
-        if let Some(bytes) = size_of_sequence(&queues)? {
-            self.config.mapped_file_size_consume_queue = bytes;
+        for kind in QueueKind::ALL {
+            let mut queues = Vec::new();
+            for QueueDir { path, .. } in self.queue_dirs(kind)? {
+                let starts = list_files(&path)?.into_iter();
+                queues.push(starts.map(|start| (start, path.join(file_name(start)))).collect());
+            }
+            let Some(bytes) = size_of_sequence(queues.into_iter())? else { continue };
+            match kind {
+                QueueKind::Simple => self.config.mapped_file_size_consume_queue = bytes,
+                QueueKind::Batch => self.config.mapper_file_size_batch_consume_queue = bytes,
+            }
         }
         self.index_geometry = match index_paths(&self.index_dir())?.last() {
             Some(last) => find_index_geometry(last)?,
@@ -152,16 +167,16 @@ impl StoreDir {
 }
 
 /// The length of each file in sequences, as most distances between names say, or else most files.
-fn size_of_sequence(dirs: &[PathBuf]) -> Result<Option<u64>, StoreError> {
+fn size_of_sequence(
+    sequences: impl Iterator<Item = Vec<(u64, PathBuf)>>,
+) -> Result<Option<u64>, StoreError> {
     let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
     let mut lengths: BTreeMap<u64, u64> = BTreeMap::new();
-    for dir in dirs {
-        let starts = list_files(dir)?;
-        for pair in starts.windows(2) {
-            *votes.entry(pair[1] - pair[0]).or_default() += 1;
+    for files in sequences {
+        for pair in files.windows(2).filter(|pair| pair[1].0 > pair[0].0) {
+            *votes.entry(pair[1].0 - pair[0].0).or_default() += 1;
         }
-        for start in starts {
-            let path = dir.join(file_name(start));
+        for (_, path) in files {
             let length = path.metadata().doing("look at", &path)?.len();
             if length > 0 {
                 *lengths.entry(length).or_default() += 1;

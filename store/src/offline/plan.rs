@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::StoreDir;
 use super::units::QueueReader;
-use crate::consume_queue::{list_files, queue_dirs};
+use crate::consume_queue::{QueueKind, queue_dirs};
 use crate::error::{IoContext, StoreError};
 use crate::message_store::is_schedule_topic;
 
@@ -24,9 +24,6 @@ const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
 // What to do about parts that do not work here.
-const EXTENDED_ADVICE: &str = "\
-    set enableConsumeQueueExt=false, move consumequeue and consumequeue_ext away and let the \
-    queues be made anew from the log";
 const COMPACTION_ADVICE: &str =
     "change their cleanup.policy to DELETE with the reference's tools, or delete them";
 const METADATA_ADVICE: &str =
@@ -43,11 +40,7 @@ const TIERED_ADVICE: &str = "\
     messageStorePlugIn";
 const CONTROLLER_ADVICE: &str =
     "stop all replicas, keep the master's store and move this file away";
-const PATHS_ADVICE: &str = "copy all files into one directory and set storePathCommitLog to it";
 const SIZE_ADVICE: &str = "set mappedFileSizeCommitLog to what the files have";
-const BATCH_ADVICE: &str = "let the consumers of these topics finish and delete the topics";
-const BATCH_TOPIC_ADVICE: &str =
-    "delete them, or change their queue.type to SimpleCQ while they are empty";
 const ROCKSDB_QUEUES_ADVICE: &str = "\
     with the reference: set rocksdbCQDoubleWriteEnable, wait until checkRocksdbCqWriteProgress \
     is done, stop it, move the RocksDB files away and remove storeType; or move the whole \
@@ -102,18 +95,16 @@ struct Plan {
 
 impl Plan {
     fn log(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
-        let configured = &dir.config().store_path_commit_log;
-        if configured.contains(',') {
-            self.refuse("commit log", Path::new(configured), "several paths", PATHS_ADVICE);
-            return Ok(());
-        }
         let path = dir.config().commit_log_dir();
-        let starts = list_files(&path)?;
+        let files = dir.log_dirs().files()?;
         let bytes = dir.config().mapped_file_size_commit_log;
-        let found = format!("{} files of {bytes} bytes", starts.len());
+        let found = format!("{} files of {bytes} bytes", files.len());
         self.works("commit log", &path, found);
-        let odd: Vec<u64> =
-            starts.iter().copied().filter(|start| !start.is_multiple_of(bytes.max(1))).collect();
+        let odd: Vec<u64> = files
+            .iter()
+            .map(|file| file.0)
+            .filter(|start| !start.is_multiple_of(bytes.max(1)))
+            .collect();
         if let Some(first) = odd.first() {
             let what = format!("file {first:020} does not begin at a multiple of {bytes}");
             self.refuse("commit log", &path, &what, SIZE_ADVICE);
@@ -122,7 +113,7 @@ impl Plan {
     }
 
     fn queues(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
-        let root = dir.queue_root();
+        let root = dir.queue_root(QueueKind::Simple);
         if has_rocksdb(&root) {
             self.refuse(
                 "consume queues",
@@ -131,23 +122,19 @@ impl Plan {
                 ROCKSDB_QUEUES_ADVICE,
             );
         } else {
-            let found = format!("{} queues", dir.queue_dirs()?.len());
+            let found = format!("{} queues", dir.queue_dirs(QueueKind::Simple)?.len());
             self.works("consume queues", &root, found);
         }
-        let batch = queue_dirs(&dir.batch_queue_root())?;
+        let batch = dir.queue_dirs(QueueKind::Batch)?;
         if !batch.is_empty() {
-            let what = format!("{} queues", batch.len());
-            self.refuse("batch queues", &dir.batch_queue_root(), &what, BATCH_ADVICE);
+            let found = format!("{} queues", batch.len());
+            self.works("batch queues", &dir.queue_root(QueueKind::Batch), found);
         }
         let extended = queue_dirs(&self.root.join("consumequeue_ext"))?;
         if !extended.is_empty() {
-            let what = format!("{} queues", extended.len());
-            self.refuse(
-                "extended queues",
-                &self.root.join("consumequeue_ext"),
-                &what,
-                EXTENDED_ADVICE,
-            );
+            // What they hold is found in the records, too.
+            let found = format!("{} queues, to which nothing is added", extended.len());
+            self.works("extended queues", &self.root.join("consumequeue_ext"), found);
         }
         let index = dir.index_dir();
         let files = crate::index::index_paths(&index)?.len();
@@ -176,8 +163,7 @@ impl Plan {
             topics.filter(|(_, config)| has(config)).map(|(name, _)| name.as_str()).collect()
         };
         let compacted = names_with("cleanup.policy", "COMPACTION");
-        let batch = names_with("queue.type", "BatchCQ");
-        let (compacted, batch) = (compacted.join(", "), batch.join(", "));
+        let compacted = compacted.join(", ");
         self.works("topics", &path, format!("{} topics", table.map_or(0, |table| table.len())));
         let logs = self.root.join("compaction/compactionLog");
         if !compacted.is_empty() {
@@ -189,9 +175,6 @@ impl Plan {
                 "logs of compaction topics",
                 "move them away if their topics are gone",
             );
-        }
-        if !batch.is_empty() {
-            self.refuse("batch topics", &path, &batch, BATCH_TOPIC_ADVICE);
         }
         Ok(())
     }
@@ -266,7 +249,7 @@ impl Plan {
         let mut half = 0;
         let mut timed = 0;
         let offsets = read_json(&config.join("consumerOffset.json"))?.unwrap_or_default();
-        for queue in dir.queue_dirs()? {
+        for queue in dir.queue_dirs(QueueKind::Simple)? {
             let is_delayed = is_schedule_topic(&queue.topic);
             let done = match &*queue.topic {
                 _ if is_delayed => {
@@ -279,7 +262,7 @@ impl Plan {
                 TIMER_TOPIC => 0,
                 _ => continue,
             };
-            let reader = QueueReader::open(queue.path, dir.queue_file_bytes())?;
+            let reader = dir.queue_reader(QueueKind::Simple, queue.path)?;
             let waiting = (end_of(reader)? - done).max(0);
             match &*queue.topic {
                 _ if is_delayed => delayed += waiting,
@@ -289,11 +272,11 @@ impl Plan {
         }
         self.works("delayed messages", &config.join("delayOffset.json"), format!("{delayed} wait"));
         if half > 0 {
-            let path = dir.queue_root().join(HALF_TOPIC);
+            let path = dir.queue_root(QueueKind::Simple).join(HALF_TOPIC);
             self.works("half messages", &path, format!("{half} may wait for a decision"));
         }
         if timed > 0 {
-            let path = dir.queue_root().join(TIMER_TOPIC);
+            let path = dir.queue_root(QueueKind::Simple).join(TIMER_TOPIC);
             let found = format!("{timed} were taken, some may wait for their time");
             self.works("timer messages", &path, found);
         }

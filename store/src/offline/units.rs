@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::consume_queue::{UNIT_BYTES, Unit, file_name, list_files};
+use crate::consume_queue::{BatchUnit, QueueKind, Unit, file_name, list_files};
 use crate::error::{IoContext, StoreError};
 
 /// Units read at a time: queues are many, and usually read a unit after the other.
@@ -15,22 +15,24 @@ const WINDOW_UNITS: i64 = 64;
 #[derive(Debug)]
 pub(super) struct QueueReader {
     dir: PathBuf,
+    kind: QueueKind,
     file_bytes: u64,
     starts: Vec<u64>,
     window_start: i64,
-    window: Vec<Unit>,
+    window: Vec<u8>,
 }
 
 impl QueueReader {
     /// The queue whose files of `file_bytes` each are in `dir`.
-    pub(super) fn open(dir: PathBuf, file_bytes: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(dir: PathBuf, kind: QueueKind, file_bytes: u64) -> Result<Self, StoreError> {
         let starts = list_files(&dir)?;
-        Ok(Self { dir, file_bytes, starts, window_start: 0, window: Vec::new() })
+        Ok(Self { dir, kind, file_bytes, starts, window_start: 0, window: Vec::new() })
     }
 
     /// A queue without files.
-    pub(super) fn missing(dir: PathBuf) -> Self {
-        Self { dir, file_bytes: 1, starts: Vec::new(), window_start: 0, window: Vec::new() }
+    pub(super) fn missing(dir: PathBuf, kind: QueueKind) -> Self {
+        let (starts, window) = (Vec::new(), Vec::new());
+        Self { dir, kind, file_bytes: 1, starts, window_start: 0, window }
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -41,30 +43,43 @@ impl QueueReader {
         !self.starts.is_empty()
     }
 
-    /// Offset of the first unit that there is room for.
+    /// Index of the first unit that there is room for.
     pub(super) fn first(&self) -> i64 {
-        self.starts.first().map_or(0, |start| (*start / UNIT_BYTES as u64) as i64)
+        let unit_bytes = self.kind.unit_bytes() as u64;
+        self.starts.first().map_or(0, |start| (*start / unit_bytes) as i64)
     }
 
-    /// The unit at `offset`; nothing where no valid one is.
+    /// The unit at index `offset`; nothing where no valid one is.
     pub(super) fn unit(&mut self, offset: i64) -> Result<Option<Unit>, StoreError> {
-        let in_window = self.window_start..self.window_start + self.window.len() as i64;
-        if !in_window.contains(&offset) {
+        let kind = self.kind;
+        let bytes = self.bytes(offset)?;
+        Ok(kind.decode_all(bytes).next().filter(Unit::is_valid))
+    }
+
+    /// The unit at `index` of a batch queue; nothing where no valid one is.
+    pub(super) fn batch_unit(&mut self, index: i64) -> Result<Option<BatchUnit>, StoreError> {
+        Ok(BatchUnit::decode(self.bytes(index)?))
+    }
+
+    fn bytes(&mut self, offset: i64) -> Result<&[u8], StoreError> {
+        let unit_bytes = self.kind.unit_bytes();
+        let count = (self.window.len() / unit_bytes) as i64;
+        if !(self.window_start..self.window_start + count).contains(&offset) {
             self.fill(offset)?;
         }
-        let index = usize::try_from(offset - self.window_start).ok();
-        Ok(index.and_then(|index| self.window.get(index)).copied().filter(Unit::is_valid))
+        let at = (offset - self.window_start) as usize * unit_bytes;
+        Ok(self.window.get(at..at + unit_bytes).unwrap_or_default())
     }
 
     /// The offset itself, when there is no unit at `offset` although a later file exists.
     pub(super) fn hole_at(&self, offset: i64) -> Option<i64> {
-        let at = u64::try_from(offset).ok()?.checked_mul(UNIT_BYTES as u64)?;
+        let at = u64::try_from(offset).ok()?.checked_mul(self.kind.unit_bytes() as u64)?;
         self.starts.last().is_some_and(|last| *last > at).then_some(offset)
     }
 
     /// The file and the byte in it where the unit of `offset` is, or would be.
     pub(super) fn place(&self, offset: i64) -> (PathBuf, u64) {
-        let at = offset.max(0) as u64 * UNIT_BYTES as u64;
+        let at = offset.max(0) as u64 * self.kind.unit_bytes() as u64;
         match self.start_of(at) {
             Some(start) => (self.dir.join(file_name(start)), at - start),
             None => (self.dir.clone(), at),
@@ -79,14 +94,15 @@ impl QueueReader {
     fn fill(&mut self, offset: i64) -> Result<(), StoreError> {
         self.window.clear();
         self.window_start = offset;
+        let unit_bytes = self.kind.unit_bytes();
         let at =
-            u64::try_from(offset).ok().and_then(|offset| offset.checked_mul(UNIT_BYTES as u64));
+            u64::try_from(offset).ok().and_then(|offset| offset.checked_mul(unit_bytes as u64));
         let Some((at, start)) = at.and_then(|at| Some((at, self.start_of(at)?))) else {
             return Ok(());
         };
         let path = self.dir.join(file_name(start));
-        let room = (self.file_bytes - (at - start)) as usize / UNIT_BYTES;
-        let mut bytes = vec![0; room.min(WINDOW_UNITS as usize) * UNIT_BYTES];
+        let room = (self.file_bytes - (at - start)) as usize / unit_bytes;
+        let mut bytes = vec![0; room.min(WINDOW_UNITS as usize) * unit_bytes];
         let file = File::open(&path).doing("open", &path)?;
         let mut read = 0;
         // The file may be shorter than it should be.
@@ -98,7 +114,7 @@ impl QueueReader {
                 Err(error) => return Err(error).doing("read", &path),
             }
         }
-        self.window.extend(Unit::decode_all(&bytes[..read]));
+        self.window.extend_from_slice(&bytes[..read - read % unit_bytes]);
         Ok(())
     }
 }

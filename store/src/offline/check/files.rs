@@ -7,7 +7,7 @@ use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::checkpoint::{self, CheckpointValues};
-use crate::consume_queue::{file_name, list_files, queue_dirs};
+use crate::consume_queue::{QueueKind, file_name, list_files};
 use crate::error::{IoContext, StoreError};
 
 /// Bytes of the file of the timer wheel: two for each second of a week.
@@ -21,24 +21,15 @@ const CONFIGURED: &str =
 
 /// Checks the lengths of all files of fixed length, and that none of a sequence is missing.
 pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreError> {
-    let log_dir = dir.config().commit_log_dir();
-    let log_bytes = dir.config().mapped_file_size_commit_log;
-    sequence(&log_dir, Some(log_bytes), report)?;
-    let mut topic_dirs = dir.queue_dirs()?;
-    report.counts.queues = topic_dirs.len() as u64;
-    topic_dirs.sort_by(|a, b| a.path.cmp(&b.path));
-    for queue in &topic_dirs {
-        sequence(&queue.path, Some(dir.queue_file_bytes()), report)?;
-    }
-    let batch = queue_dirs(&dir.batch_queue_root())?;
-    for queue in &batch {
-        sequence(&queue.path, None, report)?;
-    }
-    if !batch.is_empty() {
-        let what =
-            format!("{} batch queues: only the lengths of their files are checked", batch.len());
-        let place = dir.batch_queue_root();
-        report.add(Severity::Info, Kind::QueueSkipped, (&place, None), what, "nothing to do");
+    let (log_dirs, log_bytes) = (dir.log_dirs(), dir.config().mapped_file_size_commit_log);
+    files(&log_dirs.files()?, |start| log_dirs.new_path(start), Some(log_bytes), report)?;
+    for kind in QueueKind::ALL {
+        let mut topic_dirs = dir.queue_dirs(kind)?;
+        report.counts.queues += topic_dirs.len() as u64;
+        topic_dirs.sort_by(|a, b| a.path.cmp(&b.path));
+        for queue in &topic_dirs {
+            sequence(&queue.path, Some(dir.queue_file_bytes(kind)), report)?;
+        }
     }
     sequence(&dir.root().join("timerlog"), None, report)?;
     fixed(&dir.root().join("timerwheel"), TIMER_WHEEL_BYTES, true, report)?;
@@ -97,16 +88,26 @@ pub(super) fn check_checkpoint(
 
 /// Checks that the files in `dir` follow each other and have `bytes` each, or all the same.
 fn sequence(dir: &Path, bytes: Option<u64>, report: &mut Report) -> Result<(), StoreError> {
-    let starts = list_files(dir)?;
     let path_of = |start: u64| -> PathBuf { dir.join(file_name(start)) };
+    let starts = list_files(dir)?.into_iter();
+    let all: Vec<_> = starts.map(|start| (start, path_of(start))).collect();
+    files(&all, path_of, bytes, report)
+}
+
+/// [`sequence`] for files in several directories; `path_of` is where one would be that is missing.
+fn files(
+    all: &[(u64, PathBuf)],
+    path_of: impl Fn(u64) -> PathBuf,
+    bytes: Option<u64>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let mut expected = bytes;
-    for (index, start) in starts.iter().enumerate() {
-        let path = path_of(*start);
-        let length = path.metadata().doing("look at", &path)?.len();
+    for (index, (start, path)) in all.iter().enumerate() {
+        let length = path.metadata().doing("look at", path)?.len();
         let bytes = *expected.get_or_insert(length);
-        if length == 0 && index + 1 == starts.len() {
+        if length == 0 && index + 1 == all.len() {
             let what = "is empty";
-            report.add(Severity::Warning, Kind::FileLength, (&path, None), what, super::START);
+            report.add(Severity::Warning, Kind::FileLength, (path, None), what, super::START);
         } else if length != bytes {
             let what = format!("has {length} bytes instead of {bytes}");
             let place = (path.as_path(), Some(length.min(bytes)));
@@ -114,9 +115,14 @@ fn sequence(dir: &Path, bytes: Option<u64>, report: &mut Report) -> Result<(), S
         }
         if !start.is_multiple_of(bytes.max(1)) {
             let what = format!("its name is no multiple of {bytes}");
-            report.add(Severity::Error, Kind::FileLength, (&path, None), what, CONFIGURED);
+            report.add(Severity::Error, Kind::FileLength, (path, None), what, CONFIGURED);
         }
-        if let Some(next) = starts.get(index + 1)
+        if let Some((next, other)) = all.get(index + 1)
+            && next == start
+        {
+            let what = "begins where another file of the log does";
+            report.add(Severity::Error, Kind::FileMissing, (other, None), what, CONFIGURED);
+        } else if let Some((next, _)) = all.get(index + 1)
             && *next != start + bytes
         {
             let missing = path_of(start + bytes);

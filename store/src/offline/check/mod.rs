@@ -3,6 +3,7 @@
 //! One pass over the log, with the units of the queues and the entries of the index beside it: each
 //! queue and each index file has its records in the order of the log, so that everything is read once.
 
+mod batch_queues;
 pub(super) mod config;
 mod files;
 mod index;

@@ -9,8 +9,9 @@ use oxmq_protocol::message::{RecordView, sys_flag};
 use super::super::StoreDir;
 use super::super::report::{Finding, Kind, Report, Severity};
 use super::super::units::QueueReader;
+use super::batch_queues::BatchQueues;
 use super::{NOT_MENDED, REPAIR, START};
-use crate::consume_queue::{Unit, queue_dirs};
+use crate::consume_queue::{QueueKind, Unit};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
 use crate::limits::MAX_QUEUE_OFFSET;
@@ -18,11 +19,6 @@ use crate::message_store::{is_schedule_topic, is_storable_topic, tags_code_of_re
 
 /// Findings of one kind that one queue adds to a report.
 const MAX_PER_QUEUE: usize = 5;
-
-/// Largest tags code that is the address of an extended unit.
-///
-/// Reference: `ConsumeQueueExt.MAX_ADDR` (store), 5.5.0.
-const MAX_EXTENDED_ADDRESS: i64 = i32::MIN as i64 - 1;
 
 /// Queues of names like this have units for records of other topics.
 const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
@@ -34,7 +30,7 @@ pub(super) struct Queues {
     topics: Option<BTreeSet<String>>,
     crashed: bool,
     has_extended: bool,
-    batch_topics: BTreeSet<String>,
+    batch: BatchQueues,
     by_topic: HashMap<Box<str>, Vec<QueueState>>,
 }
 
@@ -69,28 +65,27 @@ impl Queues {
     ) -> Result<Self, StoreError> {
         let mut by_topic: HashMap<Box<str>, Vec<QueueState>> = HashMap::new();
         let mut light = 0;
-        for queue in dir.queue_dirs()? {
+        for queue in dir.queue_dirs(QueueKind::Simple)? {
             if queue.topic.starts_with(LIGHT_QUEUE_PREFIX) {
                 light += 1;
                 continue;
             }
-            let reader = QueueReader::open(queue.path, dir.queue_file_bytes())?;
+            let reader = dir.queue_reader(QueueKind::Simple, queue.path)?;
             let state = QueueState::new(queue.queue_id, reader);
             by_topic.entry(Box::from(&*queue.topic)).or_default().push(state);
         }
         if light > 0 {
             let what = format!("{light} light queues have no records of their own: not compared");
-            let place = (&*dir.queue_root(), None);
+            let place = (&*dir.queue_root(QueueKind::Simple), None);
             report.add(Severity::Info, Kind::QueueSkipped, place, what, "nothing to do");
         }
-        let batch = queue_dirs(&dir.batch_queue_root())?;
         Ok(Self {
-            root: dir.queue_root(),
+            root: dir.queue_root(QueueKind::Simple),
             delay_levels,
             topics,
             crashed,
             has_extended: dir.root().join("consumequeue_ext").is_dir(),
-            batch_topics: batch.into_iter().map(|dir| dir.topic.to_string()).collect(),
+            batch: BatchQueues::open(dir)?,
             by_topic,
         })
     }
@@ -103,15 +98,13 @@ impl Queues {
         log_begin: i64,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let batch = sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
-        if !sys_flag::has_queue_offset(record.sys_flag())
-            || record.sys_flag() & batch != 0
-            || !is_storable_topic(record.topic())
-            || self.batch_topics.contains(record.topic())
-        {
+        if !sys_flag::has_queue_offset(record.sys_flag()) || !is_storable_topic(record.topic()) {
             return Ok(());
         }
         let tags_code = tags_code_of_record(record, &self.delay_levels);
+        if self.batch.has(record) {
+            return self.batch.visit(record, at, tags_code, log_begin, report);
+        }
         let tags_may_differ = is_schedule_topic(record.topic());
         let has_extended = self.has_extended;
         let state = self.state_of(record)?;
@@ -135,9 +128,7 @@ impl Queues {
                 unit.phy_offset, unit.size
             );
             state.find(Severity::Error, Kind::UnitWrong, offset, what, REPAIR);
-        } else if unit.tags_code != tags_code
-            && !(has_extended && unit.tags_code <= MAX_EXTENDED_ADDRESS)
-        {
+        } else if unit.tags_code != tags_code && !(has_extended && unit.has_extended_address()) {
             let what = format!(
                 "unit {offset} has tags code {}, its record at {at} {tags_code}",
                 unit.tags_code
@@ -175,6 +166,10 @@ impl Queues {
                 }
             }
         }
+        let (batch_ahead, batch_deleted) =
+            self.batch.finish(self.topics.as_ref(), (log_begin, log_end), report)?;
+        ahead |= batch_ahead;
+        deleted += batch_deleted;
         if deleted > 0 {
             let what = format!("the log has records of {deleted} queues of deleted topics");
             let place = (&*self.root, None);
@@ -193,7 +188,8 @@ impl Queues {
             Some(index) => index,
             None => {
                 let path = self.root.join(topic).join(queue_id.to_string());
-                queues.push(QueueState::new(queue_id, QueueReader::missing(path)));
+                let reader = QueueReader::missing(path, QueueKind::Simple);
+                queues.push(QueueState::new(queue_id, reader));
                 queues.len() - 1
             }
         };

@@ -16,7 +16,7 @@ use super::StoreDir;
 use super::check::log::why;
 use super::units::QueueReader;
 use crate::commit_log::{LogFiles, record_at};
-use crate::consume_queue::Unit;
+use crate::consume_queue::{QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
 use crate::index::file::{
     BEGIN_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT,
@@ -35,8 +35,10 @@ pub struct Dump<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueRow {
-    /// Offset in the queue.
+    /// Offset in the queue, of the first message where there are many.
     pub queue_offset: i64,
+    /// Messages of the record.
+    pub messages: i16,
     /// Position of the record in the log; nothing for a unit that leads nowhere.
     pub phy_offset: Option<i64>,
     /// Bytes of the record.
@@ -98,8 +100,13 @@ impl<'a> Dump<'a> {
         if !crate::message_store::is_storable_topic(topic) {
             return Ok(Vec::new());
         }
-        let path = self.dir.queue_root().join(topic).join(queue_id.to_string());
-        let mut reader = QueueReader::open(path, self.dir.queue_file_bytes())?;
+        let place = |kind| self.dir.queue_root(kind).join(topic).join(queue_id.to_string());
+        let batch = place(QueueKind::Batch);
+        if batch.is_dir() {
+            let reader = self.dir.queue_reader(QueueKind::Batch, batch)?;
+            return self.batch_queue(reader, from, count);
+        }
+        let mut reader = self.dir.queue_reader(QueueKind::Simple, place(QueueKind::Simple))?;
         let mut offset = from.unwrap_or(0).max(reader.first());
         let mut rows = Vec::new();
         while let Some(unit) = reader.unit(offset)? {
@@ -107,9 +114,29 @@ impl<'a> Dump<'a> {
                 break;
             }
             if from.is_some() || !unit.leads_nowhere() {
-                rows.push(self.queue_row(offset, &unit));
+                rows.push(self.queue_row(offset, 1, &unit));
             }
             offset += 1;
+        }
+        Ok(rows)
+    }
+
+    /// [`Self::queue`] of a queue whose units may stand for many messages.
+    fn batch_queue(
+        &self,
+        mut reader: QueueReader,
+        from: Option<i64>,
+        count: usize,
+    ) -> Result<Vec<QueueRow>, StoreError> {
+        let mut index = reader.first();
+        let mut rows = Vec::new();
+        while rows.len() < count
+            && let Some(unit) = reader.batch_unit(index)?
+        {
+            if from.is_none_or(|from| unit.end_offset() > from) {
+                rows.push(self.queue_row(unit.base_offset, unit.count, &unit.unit));
+            }
+            index += 1;
         }
         Ok(rows)
     }
@@ -135,12 +162,13 @@ impl<'a> Dump<'a> {
         Ok(rows)
     }
 
-    fn queue_row(&self, queue_offset: i64, unit: &Unit) -> QueueRow {
+    fn queue_row(&self, queue_offset: i64, messages: i16, unit: &Unit) -> QueueRow {
         let leads = !unit.leads_nowhere();
         let record = record_at(&self.files, unit.phy_offset)
             .filter(|record| leads && record.total_bytes() as i64 == i64::from(unit.size));
         QueueRow {
             queue_offset,
+            messages,
             phy_offset: leads.then_some(unit.phy_offset),
             size: if leads { unit.size } else { 0 },
             tags_code: unit.tags_code,

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
 use super::super::report::{Report, Severity};
-use super::super::units::QueueReader;
 use super::aside::Aside;
 use super::log::QueueKey;
-use crate::consume_queue::{UNIT_BYTES, file_name, list_files};
+use crate::consume_queue::{QueueKind, file_name, list_files};
 use crate::error::{IoContext, StoreError};
 
 /// Sets aside what `report` finds damaged, so that recovery makes it anew.
@@ -25,19 +24,21 @@ pub(super) fn set_aside(
         .filter(|found| found.severity >= Severity::Warning)
         .map(|found| found.path.as_path())
         .collect();
-    let queue_root = dir.queue_root();
-    let queues: BTreeSet<PathBuf> = bad
-        .iter()
-        .filter_map(|path| {
-            let mut below = path.strip_prefix(&queue_root).ok()?.components();
-            Some(queue_root.join(below.next()?).join(below.next()?))
-        })
-        .collect();
-    for path in queues.iter().filter(|path| path.is_dir()) {
-        if has_records(path, with_records) {
-            aside.take(path, "the queue is made anew from the log")?;
-        } else {
-            cut(dir, path, report.min_phy_offset, aside)?;
+    for kind in QueueKind::ALL {
+        let queue_root = dir.queue_root(kind);
+        let queues: BTreeSet<PathBuf> = bad
+            .iter()
+            .filter_map(|path| {
+                let mut below = path.strip_prefix(&queue_root).ok()?.components();
+                Some(queue_root.join(below.next()?).join(below.next()?))
+            })
+            .collect();
+        for path in queues.iter().filter(|path| path.is_dir()) {
+            if has_records(path, with_records) {
+                aside.take(path, "the queue is made anew from the log")?;
+            } else {
+                cut(dir, kind, path, report.min_phy_offset, aside)?;
+            }
         }
     }
     for name in ["timerwheel", "config/timercheck"] {
@@ -67,12 +68,13 @@ fn has_records(path: &Path, with_records: &BTreeSet<QueueKey>) -> bool {
 /// next message gets.
 fn cut(
     dir: &StoreDir,
+    kind: QueueKind,
     queue: &Path,
     log_begin: i64,
     aside: &mut Aside<'_>,
 ) -> Result<(), StoreError> {
-    let file_bytes = dir.queue_file_bytes();
-    let mut reader = QueueReader::open(queue.to_owned(), file_bytes)?;
+    let file_bytes = dir.queue_file_bytes(kind);
+    let mut reader = dir.queue_reader(kind, queue.to_owned())?;
     let mut offset = reader.first();
     while let Some(unit) = reader.unit(offset)? {
         if !unit.leads_nowhere() && unit.end() > log_begin {
@@ -80,7 +82,7 @@ fn cut(
         }
         offset += 1;
     }
-    let end = offset as u64 * UNIT_BYTES as u64;
+    let end = offset as u64 * kind.unit_bytes() as u64;
     for start in list_files(queue)? {
         let path = queue.join(file_name(start));
         if start >= end {

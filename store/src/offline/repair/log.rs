@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use super::super::StoreDir;
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
-use crate::consume_queue::{file_name, list_files};
 use crate::error::{IoContext, StoreError};
 
 /// Topic of the records that fill damaged parts. They are rolled back, so that nobody dispatches them.
@@ -68,18 +67,17 @@ pub(super) fn mend(
 
 /// Gives each file of the log the length of all.
 fn restore_lengths(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError> {
-    let log_dir = dir.config().commit_log_dir();
     let bytes = dir.config().mapped_file_size_commit_log;
-    let starts = list_files(&log_dir)?;
+    let files = dir.log_dirs().files()?;
+    let count = files.len();
     let mut wrong = Vec::new();
-    for start in &starts {
-        let path = log_dir.join(file_name(*start));
+    for (_, path) in files {
         let length = path.metadata().doing("look at", &path)?.len();
         if length != bytes {
             wrong.push((path, length));
         }
     }
-    if wrong.len() > 1 && wrong.len() * 2 > starts.len() {
+    if wrong.len() > 1 && wrong.len() * 2 > count {
         let what =
             format!("mappedFileSizeCommitLog {bytes} fits less than half of the log's files");
         return Err(StoreError::BadConfig(what));
@@ -131,7 +129,7 @@ impl Filler<'_> {
         while at < to {
             let start = at - at.rem_euclid(file_bytes);
             let end = to.min(start + file_bytes);
-            let path = self.dir.config().commit_log_dir().join(file_name(start as u64));
+            let path = self.dir.log_dirs().path_of(start as u64)?;
             self.fill_in_file(&path, start, (at, end), end == start + file_bytes, aside)?;
             at = end;
         }

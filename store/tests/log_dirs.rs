@@ -1,0 +1,104 @@
+//! A log in several directories.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::*;
+use oxmq_store::offline::{self, StoreDir};
+use oxmq_store::{MessageStore, StoreConfig, StoreError};
+
+/// Small files that take turns in two directories, and a third one that gets none.
+fn config(root: &Path) -> StoreConfig {
+    let dirs: Vec<String> =
+        ["log-b", "log-a", "old"].iter().map(|dir| root.join(dir).display().to_string()).collect();
+    StoreConfig {
+        store_path_commit_log: dirs.join(","),
+        read_only_commit_log_store_paths: dirs[2].clone(),
+        ..small(root)
+    }
+}
+
+fn names(dir: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let mut names: Vec<u64> = entries
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn files_take_turns_and_are_read_in_order() {
+    let dir = temp_dir();
+    let store = open(&config(dir.path()));
+    put_run(&store, 0..400);
+    check_run(&store, 400);
+    store.close().unwrap();
+    let (a, b) = (names(&dir.path().join("log-a")), names(&dir.path().join("log-b")));
+    assert!(a.len() > 1 && b.len() > 1, "{a:?} {b:?}");
+    // By the place of a file in the sequence, and the order of the directories' names.
+    assert!(a.iter().all(|start| start / (16 << 10) % 2 == 0), "{a:?}");
+    assert!(b.iter().all(|start| start / (16 << 10) % 2 == 1), "{b:?}");
+
+    // The oldest file moves to where nothing is added, as an operator frees a disk.
+    let old = dir.path().join("old");
+    std::fs::create_dir(&old).unwrap();
+    let name = "00000000000000000000";
+    std::fs::rename(dir.path().join("log-a").join(name), old.join(name)).unwrap();
+    let store = open(&config(dir.path()));
+    put_run(&store, 400..600);
+    check_run(&store, 600);
+    store.close().unwrap();
+    assert_eq!(names(&old), [0]);
+
+    let opened = StoreDir::open(dir.path(), Some(config(dir.path()))).unwrap();
+    let report = offline::check(&opened, &mut |_, _| ()).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.counts.records, 600);
+}
+
+#[test]
+fn a_crashed_log_in_several_directories_recovers() {
+    let dir = temp_dir();
+    let store = open(&config(dir.path()));
+    put_run(&store, 0..300);
+    drop(store);
+    let store = open(&config(dir.path()));
+    check_run(&store, 300);
+    store.close().unwrap();
+}
+
+#[test]
+fn a_damaged_file_is_repaired_where_it_is() {
+    let dir = temp_dir();
+    let store = open(&config(dir.path()));
+    put_run(&store, 0..400);
+    store.close().unwrap();
+    let path = dir.path().join("log-b/00000000000000016384");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100..200].fill(0x55);
+    std::fs::write(&path, bytes).unwrap();
+    let config = config(dir.path());
+    let repair =
+        offline::repair(dir.path(), Some(config.clone()), false, &mut |_| (), &mut |_, _| ())
+            .unwrap();
+    assert!(repair.after.unwrap().worst().is_none_or(|worst| worst == offline::Severity::Info));
+    assert!(!dir.path().join("log-a/00000000000000016384").exists());
+    open(&config).close().unwrap();
+}
+
+#[test]
+fn two_files_of_one_position_stop_the_start() {
+    let dir = temp_dir();
+    let store = open(&config(dir.path()));
+    put_run(&store, 0..100);
+    store.close().unwrap();
+    let name = "00000000000000000000";
+    std::fs::copy(dir.path().join("log-a").join(name), dir.path().join("log-b").join(name))
+        .unwrap();
+    let refused = MessageStore::open(config(dir.path()));
+    assert!(matches!(refused, Err(StoreError::BadFile { .. })), "{refused:?}");
+}
