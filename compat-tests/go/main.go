@@ -63,6 +63,10 @@ func main() {
 	out := os.Stdout
 	os.Stdout = os.Stderr
 	rlog.SetLogLevel("warn")
+	if len(os.Args) == 4 && os.Args[1] == "catalogue" {
+		runCatalogue(os.Args[2], os.Args[3])
+		return
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		words := strings.Split(strings.TrimSpace(lines.Text()), " ")
