@@ -21,10 +21,11 @@ use self::group::ConsumerGroup;
 use crate::channel::{Channel, ClientInfo};
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
-use crate::filter::MessageFilter;
+use crate::filter::{ConsumerFilters, MessageFilter};
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::sync::{read, write};
+use crate::topic_validator;
 
 /// Consumer groups, their members and their subscriptions.
 ///
@@ -34,6 +35,7 @@ use crate::sync::{read, write};
 pub(crate) struct ConsumerManager<C = Connection> {
     config: Arc<BrokerConfig>,
     groups: Arc<SubscriptionGroupManager>,
+    filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
     state: RwLock<State<C>>,
 }
@@ -55,10 +57,11 @@ impl<C: Channel> ConsumerManager<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         groups: Arc<SubscriptionGroupManager>,
+        filters: Arc<ConsumerFilters>,
         locks: Arc<RebalanceLockManager>,
     ) -> Self {
         let state = State { groups: HashMap::new(), groups_of_channel: HashMap::new() };
-        Self { config, groups, locks, state: RwLock::new(state) }
+        Self { config, groups, filters, locks, state: RwLock::new(state) }
     }
 
     /// Adds a client to a group, or notes that it is still there; the group consumes the way that
@@ -83,8 +86,8 @@ impl<C: Channel> ConsumerManager<C> {
             let names = groups_of_channel.entry(client.channel.id()).or_default();
             names.push(data.group_name.as_str().into());
         }
-        let subscribed =
-            with_subscriptions && group.subscribe(&data.group_name, &data.subscription_data_set);
+        let subscribed = with_subscriptions
+            && group.subscribe(&data.group_name, &data.subscription_data_set, &self.filters);
         let changed = joined || subscribed;
         let notice = (changed && notify).then(|| group.notice(&data.group_name)).flatten();
         drop(state);
@@ -163,9 +166,14 @@ impl<C: Channel> ConsumerManager<C> {
         if subscription.data.sub_version < sub_version {
             return Err(RequestError::SubscriptionNotLatest);
         }
-        subscription.filter.clone().ok_or_else(|| {
-            RequestError::FilterTypeNotSupported(subscription.data.expression_type.clone())
-        })
+        let filter = subscription.filter(self.config.enable_property_filter)?;
+        let retried = self.config.filter_support_retry
+            && matches!(filter, MessageFilter::Sql(_))
+            && topic_validator::is_retry_topic(topic);
+        if !retried {
+            return Ok(filter);
+        }
+        Ok(MessageFilter::Retried { filters: Arc::clone(&self.filters), group: group.into() })
     }
 
     /// Returns the client ids of a group, one per connection.
@@ -173,6 +181,12 @@ impl<C: Channel> ConsumerManager<C> {
         let state = read(&self.state);
         let members = state.groups.get(group).into_iter().flat_map(ConsumerGroup::members);
         members.map(|member| member.client_id.to_string()).collect()
+    }
+
+    /// Returns the members of a group.
+    pub(crate) fn members(&self, group: &str) -> Vec<ClientInfo<C>> {
+        let state = read(&self.state);
+        state.groups.get(group).into_iter().flat_map(ConsumerGroup::members).cloned().collect()
     }
 
     /// Returns a member of a group.
@@ -227,6 +241,7 @@ impl<C: Channel> ConsumerManager<C> {
         }
         let notice = info.notice(group);
         if info.is_empty() {
+            info.close(group, &self.filters);
             state.groups.remove(group);
         }
         if let Some(groups) = state.groups_of_channel.get_mut(&channel_id) {

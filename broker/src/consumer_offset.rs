@@ -17,8 +17,10 @@ use tracing::{debug, warn};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::limits::MAX_OFFSETS_PER_GROUP;
+use crate::pull_hold::PullRequest;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
+use crate::traffic::Flow;
 
 /// Parts of the table, each behind its own lock.
 const SHARDS: usize = 16;
@@ -64,6 +66,10 @@ struct Entry {
     pulled: QueueOffsets,
     /// Offsets that a tool has set and the consumer has not followed yet; not saved.
     reset: QueueOffsets,
+    /// What the group was given; not saved.
+    given: Flow,
+    /// What it sent back; not saved.
+    sent_back: Flow,
 }
 
 /// The next offset to consume of every group, topic and queue.
@@ -132,6 +138,36 @@ impl ConsumerOffsetManager {
     /// Notes where a pull has got to.
     pub(crate) fn commit_pull(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         self.with_entry(group, topic, |entry| entry.pulled.set(queue_id, offset));
+    }
+
+    /// Notes what a pull has given, and where it has got to.
+    pub(crate) fn note_given(&self, pull: &PullRequest, offset: i64, messages: u64, bytes: u64) {
+        self.with_entry(&pull.group, &pull.topic, |entry| {
+            entry.pulled.set(pull.queue_id, offset);
+            entry.given.add(messages, bytes);
+        });
+    }
+
+    /// Notes that a group has sent a message of a topic back.
+    pub(crate) fn note_sent_back(&self, group: &str, topic: &str, bytes: u64) {
+        self.with_entry(group, topic, |entry| entry.sent_back.add(1, bytes));
+    }
+
+    /// What groups were given and sent back, by topic and group.
+    pub(crate) fn traffic(&self) -> Vec<(String, Flow, Flow)> {
+        let mut traffic = Vec::new();
+        for shard in &self.shards {
+            for entry in lock(shard).iter().filter(|entry| entry.given.times > 0) {
+                let key = format!("{}@{}", entry.topic, entry.group);
+                traffic.push((key, entry.given, entry.sent_back));
+            }
+        }
+        traffic
+    }
+
+    /// Offsets that a group has committed of a topic, by queue.
+    pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
+        self.find(group, topic, |entry| Some(entry.committed.0.clone())).unwrap_or_default()
     }
 
     /// Returns where pulls have got to, or else where the group goes on.
@@ -252,6 +288,8 @@ impl ConsumerOffsetManager {
                     committed: QueueOffsets::default(),
                     pulled: QueueOffsets::default(),
                     reset: QueueOffsets::default(),
+                    given: Flow::default(),
+                    sent_back: Flow::default(),
                 });
                 change(inserted.get_mut())
             }

@@ -32,6 +32,13 @@ impl Service for Dispatch {
             RequestCode::END_TRANSACTION => {
                 self.processors.end_transaction.process(&request, reply);
             }
+            RequestCode::SEND_REPLY_MESSAGE | RequestCode::SEND_REPLY_MESSAGE_V2 => {
+                self.processors.reply_message.process(&request, reply);
+            }
+            RequestCode::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => {
+                self.processors.client_status.process(&request, reply);
+            }
+            RequestCode::QUERY_ASSIGNMENT => self.processors.assignment.query(&request, reply),
             RequestCode::GET_CONSUMER_RUNNING_INFO => {
                 self.processors.relay.get_consumer_running_info(&request, reply);
             }
@@ -149,6 +156,17 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::GET_ALL_PRODUCER_INFO => on.connection_list.all_producers(),
         RequestCode::CLONE_GROUP_OFFSET => on.group_query.clone_offsets(request),
         RequestCode::INVOKE_BROKER_TO_RESET_OFFSET => on.reset_offset.process(request),
+        RequestCode::QUERY_CONSUME_TIME_SPAN => on.stats.consume_time_span(request),
+        RequestCode::QUERY_CORRECTION_OFFSET => on.stats.correction_offset(request),
+        RequestCode::VIEW_BROKER_STATS_DATA => on.stats.broker_stats_data(request),
+        RequestCode::GET_BROKER_CONSUME_STATS => on.stats.broker_consume_stats(request),
+        RequestCode::QUERY_CONSUME_QUEUE => on.queue_view.query(request),
+        RequestCode::CLEAN_EXPIRED_CONSUMEQUEUE | RequestCode::DELETE_EXPIRED_COMMITLOG => {
+            Ok(on.maintenance.delete_expired_files())
+        }
+        RequestCode::CLEAN_UNUSED_TOPIC => Ok(on.maintenance.clean_unused_topics()),
+        RequestCode::SET_MESSAGE_REQUEST_MODE => on.assignment.set_mode(request),
+        RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => on.assignment.all_modes(),
         _ => return None,
     })
 }

@@ -9,6 +9,7 @@ use oxmq_remoting::InvokeError;
 use oxmq_store::PutMessageStatus;
 
 use crate::config::change::ChangeError;
+use crate::filter::SqlError;
 use crate::put_status;
 use crate::topic_validator::InvalidName;
 
@@ -195,6 +196,18 @@ pub(crate) enum RequestError {
     /// A kind of filter that the broker does not support.
     #[error("The broker does not support consumer to filter message by {0}")]
     FilterTypeNotSupported(String),
+    /// The expression of the group cannot be compiled.
+    #[error("The broker's consumer filter data is not exist!Your expression may be wrong!")]
+    FilterDataNotExist,
+    /// The newest expression of the group cannot be compiled.
+    #[error("the consumer's consumer filter data not latest")]
+    FilterDataNotLatest,
+    /// The expression that a pull brings along cannot be compiled.
+    #[error("parse the consumer's subscription failed")]
+    SubscriptionParse,
+    /// An expression that a client wants checked cannot be compiled.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
 
     // Consumer management.
     /// The group has no members.
@@ -229,6 +242,13 @@ pub(crate) enum RequestError {
         limit: usize,
     },
 
+    /// A retry topic is always pulled.
+    #[error("retry topic is not allowed to set mode")]
+    RetryTopicMode,
+    /// The group does not exist.
+    #[error("subscription group does not exist")]
+    ModeGroupNotExist,
+
     // Resetting offsets.
     /// The topic does not exist.
     #[error("Topic {0} does not exist")]
@@ -250,7 +270,36 @@ pub(crate) enum RequestError {
     #[error("No queues to reset.")]
     NoQueuesToReset,
 
+    /// The topic does not exist, when members are to be told.
+    #[error("[reset-offset] reset offset failed, no topic in this broker. topic={0}")]
+    ToldTopicNotExist(String),
+    /// The group has committed nothing, when members are to be told.
+    #[error("THe consumer group <{0}> not exist")]
+    ToldGroupNotExist(String),
+    /// Nobody is there to be told.
+    #[error(
+        "Consumer not online, so can not reset offset, Group: {group} Topic: {topic} Timestamp: \
+         {timestamp}"
+    )]
+    ToldGroupNotOnline {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// What was asked for, ms since 1970.
+        timestamp: i64,
+    },
+
     // Relays to a client.
+    /// Nobody is there to be asked.
+    #[error("No Any Consumer online in the consumer group: [{0}]")]
+    NoMembers(String),
+    /// A member does not know such requests.
+    #[error("the client does not support this feature. version={version}")]
+    ClientLacksFeature {
+        /// Its version.
+        version: i32,
+    },
     /// The client is not there.
     #[error("The Consumer <{group}> <{client_id}> not online")]
     ClientNotOnline {
@@ -292,6 +341,22 @@ pub(crate) enum RequestError {
     },
 
     // Tools.
+    /// Nothing was counted under this name and key.
+    #[error("The stats <{name}> <{key}> not exist")]
+    NoStats {
+        /// Name of the count.
+        name: String,
+        /// What was counted.
+        key: String,
+    },
+    /// The queue asked about does not exist.
+    #[error("{queue_id}@{topic} is not exist!")]
+    NoQueue {
+        /// Its topic.
+        topic: String,
+        /// Its number.
+        queue_id: i32,
+    },
     /// The group asked about does not exist and may not be created.
     #[error("No group in this broker")]
     NoGroup,
@@ -355,9 +420,14 @@ impl RequestError {
             | Self::TooMany { .. }
             | Self::Unchangeable(_)
             | Self::MessageNotFound(_)
+            | Self::NoStats { .. }
+            | Self::NoQueue { .. }
             | Self::ResetOutOfRange { .. }
             | Self::NoQueuesToReset
             | Self::ClientNotOnline { .. }
+            | Self::ToldGroupNotExist(_)
+            | Self::NoMembers(_)
+            | Self::ClientLacksFeature { .. }
             | Self::ClientTooOld { .. }
             | Self::ClientFailed { .. }
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
@@ -379,11 +449,13 @@ impl RequestError {
             | Self::GroupNotPermitted(_)
             | Self::TopicPullForbidden(_)
             | Self::BroadcastForbidden(_)
+            | Self::RetryTopicMode
             | Self::TopicForbiddenForGroup { .. } => ResponseCode::NO_PERMISSION,
             Self::TopicNotExist(_)
             | Self::PullTopicNotExist(_)
             | Self::CommitTopicNotExist(_)
             | Self::ResetTopicNotExist(_)
+            | Self::ToldTopicNotExist(_)
             | Self::NoTopic(_)
             | Self::RecallTopicNotExist(_)
             | Self::StatsTopicNotExist(_) => ResponseCode::TOPIC_NOT_EXIST,
@@ -400,14 +472,20 @@ impl RequestError {
             | Self::PullGroupNotExist(_)
             | Self::ResetGroupNotExist(_)
             | Self::NoGroup
+            | Self::ModeGroupNotExist
             | Self::CommitGroupNotExist(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
             Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
                 ResponseCode::SUBSCRIPTION_NOT_EXIST
             }
+            Self::SubscriptionParse | Self::Sql(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
+            Self::FilterDataNotExist => ResponseCode::FILTER_DATA_NOT_EXIST,
+            Self::FilterDataNotLatest => ResponseCode::FILTER_DATA_NOT_LATEST,
             Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
             Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
             Self::ClientTimeout { .. } => ResponseCode::CONSUME_MSG_TIMEOUT,
-            Self::ConsumerNotOnline(_) => ResponseCode::CONSUMER_NOT_ONLINE,
+            Self::ConsumerNotOnline(_) | Self::ToldGroupNotOnline { .. } => {
+                ResponseCode::CONSUMER_NOT_ONLINE
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod put_status;
 mod queue_key;
 mod rebalance_lock;
 mod registration;
+mod request_mode;
 mod saved_table;
 mod schedule;
 mod server;
@@ -34,7 +35,9 @@ mod tables;
 mod timer;
 mod topic;
 mod topic_attributes;
+mod topic_route;
 mod topic_validator;
+mod traffic;
 mod transaction;
 mod unique_key;
 

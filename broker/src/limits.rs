@@ -26,6 +26,15 @@ pub(crate) const MAX_OFFSETS_PER_GROUP: usize = MAX_QUEUES_PER_TOPIC as usize;
 /// Most groups that one heartbeat may name, as each of them may create a group and a topic.
 pub(crate) const MAX_GROUPS_PER_HEARTBEAT: usize = 10_000;
 
+/// Most expressions that groups filter with. A heartbeat may bring many, and they outlive their group.
+pub(crate) const MAX_FILTERS: usize = 100_000;
+
+/// Most topics whose routes are kept; anyone can ask about any topic that some broker has.
+pub(crate) const MAX_CACHED_ROUTES: usize = 10_000;
+
+/// Most units of a queue in one answer; a tool shows a screenful.
+pub(crate) const MAX_VIEWED_UNITS: i32 = 10_000;
+
 /// Most queues that the members of one group may hold; a request names any queue, whether it exists or
 /// not.
 pub(crate) const MAX_LOCKED_QUEUES_PER_GROUP: usize = 1 << 20;

@@ -10,17 +10,24 @@ use crate::broker_stats::BrokerStats;
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
+use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
+use crate::filter::ConsumerFilters;
+use crate::processor::assignment::Assignment;
 use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
+use crate::processor::client_status::ClientStatus;
 use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
 use crate::processor::end_transaction::EndTransaction;
 use crate::processor::group_query::GroupQuery;
+use crate::processor::maintenance::Maintenance;
 use crate::processor::pull_message::PullMessage;
 use crate::processor::queue_offset::QueueOffset;
+use crate::processor::queue_view::QueueView;
 use crate::processor::rebalance_lock::RebalanceLock;
 use crate::processor::relay::Relay;
+use crate::processor::reply_message::ReplyMessage;
 use crate::processor::reset_offset::ResetOffset;
 use crate::processor::runtime_info::RuntimeInfo;
 use crate::processor::send_back::SendBack;
@@ -33,21 +40,28 @@ use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::tables::Tables;
+use crate::topic::TopicConfigManager;
+use crate::traffic::{Flow, Kind, TrafficHistory};
 use crate::transaction::TransactionService;
 
 /// The processors of one broker.
 #[derive(Debug)]
 pub(crate) struct Processors {
-    pub(crate) send_message: SendMessage,
+    pub(crate) assignment: Arc<Assignment>,
+    pub(crate) send_message: Arc<SendMessage>,
+    pub(crate) reply_message: Arc<ReplyMessage>,
     pub(crate) send_back: SendBack,
     pub(crate) pull_message: Arc<PullMessage>,
     pub(crate) client_manage: ClientManage,
     pub(crate) configuration: Configuration,
+    pub(crate) client_status: ClientStatus,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
     pub(crate) end_transaction: EndTransaction,
     pub(crate) group_query: GroupQuery,
+    pub(crate) maintenance: Maintenance,
     pub(crate) queue_offset: QueueOffset,
+    pub(crate) queue_view: QueueView,
     pub(crate) rebalance_lock: RebalanceLock,
     pub(crate) relay: Relay,
     pub(crate) reset_offset: ResetOffset,
@@ -59,8 +73,13 @@ pub(crate) struct Processors {
     pub(crate) view_message: ViewMessage,
     consumers: Arc<ConsumerManager>,
     producers: Arc<ProducerManager>,
+    filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
     broker_stats: Arc<BrokerStats>,
+    traffic: Arc<TrafficHistory>,
+    topic_table: Arc<TopicConfigManager>,
+    offset_table: Arc<ConsumerOffsetManager>,
+    cluster: Box<str>,
 }
 
 impl Processors {
@@ -81,23 +100,38 @@ impl Processors {
         let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
         let stats = || Arc::clone(&broker_stats);
         let delays = || delays.clone();
+        let traffic = Arc::new(TrafficHistory::default());
         let locks = Arc::new(RebalanceLockManager::default());
-        let consumers = Arc::new(ConsumerManager::new(config(), groups(), Arc::clone(&locks)));
+        let filters = || Arc::clone(&tables.filters);
+        let consumers = ConsumerManager::new(config(), groups(), filters(), Arc::clone(&locks));
+        let consumers = Arc::new(consumers);
         let consumers = || Arc::clone(&consumers);
         let producers = || Arc::clone(producers);
         let transactions = || Arc::clone(transactions);
+        let send_message = Arc::new(SendMessage::new(
+            config(),
+            store(),
+            tables,
+            stats(),
+            Arc::clone(&locks),
+            delays(),
+            transactions(),
+            store_host,
+        ));
+        let reply_message = ReplyMessage::new(
+            config(),
+            Arc::clone(&send_message),
+            producers(),
+            store(),
+            store_host,
+        );
+        let request_modes = Arc::clone(&tables.request_modes);
+        let assignment = Assignment::new(config(), topics(), groups(), consumers(), request_modes);
         Self {
-            send_message: SendMessage::new(
-                config(),
-                store(),
-                tables,
-                stats(),
-                Arc::clone(&locks),
-                delays(),
-                transactions(),
-                store_host,
-            ),
-            send_back: SendBack::new(config(), topics(), groups(), delays(), store()),
+            assignment: Arc::new(assignment),
+            send_message,
+            reply_message: Arc::new(reply_message),
+            send_back: SendBack::new(config(), topics(), groups(), offsets(), delays(), store()),
             pull_message: Arc::new(PullMessage::new(
                 config(),
                 store(),
@@ -119,29 +153,77 @@ impl Processors {
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
             end_transaction: EndTransaction::new(transactions(), stats()),
             group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
+            maintenance: Maintenance::new(topics(), store()),
             queue_offset: QueueOffset::new(store()),
+            queue_view: QueueView::new(consumers(), filters(), store()),
             rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
-            reset_offset: ResetOffset::new(config(), topics(), groups(), offsets(), store()),
+            client_status: ClientStatus::new(consumers()),
+            reset_offset: ResetOffset::new(
+                config(),
+                topics(),
+                groups(),
+                offsets(),
+                consumers(),
+                store(),
+            ),
             runtime_info: RuntimeInfo::new(config(), stats(), delays(), transactions(), store()),
-            stats: Stats::new(config(), topics(), offsets(), consumers(), store()),
+            stats: Stats::new(
+                config(),
+                topics(),
+                groups(),
+                offsets(),
+                consumers(),
+                Arc::clone(&traffic),
+                store(),
+            ),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             timer: Timer::new(config(), store(), topics(), delays(), store_host),
             topics: Topics::new(config(), topics(), offsets(), store()),
             view_message: ViewMessage::new(store()),
             consumers: consumers(),
             producers: producers(),
+            filters: filters(),
             locks,
             broker_stats,
+            traffic,
+            topic_table: topics(),
+            offset_table: offsets(),
+            cluster: config().broker_cluster_name.as_str().into(),
         }
     }
 
-    /// Drops clients that were silent for too long, and locks that are over.
+    /// Takes the samples that are due every ten seconds, of each topic and group.
+    pub(crate) fn sample_topics_and_groups(&self) {
+        let (topics, _) = self.topic_table.snapshot();
+        let topics = topics
+            .iter()
+            .map(|topic| (Kind::TopicPut, Box::from(topic.topic_name.as_str()), topic.put.flow()));
+        let groups = self.offset_table.traffic().into_iter().flat_map(|(key, given, sent_back)| {
+            let key = key.into_boxed_str();
+            [(Kind::GroupGet, key.clone(), given), (Kind::SendBack, key, sent_back)]
+        });
+        let totals = self.broker_stats.totals();
+        let put = Flow {
+            messages: totals.put_messages,
+            bytes: totals.put_bytes,
+            times: totals.put_messages,
+        };
+        let given = Flow { messages: totals.got_messages, bytes: 0, times: totals.found_pulls };
+        let broker = [
+            (Kind::BrokerPut, self.cluster.clone(), put),
+            (Kind::BrokerGet, self.cluster.clone(), given),
+        ];
+        self.traffic.sample(clock::now_ms(), topics.chain(groups).chain(broker));
+    }
+
+    /// Drops clients that were silent for too long, locks that are over and filters of nobody.
     pub(crate) fn scan_clients(&self) {
         let now = Instant::now();
         self.consumers.scan(now);
         self.producers.scan(now);
         self.locks.remove_expired(now);
+        self.filters.remove_dead(clock::now_ms());
     }
 
     /// Takes the sample of traffic that is due once a second.

@@ -96,7 +96,6 @@ impl<C: Channel> ProducerManager<C> {
     }
 
     /// Returns the connection that a client was last heard on.
-    #[allow(dead_code, reason = "for replies to requests between clients")]
     pub(crate) fn find_channel(&self, client_id: &str) -> Option<Arc<C>> {
         lock(&self.state).clients.get(client_id).cloned()
     }

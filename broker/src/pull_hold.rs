@@ -43,6 +43,13 @@ pub(crate) struct PullRequest {
     pub(crate) group_sys_flag: i32,
 }
 
+/// What filters look at in a message that has just been stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArrivedMessage<'a> {
+    pub(crate) tags_code: i64,
+    pub(crate) properties: &'a [u8],
+}
+
 impl PullRequest {
     pub(crate) fn queue(&self) -> QueueRef<'_> {
         QueueRef { topic: &self.topic, queue_id: self.queue_id }
@@ -79,13 +86,13 @@ impl PullHold {
         Ok(())
     }
 
-    /// Takes the pulls of a queue that a message satisfies, whose offset is below `next_offset` and
-    /// whose tags code is given; without one, every filter counts as satisfied.
+    /// Takes the pulls of a queue that a message below `next_offset` satisfies; when it is not known,
+    /// every filter counts as satisfied.
     pub(crate) fn take_satisfied(
         &self,
         queue: QueueRef<'_>,
         next_offset: i64,
-        tags_code: Option<i64>,
+        arrived: Option<ArrivedMessage<'_>>,
     ) -> Vec<HeldPull> {
         // Appending without a single consumer waiting costs one load.
         if self.held.load(Ordering::SeqCst) == 0 {
@@ -96,7 +103,10 @@ impl PullHold {
         let taken: Vec<_> = pulls
             .extract_if(.., |pull| {
                 pull.request.offset < next_offset
-                    && tags_code.is_none_or(|code| pull.request.filter.matches(code))
+                    && arrived.is_none_or(|message| {
+                        let properties = || Some(message.properties);
+                        pull.request.filter.matches(message.tags_code, properties)
+                    })
             })
             .collect();
         if pulls.is_empty() {

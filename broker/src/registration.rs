@@ -75,13 +75,7 @@ impl Registration {
         broker_addr: String,
         ha_server_addr: String,
     ) -> Self {
-        let name_servers = config
-            .namesrv_addr
-            .iter()
-            .flat_map(|list| list.split(';'))
-            .map(|address| address.trim().to_owned())
-            .filter(|address| !address.is_empty())
-            .collect();
+        let name_servers = config.name_servers();
         let client = Arc::new(RemotingClient::new(RemotingClientConfig::default()));
         Self { config, topics, changes, client, name_servers, broker_addr, ha_server_addr }
     }

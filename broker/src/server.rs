@@ -17,6 +17,7 @@ use crate::delays::Delays;
 use crate::dispatch::Dispatch;
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
+use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
@@ -31,6 +32,8 @@ const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
 /// How often traffic is counted for the rates that tools show.
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
+/// How often what went to and from each topic is counted, as in the reference.
+const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// How often the progress of delay levels is saved, as in the reference.
 const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
 /// How often decisions on transactions are looked at that wait to be written.
@@ -156,7 +159,9 @@ impl Broker {
             if let Some(processors) = waker.upgrade() {
                 let queue = QueueRef { topic: arrival.topic, queue_id: arrival.queue_id };
                 let next_offset = arrival.next_queue_offset;
-                processors.pull_message.wake(queue, next_offset, Some(arrival.tags_code));
+                let message =
+                    ArrivedMessage { tags_code: arrival.tags_code, properties: arrival.properties };
+                processors.pull_message.wake(queue, next_offset, Some(message));
             }
         }));
 
@@ -284,6 +289,11 @@ impl BrokerHandle {
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(SAMPLE_TOPICS_EVERY, move || {
+            let processors = Arc::clone(&processors);
+            tokio::task::spawn_blocking(move || processors.sample_topics_and_groups());
+        }));
         let schedule = Arc::clone(&self.delays.schedule);
         self.tasks.spawn(every(SAVE_SCHEDULE_EVERY, move || {
             let schedule = Arc::clone(&schedule);

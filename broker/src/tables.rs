@@ -10,6 +10,8 @@ use tracing::error;
 
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
+use crate::filter::ConsumerFilters;
+use crate::request_mode::RequestModes;
 use crate::saved_table::SaveSignal;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
@@ -20,12 +22,14 @@ pub(crate) type LoadError = JsonFileError;
 /// Changes are saved together when they come within this time.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// Topics, consumer groups and consumer offsets.
+/// Topics, consumer groups, how far these have come and what they filter with.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) topics: Arc<TopicConfigManager>,
     pub(crate) groups: Arc<SubscriptionGroupManager>,
     pub(crate) offsets: Arc<ConsumerOffsetManager>,
+    pub(crate) filters: Arc<ConsumerFilters>,
+    pub(crate) request_modes: Arc<RequestModes>,
     save: SaveSignal,
     config: Arc<BrokerConfig>,
 }
@@ -40,10 +44,14 @@ impl Tables {
         let topics = TopicConfigManager::load(Arc::clone(config), store_root, save.clone())?;
         let groups = SubscriptionGroupManager::load(Arc::clone(config), store_root, save.clone())?;
         let offsets = ConsumerOffsetManager::load(config, store_root)?;
+        let filters = ConsumerFilters::load(config, store_root)?;
+        let request_modes = RequestModes::load(store_root, save.clone())?;
         Ok(Self {
             topics: Arc::new(topics),
             groups: Arc::new(groups),
             offsets: Arc::new(offsets),
+            filters: Arc::new(filters),
+            request_modes: Arc::new(request_modes),
             save,
             config: Arc::clone(config),
         })
@@ -74,6 +82,8 @@ impl Tables {
             ("topics", self.topics.save_if_changed()),
             ("subscription groups", self.groups.save_if_changed()),
             ("consumer offsets", self.offsets.save_if_changed()),
+            ("consumer filters", self.filters.save_if_changed()),
+            ("request modes", self.request_modes.save_if_changed()),
         ];
         for (table, saved) in saves {
             if let Err(error) = saved {

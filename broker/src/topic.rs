@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
@@ -22,11 +23,28 @@ use crate::sync::{lock, read, write};
 use crate::system_topics::system_topics;
 use crate::topic_attributes;
 use crate::topic_validator::{self, AUTO_CREATE_TOPIC};
+use crate::traffic::Counter;
 
 /// Bit of `topicSysFlag`: the topic belongs to a unit.
 pub(crate) const UNIT_FLAG: i32 = 1;
 /// Bit of `topicSysFlag`: consumers of a unit subscribe to the topic.
 pub(crate) const UNIT_SUB_FLAG: i32 = 2;
+
+/// A topic and what was sent to it. Reads like its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    config: TopicConfig,
+    /// Counts on when the configuration changes.
+    pub(crate) put: Arc<Counter>,
+}
+
+impl Deref for Topic {
+    type Target = TopicConfig;
+
+    fn deref(&self) -> &TopicConfig {
+        &self.config
+    }
+}
 
 /// Is told the name of each topic that the name servers have to hear of.
 type ChangeListener = dyn Fn(&str) + Send + Sync;
@@ -34,7 +52,7 @@ type ChangeListener = dyn Fn(&str) + Send + Sync;
 /// Every topic by name. Looking one up costs a read lock and a count.
 pub(crate) struct TopicConfigManager {
     config: Arc<BrokerConfig>,
-    table: RwLock<HashMap<Box<str>, Arc<TopicConfig>>>,
+    table: RwLock<HashMap<Box<str>, Arc<Topic>>>,
     /// Held by whoever changes the table, so that look-and-create is one step.
     data_version: Mutex<DataVersion>,
     /// Names that are system topics here besides those that are everywhere.
@@ -57,7 +75,7 @@ impl TopicConfigManager {
         let file = SavedTable::<TopicConfigSerializeWrapper>::new(store_root, "topics.json");
         let system_topics = system_topics(&config);
         let names = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
-        let mut topics: HashMap<Box<str>, Arc<TopicConfig>> =
+        let mut topics: HashMap<Box<str>, Arc<Topic>> =
             system_topics.into_iter().map(keyed).collect();
         let saved = file.load()?.unwrap_or_default();
         // What was saved wins over what is made at every start.
@@ -80,7 +98,7 @@ impl TopicConfigManager {
     }
 
     /// Returns a topic.
-    pub(crate) fn get(&self, topic: &str) -> Option<Arc<TopicConfig>> {
+    pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
         read(&self.table).get(topic).cloned()
     }
 
@@ -101,7 +119,7 @@ impl TopicConfigManager {
     }
 
     /// Returns all topics and the version of the table.
-    pub(crate) fn snapshot(&self) -> (Vec<Arc<TopicConfig>>, DataVersion) {
+    pub(crate) fn snapshot(&self) -> (Vec<Arc<Topic>>, DataVersion) {
         let data_version = lock(&self.data_version);
         (read(&self.table).values().cloned().collect(), *data_version)
     }
@@ -116,7 +134,7 @@ impl TopicConfigManager {
         default_queue_nums: i32,
         unit_mode: bool,
         producer: SocketAddr,
-    ) -> Option<Arc<TopicConfig>> {
+    ) -> Option<Arc<Topic>> {
         let is_retry = topic_validator::is_retry_topic(topic);
         let topic_sys_flag = match (unit_mode, is_retry) {
             (false, _) => 0,
@@ -152,7 +170,7 @@ impl TopicConfigManager {
         perm: i32,
         order: bool,
         topic_sys_flag: i32,
-    ) -> Option<Arc<TopicConfig>> {
+    ) -> Option<Arc<Topic>> {
         match self.get(topic) {
             Some(found) if found.order == order => Some(found),
             Some(found) => Some(self.put(TopicConfig { order, ..TopicConfig::clone(&found) })),
@@ -177,7 +195,7 @@ impl TopicConfigManager {
         if current.is_none() && read(&self.table).len() >= MAX_TOPICS {
             return Err(format!("the broker has {MAX_TOPICS} topics already"));
         }
-        let attributes = current.as_deref().map(|topic| &topic.attributes);
+        let attributes = current.as_ref().map(|topic| &topic.attributes);
         topic.attributes = topic_attributes::alter(attributes, &topic.attributes)?;
         info!(%topic, "topic updated");
         self.store(topic, &mut data_version);
@@ -206,7 +224,7 @@ impl TopicConfigManager {
         let mut changed = false;
         for topic in topics {
             if let Some(found) = table.get_mut(topic).filter(|found| !found.order) {
-                Arc::make_mut(found).order = true;
+                Arc::make_mut(found).config.order = true;
                 changed = true;
             }
         }
@@ -241,7 +259,7 @@ impl TopicConfigManager {
     }
 
     /// Creates a topic unless another thread was faster.
-    fn create(&self, topic: TopicConfig) -> Option<Arc<TopicConfig>> {
+    fn create(&self, topic: TopicConfig) -> Option<Arc<Topic>> {
         let mut data_version = lock(&self.data_version);
         if let Some(found) = self.get(&topic.topic_name) {
             return Some(found);
@@ -261,7 +279,7 @@ impl TopicConfigManager {
         Some(created)
     }
 
-    fn put(&self, topic: TopicConfig) -> Arc<TopicConfig> {
+    fn put(&self, topic: TopicConfig) -> Arc<Topic> {
         let mut data_version = lock(&self.data_version);
         self.store(topic, &mut data_version)
     }
@@ -274,8 +292,9 @@ impl TopicConfigManager {
         }
     }
 
-    fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<TopicConfig> {
-        let (name, topic) = keyed(topic);
+    fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<Topic> {
+        let put = self.get(&topic.topic_name).map(|known| Arc::clone(&known.put));
+        let (name, topic) = keyed_with(topic, put.unwrap_or_default());
         write(&self.table).insert(name, Arc::clone(&topic));
         self.bump(data_version);
         if let Some(listener) = self.listener.get() {
@@ -297,8 +316,12 @@ impl std::fmt::Debug for TopicConfigManager {
     }
 }
 
-fn keyed(topic: TopicConfig) -> (Box<str>, Arc<TopicConfig>) {
-    (topic.topic_name.as_str().into(), Arc::new(topic))
+fn keyed(topic: TopicConfig) -> (Box<str>, Arc<Topic>) {
+    keyed_with(topic, Arc::default())
+}
+
+fn keyed_with(config: TopicConfig, put: Arc<Counter>) -> (Box<str>, Arc<Topic>) {
+    (config.topic_name.as_str().into(), Arc::new(Topic { config, put }))
 }
 
 #[cfg(test)]
@@ -315,7 +338,7 @@ mod tests {
         TopicConfigManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
     }
 
-    fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<TopicConfig>> {
+    fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<Topic>> {
         topics.create_in_send(topic, "TBW102", queues, false, ([127, 0, 0, 1], 1).into())
     }
 
@@ -413,7 +436,9 @@ mod tests {
         assert!(text.contains(orders), "{text}");
 
         let again = manager(dir.path(), |_| ());
-        assert_eq!(again.get("orders"), topics.get("orders"));
+        let config =
+            |topics: &TopicConfigManager| TopicConfig::clone(&topics.get("orders").unwrap());
+        assert_eq!(config(&again), config(&topics));
         assert_eq!(again.snapshot().1, topics.snapshot().1);
     }
 

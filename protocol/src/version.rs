@@ -5,6 +5,8 @@
 
 /// Adds a grace suffix to topics and honours `maxReconsumeTimes` from here on.
 pub const V3_4_9: i32 = 121;
+/// Oldest client that can be told where to go on, and asked where it is.
+pub const V3_0_7_SNAPSHOT: i32 = 28;
 /// Oldest client that answers relayed requests (`GET_CONSUMER_RUNNING_INFO`).
 pub const V3_1_8_SNAPSHOT: i32 = 62;
 /// First client that reads standard JSON in route answers.

@@ -206,13 +206,20 @@ fn check_header(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         215, false => DeleteTopicRequestHeader,
         216, false => DeleteTopicFromNamesrvRequestHeader,
         220 | 222, false => ResetOffsetRequestHeader,
+        221 | 223, false => GetConsumerStatusRequestHeader,
         224, false => GetTopicsByClusterRequestHeader,
         300, false => QueryTopicConsumeByWhoRequestHeader,
+        303, false => QueryConsumeTimeSpanRequestHeader,
         307, false => GetConsumerRunningInfoRequestHeader,
+        308, false => QueryCorrectionOffsetHeader,
         309, false => ConsumeMessageDirectlyResultRequestHeader,
         314, false => CloneGroupOffsetRequestHeader,
+        315, false => ViewBrokerStatsDataRequestHeader,
+        317, false => GetConsumeStatsInBrokerHeader,
+        321, false => QueryConsumeQueueRequestHeader,
         322, false => QueryDataVersionRequestHeader,
         322, true => QueryDataVersionResponseHeader,
+        326, false => ReplyMessageRequestHeader,
         327, false => AddWritePermOfBrokerRequestHeader,
         327, true => AddWritePermOfBrokerResponseHeader,
         343, false => QueryTopicsByConsumerRequestHeader,
@@ -283,7 +290,7 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         ($($codes:pat, $answer:literal => $body:ident,)+) => {
             match (captured.request_code, view.is_response()) {
                 $(($codes, $answer) => has_the_same_bytes::<$body>(captured, view.body),)+
-                (10 | 310 | 324 | 325, false) => {}
+                (10 | 310 | 324..=326, false) => {}
                 (25 | 318, false) | (26 | 319, true) => is_properties_text(captured, view.body),
                 (11 | 12 | 33 | 361, true) => has_records(captured, view.body),
                 (309 | 39, false) => has_records(captured, view.body),
@@ -314,7 +321,13 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         208, true => ConsumeStats,
         220, false => ResetOffsetBody,
         222, true => ResetOffsetBody,
+        221 | 223, true => GetConsumerStatusBody,
         300, true => GroupList,
+        303, true => QueryConsumeTimeSpanBody,
+        308, true => QueryCorrectionOffsetBody,
+        315, true => BrokerStatsData,
+        317, true => ConsumeStatsList,
+        321, true => QueryConsumeQueueResponseBody,
         322, false => DataVersion,
         322, true => DataVersion,
         328, true => ProducerTableInfo,
@@ -322,13 +335,17 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         345, true => QuerySubscriptionResponseBody,
         351, true => TopicConfig,
         352, true => SubscriptionGroupConfig,
+        400, false => QueryAssignmentRequestBody,
+        400, true => QueryAssignmentResponseBody,
+        401, false => SetMessageRequestModeRequestBody,
+        402, true => MessageRequestModeTable,
         513, false => TopicQueueMappingDetail,
         901, true => GetBrokerMemberGroupResponseBody,
     }
 }
 
 /// Bodies with tables that the reference does not keep in order.
-const UNORDERED: &[i32] = &[28, 103, 106, 202, 203, 206, 208, 222, 300, 328];
+const UNORDERED: &[i32] = &[28, 103, 106, 202, 203, 206, 208, 222, 300, 317, 328, 400];
 
 fn has_the_same_bytes<B: DeserializeOwned + Serialize>(captured: &Captured, body: &[u8]) {
     let text = String::from_utf8_lossy(body);

@@ -31,6 +31,7 @@ const NOT_DECLARED: &[Family] = &[
         codes: &[],
         classes: &[
             "ConsumerOffsetSerializeWrapper",
+            "MessageRequestModeSerializeWrapper",
             "GetMaxOffsetResponseHeader",
             "GetMinOffsetResponseHeader",
             "SearchOffsetResponseHeader",
@@ -57,11 +58,6 @@ const NOT_DECLARED: &[Family] = &[
             "TopicQueueMappingSerializeWrapper",
             "TopicRemappingDetailWrapper",
         ],
-    },
-    Family {
-        reason: "an offset is reset in the broker; consumers are not told",
-        codes: &[220],
-        classes: &["ResetOffsetBodyForC"],
     },
     Family {
         reason: "there is no controller",
@@ -116,15 +112,12 @@ const NOT_DECLARED: &[Family] = &[
     },
     Family {
         reason: "pop consumption is not served yet",
-        codes: &[
-            200_050, 200_051, 200_052, 200_053, 200_054, 200_055, 200_056, 200_151, 400, 401, 402,
-        ],
+        codes: &[200_050, 200_051, 200_052, 200_053, 200_054, 200_055, 200_056, 200_151],
         classes: &[
             "AckMessageRequestHeader",
             "BatchAckMessageRequestBody",
             "ChangeInvisibleTimeRequestHeader",
             "ChangeInvisibleTimeResponseHeader",
-            "MessageRequestModeSerializeWrapper",
             "NotificationRequestHeader",
             "NotificationResponseHeader",
             "PeekMessageRequestHeader",
@@ -132,9 +125,6 @@ const NOT_DECLARED: &[Family] = &[
             "PollingInfoResponseHeader",
             "PopMessageRequestHeader",
             "PopMessageResponseHeader",
-            "QueryAssignmentRequestBody",
-            "QueryAssignmentResponseBody",
-            "SetMessageRequestModeRequestBody",
         ],
     },
     Family {
@@ -174,40 +164,11 @@ const NOT_DECLARED: &[Family] = &[
         ],
     },
     Family {
-        reason: "replies are not pushed yet",
-        codes: &[324, 325, 326],
-        classes: &["ReplyMessageRequestHeader"],
-    },
-    Family {
         reason: "nothing is kept in RocksDB",
         codes: &[354, 355],
         classes: &[
             "CheckRocksdbCqWriteProgressRequestHeader",
             "ExportRocksDBConfigToJsonRequestHeader",
-        ],
-    },
-    Family {
-        reason: "statistics are not given out yet",
-        codes: &[315, 317],
-        classes: &[
-            "BrokerStatsData",
-            "ConsumeStatsList",
-            "GetConsumeStatsInBrokerHeader",
-            "ViewBrokerStatsDataRequestHeader",
-        ],
-    },
-    Family {
-        reason: "queues cannot be looked into yet",
-        codes: &[221, 223, 303, 308, 321],
-        classes: &[
-            "GetConsumerStatusBody",
-            "GetConsumerStatusRequestHeader",
-            "QueryConsumeQueueRequestHeader",
-            "QueryConsumeQueueResponseBody",
-            "QueryConsumeTimeSpanBody",
-            "QueryConsumeTimeSpanRequestHeader",
-            "QueryCorrectionOffsetBody",
-            "QueryCorrectionOffsetHeader",
         ],
     },
 ];

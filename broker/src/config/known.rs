@@ -153,8 +153,8 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
     (&["cold", "Cold"], "reads of cold data are not slowed down"),
     (
-        &["BitMap", "bloom", "Bloom", "ConsumerNumUseFilter", "PropertyFilter"],
-        "SQL92 filters are not built yet",
+        &["BitMap", "bitMap"],
+        "filters are evaluated when messages are read, without bitmaps kept beside the queues",
     ),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
     (

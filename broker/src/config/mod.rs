@@ -6,6 +6,7 @@ mod known;
 
 use std::path::Path;
 
+use oxmq_protocol::body::MessageRequestMode;
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
 use oxmq_protocol::live::Live;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
@@ -80,6 +81,16 @@ oxmq_protocol::config! {
         short_polling_time_mills: i64 = "shortPollingTimeMills" | 1_000,
         /// Whether lite pulls are served.
         lite_pull_message_enable: bool = "litePullMessageEnable" | true,
+        /// Whether messages may be filtered by an SQL92 expression over their properties.
+        enable_property_filter: bool = "enablePropertyFilter" | false,
+        /// Whether such a filter counts for messages to try again, too.
+        filter_support_retry: bool = "filterSupportRetry" | false,
+        /// Milliseconds that the expressions of a group are kept for after it has gone.
+        filter_data_clean_time_span: i64 = "filterDataCleanTimeSpan" | 86_400_000,
+        /// Error rate in percent that positions in a Bloom filter are saved for.
+        max_error_rate_of_bloom_filter: i32 = "maxErrorRateOfBloomFilter" | 20,
+        /// Groups that they are saved for.
+        expect_consumer_num_use_filter: i32 = "expectConsumerNumUseFilter" | 32,
         /// Whether members of a group hear when one joins or leaves.
         notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable" | true,
         /// Region stamped on every message.
@@ -108,6 +119,16 @@ oxmq_protocol::config! {
         transaction_op_msg_max_size: i32 = "transactionOpMsgMaxSize" | 4_096,
         /// Milliseconds that a decision waits for others to be written with.
         transaction_op_batch_interval: i32 = "transactionOpBatchInterval" | 3_000,
+        /// Whether the answers that clients give to each other's requests are stored, too.
+        store_reply_message_enable: bool = "storeReplyMessageEnable" | true,
+        /// Whether the broker shares out queues among clients that ask it to, or gives each all.
+        server_load_balancer_enable: bool = "serverLoadBalancerEnable" | true,
+        /// How such clients get their messages unless a tool has said otherwise.
+        default_message_request_mode: RequestMode = "defaultMessageRequestMode" | RequestMode(MessageRequestMode::Pull),
+        /// With how many others a client shares its queues then; 0 and less is with all.
+        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum" | -1,
+        /// Whether a reset offset is set here, or told to the members of the group.
+        use_server_side_reset_offset: bool = "useServerSideResetOffset" | true,
         /// Whether producers are kept at all.
         enable_register_producer: bool = "enableRegisterProducer" | true,
         /// Milliseconds after which a silent consumer is dropped.
@@ -174,6 +195,25 @@ impl ConfigValue for BrokerRole {
             Self::Slave => "SLAVE",
         }
         .to_owned()
+    }
+}
+
+/// How clients get their messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestMode(pub MessageRequestMode);
+
+impl ConfigValue for RequestMode {
+    const EXPECTED: &'static str = "PULL or POP";
+
+    fn parse(text: &str) -> Option<Self> {
+        [MessageRequestMode::Pull, MessageRequestMode::Pop]
+            .into_iter()
+            .find(|mode| mode.name() == text)
+            .map(Self)
+    }
+
+    fn print(&self) -> String {
+        self.0.name().to_owned()
     }
 }
 
@@ -289,6 +329,16 @@ impl BrokerSettings {
             .and_then(non_empty)
             .or_else(|| self.namesrv_addr.as_deref().and_then(non_empty))
             .or_else(|| environment.and_then(non_empty));
+    }
+
+    /// The name servers.
+    pub(crate) fn name_servers(&self) -> Vec<String> {
+        self.namesrv_addr
+            .iter()
+            .flat_map(|list| list.split(';'))
+            .map(|address| address.trim().to_owned())
+            .filter(|address| !address.is_empty())
+            .collect()
     }
 
     /// A master has id 0, whatever the file says.

@@ -11,29 +11,43 @@ use tracing::{info, warn};
 
 use super::Notice;
 use crate::channel::{Channel, ClientInfo};
-use crate::filter::MessageFilter;
+use crate::error::RequestError;
+use crate::filter::{ConsumerFilters, FilterProblem, MessageFilter};
 
 /// What a group wants of one topic.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub(super) data: SubscriptionData,
-    /// Compiled once; `None` for a kind of expression that is not supported.
-    pub(super) filter: Option<MessageFilter>,
+    /// Compiled once.
+    filter: Result<MessageFilter, FilterProblem>,
 }
 
 impl Subscription {
-    fn new(data: SubscriptionData) -> Self {
-        let filter = if data.class_filter_mode || data.sub_string.trim() == "*" {
-            Some(MessageFilter::All)
-        } else if !is_tag_type(&data.expression_type) {
-            None
+    fn new(group: &str, data: SubscriptionData, filters: &ConsumerFilters) -> Self {
+        let filter = if !is_tag_type(&data.expression_type) {
+            let compiled = filters.register(group, &data);
+            let all = data.class_filter_mode;
+            compiled.map(|sql| if all { MessageFilter::All } else { MessageFilter::Sql(sql) })
+        } else if data.class_filter_mode || data.sub_string.trim() == "*" {
+            Ok(MessageFilter::All)
         } else if data.code_set.is_empty() {
             // Some clients leave the codes to the broker.
-            Some(MessageFilter::from_tags(&data.sub_string))
+            Ok(MessageFilter::from_tags(&data.sub_string))
         } else {
-            Some(MessageFilter::from_codes(data.code_set.iter().copied()))
+            Ok(MessageFilter::from_codes(data.code_set.iter().copied()))
         };
         Self { data, filter }
+    }
+
+    /// # Errors
+    /// When the expression cannot be compiled, or such expressions are switched off.
+    pub(super) fn filter(&self, sql_enabled: bool) -> Result<MessageFilter, RequestError> {
+        let filter = self.filter.clone()?;
+        if !sql_enabled && !is_tag_type(&self.data.expression_type) {
+            let kind = self.data.expression_type.clone();
+            return Err(RequestError::FilterTypeNotSupported(kind));
+        }
+        Ok(filter)
     }
 }
 
@@ -89,26 +103,34 @@ impl<C: Channel> ConsumerGroup<C> {
 
     /// Takes over the subscriptions of a heartbeat. Returns whether the set of topics changed: a
     /// newer version of a known topic is taken too but is no change.
-    pub(super) fn subscribe(&mut self, group: &str, subscriptions: &[SubscriptionData]) -> bool {
+    pub(super) fn subscribe(
+        &mut self,
+        group: &str,
+        subscriptions: &[SubscriptionData],
+        filters: &ConsumerFilters,
+    ) -> bool {
         let mut changed = false;
         for data in subscriptions {
             match self.subscriptions.get_mut(data.topic.as_str()) {
                 None => {
                     info!(group, topic = data.topic, expression = data.sub_string, "subscribed");
-                    let subscription = Subscription::new(data.clone());
+                    let subscription = Subscription::new(group, data.clone(), filters);
                     self.subscriptions.insert(data.topic.as_str().into(), subscription);
                     changed = true;
                 }
                 Some(known) if data.sub_version > known.data.sub_version => {
-                    *known = Subscription::new(data.clone());
+                    *known = Subscription::new(group, data.clone(), filters);
                 }
                 Some(_) => {}
             }
         }
         let topics: HashSet<_> = subscriptions.iter().map(|data| data.topic.as_str()).collect();
-        self.subscriptions.retain(|topic, _| {
+        self.subscriptions.retain(|topic, subscription| {
             let kept = topics.contains(&**topic);
             if !kept {
+                if !is_tag_type(&subscription.data.expression_type) {
+                    filters.unregister(group, topic);
+                }
                 warn!(group, %topic, "subscription removed by a heartbeat without it");
                 changed = true;
             }
@@ -131,6 +153,15 @@ impl<C: Channel> ConsumerGroup<C> {
 
     pub(super) fn has_subscriptions(&self) -> bool {
         !self.subscriptions.is_empty()
+    }
+
+    /// The last member has gone.
+    pub(super) fn close(&self, group: &str, filters: &ConsumerFilters) {
+        for (topic, subscription) in &self.subscriptions {
+            if !is_tag_type(&subscription.data.expression_type) {
+                filters.unregister(group, topic);
+            }
+        }
     }
 
     pub(super) fn subscription(&self, topic: &str) -> Option<&Subscription> {

@@ -19,6 +19,7 @@ use crate::channel::{Channel, ClientInfo};
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
+use crate::filter::SqlFilter;
 use crate::limits::MAX_GROUPS_PER_HEARTBEAT;
 use crate::perm;
 use crate::producer::ProducerManager;
@@ -149,10 +150,14 @@ impl<C: Channel> ClientManage<C> {
         let body: CheckClientRequestBody = fastjson::from_slice(request.body)?;
         match body.subscription_data {
             Some(data) if !is_tag_type(&data.expression_type) => {
-                Err(RequestError::FilterTypeNotSupported(data.expression_type))
+                if !self.config.enable_property_filter {
+                    return Err(RequestError::FilterTypeNotSupported(data.expression_type));
+                }
+                SqlFilter::compile(&data.sub_string)?;
             }
-            _ => Ok(success()),
+            _ => {}
         }
+        Ok(success())
     }
 
     /// A connection ended: its client leaves every group.

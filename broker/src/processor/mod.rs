@@ -3,17 +3,22 @@
 //! Each answers with a command or a refusal; decoding the frame and sending the answer happen around
 //! them, in `dispatch`.
 
+pub(crate) mod assignment;
 pub(crate) mod broker_config;
 pub(crate) mod client_manage;
+pub(crate) mod client_status;
 pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
 pub(crate) mod end_transaction;
 pub(crate) mod group_query;
+pub(crate) mod maintenance;
 mod page;
 pub(crate) mod pull_message;
 pub(crate) mod queue_offset;
+pub(crate) mod queue_view;
 pub(crate) mod rebalance_lock;
 pub(crate) mod relay;
+pub(crate) mod reply_message;
 pub(crate) mod reset_offset;
 pub(crate) mod runtime_info;
 pub(crate) mod send_back;
@@ -55,6 +60,7 @@ mod testing {
     use crate::config::BrokerConfig;
     use crate::consumer::ConsumerManager;
     use crate::consumer_offset::ConsumerOffsetManager;
+    use crate::filter::ConsumerFilters;
     use crate::producer::ProducerManager;
     use crate::rebalance_lock::RebalanceLockManager;
     use crate::saved_table::SaveSignal;
@@ -130,7 +136,9 @@ mod testing {
         let topics = TopicConfigManager::load(Arc::clone(&config), root, save.clone()).unwrap();
         let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save).unwrap();
         let (groups, locks) = (Arc::new(groups), Arc::new(RebalanceLockManager::default()));
-        let consumers = ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), locks);
+        let filters = Arc::new(ConsumerFilters::load(&config, root).unwrap());
+        let consumers =
+            ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), filters, locks);
         let clock = Clock::manual(1);
         let store_config =
             StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(root) };

@@ -10,17 +10,17 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
 use oxmq_remoting::{Connection, Reply};
-use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, MessageStore};
+use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
 
 use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
-use crate::filter::MessageFilter;
+use crate::filter::{MessageFilter, SqlFilter};
 use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
 use crate::perm;
-use crate::pull_hold::{HeldPull, PullHold, PullRequest};
+use crate::pull_hold::{ArrivedMessage, HeldPull, PullHold, PullRequest};
 use crate::queue_key::QueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
@@ -147,7 +147,15 @@ impl PullMessage {
                     let expression = header.subscription.map(|text| text.text());
                     Ok(MessageFilter::from_tags(expression.as_deref().unwrap_or("*")))
                 }
-                Some(kind) => Err(RequestError::FilterTypeNotSupported(kind.to_owned())),
+                Some(kind) => {
+                    let text = header.subscription.map(|text| text.text());
+                    let filter = SqlFilter::compile(text.as_deref().unwrap_or_default())
+                        .map_err(|_| RequestError::SubscriptionParse)?;
+                    if !self.config.enable_property_filter {
+                        return Err(RequestError::FilterTypeNotSupported(kind.to_owned()));
+                    }
+                    Ok(MessageFilter::Sql(Arc::new(filter)))
+                }
             };
         }
         self.consumers.filter(group, topic, header.sub_version)
@@ -197,10 +205,10 @@ impl PullMessage {
             pull.offset,
             pull.max_messages.unsigned_abs(),
             usize::MAX,
-            |tags_code, _| pull.filter.matches(tags_code),
+            |tags_code, record| wanted(pull, tags_code, record),
             records,
         );
-        self.note(pull, &result, start);
+        self.note(pull, &result, records.len(), start);
         result
     }
 
@@ -229,17 +237,22 @@ impl PullMessage {
             pull.offset,
             pull.max_messages.unsigned_abs(),
             usize::MAX,
-            |tags_code, _| pull.filter.matches(tags_code),
+            |tags_code, record| wanted(pull, tags_code, record),
             records,
         )?;
-        self.note(pull, &result, start);
+        self.note(pull, &result, records.len(), start);
         Ok(result)
     }
 
-    fn note(&self, pull: &PullRequest, result: &GetMessageResult, start: Instant) {
-        self.stats.got(result.message_count.into(), start.elapsed());
+    fn note(&self, pull: &PullRequest, result: &GetMessageResult, bytes: usize, start: Instant) {
+        let messages = result.message_count.into();
+        self.stats.got(messages, start.elapsed());
         let next_offset = result.next_begin_offset;
-        self.offsets.commit_pull(&pull.group, &pull.topic, pull.queue_id, next_offset);
+        if messages == 0 {
+            self.offsets.commit_pull(&pull.group, &pull.topic, pull.queue_id, next_offset);
+        } else {
+            self.offsets.note_given(pull, next_offset, messages, bytes as u64);
+        }
     }
 
     fn suspend(self: &Arc<Self>, pull: PullRequest, time: Duration, reply: Reply) {
@@ -254,14 +267,14 @@ impl PullMessage {
         }
     }
 
-    /// A queue has messages up to `next_offset`: answers who waited for one like it.
+    /// A queue has messages up to `next_offset`: answers who waited for one like the last.
     pub(crate) fn wake(
         self: &Arc<Self>,
         queue: QueueRef<'_>,
         next_offset: i64,
-        tags_code: Option<i64>,
+        arrived: Option<ArrivedMessage<'_>>,
     ) {
-        for held in self.hold.take_satisfied(queue, next_offset, tags_code) {
+        for held in self.hold.take_satisfied(queue, next_offset, arrived) {
             self.answer_held(held);
         }
     }
@@ -279,6 +292,10 @@ impl PullMessage {
             self.answer_held(held);
         }
     }
+}
+
+fn wanted(pull: &PullRequest, tags_code: i64, record: LazyRecord<'_>) -> bool {
+    pull.filter.matches(tags_code, || record.view().map(|record| record.properties()))
 }
 
 fn refuse(error: &RequestError, reply: Reply) {

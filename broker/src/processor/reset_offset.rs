@@ -1,7 +1,9 @@
 //! `INVOKE_BROKER_TO_RESET_OFFSET` (222).
 //!
-//! Reference: `AdminBrokerProcessor` (broker), 5.5.0, with `useServerSideResetOffset`, its default: the
+//! Reference: `AdminBrokerProcessor` (broker), 5.5.0. With `useServerSideResetOffset`, the default, the
 //! offset is set here, and a running consumer is moved by its next pull.
+
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +11,14 @@ use std::sync::Arc;
 use oxmq_protocol::body::{MessageQueue, ResetOffsetBody};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::header::{Header as _, ResetOffsetRequestHeader};
+use oxmq_remoting::Connection;
 use oxmq_store::{Boundary, MessageStore};
 use tracing::info;
 
 use super::success_with;
+use crate::channel::Channel;
 use crate::config::BrokerConfig;
+use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::subscription_group::SubscriptionGroupManager;
@@ -21,23 +26,25 @@ use crate::topic::TopicConfigManager;
 
 /// Lets a group go on elsewhere.
 #[derive(Debug)]
-pub(crate) struct ResetOffset {
+pub(crate) struct ResetOffset<C = Connection> {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
     groups: Arc<SubscriptionGroupManager>,
     offsets: Arc<ConsumerOffsetManager>,
+    consumers: Arc<ConsumerManager<C>>,
     store: Arc<MessageStore>,
 }
 
-impl ResetOffset {
+impl<C: Channel> ResetOffset<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
         groups: Arc<SubscriptionGroupManager>,
         offsets: Arc<ConsumerOffsetManager>,
+        consumers: Arc<ConsumerManager<C>>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, topics, groups, offsets, store }
+        Self { config, topics, groups, offsets, consumers, store }
     }
 
     /// Sets the offset of one queue or of all, and answers where the group goes on.
@@ -46,6 +53,9 @@ impl ResetOffset {
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
         let header = ResetOffsetRequestHeader::decode(request)?;
+        if !self.config.use_server_side_reset_offset {
+            return self.tell_members(request, header);
+        }
         let ResetOffsetRequestHeader { group, topic, queue_id, offset, timestamp, .. } = header;
         let Some(config) = self.topics.get(&topic) else {
             return Err(RequestError::ResetTopicNotExist(topic));
@@ -102,12 +112,13 @@ mod tests {
     use super::super::testing::{Managers, body, managers, request, with_view};
     use super::*;
 
-    fn reset(m: &Managers, more: &[(&str, &str)]) -> Result<String, (i32, String)> {
+    pub(super) fn reset(m: &Managers, more: &[(&str, &str)]) -> Result<String, (i32, String)> {
         let processor = ResetOffset::new(
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
             Arc::clone(&m.groups),
             Arc::clone(&m.offsets),
+            Arc::clone(&m.consumers),
             Arc::clone(&m.store),
         );
         let mut fields = vec![("group", "g"), ("topic", "t"), ("isForce", "true")];

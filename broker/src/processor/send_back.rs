@@ -15,6 +15,7 @@ use tracing::info;
 use super::success;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
+use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
 use crate::error::RequestError;
 use crate::perm;
@@ -33,6 +34,7 @@ pub(crate) struct SendBack {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
     groups: Arc<SubscriptionGroupManager>,
+    offsets: Arc<ConsumerOffsetManager>,
     delays: Delays,
     store: Arc<MessageStore>,
     /// Picks retry queues in turn.
@@ -52,10 +54,11 @@ impl SendBack {
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
         groups: Arc<SubscriptionGroupManager>,
+        offsets: Arc<ConsumerOffsetManager>,
         delays: Delays,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, topics, groups, delays, store, turn: AtomicU32::new(0) }
+        Self { config, topics, groups, offsets, delays, store, turn: AtomicU32::new(0) }
     }
 
     /// Stores a copy for a later delivery, or as a dead letter when there were enough.
@@ -106,7 +109,11 @@ impl SendBack {
             let queue_id = turn % group.retry_queue_nums.unsigned_abs();
             Destination { topic: retry_topic, queue_id: queue_id.cast_signed(), level }
         };
-        self.put(message, &destination)?;
+        let topic = message.property(properties::RETRY_TOPIC).map(<[u8]>::to_vec);
+        let topic = topic.and_then(|topic| String::from_utf8(topic).ok());
+        let topic = topic.unwrap_or_else(|| message.topic.clone());
+        let bytes = self.put(message, &destination)?;
+        self.offsets.note_sent_back(&header.group, &topic, bytes);
         Ok(success())
     }
 
@@ -121,7 +128,8 @@ impl SendBack {
             .ok_or_else(|| RequestError::BackTopicNotExist(topic.to_owned()))
     }
 
-    fn put(&self, mut message: MessageExt, to: &Destination) -> Result<(), RequestError> {
+    /// Stores the copy and returns its bytes.
+    fn put(&self, mut message: MessageExt, to: &Destination) -> Result<u64, RequestError> {
         let mut text = std::mem::take(&mut message.properties);
         if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
             text.push(properties::PAIR_SEPARATOR);
@@ -151,7 +159,7 @@ impl SendBack {
         match result.status {
             PutMessageStatus::PutOk => {
                 self.delays.stored(topic);
-                Ok(())
+                Ok(result.wrote_bytes.into())
             }
             status => Err(RequestError::PutBack(status_name(status))),
         }
@@ -191,6 +199,7 @@ mod tests {
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
             Arc::clone(&m.groups),
+            Arc::clone(&m.offsets),
             Delays { schedule: Arc::new(schedule), timers: None },
             Arc::clone(&m.store),
         );

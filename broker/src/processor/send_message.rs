@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use oxmq_protocol::body::TopicFilterType;
 use oxmq_protocol::code::ResponseCode;
-use oxmq_protocol::command::CommandView;
+use oxmq_protocol::command::{CommandView, CommandWriter};
 use oxmq_protocol::header::{SendMessageView, write_send_response};
 use oxmq_protocol::message::{
     BatchMessages, EncodeOptions, Message, RecallHandle, encoded_len, message_id, properties,
@@ -27,7 +27,7 @@ use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::timer::TIMER_TOPIC;
-use crate::topic::{TopicConfig, TopicConfigManager};
+use crate::topic::{Topic, TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 use crate::transaction::TransactionService;
 use crate::unique_key::UniqueKeys;
@@ -117,29 +117,10 @@ impl SendMessage {
         scratch: &mut Scratch,
     ) -> Result<Stored, RequestError> {
         let header = SendMessageView::decode(request)?;
-        if self.config.start_accept_send_request_timestamp > 0 {
-            self.check_open()?;
-        }
-        let topic_text = header.topic.text();
-        // A broker that may not be written only refuses ordered topics: the others are drained by
-        // routes that do not name it.
-        if !perm::is_writeable(self.config.broker_permission) && self.topics.is_ordered(&topic_text)
-        {
-            return Err(RequestError::BrokerSendForbidden(self.config.broker_ip1.clone()));
-        }
-        topic_validator::validate_topic(&topic_text)?;
-        if topic_validator::is_topic_not_allowed_to_send(&topic_text) {
-            return Err(RequestError::TopicSendForbidden(topic_text.into_owned()));
-        }
-        let topic = match self.topics.get(&topic_text) {
-            Some(topic) => topic,
-            None => self.create_topic(&header, &topic_text, connection)?,
-        };
-        let queue_id = self.choose_queue(&header, &topic, connection)?;
+        let (topic, queue_id) = self.check(&header, connection)?;
         if request.body.is_empty() {
             return Err(RequestError::EmptyBody);
         }
-
         scratch.properties.clear();
         header.properties.append_to(&mut scratch.properties);
         let traits = self.complete_properties(&mut scratch.properties, header.batch);
@@ -168,15 +149,21 @@ impl SendMessage {
             }
         }
         if traits.is_half && !is_redelivery(&header, &scratch.properties) {
-            let (result, queue_id) = (self.put_half(message, &mut scratch.properties)?, queue_id);
+            let result = self.put_half(&topic, message, &mut scratch.properties)?;
             return Ok(Stored::single(result, queue_id, !traits.no_wait));
         }
         if traits.is_delayed && !header.batch {
-            return Ok(self.put_delayed(message, queue_id, &mut scratch.properties, &traits));
+            return Ok(self.put_delayed(
+                &topic,
+                message,
+                queue_id,
+                &mut scratch.properties,
+                &traits,
+            ));
         }
         message.properties = &scratch.properties;
         if !header.batch {
-            let result = self.count(|| self.store.put_message(&message));
+            let result = self.count(&topic, || self.store.put_message(&message));
             return Ok(Stored::single(result, queue_id, !traits.no_wait));
         }
         if traits.is_delayed {
@@ -187,9 +174,9 @@ impl SendMessage {
         if self.store.has_batch_queues(message.topic)
             && properties::property_str(&scratch.properties, properties::UNIQ_KEY).is_some()
         {
-            return Ok(self.put_inner_batch(&message, &inner, &traits));
+            return Ok(self.put_inner_batch(&topic, &message, &inner, &traits));
         }
-        let result = self.count(|| self.store.put_batch(&message, inner.clone()));
+        let result = self.count(&topic, || self.store.put_batch(&message, inner.clone()));
         let batch = self.batch_offsets(&message, inner, &result);
         let single = Stored::single(result, queue_id, !traits.no_wait);
         Ok(Stored { batch: Some(batch), ..single })
@@ -198,6 +185,7 @@ impl SendMessage {
     /// Stores a batch for a topic with batch queues: one record with the properties of the envelope.
     fn put_inner_batch(
         &self,
+        at: &Topic,
         envelope: &Message<'_>,
         inner: &BatchMessages<'_>,
         traits: &Traits,
@@ -210,7 +198,7 @@ impl SendMessage {
         let cluster = self.config.broker_cluster_name.as_bytes();
         properties::append(&mut text, properties::CLUSTER, cluster);
         let message = Message { properties: &text, ..*envelope };
-        let result = self.count(|| self.store.put_inner_batch(&message, inner));
+        let result = self.count(at, || self.store.put_inner_batch(&message, inner));
         let queue_id = message.queue_id;
         let single = Stored::single(result, queue_id, !traits.no_wait);
         Stored { is_inner_batch: true, ..single }
@@ -219,6 +207,7 @@ impl SendMessage {
     /// Stores a message that is to be delivered later, or now if that time is over.
     fn put_delayed(
         &self,
+        at: &Topic,
         mut message: Message<'_>,
         queue_id: i32,
         text: &mut Vec<u8>,
@@ -233,7 +222,7 @@ impl SendMessage {
             }
         }
         let later = Message { properties: text, ..message };
-        let result = self.count(|| self.store.put_message(&later));
+        let result = self.count(at, || self.store.put_message(&later));
         self.delays.stored(later.topic);
         let recall_handle = self.recall_handle(to, later.topic, text);
         Stored { recall_handle, ..Stored::single(result, queue_id, !traits.no_wait) }
@@ -259,6 +248,7 @@ impl SendMessage {
     /// Stores a message that waits for its producer's decision.
     fn put_half(
         &self,
+        at: &Topic,
         mut message: Message<'_>,
         text: &mut Vec<u8>,
     ) -> Result<PutMessageResult, RequestError> {
@@ -277,19 +267,64 @@ impl SendMessage {
             TransactionService::divert(topic, message.queue_id, text);
         message.sys_flag = TransactionService::half_sys_flag(message.sys_flag);
         let half = Message { properties: text, ..message };
-        let result = self.count(|| self.store.put_message(&half));
+        let result = self.count(at, || self.store.put_message(&half));
         if result.status.is_stored() {
             self.transactions.stored_half(topic);
         }
         Ok(result)
     }
 
-    fn count(&self, put: impl FnOnce() -> PutMessageResult) -> PutMessageResult {
+    /// Whether a message may go where it is sent, in the reference's order of checks: its topic, which
+    /// may be made for it, and its queue.
+    pub(super) fn check(
+        &self,
+        header: &SendMessageView<'_>,
+        connection: &Connection,
+    ) -> Result<(Arc<Topic>, i32), RequestError> {
+        if self.config.start_accept_send_request_timestamp > 0 {
+            self.check_open()?;
+        }
+        let topic_text = header.topic.text();
+        // A broker that may not be written only refuses ordered topics: the others are drained by
+        // routes that do not name it.
+        if !perm::is_writeable(self.config.broker_permission) && self.topics.is_ordered(&topic_text)
+        {
+            return Err(RequestError::BrokerSendForbidden(self.config.broker_ip1.clone()));
+        }
+        topic_validator::validate_topic(&topic_text)?;
+        if topic_validator::is_topic_not_allowed_to_send(&topic_text) {
+            return Err(RequestError::TopicSendForbidden(topic_text.into_owned()));
+        }
+        let topic = match self.topics.get(&topic_text) {
+            Some(topic) => topic,
+            None => self.create_topic(header, &topic_text, connection)?,
+        };
+        let queue_id = self.choose_queue(header, &topic, connection)?;
+        Ok((topic, queue_id))
+    }
+
+    /// Producers read this broker's stamps from a refusal as well.
+    pub(super) fn refuse(&self, code: ResponseCode, remark: &str, reply: Reply) {
+        self.answers.refuse(code, remark, reply);
+    }
+
+    /// Answers with this broker's stamps and what `write` adds.
+    pub(super) fn respond(&self, reply: Reply, write: impl FnOnce(&mut CommandWriter<'_>)) {
+        reply.write(ResponseCode::SUCCESS, None, |mut writer| {
+            writer.text("MSG_REGION", &self.answers.region_id);
+            writer.text("TRACE_ON", self.answers.trace_on);
+            write(&mut writer);
+            writer.finish(&[]);
+        });
+    }
+
+    fn count(&self, topic: &Topic, put: impl FnOnce() -> PutMessageResult) -> PutMessageResult {
         let start = Instant::now();
         let result = put();
         if result.status.is_stored() {
             let (messages, bytes) = (result.message_count, result.wrote_bytes);
             self.stats.put(messages.into(), bytes.into(), start.elapsed());
+            topic.put.add(messages.into(), bytes.into());
         } else {
             self.stats.put_failed();
         }
@@ -334,7 +369,7 @@ impl SendMessage {
         header: &SendMessageView<'_>,
         topic: &str,
         connection: &Connection,
-    ) -> Result<Arc<TopicConfig>, RequestError> {
+    ) -> Result<Arc<Topic>, RequestError> {
         self.topics
             .create_in_send(
                 topic,
@@ -374,7 +409,7 @@ impl SendMessage {
         retry_topic: &str,
         header: &SendMessageView<'_>,
         client_version: i32,
-    ) -> Result<Option<Arc<TopicConfig>>, RequestError> {
+    ) -> Result<Option<Arc<Topic>>, RequestError> {
         let group_name = topic_validator::group_of_retry_topic(retry_topic);
         let group = self
             .groups

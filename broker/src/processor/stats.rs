@@ -2,6 +2,8 @@
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
+mod consume_view;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,16 +23,20 @@ use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
+use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator;
+use crate::traffic::{Kind, TrafficHistory};
 
-/// Tells tools what topics hold and how far groups are behind.
+/// Tells tools what topics hold, how far groups are behind, and what was counted.
 #[derive(Debug)]
 pub(crate) struct Stats<C = Connection> {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
+    groups: Arc<SubscriptionGroupManager>,
     offsets: Arc<ConsumerOffsetManager>,
     consumers: Arc<ConsumerManager<C>>,
+    traffic: Arc<TrafficHistory>,
     store: Arc<MessageStore>,
 }
 
@@ -38,11 +44,13 @@ impl<C: Channel> Stats<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
+        groups: Arc<SubscriptionGroupManager>,
         offsets: Arc<ConsumerOffsetManager>,
         consumers: Arc<ConsumerManager<C>>,
+        traffic: Arc<TrafficHistory>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, topics, offsets, consumers, store }
+        Self { config, topics, groups, offsets, consumers, traffic, store }
     }
 
     /// Answers with the extent of each queue of a topic.
@@ -54,7 +62,10 @@ impl<C: Channel> Stats<C> {
         let Some(topic) = self.topics.get(&name) else {
             return Err(RequestError::StatsTopicNotExist(name));
         };
-        let mut table = TopicStatsTable::default();
+        let mut table = TopicStatsTable {
+            topic_put_tps: self.traffic.tps(Kind::TopicPut, &name),
+            ..TopicStatsTable::default()
+        };
         for queue_id in 0..topic.write_queue_nums.max(topic.read_queue_nums) {
             let (min_offset, max_offset) = self.store.bounds(&name, queue_id);
             let offset = TopicOffset {
@@ -78,6 +89,7 @@ impl<C: Channel> Stats<C> {
         for name in self.topics_to_collect(header) {
             // Offsets outlive their topic.
             let Some(topic) = self.topics.get(&name) else { continue };
+            stats.consume_tps += self.traffic.tps(Kind::GroupGet, &format!("{name}@{group}"));
             for queue_id in 0..topic.read_queue_nums {
                 let progress = self.progress(&group, &name, queue_id);
                 stats.offset_table.insert(self.queue(&name, queue_id), progress);
@@ -147,12 +159,14 @@ mod tests {
     use super::*;
     use crate::channel::testing::TestChannel;
 
-    fn processor(m: &Managers) -> Stats<TestChannel> {
+    pub(super) fn processor(m: &Managers) -> Stats<TestChannel> {
         Stats::new(
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
+            Arc::clone(&m.groups),
             Arc::clone(&m.offsets),
             Arc::clone(&m.consumers),
+            Arc::default(),
             Arc::clone(&m.store),
         )
     }

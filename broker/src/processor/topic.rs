@@ -52,7 +52,7 @@ impl Topics {
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
         let topic = self.requested_topic(CreateTopicRequestHeader::decode(request)?)?;
-        if self.topics.get(&topic.topic_name).as_deref() != Some(&topic) {
+        if self.topics.get(&topic.topic_name).is_none_or(|known| **known != topic) {
             self.topics.update(topic).map_err(RequestError::Unchangeable)?;
         }
         Ok(success())
@@ -71,7 +71,7 @@ impl Topics {
             self.check(topic)?;
         }
         for topic in topic_config_list {
-            if self.topics.get(&topic.topic_name).as_deref() != Some(&topic) {
+            if self.topics.get(&topic.topic_name).is_none_or(|known| **known != topic) {
                 self.topics.update(topic).map_err(RequestError::Unchangeable)?;
             }
         }
@@ -169,7 +169,7 @@ impl Topics {
     pub(crate) fn get(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
         let topic = GetTopicConfigRequestHeader::decode(request)?.topic;
         match self.topics.get(&topic) {
-            Some(topic) => success_with(&*topic),
+            Some(topic) => success_with(&**topic),
             None => Err(RequestError::NoTopic(topic)),
         }
     }

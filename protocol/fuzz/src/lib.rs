@@ -112,27 +112,29 @@ fn every_header(view: &CommandView<'_>) {
         DeleteTopicRequestHeader EndTransactionRequestHeader GetAllSubscriptionGroupRequestHeader
         GetAllSubscriptionGroupResponseHeader GetAllTopicConfigRequestHeader
         GetAllTopicConfigResponseHeader GetBrokerConfigResponseHeader
-        GetBrokerMemberGroupRequestHeader GetConsumeStatsRequestHeader
+        GetBrokerMemberGroupRequestHeader GetConsumeStatsInBrokerHeader GetConsumeStatsRequestHeader
         GetConsumerConnectionListRequestHeader GetConsumerListByGroupRequestHeader
-        GetConsumerRunningInfoRequestHeader GetEarliestMsgStoretimeRequestHeader
-        GetEarliestMsgStoretimeResponseHeader GetKVConfigRequestHeader GetKVConfigResponseHeader
-        GetKVListByNamespaceRequestHeader GetMaxOffsetRequestHeader GetMinOffsetRequestHeader
-        GetProducerConnectionListRequestHeader GetRouteInfoRequestHeader
-        GetSubscriptionGroupConfigRequestHeader GetTopicConfigRequestHeader
-        GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
+        GetConsumerRunningInfoRequestHeader GetConsumerStatusRequestHeader
+        GetEarliestMsgStoretimeRequestHeader GetEarliestMsgStoretimeResponseHeader
+        GetKVConfigRequestHeader GetKVConfigResponseHeader GetKVListByNamespaceRequestHeader
+        GetMaxOffsetRequestHeader GetMinOffsetRequestHeader GetProducerConnectionListRequestHeader
+        GetRouteInfoRequestHeader GetSubscriptionGroupConfigRequestHeader
+        GetTopicConfigRequestHeader GetTopicStatsInfoRequestHeader GetTopicsByClusterRequestHeader
         NotifyConsumerIdsChangedRequestHeader NotifyMinBrokerIdChangeRequestHeader
         PullMessageRequestHeader PullMessageResponseHeader PutKVConfigRequestHeader
+        QueryConsumeQueueRequestHeader QueryConsumeTimeSpanRequestHeader
         QueryConsumerOffsetRequestHeader QueryConsumerOffsetResponseHeader
-        QueryDataVersionRequestHeader QueryDataVersionResponseHeader QueryMessageRequestHeader
-        QueryMessageResponseHeader QuerySubscriptionByConsumerRequestHeader
-        QueryTopicConsumeByWhoRequestHeader QueryTopicsByConsumerRequestHeader
-        RecallMessageRequestHeader RecallMessageResponseHeader
+        QueryCorrectionOffsetHeader QueryDataVersionRequestHeader QueryDataVersionResponseHeader
+        QueryMessageRequestHeader QueryMessageResponseHeader
+        QuerySubscriptionByConsumerRequestHeader QueryTopicConsumeByWhoRequestHeader
+        QueryTopicsByConsumerRequestHeader RecallMessageRequestHeader RecallMessageResponseHeader
         RegisterBrokerRequestHeader RegisterBrokerResponseHeader RegisterTopicRequestHeader
-        ResetOffsetRequestHeader ResumeCheckHalfMessageRequestHeader SearchOffsetRequestHeader
-        SendMessageRequestHeaderV2 SendMessageResponseHeader UnRegisterBrokerRequestHeader
-        UnregisterClientRequestHeader UpdateConsumerOffsetRequestHeader
-        UpdateGroupForbiddenRequestHeader ViewMessageRequestHeader
-        WipeWritePermOfBrokerRequestHeader WipeWritePermOfBrokerResponseHeader
+        ReplyMessageRequestHeader ResetOffsetRequestHeader ResumeCheckHalfMessageRequestHeader
+        SearchOffsetRequestHeader SendMessageRequestHeaderV2 SendMessageResponseHeader
+        UnRegisterBrokerRequestHeader UnregisterClientRequestHeader
+        UpdateConsumerOffsetRequestHeader UpdateGroupForbiddenRequestHeader
+        ViewBrokerStatsDataRequestHeader ViewMessageRequestHeader WipeWritePermOfBrokerRequestHeader
+        WipeWritePermOfBrokerResponseHeader
     }
     let _ = SendMessageView::decode(view);
     let _ = PullMessageView::decode(view);
@@ -162,14 +164,18 @@ macro_rules! read_each {
 /// Every body in JSON.
 pub fn body(input: &[u8]) {
     read_each! { input:
-        BrokerMemberGroup CheckClientRequestBody ClusterInfo ConsumeStats ConsumerConnection
-        ConsumerOffsetTable CreateTopicListRequestBody DataVersion DelayOffsetTable
-        GetBrokerMemberGroupResponseBody GetConsumerListByGroupResponseBody GroupForbidden
-        GroupList HeartbeatData KVTable LockBatchRequestBody LockBatchResponseBody
-        LogicQueueMappingItem ProducerConnection ProducerInfo ProducerTableInfo
-        QuerySubscriptionResponseBody RegisterBrokerBody ResetOffsetBody SubscriptionGroupList
-        SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper TopicConfigSerializeWrapper
-        TopicList TopicQueueMappingDetail TopicQueueMappingInfo TopicRouteData TopicStatsTable
+        BrokerMemberGroup BrokerStatsData CheckClientRequestBody ClusterInfo ConsumeStats
+        ConsumeStatsList ConsumerConnection ConsumerFilterTable ConsumerOffsetTable
+        CreateTopicListRequestBody DataVersion DelayOffsetTable GetBrokerMemberGroupResponseBody
+        GetConsumerListByGroupResponseBody GetConsumerStatusBody GroupForbidden GroupList
+        HeartbeatData KVTable LockBatchRequestBody LockBatchResponseBody LogicQueueMappingItem
+        MessageRequestModeTable ProducerConnection ProducerInfo ProducerTableInfo
+        QueryAssignmentRequestBody QueryAssignmentResponseBody QueryConsumeQueueResponseBody
+        QueryConsumeTimeSpanBody QueryCorrectionOffsetBody QuerySubscriptionResponseBody
+        RegisterBrokerBody ResetOffsetBody ResetOffsetBodyForC SetMessageRequestModeRequestBody
+        SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
+        TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicQueueMappingInfo
+        TopicRouteData TopicStatsTable
     }
 }
 

@@ -3,9 +3,11 @@
 #[macro_use]
 mod java_enum;
 
+mod assignment;
 mod broker_registration;
 mod cluster;
 mod compressed_registration;
+mod consumer_filter;
 mod consumer_offset;
 mod data_version;
 mod delay_offset;
@@ -22,9 +24,11 @@ mod topic_list;
 mod topic_metrics;
 mod topic_queue_mapping;
 
+pub use assignment::*;
 pub use broker_registration::*;
 pub use cluster::*;
 pub use compressed_registration::CompressedBodyError;
+pub use consumer_filter::*;
 pub use consumer_offset::*;
 pub use data_version::*;
 pub use delay_offset::*;

@@ -66,6 +66,65 @@ header! {
         is_force: bool = "isForce" | false,
     }
 
+    /// `GET_CONSUMER_STATUS_FROM_CLIENT` (221) and `INVOKE_BROKER_TO_GET_CONSUMER_STATUS` (223): where each
+    /// member of a group is in its queues.
+    ///
+    /// Reference: `GetConsumerStatusRequestHeader` (remoting), 5.5.0.
+    pub struct GetConsumerStatusRequestHeader {
+        topic: String = "topic",
+        group: String = "group",
+        /// Id of the one member that is meant.
+        client_addr: Option<String> = "clientAddr",
+    }
+
+    /// `QUERY_CONSUME_TIME_SPAN` (303): how old the messages are that a group consumes.
+    ///
+    /// Reference: `QueryConsumeTimeSpanRequestHeader` (remoting), 5.5.0.
+    pub struct QueryConsumeTimeSpanRequestHeader {
+        topic: String = "topic",
+        group: String = "group",
+    }
+
+    /// `QUERY_CORRECTION_OFFSET` (308): the lowest offset of all groups.
+    ///
+    /// Reference: `QueryCorrectionOffsetHeader` (remoting), 5.5.0.
+    pub struct QueryCorrectionOffsetHeader {
+        /// Groups that are left out, separated by commas.
+        filter_groups: Option<String> = "filterGroups",
+        compare_group: String = "compareGroup",
+        topic: String = "topic",
+    }
+
+    /// `VIEW_BROKER_STATS_DATA` (315): what was counted.
+    ///
+    /// Reference: `ViewBrokerStatsDataRequestHeader` (remoting), 5.5.0.
+    pub struct ViewBrokerStatsDataRequestHeader {
+        /// Such as `TOPIC_PUT_NUMS`.
+        stats_name: String = "statsName",
+        /// Such as a topic.
+        stats_key: String = "statsKey",
+    }
+
+    /// `GET_BROKER_CONSUME_STATS` (317): the progress of every group.
+    ///
+    /// Reference: `GetConsumeStatsInBrokerHeader` (remoting), 5.5.0.
+    pub struct GetConsumeStatsInBrokerHeader {
+        /// Leaves out topics that are not ordered.
+        is_order: bool = "isOrder" | false,
+    }
+
+    /// `QUERY_CONSUME_QUEUE` (321): units of a queue.
+    ///
+    /// Reference: `QueryConsumeQueueRequestHeader` (remoting), 5.5.0.
+    pub struct QueryConsumeQueueRequestHeader {
+        topic: Option<String> = "topic",
+        queue_id: i32 = "queueId" | 0,
+        /// Offset of the first unit.
+        index: i64 = "index" | 0,
+        count: i32 = "count" | 0,
+        consumer_group: Option<String> = "consumerGroup",
+    }
+
     /// `GET_CONSUMER_RUNNING_INFO` (307): what a client says of itself, asked through the broker.
     ///
     /// Reference: `GetConsumerRunningInfoRequestHeader` (remoting), 5.5.0.

@@ -25,6 +25,28 @@ header! {
         broker_name: Option<String> = "n",
     }
 
+    /// `PUSH_REPLY_MESSAGE_TO_CLIENT` (326): the answer to a client's request, for the client.
+    ///
+    /// Reference: `ReplyMessageRequestHeader` (remoting), 5.5.0.
+    pub struct ReplyMessageRequestHeader {
+        producer_group: String = "producerGroup",
+        topic: String = "topic",
+        default_topic: String = "defaultTopic",
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums",
+        queue_id: i32 = "queueId",
+        sys_flag: i32 = "sysFlag",
+        born_timestamp: i64 = "bornTimestamp",
+        flag: i32 = "flag",
+        properties: Option<String> = "properties",
+        reconsume_times: Option<i32> = "reconsumeTimes",
+        unit_mode: bool = "unitMode" | false,
+        /// `ip:port` of the client that answered.
+        born_host: String = "bornHost",
+        /// `ip:port` of the broker.
+        store_host: String = "storeHost",
+        store_timestamp: i64 = "storeTimestamp",
+    }
+
     /// Answer to every send.
     ///
     /// Reference: `SendMessageResponseHeader` (remoting), 5.5.0.

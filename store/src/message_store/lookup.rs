@@ -172,6 +172,21 @@ impl MessageStore {
         self.unit_at(&queue, offset).map(|unit| unit.phy_offset)
     }
 
+    /// Up to `count` units of a queue from `from` on, each the position of a record, its bytes and the code
+    /// of its tags; `None` when there is no such queue.
+    pub fn queue_units(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count: u32,
+    ) -> Option<Vec<(i64, i32, i64)>> {
+        let queue = self.queues.get(topic, queue_id)?;
+        let offsets = from..from.saturating_add(count.into());
+        let units = offsets.map_while(|offset| self.unit_at(&queue, offset));
+        Some(units.map(|unit| (unit.phy_offset, unit.size, unit.tags_code)).collect())
+    }
+
     /// Records of `topic` that have `key` as unique key or among their keys, stored in
     /// `begin_ms..=end_ms`, newest first. The hash of the key decides: callers compare the keys.
     ///

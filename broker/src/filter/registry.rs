@@ -1,0 +1,291 @@
+//! The expressions that groups filter with, by topic; kept in `config/consumerFilter.json`.
+//!
+//! Reference: `ConsumerFilterManager` (broker), 5.5.0.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use oxmq_protocol::body::{
+    ConsumerFilterData, ConsumerFilterTable, FilterDataOfTopic, SubscriptionData, is_tag_type,
+};
+use oxmq_store::JsonFileError;
+use tracing::{info, warn};
+
+use super::bloom::Bloom;
+use super::sql::SqlFilter;
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::error::RequestError;
+use crate::limits::MAX_FILTERS;
+use crate::saved_table::SavedTable;
+use crate::sync::{read, write};
+
+/// How long ago the members of a group are taken to have gone when the broker starts, ms.
+const GONE_BEFORE_START_MS: i64 = 30_000;
+
+#[derive(Debug)]
+struct Entry {
+    data: ConsumerFilterData,
+    filter: Arc<SqlFilter>,
+}
+
+/// By topic and group.
+type Filters = BTreeMap<String, BTreeMap<String, Entry>>;
+
+/// Compiled expressions of all groups. A group's last one is kept for a while after the group has gone.
+#[derive(Debug)]
+pub(crate) struct ConsumerFilters {
+    filters: RwLock<Filters>,
+    bloom: Bloom,
+    keep_dead_ms: i64,
+    file: SavedTable<ConsumerFilterTable>,
+}
+
+impl ConsumerFilters {
+    /// Loads the filters.
+    ///
+    /// # Errors
+    /// When neither `consumerFilter.json` nor its backup can be read.
+    pub(crate) fn load(config: &BrokerConfig, store_root: &Path) -> Result<Self, JsonFileError> {
+        let file = SavedTable::<ConsumerFilterTable>::new(store_root, "consumerFilter.json");
+        let saved = file.load()?.unwrap_or_default();
+        let bloom = Bloom::new(
+            config.max_error_rate_of_bloom_filter,
+            config.expect_consumer_num_use_filter,
+        );
+        let all = || {
+            let topics = saved.filter_data_by_topic.values();
+            topics.flat_map(|topic| topic.group_filter_data.values())
+        };
+        let mut filters = Filters::new();
+        if all().all(|data| bloom.made(data.bloom_filter_data.as_ref())) {
+            let now_ms = now_ms();
+            all().for_each(|data| restore(&mut filters, data, now_ms));
+        } else {
+            info!("filters of another size are dropped, their groups bring them again");
+        }
+        Ok(Self {
+            filters: RwLock::new(filters),
+            bloom,
+            keep_dead_ms: config.filter_data_clean_time_span,
+            file,
+        })
+    }
+
+    /// Takes over what a group's heartbeat says of a topic, and returns what the topic is filtered with.
+    ///
+    /// # Errors
+    /// When the expression cannot be compiled: pulls are refused with this.
+    pub(crate) fn register(
+        &self,
+        group: &str,
+        data: &SubscriptionData,
+    ) -> Result<Arc<SqlFilter>, FilterProblem> {
+        let mut filters = write(&self.filters);
+        let count: usize = filters.values().map(BTreeMap::len).sum();
+        let known = filters.get_mut(&data.topic).and_then(|groups| groups.get_mut(group));
+        let is_known = known.is_some();
+        if let Some(known) = known
+            && data.sub_version <= known.data.client_version
+        {
+            if data.sub_version == known.data.client_version && known.data.dead {
+                known.data.dead = false;
+                known.data.dead_time = 0;
+                self.file.changed();
+            }
+            return Ok(Arc::clone(&known.filter));
+        }
+        if data.sub_string.is_empty() || !is_known && count >= MAX_FILTERS {
+            return Err(FilterProblem::NotExist);
+        }
+        let filter = match SqlFilter::compile(&data.sub_string) {
+            Ok(filter) => Arc::new(filter),
+            Err(error) => {
+                warn!(group, topic = data.topic, expression = data.sub_string, %error,
+                    "expression cannot be compiled");
+                let problem =
+                    if is_known { FilterProblem::NotLatest } else { FilterProblem::NotExist };
+                return Err(problem);
+            }
+        };
+        let entry = Entry {
+            data: ConsumerFilterData {
+                bloom_filter_data: Some(self.bloom.data(group, &data.topic)),
+                born_time: now_ms(),
+                client_version: data.sub_version,
+                consumer_group: group.to_owned(),
+                dead: false,
+                dead_time: 0,
+                expression: data.sub_string.clone(),
+                expression_type: data.expression_type.clone(),
+                topic: data.topic.clone(),
+            },
+            filter: Arc::clone(&filter),
+        };
+        filters.entry(data.topic.clone()).or_default().insert(group.to_owned(), entry);
+        self.file.changed();
+        Ok(filter)
+    }
+
+    /// The group no longer subscribes to the topic.
+    pub(crate) fn unregister(&self, group: &str, topic: &str) {
+        let mut filters = write(&self.filters);
+        if let Some(entry) = filters.get_mut(topic).and_then(|groups| groups.get_mut(group))
+            && !entry.data.dead
+        {
+            entry.data.dead = true;
+            entry.data.dead_time = now_ms().max(entry.data.born_time);
+            self.file.changed();
+        }
+    }
+
+    /// What a group filters a topic with, whether it is there or not.
+    pub(crate) fn find(&self, group: &str, topic: &str) -> Option<Arc<SqlFilter>> {
+        let filters = read(&self.filters);
+        Some(Arc::clone(&filters.get(topic)?.get(group)?.filter))
+    }
+
+    /// The same as the tools see it.
+    pub(crate) fn data(&self, group: &str, topic: &str) -> Option<ConsumerFilterData> {
+        Some(read(&self.filters).get(topic)?.get(group)?.data.clone())
+    }
+
+    /// Drops the filters of groups that went long ago.
+    pub(crate) fn remove_dead(&self, now_ms: i64) {
+        let mut filters = write(&self.filters);
+        let keep = |entry: &Entry| {
+            !entry.data.dead || now_ms.saturating_sub(entry.data.dead_time) < self.keep_dead_ms
+        };
+        for groups in filters.values_mut() {
+            let before = groups.len();
+            groups.retain(|_, entry| keep(entry));
+            if groups.len() < before {
+                self.file.changed();
+            }
+        }
+        filters.retain(|_, groups| !groups.is_empty());
+    }
+
+    /// Saves the filters if they have changed.
+    pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
+        self.file.save_if_changed(|| {
+            let filters = read(&self.filters);
+            let topics = filters.iter().map(|(topic, groups)| {
+                let groups =
+                    groups.iter().map(|(group, entry)| (group.clone(), entry.data.clone()));
+                let data =
+                    FilterDataOfTopic { group_filter_data: groups.collect(), topic: topic.clone() };
+                (topic.clone(), data)
+            });
+            ConsumerFilterTable { filter_data_by_topic: topics.collect() }
+        })
+    }
+}
+
+/// Nobody is there when the broker starts.
+fn restore(filters: &mut Filters, data: &ConsumerFilterData, now_ms: i64) {
+    if is_tag_type(&data.expression_type) {
+        return;
+    }
+    let Ok(filter) = SqlFilter::compile(&data.expression) else {
+        warn!(
+            group = data.consumer_group,
+            topic = data.topic,
+            expression = data.expression,
+            "a saved expression cannot be compiled"
+        );
+        return;
+    };
+    let mut data = data.clone();
+    if data.dead_time == 0 {
+        data.dead = true;
+        data.dead_time = (now_ms - GONE_BEFORE_START_MS).max(data.born_time);
+    }
+    let groups = filters.entry(data.topic.clone()).or_default();
+    groups.insert(data.consumer_group.clone(), Entry { data, filter: Arc::new(filter) });
+}
+
+/// Why a topic cannot be filtered the way a group wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FilterProblem {
+    /// The expression is none.
+    NotExist,
+    /// The newest expression is none; there was one that was.
+    NotLatest,
+}
+
+impl From<FilterProblem> for RequestError {
+    fn from(problem: FilterProblem) -> Self {
+        match problem {
+            FilterProblem::NotExist => Self::FilterDataNotExist,
+            FilterProblem::NotLatest => Self::FilterDataNotLatest,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(dir: &Path) -> ConsumerFilters {
+        ConsumerFilters::load(&BrokerConfig::default(), dir).unwrap()
+    }
+
+    fn subscription(expression: &str, sub_version: i64) -> SubscriptionData {
+        SubscriptionData {
+            topic: "t".to_owned(),
+            sub_string: expression.to_owned(),
+            sub_version,
+            expression_type: "SQL92".to_owned(),
+            ..SubscriptionData::default()
+        }
+    }
+
+    #[test]
+    fn newer_expressions_replace_older_ones_if_they_compile() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = load(dir.path());
+        let register = |text: &str, version| filters.register("g", &subscription(text, version));
+        assert_eq!(register("a >", 1), Err(FilterProblem::NotExist));
+        let first = register("a > 1", 1).unwrap();
+        assert_eq!(register("a > 2", 1).unwrap(), first, "not newer");
+        assert_eq!(register("a >", 2), Err(FilterProblem::NotLatest));
+        let second = register("a > 2", 3).unwrap();
+        assert_ne!(second, first);
+        assert_eq!(filters.find("g", "t"), Some(second));
+        assert_eq!(filters.find("g", "u"), None);
+    }
+
+    #[test]
+    fn filters_outlive_a_restart_and_are_dropped_a_day_after_their_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = load(dir.path());
+        filters.register("g", &subscription("a = 1", 1)).unwrap();
+        filters.save_if_changed().unwrap();
+
+        let filters = load(dir.path());
+        let data = filters.data("g", "t").unwrap();
+        assert!(data.dead && data.dead_time >= data.born_time);
+        filters.register("g", &subscription("a = 1", 1)).unwrap();
+        assert!(!filters.data("g", "t").unwrap().dead, "its consumer is back");
+        filters.unregister("g", "t");
+        let dead_time = filters.data("g", "t").unwrap().dead_time;
+        filters.remove_dead(dead_time + 86_399_999);
+        assert!(filters.data("g", "t").is_some());
+        filters.remove_dead(dead_time + 86_400_000);
+        assert!(filters.data("g", "t").is_none());
+    }
+
+    #[test]
+    fn a_table_of_another_bloom_filter_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = load(dir.path());
+        filters.register("g", &subscription("a = 1", 1)).unwrap();
+        filters.save_if_changed().unwrap();
+        let mut other = BrokerConfig::default();
+        other.expect_consumer_num_use_filter = 64;
+        let filters = ConsumerFilters::load(&other, dir.path()).unwrap();
+        assert!(filters.find("g", "t").is_none());
+    }
+}
