@@ -127,6 +127,9 @@ fn batch_queues_are_made_anew_from_the_log() {
     let next = put_run_of_batches(&store, 33);
     let crashed = temp_dir();
     copy_dir(dir.path(), crashed.path());
+    // What the next start mends is no error.
+    let found = findings(crashed.path());
+    assert!(found.iter().all(|(severity, _)| *severity < Severity::Error), "{found:?}");
     store.close().unwrap();
     let written =
         std::fs::read(dir.path().join("batchconsumequeue/BatchTopic/0/00000000000000000460"))

@@ -43,7 +43,11 @@ impl BatchQueues {
 
     /// Whether `record` belongs into a batch queue.
     pub(super) fn has(&self, record: &RecordView<'_>) -> bool {
-        record.sys_flag() & sys_flag::INNER_BATCH != 0 || self.topics.contains(record.topic())
+        if record.sys_flag() & sys_flag::INNER_BATCH != 0 {
+            // As recovery does, where nothing else tells the topic's kind.
+            self.topics.insert(record.topic());
+        }
+        self.topics.contains(record.topic())
     }
 
     /// Compares the record at log position `at` with its unit.
@@ -110,7 +114,12 @@ impl BatchQueues {
             } else if topics.is_none_or(|topics| topics.contains(topic)) {
                 let place = (state.reader.dir(), None);
                 let what = "the queue has records, but no units";
-                report.add(Severity::Error, Kind::UnitMissing, place, what, REPAIR);
+                let (severity, advice) = if self.crashed {
+                    (Severity::Warning, START)
+                } else {
+                    (Severity::Error, REPAIR)
+                };
+                report.add(severity, Kind::UnitMissing, place, what, advice);
             } else {
                 deleted += 1;
             }
