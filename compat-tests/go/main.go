@@ -150,6 +150,7 @@ func send(given options) (interface{}, error) {
 	all := &sends{Sent: []sent{}, Failed: []string{}}
 	slots := make(chan struct{}, asyncInFlight)
 	var pending sync.WaitGroup
+	var batch []*primitive.Message
 	for index := 0; index < count; index++ {
 		message := primitive.NewMessage(given["topic"], []byte(body(given["prefix"], index)))
 		message.WithTag("TagA").WithKeys([]string{fmt.Sprintf("%s-%d", given["prefix"], index)})
@@ -158,6 +159,8 @@ func send(given options) (interface{}, error) {
 		case "sync", "selector":
 			result, err := client.SendSync(context.Background(), message)
 			all.record(index, result, err)
+		case "batch":
+			batch = append(batch, message)
 		case "oneway":
 			if err := client.SendOneWay(context.Background(), message); err != nil {
 				all.record(index, nil, err)
@@ -179,6 +182,10 @@ func send(given options) (interface{}, error) {
 		}
 	}
 	pending.Wait()
+	if len(batch) > 0 {
+		result, err := client.SendSync(context.Background(), batch...)
+		all.record(0, result, err)
+	}
 	return all, nil
 }
 
@@ -284,6 +291,7 @@ func consume(given options) error {
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 		// One at a time: what a queue holds then reaches the callback in the queue's order.
 		consumer.WithConsumeGoroutineNums(1),
+		consumer.WithConsumerOrder(given["orderly"] != ""),
 	)
 	if err != nil {
 		return err

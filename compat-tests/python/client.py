@@ -38,6 +38,7 @@ def send(options):
     sent, failed = [], []
     answered = threading.Semaphore(0)
     pending = 0
+    batch = []
     for index in range(int(options["count"])):
         message = Message(options["topic"])
         message.set_keys(f"{prefix}-{index}")
@@ -49,6 +50,8 @@ def send(options):
                 record(sent, index, client.send_sync(message))
             elif mode == "selector":
                 record(sent, index, client.send_orderly(message, index % SELECTOR_QUEUES))
+            elif mode == "batch":
+                batch.append(message)
             elif mode == "oneway":
                 client.send_oneway(message)
             elif mode == "async":
@@ -67,6 +70,8 @@ def send(options):
                 raise ValueError(f"unknown mode {mode}")
         except Exception as error:
             failed.append(f"{index}: {error!r}")
+    if batch:
+        record(sent, 0, client.send_batch(batch))
     for _ in range(pending):
         if not answered.acquire(timeout=ANSWER_LIMIT_S):
             failed.append("an answer is missing")
@@ -84,7 +89,7 @@ class Consumer:
 
     def __init__(self, options):
         self.received = []
-        self.push = PushConsumer(options["group"])
+        self.push = PushConsumer(options["group"], orderly="orderly" in options)
         self.push.set_namesrv_addr(options["namesrv"])
         self.push.set_instance_name(f"{options['id']}-{os.getpid()}")
         # One thread: what a queue holds then reaches the callback in the queue's order.

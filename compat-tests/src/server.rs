@@ -288,9 +288,14 @@ impl ServerUnderTest {
         self.wait_until_ready();
     }
 
+    /// Kills the name server; the broker goes on with others, if it knows any.
+    pub fn kill9_namesrv(&mut self) {
+        self.namesrv.take().expect("the name server runs").kill9();
+    }
+
     /// Kills the name server, which keeps nothing, and starts a new one in its place.
     pub fn restart_namesrv(&mut self) {
-        self.namesrv.take().expect("the name server runs").kill9();
+        self.kill9_namesrv();
         let mut namesrv = self.spawn_namesrv();
         namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
         self.namesrv = Some(namesrv);

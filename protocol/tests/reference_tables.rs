@@ -38,7 +38,7 @@ const ADDED: &[(&str, &str, &str)] = &[
     (
         "ConsumerOffsetSerializeWrapper",
         "groupTopicMap",
-        "the file has it, the answer leaves it empty",
+        "the file and the answer have it, the class that reads them does not",
     ),
     ("HeartbeatData", "withoutSub", "how the field isWithoutSub is named in JSON"),
     ("QueryMessageRequestHeader", "_UNIQUE_KEY_QUERY", "an ext field beside the header"),

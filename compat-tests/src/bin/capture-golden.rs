@@ -89,10 +89,36 @@ impl Session {
         std::thread::sleep(calls::IDLE);
         self.recording.call("stop the consumer");
         client.stop_consumer("all");
+        if kind != ClientKind::Node {
+            self.recording.call("consume orderly");
+            let group = format!("golden_{kind:?}_orderly");
+            let args = [("id", "orderly"), ("topic", "GoldenTopic"), ("group", &group)];
+            client.run("consume", &[&args[..], &[("orderly", "true")]].concat());
+            client.await_received("orderly", modes.len() * COUNT);
+            self.recording.call("stop the orderly consumer");
+            client.stop_consumer("orderly");
+        }
         if matches!(kind, ClientKind::Cpp | ClientKind::Node) {
             self.recording.call("stop the producer");
             client.run("close", &[]);
         }
+    }
+
+    /// A second broker that follows the first one.
+    fn slave(&self) -> ServerUnderTest {
+        self.recording.call("follow a master");
+        let mut slave = ServerUnderTest::setup()
+            .kind(Kind::Reference)
+            .also_register_at(self.registry_for_clients.addr())
+            .broker_conf("brokerId", "1")
+            .broker_conf("brokerRole", "SLAVE")
+            .broker_conf("enableSlaveActingMaster", "true")
+            .broker_conf("registerNameServerPeriod", "10000")
+            .start();
+        // There is no master at its own, and the first to answer is believed.
+        slave.kill9_namesrv();
+        std::thread::sleep(calls::FOLLOW);
+        slave
     }
 
     fn java(&self, jars: &str, classes: &str, form: &str, calls: &[&str]) {
@@ -104,17 +130,19 @@ impl Session {
     }
 }
 
+const SLAVE: &str = "slave-5.5.0-json";
+
 type Other = (&'static str, &'static str, &'static str, ClientKind, &'static [&'static str]);
 
 /// File, client, version, and what it can.
 const OTHERS: &[Other] = &[
-    ("go-2.1.2", "Go client", "2.1.2", ClientKind::Go, &["sync", "async", "oneway"]),
+    ("go-2.1.2", "Go client", "2.1.2", ClientKind::Go, &["sync", "async", "oneway", "batch"]),
     (
         "cpp-0.4.4",
         "C++ client in the wheel rocketmq",
         "0.4.4",
         ClientKind::Cpp,
-        &["sync", "oneway", "selector"],
+        &["sync", "oneway", "selector", "batch"],
     ),
     ("node-3.12.0", "ali-ons", "3.12.0", ClientKind::Node, &["sync"]),
 ];
@@ -135,7 +163,7 @@ fn main() {
         // The other clients have only the one form.
         let others = if form == "JSON" { OTHERS } else { &[] };
         let names = java.iter().map(|row| &row.0[..]).chain(others.iter().map(|row| row.0));
-        if !names.chain([&broker[..]]).any(wanted) {
+        if !names.chain([&broker[..], SLAVE]).any(wanted) {
             continue;
         }
         let mut session = Session::start(form);
@@ -161,9 +189,14 @@ fn main() {
                 save(name, client, version);
             }
         }
+        let slave = (form == "JSON" && wanted(SLAVE)).then(|| session.slave());
+        recording.call("stop the master");
+        session.servers.stop();
+        if slave.is_some() {
+            std::thread::sleep(calls::IDLE);
+            save(SLAVE, "broker as a slave", "5.5.0");
+        }
         if wanted(&broker) {
-            recording.call("stop");
-            session.servers.stop();
             by_broker.extend(recording.take());
             file::write(&broker, "broker", "5.5.0", form, &by_broker);
         }

@@ -52,7 +52,7 @@ fn read(file: &Path) -> Vec<Captured> {
     let text = std::fs::read_to_string(file).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let first = lines.next().unwrap();
-    let is_java = name.starts_with("java") || name.starts_with("broker");
+    let is_java = ["java", "broker", "slave"].iter().any(|start| name.starts_with(start));
     let is_current = is_java && first["version"] == "5.5.0";
     let frames = lines.enumerate().map(|(index, line)| {
         let by_server = line["from"] != "client";

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Long enough for a heartbeat, a commit and a rebalance of the clients that are not told a period.
 pub(crate) const IDLE: Duration = Duration::from_secs(12);
 
+/// Long enough for a slave to register again and to take over the state of its master.
+pub(crate) const FOLLOW: Duration = Duration::from_secs(30);
+
 /// What every version of the Java client can.
 pub(crate) const COMMON: &[&str] = &[
     "start",
@@ -69,8 +72,11 @@ pub(crate) const ADMIN: &[&str] = &[
     "mqadmin producer -b @broker",
     "mqadmin queryMsgByKey -t GoldenTopic -k key-one",
     "mqadmin queryMsgByUniqueKey -t GoldenTopic -i @id",
-    "mqadmin queryMsgByUniqueKey -t GoldenTopic -i @id -g golden_on -d @client",
     "mqadmin queryMsgById -t GoldenTopic -i @offset-id",
+    "mqadmin queryMsgById -t GoldenTopic -i @offset-id -g golden_on -d @client",
+    "mqadmin exportMetadata -c DefaultCluster -f .",
+    "mqadmin exportConfigs -c DefaultCluster -f .",
+    "mqadmin exportMetrics -c DefaultCluster -f .",
     "mqadmin queryMsgByOffset -t GoldenTopic -b broker-a -i 0 -o 0",
     "mqadmin printMsg -t GoldenTopic",
     "mqadmin consumeMessage -t GoldenTopic -b broker-a -i 0 -c 1",

@@ -83,8 +83,11 @@ fn own_address() -> String {
     }
 }
 
-/// What is left of a JSON text without its values; all other bodies are alike.
+/// What is left of a JSON text without its values; other texts are alike, and so is all else.
 fn shape(body: &[u8]) -> String {
+    if body.iter().any(|byte| *byte < b' ') && !body.starts_with(b"{") {
+        return "binary".to_owned();
+    }
     let mut shape = String::new();
     let mut in_text = None;
     for &byte in body.iter().take_while(|_| body.starts_with(b"{")) {
