@@ -3,6 +3,7 @@
 //! [`Broker::start`] opens the store, serves both ports and registers with the name servers; the
 //! binary and the tests call it alike.
 
+mod address_server;
 mod again;
 mod broker_stats;
 mod channel;
@@ -15,6 +16,7 @@ mod dispatch;
 mod error;
 mod filter;
 mod limits;
+mod name_servers;
 mod perm;
 mod processor;
 mod processors;

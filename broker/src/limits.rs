@@ -38,3 +38,9 @@ pub(crate) const MAX_VIEWED_UNITS: i32 = 10_000;
 /// Most queues that the members of one group may hold; a request names any queue, whether it exists or
 /// not.
 pub(crate) const MAX_LOCKED_QUEUES_PER_GROUP: usize = 1 << 20;
+
+/// Name servers that a list or an HTTP server may name.
+pub(crate) const MAX_NAME_SERVERS: usize = 64;
+
+/// Bytes that the HTTP server may answer with when it is asked for the name servers.
+pub(crate) const MAX_ADDRESS_ANSWER_BYTES: u64 = 64 * 1024;

@@ -16,13 +16,13 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
-use oxmq_remoting::{RemotingClient, RemotingClientConfig};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::BrokerConfig;
+use crate::name_servers::NameServers;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 
@@ -55,8 +55,7 @@ pub(crate) struct Registration {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
     changes: Arc<TopicChanges>,
-    client: Arc<RemotingClient>,
-    name_servers: Vec<String>,
+    name_servers: Arc<NameServers>,
     broker_addr: String,
     ha_server_addr: String,
 }
@@ -72,12 +71,26 @@ impl Registration {
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
         changes: Arc<TopicChanges>,
+        name_servers: Arc<NameServers>,
         broker_addr: String,
         ha_server_addr: String,
     ) -> Self {
-        let name_servers = config.name_servers();
-        let client = Arc::new(RemotingClient::new(RemotingClientConfig::default()));
-        Self { config, topics, changes, client, name_servers, broker_addr, ha_server_addr }
+        Self { config, topics, changes, name_servers, broker_addr, ha_server_addr }
+    }
+
+    /// Finds the name servers, before the first round.
+    pub(crate) async fn find_name_servers(&self) {
+        self.name_servers.refresh().await;
+    }
+
+    /// Follows name servers that move, for ever.
+    pub(crate) async fn follow_name_servers(&self) {
+        loop {
+            tokio::time::sleep(self.name_servers.period()).await;
+            self.name_servers.refresh().await;
+            self.name_servers.client().retain(&self.name_servers.current());
+            self.name_servers.client().leave_moved_hosts().await;
+        }
     }
 
     /// Registers once in full; then on every change and period, for ever.
@@ -92,6 +105,7 @@ impl Registration {
                     round = Instant::now();
                     Scope::Full
                 }
+                () = self.name_servers.changed() => Scope::Full,
                 () = self.changes.marked.notified() => match self.changes.take() {
                     changed if changed.is_empty() => continue,
                     _ if !complete => Scope::Full,
@@ -118,7 +132,7 @@ impl Registration {
         };
         let request = RemotingCommand::request(RequestCode::UNREGISTER_BROKER).with_header(&header);
         self.send_to_all(request, UNREGISTER_TIMEOUT).await;
-        self.client.close();
+        self.name_servers.client().close();
     }
 
     async fn register(&self, scope: Scope) -> bool {
@@ -184,11 +198,12 @@ impl Registration {
 
     async fn send_to_all(&self, request: RemotingCommand, timeout: Duration) -> bool {
         let mut rounds = JoinSet::new();
-        for name_server in self.name_servers.clone() {
-            let (client, request) = (Arc::clone(&self.client), request.clone());
+        for name_server in &*self.name_servers.current() {
+            let name_server = name_server.clone();
+            let (name_servers, request) = (Arc::clone(&self.name_servers), request.clone());
             rounds.spawn(async move {
                 let code = request.request_code();
-                match client.invoke(&name_server, request, timeout).await {
+                match name_servers.client().invoke(&name_server, request, timeout).await {
                     Ok(answer) if answer.response_code() == ResponseCode::SUCCESS => {
                         debug!(%name_server, %code, "name server told");
                         Some(answer)

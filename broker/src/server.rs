@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::body::TopicConfig;
-use oxmq_remoting::{Listener, Server, ServerConfig, Tls, TlsSettingsError};
+use oxmq_remoting::{
+    Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient,
+    TlsSettingsError,
+};
 use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -15,6 +18,7 @@ use tracing::{error, info};
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
 use crate::dispatch::Dispatch;
+use crate::name_servers::{self, NameServers, is_address};
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
 use crate::pull_hold::ArrivedMessage;
@@ -119,7 +123,9 @@ impl Broker {
         config.listen_port = main.local_addr().port();
         let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
         let tls = Tls::load(config.tls_server_mode, &config.tls_config_file)?;
+        let client = client(&config)?;
         let config = Arc::new(BrokerConfig::new(config));
+        let name_servers = Arc::new(NameServers::new(Arc::clone(&config), client));
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
         let tables = Arc::new(Tables::load(&config, &root)?);
@@ -153,6 +159,7 @@ impl Broker {
             &transactions,
             store_host,
         ));
+        processors.assignment.ask_at(name_servers.clone());
         // The store outlives neither: the cycle is broken when the broker shuts down.
         let waker = Arc::downgrade(&processors);
         store.set_arrival_listener(Arc::new(move |arrival| {
@@ -184,6 +191,7 @@ impl Broker {
             Arc::clone(&config),
             Arc::clone(&tables.topics),
             changes,
+            Arc::clone(&name_servers),
             config.broker_address(),
             format!("{}:{ha_port}", config.broker_ip2),
         ));
@@ -192,6 +200,7 @@ impl Broker {
             timers.start().map_err(StartError::Thread)?;
         }
         let servers = serve(&config, &processors, main, fast, &tls);
+        registration.find_name_servers().await;
         registration.register_full().await;
         let mut handle = BrokerHandle {
             name: config.broker_name.clone(),
@@ -281,6 +290,8 @@ impl BrokerHandle {
     fn spawn_tasks(&mut self) {
         let registration = Arc::clone(&self.registration);
         self.tasks.spawn(async move { registration.run().await });
+        let registration = Arc::clone(&self.registration);
+        self.tasks.spawn(async move { registration.follow_name_servers().await });
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(EXPIRE_PULLS_EVERY, move || {
             processors.pull_message.expire(Instant::now());
@@ -326,6 +337,25 @@ async fn every(period: Duration, work: impl Fn()) {
         ticks.tick().await;
         work();
     }
+}
+
+/// What speaks to the name servers.
+fn client(config: &BrokerSettings) -> Result<RemotingClient, StartError> {
+    if let Some(list) = &config.namesrv_addr
+        && let Some(bad) = name_servers::split(list).iter().find(|one| !is_address(one))
+    {
+        return Err(StartError::Address {
+            key: "namesrvAddr",
+            value: list.clone(),
+            reason: format!("{bad:?} is not host:port, as in 127.0.0.1:9876;192.168.0.1:9876"),
+        });
+    }
+    let tls = config.use_tls.then(|| TlsClient::load_settings(&config.tls_config_file));
+    let connect_timeout = config.connect_timeout_millis.max(1).unsigned_abs();
+    Ok(RemotingClient::new(RemotingClientConfig {
+        connect_timeout: Duration::from_millis(connect_timeout.into()),
+        tls: tls.transpose()?.map(Arc::new),
+    }))
 }
 
 /// Binds the main port, and the fast one two below unless that would be none.

@@ -253,8 +253,10 @@ impl TopicConfigManager {
     pub(crate) fn announce_all(&self) {
         self.bump(&mut lock(&self.data_version));
         let Some(listener) = self.listener.get() else { return };
-        for topic in read(&self.table).keys() {
-            listener(topic);
+        // The listener looks at the table, too.
+        let names: Vec<_> = read(&self.table).keys().cloned().collect();
+        for topic in names {
+            listener(&topic);
         }
     }
 

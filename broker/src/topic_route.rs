@@ -2,7 +2,7 @@
 //!
 //! Reference: `TopicRouteInfoManager` (broker), 5.5.0.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -11,11 +11,11 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::GetRouteInfoRequestHeader;
-use oxmq_remoting::{RemotingClient, RemotingClientConfig};
 use tracing::warn;
 
 use crate::config::BrokerConfig;
 use crate::limits::{MAX_CACHED_ROUTES, MAX_QUEUES_PER_TOPIC};
+use crate::name_servers::NameServers;
 use crate::perm;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
@@ -33,14 +33,18 @@ pub(crate) type Queues = Arc<[MessageQueue]>;
 pub(crate) struct TopicRoutes {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
-    client: RemotingClient,
+    name_servers: OnceLock<Arc<NameServers>>,
     cache: Mutex<HashMap<Box<str>, (Instant, Queues)>>,
 }
 
 impl TopicRoutes {
     pub(crate) fn new(config: Arc<BrokerConfig>, topics: Arc<TopicConfigManager>) -> Self {
-        let client = RemotingClient::new(RemotingClientConfig::default());
-        Self { config, topics, client, cache: Mutex::default() }
+        Self { config, topics, name_servers: OnceLock::new(), cache: Mutex::default() }
+    }
+
+    /// Sets whom to ask. Only the first call counts.
+    pub(crate) fn ask_at(&self, name_servers: Arc<NameServers>) {
+        let _ = self.name_servers.set(name_servers);
     }
 
     /// The readable queues of a topic on every broker; `None` when no broker has it.
@@ -67,22 +71,22 @@ impl TopicRoutes {
 
     /// Asks one name server after the other.
     async fn ask(&self, topic: &str) -> Option<Queues> {
-        let name_servers = self.config.name_servers();
-        if name_servers.is_empty() {
+        let Some(name_servers) = self.name_servers.get().filter(|all| all.are_expected()) else {
             return self.own_queues(topic);
-        }
+        };
         let header =
             GetRouteInfoRequestHeader { topic: topic.to_owned(), accept_standard_json_only: None };
         let request =
             RemotingCommand::request(RequestCode::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
-        for name_server in name_servers {
-            let answer = match self.client.invoke(&name_server, request.clone(), TIMEOUT).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    warn!(%name_server, %error, "name server not reached");
-                    continue;
-                }
-            };
+        for name_server in &*name_servers.current() {
+            let answer =
+                match name_servers.client().invoke(name_server, request.clone(), TIMEOUT).await {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        warn!(%name_server, %error, "name server not reached");
+                        continue;
+                    }
+                };
             if answer.response_code() != ResponseCode::SUCCESS {
                 continue;
             }

@@ -10,6 +10,7 @@
 // A harness has one answer to trouble: the test fails, here and now.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod address_server;
 pub mod admin;
 pub mod artifacts;
 pub mod client;

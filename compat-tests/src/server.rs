@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::address_server::AddressServer;
 use crate::process::Process;
 use crate::{artifacts, ops, ports, wait};
 
@@ -63,6 +64,7 @@ pub struct Setup {
     kind: Kind,
     namesrv_kind: Kind,
     more_namesrvs: Vec<String>,
+    address_server: Option<AddressServer>,
     has_broker: bool,
     broker_ip: String,
     java_options: Vec<String>,
@@ -110,6 +112,13 @@ impl Setup {
         self
     }
 
+    /// Has the broker ask this server for the name server instead of being told.
+    #[must_use]
+    pub fn address_server(mut self, server: &AddressServer) -> Self {
+        self.address_server = Some(server.clone());
+        self
+    }
+
     /// Adds a line to `broker.conf`.
     #[must_use]
     pub fn broker_conf(mut self, key: &str, value: &str) -> Self {
@@ -147,6 +156,7 @@ impl Setup {
             fs::create_dir_all(dir).unwrap();
         }
         let mut server = ServerUnderTest {
+            address_server: self.address_server,
             kind: self.kind,
             namesrv_kind: self.namesrv_kind,
             more_namesrvs: self.more_namesrvs,
@@ -166,6 +176,9 @@ impl Setup {
         let mut namesrv = server.spawn_namesrv();
         namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
         server.namesrv = Some(namesrv);
+        if let Some(address_server) = &server.address_server {
+            address_server.set(&server.namesrv_addr());
+        }
         if self.has_broker {
             server.broker = Some(server.spawn_broker());
         }
@@ -176,6 +189,7 @@ impl Setup {
 
 /// A running name server and broker. Both die with it.
 pub struct ServerUnderTest {
+    address_server: Option<AddressServer>,
     kind: Kind,
     namesrv_kind: Kind,
     more_namesrvs: Vec<String>,
@@ -201,6 +215,7 @@ impl ServerUnderTest {
             kind,
             namesrv_kind: kind,
             more_namesrvs: Vec::new(),
+            address_server: None,
             has_broker: true,
             broker_ip: "127.0.0.1".to_owned(),
             java_options: Vec::new(),
@@ -310,11 +325,19 @@ impl ServerUnderTest {
         let store = self.store.display();
         let mut broker = format!(
             "brokerClusterName={CLUSTER_NAME}\nbrokerName={BROKER_NAME}\nbrokerId=0\n\
-             brokerIP1=127.0.0.1\nnamesrvAddr={}\nlistenPort={}\n\
+             brokerIP1=127.0.0.1\nlistenPort={}\n\
              storePathRootDir={store}\nstorePathCommitLog={store}/commitlog\n",
-            self.namesrv_addr(),
             self.broker_port,
         );
+        broker.push_str(&match &self.address_server {
+            None => format!("namesrvAddr={}\n", self.namesrv_addr()),
+            Some(server) => format!(
+                "fetchNamesrvAddrByAddressServer=true\nfetchNamesrvAddrInterval=500\n\
+                 rmqAddressServerDomain={}\nrmqAddressServerSubGroup={}\n",
+                server.address(),
+                AddressServer::SUB_GROUP,
+            ),
+        });
         for (key, value) in &self.broker_conf {
             broker.push_str(&format!("{key}={value}\n"));
         }
@@ -336,9 +359,11 @@ impl ServerUnderTest {
         let mut command =
             self.program(self.kind, "broker", "org.apache.rocketmq.broker.BrokerStartup", "768m");
         command.arg("-c").arg(self.root.path().join("broker.conf"));
-        let mut namesrvs = self.more_namesrvs.clone();
-        namesrvs.push(self.namesrv_addr());
-        command.arg("-n").arg(namesrvs.join(";"));
+        if self.address_server.is_none() {
+            let mut namesrvs = self.more_namesrvs.clone();
+            namesrvs.push(self.namesrv_addr());
+            command.arg("-n").arg(namesrvs.join(";"));
+        }
         self.spawn("broker", &command)
     }
 

@@ -161,8 +161,10 @@ impl Body {
 }
 
 async fn poll(address: Arc<str>, number: usize, start: TokioInstant) -> Result<Vec<Duration>> {
-    let client =
-        RemotingClient::new(RemotingClientConfig { connect_timeout: Duration::from_secs(30) });
+    let client = RemotingClient::new(RemotingClientConfig {
+        connect_timeout: Duration::from_secs(30),
+        ..RemotingClientConfig::default()
+    });
     // Opens the connection before anything is measured.
     ask(&client, &address, number).await?;
     let mut latencies = Vec::new();

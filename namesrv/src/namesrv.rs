@@ -112,8 +112,10 @@ fn listen_address(settings: &NamesrvConfig) -> Result<SocketAddr, NamesrvError> 
 /// Sends `NOTIFY_MIN_BROKER_ID_CHANGE` from the runtime that the server was started on.
 fn notifier() -> impl Fn(MinBrokerIdChange) + Send + Sync {
     let runtime = tokio::runtime::Handle::current();
-    let client =
-        Arc::new(RemotingClient::new(RemotingClientConfig { connect_timeout: NOTIFY_TIMEOUT }));
+    let client = Arc::new(RemotingClient::new(RemotingClientConfig {
+        connect_timeout: NOTIFY_TIMEOUT,
+        ..RemotingClientConfig::default()
+    }));
     move |change| {
         let header = NotifyMinBrokerIdChangeRequestHeader {
             min_broker_id: Some(change.min_broker_id),

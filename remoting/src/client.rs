@@ -1,5 +1,7 @@
 //! Requests to other servers.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,8 +9,12 @@ use hashbrown::HashMap;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tracing::info;
 
+use crate::limits::{FIRST_BACK_OFF, MAX_BACK_OFF, MAX_CLIENT_ADDRESSES};
 use crate::sync::lock;
+use crate::tls_client::TlsClient;
 use crate::{Connection, InvokeError, Reply, Service, connection};
 
 /// How a client connects.
@@ -16,19 +22,40 @@ use crate::{Connection, InvokeError, Reply, Service, connection};
 pub struct RemotingClientConfig {
     /// Longest wait for a connection. The reference's `connectTimeoutMillis` has the same default.
     pub connect_timeout: Duration,
+    /// How to speak TLS (`useTLS`); `None` speaks plain.
+    pub tls: Option<Arc<TlsClient>>,
 }
 
 impl Default for RemotingClientConfig {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(3) }
+        Self { connect_timeout: Duration::from_secs(3), tls: None }
     }
 }
 
 /// Keeps one connection to each address asked for, opened when needed and again when it ended.
+///
+/// An address that could not be reached is left alone for a while that doubles with each failure: who
+/// asks meanwhile is told at once.
 #[derive(Debug, Default)]
 pub struct RemotingClient {
     config: RemotingClientConfig,
-    connections: Mutex<HashMap<String, Arc<Connection>>>,
+    peers: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Peer>>>>,
+}
+
+/// One address. Held while it is connected to, so that there is one connection, not one for each request.
+#[derive(Debug, Default)]
+struct Peer {
+    connection: Option<Arc<Connection>>,
+    failure: Option<Failure>,
+}
+
+/// The last attempt to connect.
+#[derive(Debug)]
+struct Failure {
+    kind: io::ErrorKind,
+    text: String,
+    back_off: Duration,
+    retry_at: Instant,
 }
 
 /// Answers a server that asks something of us.
@@ -44,7 +71,7 @@ impl Service for NoRequests {
 impl RemotingClient {
     /// Makes a client without connections.
     pub fn new(config: RemotingClientConfig) -> Self {
-        Self { config, connections: Mutex::default() }
+        Self { config, peers: Mutex::default() }
     }
 
     /// Sends a request to `address` (`host:port`) and waits for its answer.
@@ -57,7 +84,12 @@ impl RemotingClient {
         request: RemotingCommand,
         timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
-        self.connection(address).await?.invoke(request, timeout).await
+        let until = Instant::now() + timeout;
+        let connection = match tokio::time::timeout_at(until, self.connection(address)).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(unreachable_in_time(address)),
+        };
+        connection.invoke(request, until.saturating_duration_since(Instant::now())).await
     }
 
     /// Sends a request that wants no answer.
@@ -75,27 +107,131 @@ impl RemotingClient {
 
     /// Closes every connection.
     pub fn close(&self) {
-        for (_, connection) in lock(&self.connections).drain() {
-            connection.close();
+        for (_, peer) in lock(&self.peers).drain() {
+            close(&peer);
+        }
+    }
+
+    /// Closes the connections to all but `addresses`.
+    pub fn retain(&self, addresses: &[String]) {
+        lock(&self.peers).retain(|address, peer| {
+            let kept = addresses.contains(address);
+            if !kept {
+                close(peer);
+            }
+            kept
+        });
+    }
+
+    /// Closes each connection whose host has moved: its name means other addresses now.
+    pub async fn leave_moved_hosts(&self) {
+        let peers: Vec<_> = lock(&self.peers)
+            .iter()
+            .map(|(address, peer)| (address.clone(), Arc::clone(peer)))
+            .collect();
+        for (address, peer) in peers {
+            // A literal address cannot move.
+            if address.parse::<SocketAddr>().is_ok() {
+                continue;
+            }
+            let Ok(found) = tokio::net::lookup_host(&address).await else { continue };
+            let found: Vec<_> = found.map(|address| address.ip().to_canonical()).collect();
+            let peer = peer.lock().await;
+            if let Some(connection) = &peer.connection
+                && !found.is_empty()
+                && !found.contains(&connection.peer().ip())
+            {
+                info!(%address, former = %connection.peer(), "host has moved");
+                connection.close();
+            }
         }
     }
 
     /// The name is resolved each time a connection is opened, so a host that moved is found again.
     async fn connection(&self, address: &str) -> Result<Arc<Connection>, InvokeError> {
-        if let Some(connection) = lock(&self.connections).get(address)
+        let peer = self.peer(address);
+        let mut peer = peer.lock().await;
+        if let Some(connection) = &peer.connection
             && !connection.is_closed()
         {
             return Ok(Arc::clone(connection));
         }
-        let failed = |source| InvokeError::Connect { address: address.to_owned(), source };
-        let connecting = TcpStream::connect(address);
-        let stream = tokio::time::timeout(self.config.connect_timeout, connecting)
+        if let Some(failure) = &peer.failure
+            && Instant::now() < failure.retry_at
+        {
+            let source = io::Error::new(failure.kind, failure.text.clone());
+            return Err(InvokeError::Connect { address: address.to_owned(), source });
+        }
+        match self.connect(address).await {
+            Ok(connection) => {
+                *peer = Peer { connection: Some(Arc::clone(&connection)), failure: None };
+                Ok(connection)
+            }
+            Err(source) => {
+                let back_off = match &peer.failure {
+                    Some(failure) => (failure.back_off * 2).min(MAX_BACK_OFF),
+                    None => FIRST_BACK_OFF,
+                };
+                peer.failure = Some(Failure {
+                    kind: source.kind(),
+                    text: source.to_string(),
+                    back_off,
+                    retry_at: Instant::now() + back_off,
+                });
+                Err(InvokeError::Connect { address: address.to_owned(), source })
+            }
+        }
+    }
+
+    fn peer(&self, address: &str) -> Arc<tokio::sync::Mutex<Peer>> {
+        let mut peers = lock(&self.peers);
+        if peers.len() >= MAX_CLIENT_ADDRESSES && !peers.contains_key(address) {
+            peers.retain(|_, peer| {
+                // What is locked is about to be connected.
+                peer.try_lock().map_or(true, |peer| {
+                    peer.connection.as_ref().is_some_and(|connection| !connection.is_closed())
+                })
+            });
+        }
+        Arc::clone(peers.entry(address.to_owned()).or_default())
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<Arc<Connection>> {
+        let opening = async {
+            let stream = TcpStream::connect(address).await?;
+            match &self.config.tls {
+                Some(tls) => {
+                    let session = tls.handshake(&stream, host(address)).await?;
+                    Connection::secured(stream, session)
+                }
+                None => Connection::new(stream, Arc::default()),
+            }
+        };
+        let connection = tokio::time::timeout(self.config.connect_timeout, opening)
             .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(failed)?;
-        let connection = Connection::new(stream, Arc::default()).map_err(failed)?;
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         tokio::spawn(connection::run(Arc::clone(&connection), Arc::new(NoRequests)));
-        lock(&self.connections).insert(address.to_owned(), Arc::clone(&connection));
         Ok(connection)
     }
+}
+
+/// Closes what is connected. Whoever is about to connect is past telling: its connection ends when the
+/// peer closes it for silence.
+fn close(peer: &tokio::sync::Mutex<Peer>) {
+    if let Ok(peer) = peer.try_lock()
+        && let Some(connection) = &peer.connection
+    {
+        connection.close();
+    }
+}
+
+fn unreachable_in_time(address: &str) -> InvokeError {
+    let source = io::ErrorKind::TimedOut.into();
+    InvokeError::Connect { address: address.to_owned(), source }
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -12,6 +12,7 @@ mod server;
 mod spin;
 mod sync;
 mod tls;
+mod tls_client;
 mod tls_settings;
 mod workers;
 
@@ -25,6 +26,7 @@ pub use limits::*;
 pub use reply::Reply;
 pub use server::{Listener, Server, ServerConfig};
 pub use tls::{ClientAuth, TlsContext, TlsError, TlsFiles, TlsMode};
+pub use tls_client::{TlsClient, TlsClientFiles};
 pub use tls_settings::{DEFAULT_TLS_CONFIG_FILE, TlsSettingsError};
 
 /// What a server, or the far end of a client's connection, does with requests.

@@ -28,6 +28,15 @@ pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
 /// Connections waiting to be accepted. The reference's `serverSocketBacklog` has the same default.
 pub(crate) const BACKLOG: i32 = 1024;
 
+/// Addresses that a client keeps in mind; of more, those without a connection are forgotten.
+pub(crate) const MAX_CLIENT_ADDRESSES: usize = 4 * 1024;
+
+/// How long an address that could not be reached is left alone; twice as long after each failure.
+pub(crate) const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Longest time for it. Brokers register every 30 s, and the next round is to try again.
+pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(5);
+
 /// How long a changed certificate may stay unnoticed.
 pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 

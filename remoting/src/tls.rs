@@ -66,6 +66,9 @@ pub enum TlsError {
     /// The parts do not fit together.
     #[error("certificate and key are not usable: {0}")]
     Material(#[from] rustls::Error),
+    /// The certificates of servers cannot be checked.
+    #[error("servers' certificates cannot be checked: {0}")]
+    Servers(String),
     /// The certificates of clients cannot be checked.
     #[error("clients' certificates cannot be checked: {0}")]
     Clients(String),
@@ -190,7 +193,7 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     Ok(builder.with_single_cert(certificates(&files.cert)?, key)?)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(certificates) if certificates.is_empty() => Err(bad(file, "there is no certificate")),
@@ -199,6 +202,6 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn bad(file: &Path, reason: impl ToString) -> TlsError {
+pub(crate) fn bad(file: &Path, reason: impl ToString) -> TlsError {
     TlsError::File { file: file.to_owned(), reason: reason.to_string() }
 }

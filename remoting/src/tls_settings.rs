@@ -8,13 +8,13 @@ use std::sync::Arc;
 use oxmq_protocol::config::{self, ConfigError, ConfigValue};
 use tracing::warn;
 
-use crate::{ClientAuth, Tls, TlsContext, TlsError, TlsFiles, TlsMode};
+use crate::{ClientAuth, Tls, TlsClient, TlsClientFiles, TlsContext, TlsError, TlsFiles, TlsMode};
 
 /// Where the reference looks for the settings.
 pub const DEFAULT_TLS_CONFIG_FILE: &str = "/etc/rocketmq/tls.properties";
 
 oxmq_protocol::config! {
-    /// The keys of `tls.properties` that a server has.
+    /// The keys of `tls.properties`.
     struct TlsSettings {
         /// A certificate made here; the other keys count once this is off.
         test_mode_enable: bool = "tls.test.mode.enable" | true,
@@ -30,6 +30,16 @@ oxmq_protocol::config! {
         auth_client: bool = "tls.server.authClient" | false,
         /// Certificates that clients' ones have to be signed by, PEM.
         trust_cert_path: Option<String> = "tls.server.trustCertPath" | None,
+        /// Private key that is shown to servers, PEM.
+        client_key_path: Option<String> = "tls.client.keyPath" | None,
+        /// Password of that private key.
+        client_key_password: Option<String> = "tls.client.keyPassword" | None,
+        /// Chain of certificates that is shown to servers, PEM.
+        client_cert_path: Option<String> = "tls.client.certPath" | None,
+        /// Whether servers' certificates are checked against `tls.client.trustCertPath`.
+        client_auth_server: bool = "tls.client.authServer" | false,
+        /// Certificates that servers' ones have to be signed by, PEM.
+        client_trust_cert_path: Option<String> = "tls.client.trustCertPath" | None,
     }
 }
 
@@ -110,25 +120,52 @@ impl Tls {
     }
 }
 
-fn context(file: &str) -> Result<TlsContext, TlsSettingsError> {
+impl TlsClient {
+    /// Reads the settings of a client in `file`. The default file may be missing.
+    ///
+    /// # Errors
+    /// When the file or what it names cannot be used.
+    pub fn load_settings(file: &str) -> Result<Self, TlsSettingsError> {
+        let settings = settings(file)?;
+        let setting = |reason| TlsSettingsError::Setting { file: file.to_owned(), reason };
+        if settings.test_mode_enable {
+            return Ok(Self::load(&TlsClientFiles::default())?);
+        }
+        if settings.client_key_password.is_some() {
+            return Err(setting("tls.client.keyPassword: encrypted keys are not supported"));
+        }
+        let own = match (settings.client_cert_path, settings.client_key_path) {
+            (Some(cert), Some(key)) => Some((PathBuf::from(cert), PathBuf::from(key))),
+            (None, None) => None,
+            _ => return Err(setting("tls.client.certPath and tls.client.keyPath belong together")),
+        };
+        let trust_cert = match (settings.client_auth_server, settings.client_trust_cert_path) {
+            (false, _) => None,
+            (true, Some(trust)) => Some(PathBuf::from(trust)),
+            (true, None) => {
+                return Err(setting("tls.client.authServer needs tls.client.trustCertPath"));
+            }
+        };
+        Ok(Self::load(&TlsClientFiles { own, trust_cert })?)
+    }
+}
+
+/// Reads `file`; the default one may be missing, and is as if it were empty then.
+fn settings(file: &str) -> Result<TlsSettings, TlsSettingsError> {
     if file == DEFAULT_TLS_CONFIG_FILE && !Path::new(file).exists() {
-        return Ok(TlsContext::self_signed());
+        return Ok(TlsSettings::default());
     }
     let text = std::fs::read(file)
         .map_err(|source| TlsSettingsError::Read { file: file.to_owned(), source })?;
     let mut settings = TlsSettings::default();
     for key in config::apply(file, &text, &mut [&mut settings])? {
-        // The same file has the settings of clients.
-        if !key.key.starts_with("tls.client.") {
-            warn!(
-                file,
-                line = key.line,
-                key = key.key,
-                nearest = key.nearest,
-                "there is no such key"
-            );
-        }
+        warn!(file, line = key.line, key = key.key, nearest = key.nearest, "there is no such key");
     }
+    Ok(settings)
+}
+
+fn context(file: &str) -> Result<TlsContext, TlsSettingsError> {
+    let settings = settings(file)?;
     if settings.test_mode_enable {
         return Ok(TlsContext::self_signed());
     }

@@ -12,8 +12,8 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::frame;
 use oxmq_remoting::{
-    ClientAuth, Connection, Reply, Server, ServerConfig, Service, Tls, TlsContext, TlsFiles,
-    TlsMode,
+    ClientAuth, Connection, RemotingClient, RemotingClientConfig, Reply, Server, ServerConfig,
+    Service, Tls, TlsClient, TlsClientFiles, TlsContext, TlsFiles, TlsMode,
 };
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -124,6 +124,42 @@ async fn permissive_port_serves_both() {
         assert_eq!(ask(&mut tls, &body), Some(body.clone()), "{size} bytes");
         assert_eq!(ask(&mut plain(&server), &body), Some(body));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_client_speaks_tls_to_servers_that_it_trusts() {
+    let (dir, authority, stranger) =
+        (tempfile::tempdir().unwrap(), Authority::new(), Authority::new());
+    let file = |name: &str| dir.path().join(name);
+    authority.write_pair(dir.path(), "server");
+    authority.write_pair(dir.path(), "client");
+    std::fs::write(file("ca.pem"), authority.issuer.pem()).unwrap();
+    std::fs::write(file("stranger.pem"), stranger.issuer.pem()).unwrap();
+    let required = context(dir.path(), ClientAuth::Require, Some("ca.pem"));
+    let server = serve(TlsMode::Enforcing, Some(required));
+    let address = server.local_addr().to_string();
+    let ask = async |files: Option<TlsClientFiles>, body: Vec<u8>| {
+        let tls = files.map(|files| Arc::new(TlsClient::load(&files).unwrap()));
+        let client =
+            RemotingClient::new(RemotingClientConfig { tls, ..RemotingClientConfig::default() });
+        let request = RemotingCommand::request(RequestCode(1)).with_body(body);
+        client.invoke(&address, request, DEADLINE).await.map(|answer| answer.body.to_vec())
+    };
+    let own = Some((file("client.pem"), file("client.key")));
+    let trusting = TlsClientFiles { own: own.clone(), trust_cert: Some(file("ca.pem")) };
+    for size in [0, 10, 3_000_000] {
+        let body = vec![7; size];
+        assert_eq!(ask(Some(trusting.clone()), body.clone()).await.unwrap(), body, "{size} bytes");
+    }
+    // Whoever checks nothing is taken to mean it.
+    let careless = TlsClientFiles { own: own.clone(), trust_cert: None };
+    assert!(ask(Some(careless), vec![1]).await.is_ok());
+    let strange = TlsClientFiles { own, trust_cert: Some(file("stranger.pem")) };
+    let error = ask(Some(strange), vec![1]).await.unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    let nameless = TlsClientFiles { own: None, trust_cert: Some(file("ca.pem")) };
+    assert!(ask(Some(nameless), vec![1]).await.is_err());
+    assert!(ask(None, vec![1]).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,9 @@ pub(super) fn reference_settings() -> impl Iterator<Item = Setting> {
     })
 }
 
+/// Keys of the client's sockets that something reads.
+const CLIENT_KEYS: &[&str] = &["useTLS", "connectTimeoutMillis"];
+
 /// What every setting of the reference's broker does here, given the keys that something reads.
 pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
     let standing = |key| match UNSUPPORTED.iter().find(|(refused, _, _)| *refused == key) {
@@ -50,7 +53,9 @@ pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
     let settable = reference_settings().map(|Setting { class, key, type_name, default }| {
         let standing = match class {
             // The client's sockets; of the keys that it shares with the server, only those count.
-            "NettyClientConfig" => Standing::NoEffect(why_no_effect(key)),
+            "NettyClientConfig" if !CLIENT_KEYS.contains(&key) => {
+                Standing::NoEffect(why_no_effect(key))
+            }
             _ => standing(key),
         };
         Explanation { key, class, type_name, default, standing }

@@ -45,6 +45,23 @@ oxmq_protocol::config! {
         ha_listen_port: u16 = "haListenPort" | 10912,
         /// Name servers, as `host:port;host:port`.
         namesrv_addr: Option<String> = "namesrvAddr" | None,
+        /// Whether each name in that list stands for all the addresses that it means.
+        fetch_name_srv_addr_by_dns_lookup: bool = "fetchNameSrvAddrByDnsLookup" | false,
+        /// Whether an HTTP server is asked for the name servers when there is no list.
+        fetch_namesrv_addr_by_address_server: bool = "fetchNamesrvAddrByAddressServer" | false,
+        /// That server, as `host` or `host:port`. A property of the JVM in the reference.
+        rmq_address_server_domain: String =
+            "rmqAddressServerDomain" | "jmenv.tbsite.net".to_owned(),
+        /// What it is asked for. A property of the JVM in the reference.
+        rmq_address_server_sub_group: String = "rmqAddressServerSubGroup" | "nsaddr".to_owned(),
+        /// Milliseconds between two requests to it.
+        fetch_namesrv_addr_interval: i64 = "fetchNamesrvAddrInterval" | 10_000,
+        /// Milliseconds between two looks for name servers whose host has moved.
+        update_name_server_addr_period: i32 = "updateNameServerAddrPeriod" | 120_000,
+        /// Whether name servers are spoken to over TLS.
+        use_tls: bool = "useTLS" | false,
+        /// Milliseconds that a connection to a name server may take.
+        connect_timeout_millis: i32 = "connectTimeoutMillis" | 3_000,
         /// Read 4 and write 2: what the broker's topics are advertised with at most.
         broker_permission: i32 = "brokerPermission" | 6,
         /// Queues of the topic that auto-created topics take theirs from.
@@ -311,10 +328,15 @@ impl BrokerSettings {
                 explanation.default = "10911";
             }
         }
-        let own = [("tls.server.mode", "permissive"), ("tls.config.file", DEFAULT_TLS_CONFIG_FILE)];
-        explanations.extend(own.map(|(key, default)| Explanation {
+        let own = [
+            ("tls.server.mode", "TlsSystemConfig", "permissive"),
+            ("tls.config.file", "TlsSystemConfig", DEFAULT_TLS_CONFIG_FILE),
+            ("rmqAddressServerDomain", "BrokerStartup", "jmenv.tbsite.net"),
+            ("rmqAddressServerSubGroup", "BrokerStartup", "nsaddr"),
+        ];
+        explanations.extend(own.map(|(key, class, default)| Explanation {
             key,
-            class: "TlsSystemConfig",
+            class,
             type_name: "String",
             default,
             standing: Standing::Works,
@@ -329,16 +351,6 @@ impl BrokerSettings {
             .and_then(non_empty)
             .or_else(|| self.namesrv_addr.as_deref().and_then(non_empty))
             .or_else(|| environment.and_then(non_empty));
-    }
-
-    /// The name servers.
-    pub(crate) fn name_servers(&self) -> Vec<String> {
-        self.namesrv_addr
-            .iter()
-            .flat_map(|list| list.split(';'))
-            .map(|address| address.trim().to_owned())
-            .filter(|address| !address.is_empty())
-            .collect()
     }
 
     /// A master has id 0, whatever the file says.
@@ -377,7 +389,12 @@ mod tests {
             .filter(|setting| !machine.contains(&setting.key) && setting.key != "listenPort")
             .filter(|setting| BrokerSettings::KEYS.contains(&setting.key))
             .collect();
-        let own = ["tls.server.mode", "tls.config.file"];
+        let own = [
+            "tls.server.mode",
+            "tls.config.file",
+            "rmqAddressServerDomain",
+            "rmqAddressServerSubGroup",
+        ];
         assert_eq!(compared.len(), BrokerSettings::KEYS.len() - machine.len() - 1 - own.len());
         for setting in compared {
             let default = if setting.default == "null" { "" } else { setting.default };

@@ -22,6 +22,7 @@ use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
+use crate::name_servers::NameServers;
 use crate::request_mode::RequestModes;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
@@ -49,6 +50,11 @@ impl<C: Channel> Assignment<C> {
     ) -> Self {
         let routes = Arc::new(TopicRoutes::new(Arc::clone(&config), Arc::clone(&topics)));
         Self { config, topics, groups, consumers, modes, routes }
+    }
+
+    /// Sets whom to ask where queues are. Only the first call counts.
+    pub(crate) fn ask_at(&self, name_servers: Arc<NameServers>) {
+        self.routes.ask_at(name_servers);
     }
 
     /// Sets how a group gets a topic's messages.

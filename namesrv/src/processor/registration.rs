@@ -115,7 +115,11 @@ impl NameServer {
 
     pub(crate) fn query_data_version(&self, request: &RemotingCommand, now: Instant) -> Answer {
         let header = QueryDataVersionRequestHeader::decode(&request.ext_fields)?;
-        let version: DataVersion = read_body(request, "DataVersion")?;
+        // A broker that says nothing of its version has to tell all.
+        let version: Option<DataVersion> = match request.body.is_empty() {
+            true => None,
+            false => read_body(request, "DataVersion")?,
+        };
         let address =
             BrokerAddress { cluster_name: header.cluster_name, broker_addr: header.broker_addr };
         self.route_info.refresh(&address, now);
@@ -124,7 +128,7 @@ impl NameServer {
             Some(known) => success_with(known)?,
             None => success(),
         };
-        let changed = known != Some(version);
+        let changed = version.is_none() || known != version;
         Ok(response.with_header(&QueryDataVersionResponseHeader { changed }))
     }
 

@@ -90,19 +90,32 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, rules: Arc<Rules>) -> std::io::Result<Arc<Self>> {
+        Self::over(Socket::new(stream), rules, false)
+    }
+
+    /// A connection of ours to a server, inside a session whose handshake is over.
+    pub(crate) fn secured(
+        stream: TcpStream,
+        session: rustls::ClientConnection,
+    ) -> std::io::Result<Arc<Self>> {
+        Self::over(Socket::secured(stream, session.into()), Arc::default(), true)
+    }
+
+    fn over(socket: Socket, rules: Arc<Rules>, greeted: bool) -> std::io::Result<Arc<Self>> {
+        let stream = &socket.stream;
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         stream.set_nodelay(true)?;
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             peer: canonical(stream.peer_addr()?),
             local: canonical(stream.local_addr()?),
-            socket: Socket::new(stream),
+            socket,
             rules,
             output: Output::default(),
             pending: Pending::default(),
             wake: Notify::new(),
             closing: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            greeted: AtomicBool::new(greeted),
             proxied_peer: OnceLock::new(),
             last_active_ms: AtomicU64::new(0),
             epoch: Instant::now(),

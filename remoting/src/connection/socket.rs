@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::sync::{Mutex, OnceLock};
 
-use rustls::ServerConnection;
+use rustls::Connection as Session;
 use tokio::net::TcpStream;
 
 use crate::sync::lock;
@@ -15,7 +15,14 @@ const CIPHERTEXT_BYTES: usize = 17 * 1024;
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
-    tls: OnceLock<Box<Mutex<ServerConnection>>>,
+    tls: OnceLock<Box<Mutex<Tls>>>,
+}
+
+/// A session, and the ciphertext that it has not taken in yet.
+#[derive(Debug)]
+struct Tls {
+    session: Session,
+    left: Vec<u8>,
 }
 
 impl Socket {
@@ -23,64 +30,88 @@ impl Socket {
         Self { stream, tls: OnceLock::new() }
     }
 
+    /// A socket with a session whose handshake is over.
+    pub(super) fn secured(stream: TcpStream, mut tls: Session) -> Self {
+        tls.set_buffer_limit(Some(CIPHERTEXT_BYTES));
+        Self {
+            stream,
+            tls: OnceLock::from(Box::new(Mutex::new(Tls { session: tls, left: Vec::new() }))),
+        }
+    }
+
     /// Speaks TLS from now on; `received` is the ciphertext that has been read already.
-    pub(super) fn start_tls(&self, mut tls: ServerConnection, received: &[u8]) -> io::Result<()> {
+    pub(super) fn start_tls(&self, mut tls: Session, received: &[u8]) -> io::Result<()> {
         // The rest of the session is between the two ends only.
         tls.set_buffer_limit(Some(CIPHERTEXT_BYTES));
         take_in(&mut tls, received)?;
-        let _ = self.tls.set(Box::new(Mutex::new(tls)));
+        let _ = self.tls.set(Box::new(Mutex::new(Tls { session: tls, left: Vec::new() })));
         Ok(())
     }
 
     /// Reads what is there into `room`; `WouldBlock` when that is nothing yet.
     pub(super) fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = self.tls.get() else { return self.stream.try_read(room) };
-        let mut tls = lock(tls);
+        let Tls { session, left } = &mut *lock(tls);
         let mut read = 0;
-        // As much as fits: the socket says only once that it has something.
-        while read < room.len() {
-            match tls.reader().read(&mut room[read..]) {
-                Ok(0) => break,
+        let end = loop {
+            // A session takes no ciphertext in before its plaintext is fetched.
+            match session.reader().read(&mut room[read..]) {
+                Ok(0) => break Ok(()),
                 Ok(count) => {
                     read += count;
+                    // As much as fits: the socket says only once that it has something.
+                    if read == room.len() {
+                        break Ok(());
+                    }
                     continue;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
-            let mut ciphertext = [0; CIPHERTEXT_BYTES];
-            match self.stream.try_read(&mut ciphertext) {
-                Ok(0) => break,
-                Ok(count) => take_in(&mut tls, &ciphertext[..count])?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock && read > 0 => break,
-                Err(error) => return Err(error),
+            if left.is_empty() {
+                let mut ciphertext = [0; CIPHERTEXT_BYTES];
+                match self.stream.try_read(&mut ciphertext) {
+                    Ok(0) => break Ok(()),
+                    Ok(count) => left.extend_from_slice(&ciphertext[..count]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock && read > 0 => break Ok(()),
+                    Err(error) => break Err(error),
+                }
             }
+            let mut rest = left.as_slice();
+            session.read_tls(&mut rest)?;
+            session.process_new_packets().map_err(io::Error::other)?;
+            let taken = left.len() - rest.len();
+            left.drain(..taken);
+        };
+        if left.is_empty() {
+            // Most connections are silent most of the time.
+            *left = Vec::new();
         }
-        Ok(read)
+        end.map(|()| read)
     }
 
     /// Writes some of `bytes`; `WouldBlock` when the socket takes none.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = self.tls.get() else { return self.stream.try_write(bytes) };
         let mut tls = lock(tls);
-        self.send_ciphertext(&mut tls)?;
-        tls.writer().write(bytes)
+        self.send_ciphertext(&mut tls.session)?;
+        tls.session.writer().write(bytes)
     }
 
     /// Sends what [`Socket::try_write`] and the handshake left inside the session.
     pub(super) fn try_flush(&self) -> io::Result<()> {
         match self.tls.get() {
-            Some(tls) => self.send_ciphertext(&mut lock(tls)),
+            Some(tls) => self.send_ciphertext(&mut lock(tls).session),
             None => Ok(()),
         }
     }
 
     /// Tells whether the session has something to send.
     pub(super) fn wants_flush(&self) -> bool {
-        self.tls.get().is_some_and(|tls| lock(tls).wants_write())
+        self.tls.get().is_some_and(|tls| lock(tls).session.wants_write())
     }
 
-    fn send_ciphertext(&self, tls: &mut ServerConnection) -> io::Result<()> {
+    fn send_ciphertext(&self, tls: &mut Session) -> io::Result<()> {
         while tls.wants_write() {
             tls.write_tls(&mut Plain(&self.stream))?;
         }
@@ -89,7 +120,7 @@ impl Socket {
 }
 
 /// Decrypts `ciphertext`, all of it.
-fn take_in(tls: &mut ServerConnection, mut ciphertext: &[u8]) -> io::Result<()> {
+fn take_in(tls: &mut Session, mut ciphertext: &[u8]) -> io::Result<()> {
     while !ciphertext.is_empty() {
         tls.read_tls(&mut ciphertext)?;
         tls.process_new_packets().map_err(io::Error::other)?;

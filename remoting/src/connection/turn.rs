@@ -220,7 +220,7 @@ fn handshake(connection: &Connection, hello: &[u8]) -> Result<More, End> {
     let Some(context) = &connection.rules.tls.context else {
         return Err(End::Foreign("it speaks TLS, for which there is no certificate"));
     };
-    connection.socket.start_tls(context.accept()?, hello)?;
+    connection.socket.start_tls(context.accept()?.into(), hello)?;
     connection.write(|_| ());
     Ok(More::Unknown)
 }
