@@ -61,9 +61,10 @@ pub(crate) struct Registration {
 }
 
 /// Which topics a round tells of.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Full,
-    Changed(BTreeSet<String>),
+    Changed,
 }
 
 impl Registration {
@@ -106,11 +107,9 @@ impl Registration {
                     Scope::Full
                 }
                 () = self.name_servers.changed() => Scope::Full,
-                () = self.changes.marked.notified() => match self.changes.take() {
-                    changed if changed.is_empty() => continue,
-                    _ if !complete => Scope::Full,
-                    changed => Scope::Changed(changed),
-                },
+                () = self.changes.marked.notified() => {
+                    if complete { Scope::Changed } else { Scope::Full }
+                }
             };
             complete = self.register(scope).await;
         }
@@ -118,7 +117,6 @@ impl Registration {
 
     /// Registers everything now. Returns whether every name server took it.
     pub(crate) async fn register_full(&self) -> bool {
-        self.changes.take();
         self.register(Scope::Full).await
     }
 
@@ -136,7 +134,7 @@ impl Registration {
     }
 
     async fn register(&self, scope: Scope) -> bool {
-        let body = self.body(scope);
+        let Some(body) = self.body(scope) else { return true };
         let body = match fastjson::to_vec(&body, Dialect::Raw) {
             Ok(body) => body,
             Err(error) => {
@@ -162,12 +160,16 @@ impl Registration {
         self.send_to_all(request, Duration::from_millis(timeout)).await
     }
 
-    fn body(&self, scope: Scope) -> RegisterBrokerBody {
-        let (topics, data_version) = self.topics.snapshot();
-        let in_scope = |topic: &TopicConfig| match &scope {
-            Scope::Full => true,
-            Scope::Changed(names) => names.contains(&topic.topic_name),
-        };
+    /// What a round tells, or `None` when an earlier round has told all of it.
+    fn body(&self, scope: Scope) -> Option<RegisterBrokerBody> {
+        // A name server passes over a version that it knows: a version must not be told of without
+        // every topic that changed up to it.
+        let (topics, data_version, changed) = self.topics.snapshot_with(|| self.changes.take());
+        if scope == Scope::Changed && changed.is_empty() {
+            return None;
+        }
+        let in_scope =
+            |topic: &TopicConfig| scope == Scope::Full || changed.contains(&topic.topic_name);
         let topic_config_table = topics
             .iter()
             .filter(|topic| in_scope(topic))
@@ -177,14 +179,14 @@ impl Registration {
                 (topic.topic_name.clone(), topic)
             })
             .collect();
-        RegisterBrokerBody {
+        Some(RegisterBrokerBody {
             topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
                 data_version,
                 topic_config_table,
                 ..Default::default()
             },
             ..Default::default()
-        }
+        })
     }
 
     /// A broker that may not be read or written says so through each of its topics.

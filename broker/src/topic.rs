@@ -120,8 +120,18 @@ impl TopicConfigManager {
 
     /// Returns all topics and the version of the table.
     pub(crate) fn snapshot(&self) -> (Vec<Arc<Topic>>, DataVersion) {
+        let (topics, data_version, ()) = self.snapshot_with(|| ());
+        (topics, data_version)
+    }
+
+    /// Returns all topics, the version of the table, and what `also` returns while no topic changes and
+    /// the listener has heard of every change.
+    pub(crate) fn snapshot_with<T>(
+        &self,
+        also: impl FnOnce() -> T,
+    ) -> (Vec<Arc<Topic>>, DataVersion, T) {
         let data_version = lock(&self.data_version);
-        (read(&self.table).values().cloned().collect(), *data_version)
+        (read(&self.table).values().cloned().collect(), *data_version, also())
     }
 
     /// Creates a topic that is sent to, with the settings of `default_topic` if those may be taken.
@@ -251,7 +261,8 @@ impl TopicConfigManager {
 
     /// Lets the name servers hear of every topic again.
     pub(crate) fn announce_all(&self) {
-        self.bump(&mut lock(&self.data_version));
+        let mut data_version = lock(&self.data_version);
+        self.bump(&mut data_version);
         let Some(listener) = self.listener.get() else { return };
         // The listener looks at the table, too.
         let names: Vec<_> = read(&self.table).keys().cloned().collect();

@@ -119,7 +119,7 @@ impl TimerLog {
     pub(super) fn recover(
         &mut self,
         from: u64,
-        mut each: impl FnMut(TimerUnit, u64),
+        mut each: impl FnMut(TimerUnit, u64) -> io::Result<()>,
     ) -> io::Result<()> {
         let Some(first) = self.files.first().map(|(start, _)| *start) else {
             self.end = 0;
@@ -143,7 +143,7 @@ impl TimerLog {
                         }
                         break 'files;
                     };
-                    each(unit, start + place + at as u64);
+                    each(unit, start + place + at as u64)?;
                     at += UNIT_BYTES;
                 }
                 place += at as u64;
@@ -253,7 +253,11 @@ mod tests {
 
     fn recovered(log: &mut TimerLog, from: u64) -> Vec<i64> {
         let mut found = Vec::new();
-        log.recover(from, |unit, _| found.push(unit.phy_offset)).unwrap();
+        log.recover(from, |unit, _| {
+            found.push(unit.phy_offset);
+            Ok(())
+        })
+        .unwrap();
         found
     }
 

@@ -182,23 +182,20 @@ impl TimerStore {
         let from = u64::try_from(self.saved.log_flushed).unwrap_or(0);
         let from = from.saturating_sub(self.log.file_bytes());
         let (log, precision_ms) = (&mut self.log, self.precision_ms);
-        let mut outcome = Ok(());
         self.wheel.rewrite(|slots| {
-            outcome = log.recover(from, |unit, at| {
-                link(slots, unit.slot_time_ms / precision_ms, at.cast_signed());
-            });
+            log.recover(from, |unit, at| {
+                link(slots, unit.slot_time_ms / precision_ms, at.cast_signed())
+            })?;
             // After a loss of power the wheel may have been ahead of the log.
-            let broken = slots.empty_beyond(log.end().cast_signed());
-            if !broken.is_empty() && outcome.is_ok() {
-                outcome = log.recover(0, |unit, at| {
-                    let time = unit.slot_time_ms / precision_ms;
-                    if broken.contains(&time) {
-                        link(slots, time, at.cast_signed());
-                    }
-                });
+            let broken = slots.empty_beyond(log.end().cast_signed())?;
+            if broken.is_empty() {
+                return Ok(());
             }
-        })?;
-        outcome
+            log.recover(0, |unit, at| {
+                let time = unit.slot_time_ms / precision_ms;
+                if broken.contains(&time) { link(slots, time, at.cast_signed()) } else { Ok(()) }
+            })
+        })
     }
 }
 
@@ -226,12 +223,13 @@ impl TimerSave {
 }
 
 /// Makes the unit at a position the last of its slot, if it is. Units of a slot of the past are notes.
-fn link(slots: &mut Slots, time: i64, at: i64) {
-    let slot = slots.get(time);
+fn link(slots: &mut Slots<'_>, time: i64, at: i64) -> io::Result<()> {
+    let slot = slots.get(time)?;
     if slot.last < at {
         let first = if slot.first == NONE { at } else { slot.first };
-        slots.put(&Slot { time, first, last: at, count: slot.count.max(1) });
+        slots.put(&Slot { time, first, last: at, count: slot.count.max(1) })?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

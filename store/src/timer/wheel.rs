@@ -1,5 +1,7 @@
 //! The timer wheel: one slot for each moment of the next days.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -11,6 +13,10 @@ use super::unit::{SLOT_BYTES, Slot};
 
 /// Slots of the wheel: two weeks at the default precision, of which one is used.
 pub(super) const SLOTS: i64 = 1_209_600;
+const FILE_BYTES: u64 = SLOTS as u64 * SLOT_BYTES as u64;
+/// What a rewrite reads and writes at once.
+const BLOCK_BYTES: usize = 128 * SLOT_BYTES;
+const _: () = assert!(FILE_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 
 /// The file of the wheel.
 #[derive(Debug)]
@@ -23,12 +29,11 @@ impl Wheel {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let bytes = SLOTS as u64 * SLOT_BYTES as u64;
         match file.metadata()?.len() {
-            0 => file.set_len(bytes)?,
-            found if found == bytes => {}
+            0 => file.set_len(FILE_BYTES)?,
+            found if found == FILE_BYTES => {}
             found => {
-                let message = format!("{} has {found} bytes, not {bytes}", path.display());
+                let message = format!("{} has {found} bytes, not {FILE_BYTES}", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }
@@ -47,15 +52,18 @@ impl Wheel {
         self.file.write_all_at(&slot.encode(), place(slot.time))
     }
 
-    /// Lets `change` work on all slots at once.
-    pub(super) fn rewrite(&mut self, change: impl FnOnce(&mut Slots)) -> io::Result<()> {
-        let mut bytes = vec![0; SLOTS as usize * SLOT_BYTES];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        let mut slots = Slots { bytes, changed: false };
-        change(&mut slots);
-        if slots.changed {
-            self.file.write_all_at(&slots.bytes, 0)?;
-            self.unsynced = true;
+    /// Lets `change` work on many slots, and writes those that changed.
+    pub(super) fn rewrite(
+        &mut self,
+        change: impl FnOnce(&mut Slots<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut slots = Slots { file: &self.file, blocks: BTreeMap::new() };
+        change(&mut slots)?;
+        for (at, block) in slots.blocks {
+            if block.changed {
+                self.file.write_all_at(&block.bytes, at)?;
+                self.unsynced = true;
+            }
         }
         Ok(())
     }
@@ -73,40 +81,72 @@ impl Wheel {
     }
 }
 
-/// All slots in memory.
+/// The slots, of which just the blocks that are worked on are in memory.
 #[derive(Debug)]
-pub(super) struct Slots {
-    bytes: Vec<u8>,
+pub(super) struct Slots<'f> {
+    file: &'f File,
+    blocks: BTreeMap<u64, Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    bytes: Box<[u8]>,
     changed: bool,
 }
 
-impl Slots {
-    pub(super) fn get(&self, time: i64) -> Slot {
-        let at = place(time) as usize;
+impl Slots<'_> {
+    pub(super) fn get(&mut self, time: i64) -> io::Result<Slot> {
+        let (block, within) = self.block_of(place(time))?;
         let mut bytes = [0; SLOT_BYTES];
-        bytes.copy_from_slice(&self.bytes[at..at + SLOT_BYTES]);
-        Slot::decode(&bytes, time)
+        bytes.copy_from_slice(&block.bytes[within..within + SLOT_BYTES]);
+        Ok(Slot::decode(&bytes, time))
     }
 
     /// Empties the slots that point behind `end`, and returns their times.
-    pub(super) fn empty_beyond(&mut self, end: i64) -> Vec<i64> {
+    pub(super) fn empty_beyond(&mut self, end: i64) -> io::Result<Vec<i64>> {
         let mut times = Vec::new();
-        for bytes in self.bytes.chunks_exact_mut(SLOT_BYTES) {
-            if BigEndian::read_i64(&bytes[16..24]) >= end.max(1) {
-                times.push(BigEndian::read_i64(&bytes[0..8]));
-                bytes.fill(0);
+        let mut bytes = [0; BLOCK_BYTES];
+        for at in (0..FILE_BYTES).step_by(BLOCK_BYTES) {
+            match self.blocks.get(&at) {
+                Some(block) => bytes.copy_from_slice(&block.bytes),
+                None => self.file.read_exact_at(&mut bytes, at)?,
             }
+            let beyond = |slot: &[u8]| BigEndian::read_i64(&slot[16..24]) >= end.max(1);
+            if !bytes.chunks_exact(SLOT_BYTES).any(beyond) {
+                continue;
+            }
+            let (block, _) = self.block_of(at)?;
+            for slot in block.bytes.chunks_exact_mut(SLOT_BYTES).filter(|slot| beyond(slot)) {
+                times.push(BigEndian::read_i64(&slot[0..8]));
+                slot.fill(0);
+            }
+            block.changed = true;
         }
-        self.changed |= !times.is_empty();
-        times
+        Ok(times)
     }
 
-    pub(super) fn put(&mut self, slot: &Slot) {
-        if self.get(slot.time) != *slot {
-            let at = place(slot.time) as usize;
-            self.bytes[at..at + SLOT_BYTES].copy_from_slice(&slot.encode());
-            self.changed = true;
+    pub(super) fn put(&mut self, slot: &Slot) -> io::Result<()> {
+        let (block, within) = self.block_of(place(slot.time))?;
+        let (place, slot) = (&mut block.bytes[within..within + SLOT_BYTES], slot.encode());
+        if *place != slot {
+            place.copy_from_slice(&slot);
+            block.changed = true;
         }
+        Ok(())
+    }
+
+    /// Returns the block of a place in the file, and where the place is in it.
+    fn block_of(&mut self, place: u64) -> io::Result<(&mut Block, usize)> {
+        let within = place % BLOCK_BYTES as u64;
+        let block = match self.blocks.entry(place - within) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(vacant) => {
+                let mut bytes = vec![0; BLOCK_BYTES].into_boxed_slice();
+                self.file.read_exact_at(&mut bytes, *vacant.key())?;
+                vacant.insert(Block { bytes, changed: false })
+            }
+        };
+        Ok((block, within as usize))
     }
 }
 
