@@ -9,11 +9,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use oxmq_protocol::advertised_listeners::ADVERTISED_LISTENERS;
 use oxmq_protocol::body::{
     KVTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
 };
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
 use tokio::sync::Notify;
@@ -153,9 +155,13 @@ impl Registration {
             compressed: false,
             body_crc32: oxmq_protocol::message::record::body_crc(&body),
         };
-        let request = RemotingCommand::request(RequestCode::REGISTER_BROKER)
+        let mut request = RemotingCommand::request(RequestCode::REGISTER_BROKER)
             .with_header(&header)
             .with_body(body);
+        let advertised = &self.config.advertised_listeners;
+        if !advertised.is_empty() {
+            request.ext_fields.insert(ADVERTISED_LISTENERS, advertised.print());
+        }
         let timeout = self.config.register_broker_timeout_mills.max(0).unsigned_abs();
         self.send_to_all(request, Duration::from_millis(timeout)).await
     }

@@ -246,14 +246,8 @@ impl BrokerHandle {
     pub async fn shutdown(mut self) {
         self.registration.unregister().await;
         if let Some(wait) = self.drain {
-            // Both at once, and within the time of one: the ports share their clients.
-            for server in &self.servers {
-                server.drain(Duration::ZERO).await;
-            }
-            let end = Instant::now() + wait;
-            for server in &self.servers {
-                server.drain(end.saturating_duration_since(Instant::now())).await;
-            }
+            // The ports share their clients.
+            Server::drain_all(&self.servers, wait).await;
         }
         self.tasks.shutdown().await;
         self.processors.pull_message.release_all();

@@ -17,7 +17,7 @@ pub mod client;
 pub mod dev;
 pub mod message_ops;
 pub mod ops;
-mod ports;
+pub mod ports;
 mod process;
 pub mod proxy;
 pub mod record;

@@ -16,7 +16,8 @@ fn taken() -> &'static Mutex<HashSet<u16>> {
 }
 
 /// A port for a name server.
-pub(crate) fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     pick(&[0])
 }
 

@@ -9,6 +9,8 @@ use oxmq_protocol::config::{
 use oxmq_protocol::properties_file;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 
+use crate::listeners::{ListenerNetworks, ListenerPorts};
+
 oxmq_protocol::config! {
     /// Settings of a name server and its port.
     ///
@@ -66,6 +68,13 @@ oxmq_protocol::config! {
         /// What that answers, as `host:port;host:port`; unset is the address that it was reached by. Not
         /// a key of the reference.
         namesrv_addr: Option<String> = "namesrvAddr" | None,
+        /// Further ports: who asks there is answered with the addresses that brokers advertise for the
+        /// listener of that name. Not a key of the reference.
+        listeners: ListenerPorts = "listeners" | ListenerPorts::default(),
+        /// Networks whose clients are answered with the addresses of a listener, whatever port they ask
+        /// on, unless the port has a listener itself. Not a key of the reference.
+        listener_networks: ListenerNetworks =
+            "listenerNetworks" | ListenerNetworks::default(),
         /// Address to listen on.
         bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
         /// Whether connections may or must be TLS. A property of the JVM in the reference.
@@ -169,6 +178,16 @@ const CLIENT_KEYS: &[&str] = &[
     "enableReconnectForGoAway",
 ];
 
+/// Key, class, type and default of each setting that the reference's name server reads from no file.
+const OWN: &[[&str; 4]] = &[
+    ["httpEndpointPort", "none: not a key of the reference", "int", ""],
+    ["namesrvAddr", "none: not a key of the reference", "String", ""],
+    ["listeners", "none: not a key of the reference", "String", ""],
+    ["listenerNetworks", "none: not a key of the reference", "String", ""],
+    ["tls.server.mode", "TlsSystemConfig", "String", "permissive"],
+    ["tls.config.file", "TlsSystemConfig", "String", DEFAULT_TLS_CONFIG_FILE],
+];
+
 /// Class, key, type and default of each setting that the reference's name server reads.
 const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
 
@@ -212,6 +231,8 @@ const CLOSED: &[&str] = &[
     "listenPort",
     "httpEndpointPort",
     "namesrvAddr",
+    "listeners",
+    "listenerNetworks",
     "tls.server.mode",
     "tls.config.file",
 ];
@@ -305,13 +326,7 @@ impl NamesrvConfig {
             let default = if key == "listenPort" { "9876" } else { default };
             Explanation { key, class, type_name, default, standing: standing(key) }
         });
-        let own = [
-            ("httpEndpointPort", "none: not a key of the reference", "int", ""),
-            ("namesrvAddr", "none: not a key of the reference", "String", ""),
-            ("tls.server.mode", "TlsSystemConfig", "String", "permissive"),
-            ("tls.config.file", "TlsSystemConfig", "String", DEFAULT_TLS_CONFIG_FILE),
-        ];
-        let own = own.map(|(key, class, type_name, default)| Explanation {
+        let own = OWN.iter().map(|&[key, class, type_name, default]| Explanation {
             key,
             class,
             type_name,
@@ -399,8 +414,7 @@ mod tests {
             let expected = if key == "listenPort" { "9876" } else { &expected };
             assert_eq!(settings.get(key).as_deref(), Some(expected), "{key}");
         }
-        let own = ["httpEndpointPort", "namesrvAddr", "tls.server.mode", "tls.config.file"];
-        assert_eq!(reference().count() + own.len(), NamesrvConfig::KEYS.len());
+        assert_eq!(reference().count() + OWN.len(), NamesrvConfig::KEYS.len());
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(crate) struct Origin {
     /// The connection's number: brokers are removed with the connection that they registered on.
     pub(crate) connection: u64,
     pub(crate) peer: SocketAddr,
+    /// The port of ours that it came in on.
+    pub(crate) local_port: u16,
 }
 
 /// Everything a name server knows, without sockets and threads.

@@ -50,16 +50,16 @@ impl NameServer {
         origin: Origin,
         now: Instant,
     ) -> RemotingCommand {
-        self.answer(request, origin.connection, now).unwrap_or_else(|error| {
+        self.answer(request, origin, now).unwrap_or_else(|error| {
             error.log(request.request_code(), origin.peer);
             RemotingCommand::response(error.response_code()).with_remark(error.to_string())
         })
     }
 
-    fn answer(&self, request: &RemotingCommand, connection: u64, now: Instant) -> Answer {
+    fn answer(&self, request: &RemotingCommand, origin: Origin, now: Instant) -> Answer {
         match request.request_code() {
-            RequestCode::GET_ROUTEINFO_BY_TOPIC => self.get_route_info(request, now),
-            RequestCode::REGISTER_BROKER => self.register_broker(request, connection, now),
+            RequestCode::GET_ROUTEINFO_BY_TOPIC => self.get_route_info(request, origin, now),
+            RequestCode::REGISTER_BROKER => self.register_broker(request, origin.connection, now),
             RequestCode::UNREGISTER_BROKER => {
                 self.unregister_brokers(&[Self::departure(request)?]);
                 Ok(RemotingCommand::response(ResponseCode::SUCCESS))
@@ -67,14 +67,14 @@ impl NameServer {
             RequestCode::BROKER_HEARTBEAT => self.broker_heartbeat(request, now),
             RequestCode::QUERY_DATA_VERSION => self.query_data_version(request, now),
             RequestCode::GET_BROKER_MEMBER_GROUP => self.get_broker_member_group(request),
-            RequestCode::GET_BROKER_CLUSTER_INFO => self.get_broker_cluster_info(),
+            RequestCode::GET_BROKER_CLUSTER_INFO => self.get_broker_cluster_info(origin),
             RequestCode::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_perm(request),
             RequestCode::ADD_WRITE_PERM_OF_BROKER => self.add_write_perm(request),
             RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.get_all_topics(),
             RequestCode::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(request),
             RequestCode::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(request),
             RequestCode::GET_TOPICS_BY_CLUSTER => self.get_topics_by_cluster(request),
-            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => self.get_system_topics(),
+            RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS => self.get_system_topics(origin),
             RequestCode::GET_UNIT_TOPIC_LIST => self.get_unit_topics(UnitFilter::Unit),
             RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST => self.get_unit_topics(UnitFilter::UnitSub),
             RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => {

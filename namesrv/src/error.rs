@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use oxmq_protocol::advertised_listeners::{ADVERTISED_LISTENERS, AdvertisedListeners};
 use oxmq_protocol::body::CompressedBodyError;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 
@@ -26,6 +28,9 @@ pub(crate) enum RequestError {
     Body { what: &'static str, source: FastjsonError },
     #[error(" request type {} not supported", .0.0)]
     Unsupported(RequestCode),
+    /// A bug of the broker: it has read the same text.
+    #[error("{ADVERTISED_LISTENERS} must be {}", AdvertisedListeners::EXPECTED)]
+    Advertised,
     /// The broker waits for its next round.
     #[error("crc32 not match")]
     Checksum,
@@ -85,6 +90,7 @@ impl RequestError {
             Self::Header(_)
             | Self::Body { .. }
             | Self::Checksum
+            | Self::Advertised
             | Self::Compressed(_)
             | Self::Register(_)
             | Self::NotReady
@@ -104,6 +110,7 @@ impl RequestError {
             Self::Header(_)
             | Self::Body { .. }
             | Self::Checksum
+            | Self::Advertised
             | Self::Compressed(_)
             | Self::NoTopic(_)
             | Self::NoName(_)

@@ -13,6 +13,7 @@ mod error;
 mod http_endpoint;
 mod kv_config;
 mod limits;
+mod listeners;
 mod namesrv;
 mod processor;
 mod route_info;
@@ -21,4 +22,5 @@ mod worker;
 
 pub use config::{Checked, NO_EFFECT, NamesrvConfig, NamesrvConfigError};
 pub use kv_config::KvConfigError;
+pub use listeners::{ListenerNetworks, ListenerPorts};
 pub use namesrv::{Namesrv, NamesrvError, NamesrvHandle};

@@ -11,7 +11,8 @@ use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
 use oxmq_remoting::{
-    RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsSettingsError,
+    Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Service, Tls,
+    TlsSettingsError,
 };
 
 use crate::config::NamesrvConfig;
@@ -70,6 +71,7 @@ impl Namesrv {
         let mut server_config = ServerConfig::new(listen);
         server_config.tls = Tls::load(settings.tls_server_mode, &settings.tls_config_file)?;
         server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        let further: Vec<u16> = settings.listeners.ports().collect();
         let endpoint = settings.http_endpoint_port;
         let drain = settings
             .enable_shutdown_gracefully
@@ -80,14 +82,15 @@ impl Namesrv {
             Arc::new(NameServer::new(settings, kv_config, Box::new(notifier()), Instant::now()));
         let (worker, thread) = Worker::start(Arc::clone(&core)).map_err(NamesrvError::Thread)?;
         let service = NamesrvService { server: core, worker: worker.clone() };
-        let server = match Server::bind(&server_config, Arc::new(service)) {
-            Ok(server) => server,
-            Err(source) => {
+        let servers = match bind(&server_config, &further, &(Arc::new(service) as Arc<dyn Service>))
+        {
+            Ok(servers) => servers,
+            Err(error) => {
                 worker.stop();
-                return Err(NamesrvError::Listen { address: listen, source });
+                return Err(error);
             }
         };
-        let handle = NamesrvHandle { server, worker, thread, endpoint: None, drain };
+        let handle = NamesrvHandle { servers, worker, thread, endpoint: None, drain };
         let Some(port) = endpoint else { return Ok(handle.announced()) };
         let addresses =
             listed.map_or(Addresses::Own(handle.local_addr().port()), Addresses::Listed);
@@ -107,6 +110,27 @@ fn listen_address(settings: &NamesrvConfig) -> Result<SocketAddr, NamesrvError> 
     let address: IpAddr =
         text.parse().map_err(|_| NamesrvError::BindAddress(settings.bind_address.clone()))?;
     Ok(SocketAddr::new(address, settings.listen_port))
+}
+
+/// Listens on the port of the settings, first, and on the further ones.
+fn bind(
+    config: &ServerConfig,
+    further: &[u16],
+    service: &Arc<dyn Service>,
+) -> Result<Vec<Server>, NamesrvError> {
+    let further = further.iter().map(|port| SocketAddr::new(config.listen.ip(), *port));
+    std::iter::once(config.listen)
+        .chain(further)
+        .map(|address| {
+            let listener = Listener::bind(address);
+            listener.map_err(|source| NamesrvError::Listen { address, source })
+        })
+        // No connection is taken before every port is had.
+        .collect::<Result<Vec<_>, _>>()
+        .map(|listeners| {
+            let serve = |listener| Server::serve(listener, config, Arc::clone(service));
+            listeners.into_iter().map(serve).collect()
+        })
 }
 
 /// Sends `NOTIFY_MIN_BROKER_ID_CHANGE` from the runtime that the server was started on.
@@ -139,7 +163,8 @@ fn notifier() -> impl Fn(MinBrokerIdChange) + Send + Sync {
 
 /// Holds a running name server.
 pub struct NamesrvHandle {
-    server: Server,
+    /// The one of `listenPort` is first.
+    servers: Vec<Server>,
     worker: Worker,
     thread: JoinHandle<()>,
     endpoint: Option<HttpEndpoint>,
@@ -150,7 +175,7 @@ pub struct NamesrvHandle {
 impl NamesrvHandle {
     /// The address listened on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.server.local_addr()
+        self.servers[0].local_addr()
     }
 
     /// The address of the HTTP endpoint, if there is one.
@@ -166,7 +191,7 @@ impl NamesrvHandle {
 
     /// Open connections.
     pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
+        self.servers.iter().map(Server::connection_count).sum()
     }
 
     /// Stops: no new connections, the open ones closed, the worker done.
@@ -175,9 +200,11 @@ impl NamesrvHandle {
             endpoint.shutdown();
         }
         if let Some(wait) = self.drain {
-            self.server.drain(wait).await;
+            Server::drain_all(&self.servers, wait).await;
         }
-        self.server.shutdown().await;
+        for server in self.servers {
+            server.shutdown().await;
+        }
         self.worker.stop();
         let thread = self.thread;
         // The worker is done as soon as it sees the stop; only a panic of its own is lost here, which it
@@ -189,6 +216,6 @@ impl NamesrvHandle {
 
 impl std::fmt::Debug for NamesrvHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NamesrvHandle").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("NamesrvHandle").field("servers", &self.servers).finish_non_exhaustive()
     }
 }

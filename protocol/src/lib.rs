@@ -2,6 +2,7 @@
 //!
 //! Pure: no sockets, files, clocks or threads.
 
+pub mod advertised_listeners;
 pub mod body;
 pub mod code;
 pub mod command;

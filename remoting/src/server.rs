@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -158,6 +158,17 @@ impl Server {
         self.rules.draining.store(true, Ordering::Relaxed);
         let mut count = self.connections.count.subscribe();
         let _ = tokio::time::timeout(wait, count.wait_for(|count| *count == 0)).await;
+    }
+
+    /// Drains several servers at once, within the time of one.
+    pub async fn drain_all(servers: &[Self], wait: Duration) {
+        for server in servers {
+            server.drain(Duration::ZERO).await;
+        }
+        let end = Instant::now() + wait;
+        for server in servers {
+            server.drain(end.saturating_duration_since(Instant::now())).await;
+        }
     }
 
     /// Stops accepting, closes every connection and waits until their tasks have ended.

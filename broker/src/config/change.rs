@@ -23,6 +23,7 @@ const CLOSED_PARTS: &[&str] = &[
 /// Keys that are closed besides.
 const CLOSED: &[&str] = &[
     "rocketmqHome",
+    "advertisedListeners",
     "configBlackList",
     "brokerName",
     "brokerClusterName",

@@ -23,6 +23,9 @@ const WITHOUT_SETTER: &[[&str; 4]] = &[
     ["NettyClientConfig", "isScanAvailableNameSrv", "boolean", "true"],
 ];
 
+/// Settings that the reference does not have, with their types.
+const OWN: &[(&str, &str)] = &[("advertisedListeners", "String")];
+
 /// One setting of the reference.
 #[derive(Clone, Copy)]
 pub(super) struct Setting {
@@ -67,7 +70,14 @@ pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
         default,
         standing: Standing::NoEffect("the reference reads it from no file either"),
     });
-    settable.chain(fixed).collect()
+    let own = OWN.iter().map(|&(key, type_name)| Explanation {
+        key,
+        class: "none: not a key of the reference",
+        type_name,
+        default: "",
+        standing: Standing::Works,
+    });
+    settable.chain(fixed).chain(own).collect()
 }
 
 /// One notice for each key that no group of settings took.

@@ -6,6 +6,7 @@ mod known;
 
 use std::path::Path;
 
+use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::MessageRequestMode;
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
 use oxmq_protocol::live::Live;
@@ -37,6 +38,10 @@ oxmq_protocol::config! {
         broker_ip1: String = "brokerIP1" | address::advertised_host(),
         /// Host that slaves are told to connect to.
         broker_ip2: String = "brokerIP2" | address::advertised_host(),
+        /// Addresses for clients of other networks, which the name server tells apart. Not a key of the
+        /// reference.
+        advertised_listeners: AdvertisedListeners =
+            "advertisedListeners" | AdvertisedListeners::default(),
         /// Address that the ports are bound on.
         bind_address: String = "bindAddress" | "0.0.0.0".to_owned(),
         /// Port; 0 lets the system choose. The fast port is two below.
@@ -394,6 +399,7 @@ mod tests {
             "tls.config.file",
             "rmqAddressServerDomain",
             "rmqAddressServerSubGroup",
+            "advertisedListeners",
         ];
         assert_eq!(compared.len(), BrokerSettings::KEYS.len() - machine.len() - 1 - own.len());
         for setting in compared {

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::advertised_listeners::{ADVERTISED_LISTENERS, AdvertisedListeners};
 use oxmq_protocol::body::{DataVersion, GetBrokerMemberGroupResponseBody, RegisterBrokerBody};
 use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::header::{
     BrokerHeartbeatRequestHeader, GetBrokerMemberGroupRequestHeader, Header as _,
@@ -55,6 +57,7 @@ impl NameServer {
             broker_id: header.broker_id,
             ha_server_addr: header.ha_server_addr,
             zone_name: request.ext_fields.get(ZONE_NAME).map(|zone| zone.into_owned()),
+            advertised: advertised(request)?,
             timeout: header.heartbeat_timeout_millis.map_or(DEFAULT_TIMEOUT, |millis| {
                 Duration::from_millis(u64::try_from(millis).unwrap_or_default())
             }),
@@ -137,6 +140,14 @@ impl NameServer {
         let group = self.route_info.broker_member_group(&header.cluster_name, &header.broker_name);
         success_with(&GetBrokerMemberGroupResponseBody { broker_member_group: group })
     }
+}
+
+/// The addresses that a broker has for clients of other networks.
+fn advertised(request: &RemotingCommand) -> Result<AdvertisedListeners, RequestError> {
+    let Some(text) = request.ext_fields.get(ADVERTISED_LISTENERS) else {
+        return Ok(AdvertisedListeners::default());
+    };
+    AdvertisedListeners::parse(&text).ok_or(RequestError::Advertised)
 }
 
 fn registered_body(

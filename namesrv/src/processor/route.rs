@@ -13,7 +13,7 @@ use oxmq_protocol::header::{
 
 use super::registration::ZONE_NAME;
 use super::{Answer, read_body, success};
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::error::RequestError;
 use crate::kv_config::ORDER_TOPIC_CONFIG;
 use crate::limits::MAX_NAME_BYTES;
@@ -30,7 +30,12 @@ const V4_9_4: i32 = 401;
 const ZONE_MODE: &str = "__ZONE_MODE";
 
 impl NameServer {
-    pub(crate) fn get_route_info(&self, request: &RemotingCommand, now: Instant) -> Answer {
+    pub(crate) fn get_route_info(
+        &self,
+        request: &RemotingCommand,
+        origin: Origin,
+        now: Instant,
+    ) -> Answer {
         let header = GetRouteInfoRequestHeader::decode(&request.ext_fields)
             .map_err(RequestError::NoTopic)?;
         let settings = self.settings();
@@ -54,6 +59,7 @@ impl NameServer {
             order_topic_conf: order_topic_conf.as_deref(),
             support_acting_master: settings.support_acting_master,
             zone: zone.as_deref().map(Zone),
+            listener: settings.listener(origin),
         };
         match self.route_info.route(&query).map_err(RequestError::Answer)? {
             Some(route) => Ok(success().with_body(route)),

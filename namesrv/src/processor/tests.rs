@@ -5,11 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::advertised_listeners::ADVERTISED_LISTENERS;
 use oxmq_protocol::body::{
     ClusterInfo, DataVersion, RegisterBrokerBody, TopicConfig, TopicList, TopicRouteData,
 };
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::message::record::body_crc;
@@ -17,10 +19,14 @@ use oxmq_protocol::message::record::body_crc;
 use crate::config::NamesrvConfig;
 use crate::core::{NameServer, Origin};
 use crate::kv_config::KvConfigManager;
+use crate::listeners::{ListenerNetworks, ListenerPorts};
 use crate::route_info::MinBrokerIdChange;
 
-const ORIGIN: Origin =
-    Origin { connection: 1, peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1) };
+const ORIGIN: Origin = Origin {
+    connection: 1,
+    peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1),
+    local_port: 9876,
+};
 
 struct Fixture {
     server: NameServer,
@@ -489,4 +495,57 @@ fn every_field_that_is_missing_or_of_the_wrong_type_is_named() {
             );
         }
     }
+}
+
+#[test]
+fn clients_get_the_addresses_of_the_listener_that_they_come_by() {
+    let fixture = fixture(|settings| {
+        settings.listeners = ListenerPorts::parse("external:9877").unwrap();
+        settings.listener_networks = ListenerNetworks::parse("lan:10.0.0.0/8").unwrap();
+    });
+    let mut registration = register_request(0, "m:1");
+    registration
+        .ext_fields
+        .insert(ADVERTISED_LISTENERS, "external://example.com:20911,lan://10.0.0.1:10911");
+    assert_eq!(fixture.ask(&registration).response_code(), ResponseCode::SUCCESS);
+    fixture.register(1, "s:1");
+
+    let outside: SocketAddr = "203.0.113.1:5".parse().unwrap();
+    let inside: SocketAddr = "10.1.2.3:5".parse().unwrap();
+    for (peer, local_port, master) in [
+        (outside, 9876, "m:1"),
+        (inside, 9876, "10.0.0.1:10911"),
+        (outside, 9877, "example.com:20911"),
+        (inside, 9877, "example.com:20911"),
+    ] {
+        let origin = Origin { peer, local_port, ..ORIGIN };
+        let ask = |code, fields: &[(&str, &str)]| {
+            fixture.server.handle(&request(code, fields), origin, Instant::now()).body
+        };
+        let expected = BTreeMap::from([(0, master.to_owned()), (1, "s:1".to_owned())]);
+        let route = ask(RequestCode::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")]);
+        let route: TopicRouteData = fastjson::from_slice(&route).unwrap();
+        assert_eq!(route.broker_datas[0].broker_addrs, expected, "{peer} {local_port}");
+        let cluster: ClusterInfo =
+            fastjson::from_slice(&ask(RequestCode::GET_BROKER_CLUSTER_INFO, &[])).unwrap();
+        assert_eq!(cluster.broker_addr_table["b"].broker_addrs, expected);
+        let system: TopicList =
+            fastjson::from_slice(&ask(RequestCode::GET_SYSTEM_TOPIC_LIST_FROM_NS, &[])).unwrap();
+        assert_eq!(system.broker_addr.as_deref(), Some(master));
+    }
+
+    // What is left out of the next registration is gone.
+    fixture.register(0, "m:1");
+    let origin = Origin { peer: inside, ..ORIGIN };
+    let ask = request(RequestCode::GET_ROUTEINFO_BY_TOPIC, &[("topic", "orders")]);
+    let route = fixture.server.handle(&ask, origin, Instant::now()).body;
+    let route: TopicRouteData = fastjson::from_slice(&route).unwrap();
+    assert_eq!(route.broker_datas[0].broker_addrs[&0], "m:1");
+
+    registration.ext_fields.insert(ADVERTISED_LISTENERS, "external");
+    let response = fixture.ask(&registration);
+    assert_eq!(
+        failed(&response, ResponseCode::SYSTEM_ERROR),
+        "oxmqAdvertisedListeners must be NAME://HOST:PORT, at most 16 of them, separated by commas"
+    );
 }

@@ -8,13 +8,13 @@ use oxmq_protocol::header::{
 };
 
 use super::{Answer, success, success_with};
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::error::RequestError;
 use crate::route_info::UnitFilter;
 
 impl NameServer {
-    pub(crate) fn get_broker_cluster_info(&self) -> Answer {
-        success_with(&self.route_info.cluster_info())
+    pub(crate) fn get_broker_cluster_info(&self, origin: Origin) -> Answer {
+        success_with(&self.route_info.cluster_info(self.settings().listener(origin)))
     }
 
     pub(crate) fn get_all_topics(&self) -> Answer {
@@ -32,8 +32,8 @@ impl NameServer {
         success_with(&self.route_info.topics_of_cluster(&header.cluster))
     }
 
-    pub(crate) fn get_system_topics(&self) -> Answer {
-        success_with(&self.route_info.system_topics())
+    pub(crate) fn get_system_topics(&self, origin: Origin) -> Answer {
+        success_with(&self.route_info.system_topics(self.settings().listener(origin)))
     }
 
     pub(crate) fn get_unit_topics(&self, filter: UnitFilter) -> Answer {

@@ -36,15 +36,19 @@ impl UnitFilter {
 }
 
 impl RouteInfoManager {
-    /// All clusters and brokers.
-    pub(crate) fn cluster_info(&self) -> ClusterInfo {
+    /// All clusters and brokers, as they are seen by a listener.
+    pub(crate) fn cluster_info(&self, listener: Option<&str>) -> ClusterInfo {
         let tables = self.read();
         ClusterInfo {
             broker_addr_table: tables
                 .brokers
                 .iter()
                 .filter(|broker| !broker.broker_addrs.is_empty())
-                .map(|broker| (broker.broker_name.clone(), broker.clone()))
+                .map(|broker| {
+                    let mut broker = broker.clone();
+                    tables.advertise(&mut broker.broker_addrs, &broker.cluster, listener);
+                    (broker.broker_name.clone(), broker)
+                })
                 .collect(),
             cluster_addr_table: tables
                 .clusters
@@ -104,7 +108,7 @@ impl RouteInfoManager {
     }
 
     /// The names of clusters and brokers, and an address where to ask for a broker's own.
-    pub(crate) fn system_topics(&self) -> TopicList {
+    pub(crate) fn system_topics(&self, listener: Option<&str>) -> TopicList {
         let tables = self.read();
         let names: BTreeSet<String> = tables
             .clusters
@@ -113,8 +117,12 @@ impl RouteInfoManager {
                 names.iter().map(ToString::to_string).chain([cluster.clone()])
             })
             .collect();
-        let broker_addr =
-            tables.brokers.iter().find_map(|broker| broker.broker_addrs.values().next().cloned());
+        let broker_addr = tables.brokers.iter().find_map(|broker| {
+            let addr = broker.broker_addrs.values().next()?;
+            let advertised =
+                listener.and_then(|name| tables.advertised(&broker.cluster, addr, name));
+            Some(advertised.unwrap_or(addr).to_owned())
+        });
         TopicList { broker_addr, topic_list: names }
     }
 

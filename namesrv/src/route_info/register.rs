@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody, TopicConfig};
 
 use super::tables::{BrokerIndex, Live, Queues, Tables, min_broker_id};
@@ -19,6 +20,7 @@ pub(crate) struct Registration {
     pub(crate) broker_id: i64,
     pub(crate) ha_server_addr: String,
     pub(crate) zone_name: Option<String>,
+    pub(crate) advertised: AdvertisedListeners,
     /// Silence after which the broker counts as gone.
     pub(crate) timeout: Duration,
     /// `None` from brokers before 5.0.

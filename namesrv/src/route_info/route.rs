@@ -26,6 +26,8 @@ pub(crate) struct RouteQuery<'a> {
     pub(crate) support_acting_master: bool,
     /// The zone that the client stays in.
     pub(crate) zone: Option<Zone<'a>>,
+    /// The listener that the client asks by.
+    pub(crate) listener: Option<&'a str>,
 }
 
 /// A zone by name.
@@ -123,7 +125,16 @@ impl Tables {
                     write_queue_nums: queues.write,
                 })
                 .collect(),
-            broker_datas: found.into_iter().map(|(_, route)| route).collect(),
+            broker_datas: found
+                .into_iter()
+                .map(|(_, mut route)| {
+                    if query.listener.is_some() {
+                        let addrs = route.broker_addrs.to_mut();
+                        self.advertise(addrs, route.cluster, query.listener);
+                    }
+                    route
+                })
+                .collect(),
             order_topic_conf: query.order_topic_conf,
             topic_queue_mapping_by_broker: self.mappings.get(query.topic),
         })

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, TopicConfig, TopicQueueMappingInfo};
 
 use super::Registration;
@@ -43,6 +44,8 @@ pub(super) struct Live {
     /// Connection that it registered on.
     pub(super) connection: u64,
     pub(super) ha_server_addr: String,
+    /// Its addresses for clients of other networks.
+    pub(super) advertised: AdvertisedListeners,
 }
 
 impl Live {
@@ -53,6 +56,7 @@ impl Live {
             data_version: registration.body.topic_config_serialize_wrapper.data_version,
             connection: registration.connection,
             ha_server_addr: registration.ha_server_addr.clone(),
+            advertised: registration.advertised.clone(),
         }
     }
 
@@ -173,6 +177,28 @@ impl Tables {
     pub(super) fn queues(&self, topic: &str, broker: BrokerIndex) -> Option<&Queues> {
         let queues = self.topics.get(topic)?;
         queues.get(queues.binary_search_by_key(&broker, |queues| queues.broker).ok()?)
+    }
+
+    /// The address that a broker advertises for a listener.
+    pub(super) fn advertised(&self, cluster: &str, addr: &str, listener: &str) -> Option<&str> {
+        let address =
+            BrokerAddress { cluster_name: cluster.to_owned(), broker_addr: addr.to_owned() };
+        self.live.get(&address)?.advertised.get(listener)
+    }
+
+    /// Puts advertised addresses in the place of the brokers' own, where there are some for the listener.
+    pub(super) fn advertise(
+        &self,
+        addrs: &mut BTreeMap<i64, String>,
+        cluster: &str,
+        listener: Option<&str>,
+    ) {
+        let Some(listener) = listener else { return };
+        for addr in addrs.values_mut() {
+            if let Some(advertised) = self.advertised(cluster, addr, listener) {
+                *addr = advertised.to_owned();
+            }
+        }
     }
 
     /// Adds or replaces the queues of a topic on a broker.

@@ -19,6 +19,7 @@ fn registration(broker_id: i64, broker_addr: &str, topics: &[&str]) -> Registrat
         broker_id,
         ha_server_addr: format!("{broker_addr}-ha"),
         zone_name: None,
+        advertised: Default::default(),
         timeout: TIMEOUT,
         enable_acting_master: Some(false),
         body: oxmq_protocol::body::RegisterBrokerBody::default(),
@@ -86,6 +87,7 @@ fn query(topic: &str) -> RouteQuery<'_> {
         order_topic_conf: None,
         support_acting_master: false,
         zone: None,
+        listener: None,
     }
 }
 
@@ -114,7 +116,7 @@ fn registered_broker_is_in_its_cluster_with_zone_and_address() {
     let mut first = registration(0, "m", &["t", "u"]);
     first.zone_name = Some("Z".into());
     assert_eq!(register(&table, first), Registered::default());
-    let info = table.cluster_info();
+    let info = table.cluster_info(None);
     assert_eq!(info.cluster_addr_table["C"], BTreeSet::from(["b".to_owned()]));
     let broker = &info.broker_addr_table["b"];
     assert_eq!(broker.broker_addrs, BTreeMap::from([(0, "m".to_owned())]));
@@ -127,11 +129,11 @@ fn registered_broker_is_in_its_cluster_with_zone_and_address() {
 fn broker_that_does_not_know_acting_masters_has_none() {
     let table = RouteInfoManager::default();
     register(&table, registration(0, "m", &["t", "u"]).acting());
-    assert!(table.cluster_info().broker_addr_table["b"].enable_acting_master);
+    assert!(table.cluster_info(None).broker_addr_table["b"].enable_acting_master);
     let mut old = registration(0, "m", &["t", "u"]);
     old.enable_acting_master = None;
     register(&table, old);
-    assert!(!table.cluster_info().broker_addr_table["b"].enable_acting_master);
+    assert!(!table.cluster_info(None).broker_addr_table["b"].enable_acting_master);
 }
 
 #[test]
@@ -162,7 +164,7 @@ fn first_registration_with_one_topic_is_refused_and_leaves_nothing_behind() {
     let refused = table.register_broker(&registration(0, "m", &["t"]), Instant::now());
     assert_eq!(refused, Err(RegisterError::FirstIsPartial));
     assert_eq!(RegisterError::FirstIsPartial.to_string(), "register broker failed");
-    assert_eq!(table.cluster_info(), Default::default());
+    assert_eq!(table.cluster_info(None), Default::default());
     // Once the broker is known, one topic adds to the others.
     register(&table, registration(0, "m", &["t", "u"]));
     register(&table, registration(0, "m", &["v"]).counter(1));
@@ -357,7 +359,7 @@ fn last_address_takes_name_cluster_and_topics_along() {
     table.unregister_brokers(&[departure(1, "s")]);
     assert!(addrs(&table).is_empty());
     assert_eq!(topics(&table), ["t", "z"]);
-    let info = table.cluster_info();
+    let info = table.cluster_info(None);
     assert_eq!(info.cluster_addr_table["C"], BTreeSet::from(["other".to_owned()]));
     assert_eq!(table.data_version(&address("s")), None);
     // The name can come back, in the place that it left.
@@ -402,7 +404,7 @@ fn closed_connection_takes_all_its_brokers_along() {
     let departures = table.departures_of(7);
     assert_eq!(departures.len(), 2);
     table.unregister_brokers(&departures);
-    assert_eq!(table.cluster_info().broker_addr_table.keys().collect::<Vec<_>>(), ["third"]);
+    assert_eq!(table.cluster_info(None).broker_addr_table.keys().collect::<Vec<_>>(), ["third"]);
     assert_eq!(table.departures_of(7), []);
 }
 
@@ -542,7 +544,7 @@ fn lists_are_by_cluster_unit_and_system() {
     assert_eq!(names(table.unit_topics(UnitFilter::Unit)), ["both", "unit"]);
     assert_eq!(names(table.unit_topics(UnitFilter::UnitSub)), ["both", "sub"]);
     assert_eq!(names(table.unit_topics(UnitFilter::UnitSubOnly)), ["sub"]);
-    let system = table.system_topics();
+    let system = table.system_topics(None);
     assert_eq!(system.broker_addr.as_deref(), Some("m"));
     assert_eq!(names(system), ["C", "D", "b", "other"]);
 }
