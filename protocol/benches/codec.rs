@@ -1,6 +1,8 @@
 //! Cost of a send header: `cargo bench -p oxmq-protocol`.
 //!
 //! Prints nanoseconds per operation, the best of several rounds, so that a busy machine shows least.
+//! `cargo bench -p oxmq-protocol -- --only NAME --times COUNT` runs one of them COUNT times and prints
+//! nothing: the difference between two counts under `valgrind --tool=callgrind` is in instructions.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -9,7 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
-use oxmq_protocol::command::{CommandView, CommandWriter, RemotingCommand};
+use oxmq_protocol::command::{CommandView, CommandWriter, PreparedFields, RemotingCommand};
 use oxmq_protocol::frame::{self, HeaderForm};
 use oxmq_protocol::header::{
     Header, SendMessageRequestHeaderV2, SendMessageView, write_send_response,
@@ -18,7 +20,20 @@ use oxmq_protocol::header::{
 const ROUNDS: usize = 20;
 const PER_ROUND: usize = 50_000;
 
-fn measure(name: &str, mut operation: impl FnMut()) {
+/// The one operation to run, and how often.
+fn only() -> Option<(String, usize)> {
+    let args: Vec<_> = std::env::args().collect();
+    let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
+    Some((value("--only")?, value("--times").map_or(PER_ROUND, |times| times.parse().unwrap())))
+}
+
+fn measure(form: &str, name: &str, mut operation: impl FnMut()) {
+    if let Some((only, times)) = only() {
+        if only == format!("{form} {name}") {
+            (0..times).for_each(|_| operation());
+        }
+        return;
+    }
     let best = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
@@ -26,7 +41,7 @@ fn measure(name: &str, mut operation: impl FnMut()) {
             start.elapsed().as_nanos() as f64 / PER_ROUND as f64
         })
         .fold(f64::INFINITY, f64::min);
-    println!("{name:<44} {best:>8.1} ns");
+    println!("{form:<9} {name:<44} {best:>8.1} ns");
 }
 
 fn send_frame(form: HeaderForm) -> Vec<u8> {
@@ -68,32 +83,38 @@ fn decode_with_a_map(header: &[u8]) -> usize {
 }
 
 fn main() {
-    for (name, form) in [("JSON", HeaderForm::Json), ("ROCKETMQ", HeaderForm::RocketMq)] {
+    for (label, form) in [("JSON", HeaderForm::Json), ("ROCKETMQ", HeaderForm::RocketMq)] {
         let bytes = send_frame(form);
         let (frame, _) = frame::split(&bytes).unwrap().unwrap();
-        println!("{name}: header of {} bytes", frame.header.len());
-        measure("scan", || {
+        if only().is_none() {
+            println!("{label:<9} header of {} bytes", frame.header.len());
+        }
+        measure(label, "scan", || {
             black_box(CommandView::decode(black_box(frame)).unwrap());
         });
+        measure(label, "scan, send header", || {
+            let view = CommandView::decode(black_box(frame)).unwrap();
+            black_box(SendMessageView::decode(&view).unwrap());
+        });
         let mut properties = Vec::new();
-        measure("scan, send header, properties", || {
+        measure(label, "scan, send header, properties", || {
             let view = CommandView::decode(black_box(frame)).unwrap();
             let header = SendMessageView::decode(&view).unwrap();
             properties.clear();
             header.properties.append_to(&mut properties);
             black_box((&header, &properties));
         });
-        measure("scan, owned command, declared header", || {
+        measure(label, "scan, owned command, declared header", || {
             let command = CommandView::decode(black_box(frame)).unwrap().to_command();
             black_box(SendMessageRequestHeaderV2::decode(&command.ext_fields).unwrap());
         });
         let mut out = Vec::with_capacity(1024);
-        measure("send answer", || {
+        let stamps = PreparedFields::new(&[("MSG_REGION", "DefaultRegion"), ("TRACE_ON", "true")]);
+        measure(label, "send answer", || {
             out.clear();
             let code = ResponseCode::SUCCESS;
             let mut writer = CommandWriter::response(&mut out, form, code, black_box(77), None);
-            writer.text("MSG_REGION", "DefaultRegion");
-            writer.text("TRACE_ON", "true");
+            writer.prepared(&stamps);
             let id = "7F00000100002A9F0000000000000000";
             write_send_response(&mut writer, id, 2, black_box(123_456), Some(id));
             writer.finish(&[]);
@@ -102,7 +123,7 @@ fn main() {
     }
     let bytes = send_frame(HeaderForm::Json);
     let (frame, _) = frame::split(&bytes).unwrap().unwrap();
-    measure("for scale: serde_json and a map", || {
+    measure("JSON", "for scale: serde_json and a map", || {
         black_box(decode_with_a_map(black_box(frame.header)));
     });
 }

@@ -11,10 +11,16 @@ pub trait Fields {
 
 /// A sink for header fields: a map, or a frame under way.
 pub trait FieldSink {
-    /// Adds a text field.
+    /// Adds a text field, whose name is one that a header declares.
     fn text(&mut self, name: &str, value: &str);
 
-    /// Adds an integer field.
+    /// Adds a text field whose name and value are made of printable ASCII, without quotes and
+    /// backslashes.
+    fn plain(&mut self, name: &str, value: &str) {
+        self.text(name, value);
+    }
+
+    /// Adds an integer field, whose name is one that a header declares.
     fn number(&mut self, name: &str, value: i64) {
         self.text(name, &value.to_string());
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use oxmq_protocol::body::TopicFilterType;
 use oxmq_protocol::code::ResponseCode;
-use oxmq_protocol::command::{CommandView, CommandWriter};
+use oxmq_protocol::command::{CommandView, CommandWriter, PreparedFields};
 use oxmq_protocol::header::{SendMessageView, write_send_response};
 use oxmq_protocol::message::{
     BatchMessages, EncodeOptions, Message, RecallHandle, encoded_len, message_id, properties,
@@ -74,15 +74,13 @@ impl SendMessage {
         transactions: Arc<TransactionService>,
         store_host: SocketAddr,
     ) -> Self {
-        let answers = Answers {
-            region_id: config.region_id.clone(),
-            trace_on: if config.trace_on { "true" } else { "false" },
-            store_host,
-            store: Arc::clone(&store),
-        };
+        let trace_on = if config.trace_on { "true" } else { "false" };
+        let stamps = [("MSG_REGION", config.region_id.as_str()), ("TRACE_ON", trace_on)];
+        let answers =
+            Answers { stamps: PreparedFields::new(&stamps), store_host, store: Arc::clone(&store) };
         let mut stamp = Vec::new();
-        properties::append(&mut stamp, properties::MSG_REGION, answers.region_id.as_bytes());
-        properties::append(&mut stamp, properties::TRACE_SWITCH, answers.trace_on.as_bytes());
+        properties::append(&mut stamp, properties::MSG_REGION, config.region_id.as_bytes());
+        properties::append(&mut stamp, properties::TRACE_SWITCH, trace_on.as_bytes());
         properties::append(&mut stamp, properties::CLUSTER, config.broker_cluster_name.as_bytes());
         Self {
             unique_keys: UniqueKeys::new(store_host.ip()),
@@ -311,8 +309,7 @@ impl SendMessage {
     /// Answers with this broker's stamps and what `write` adds.
     pub(super) fn respond(&self, reply: Reply, write: impl FnOnce(&mut CommandWriter<'_>)) {
         reply.write(ResponseCode::SUCCESS, None, |mut writer| {
-            writer.text("MSG_REGION", &self.answers.region_id);
-            writer.text("TRACE_ON", self.answers.trace_on);
+            writer.prepared(&self.answers.stamps);
             write(&mut writer);
             writer.finish(&[]);
         });
@@ -498,8 +495,8 @@ impl SendMessage {
 /// What a send is answered with, also by the thread that flushes.
 #[derive(Debug)]
 struct Answers {
-    region_id: String,
-    trace_on: &'static str,
+    /// The broker's region, and whether it wants traces.
+    stamps: PreparedFields,
     store_host: SocketAddr,
     store: Arc<MessageStore>,
 }
@@ -529,8 +526,7 @@ impl Answers {
             if let Some(key) = unique_key.filter(|_| stored.is_inner_batch) {
                 writer.text("batchUniqId", key);
             }
-            writer.text("MSG_REGION", &self.region_id);
-            writer.text("TRACE_ON", self.trace_on);
+            writer.prepared(&self.stamps);
             let offset = stored.result.queue_offset;
             write_send_response(&mut writer, message_id, stored.queue_id, offset, unique_key);
             if let Some(handle) = &stored.recall_handle {
@@ -543,8 +539,7 @@ impl Answers {
     /// Producers read the two stamps from a refusal as well.
     fn refuse(&self, code: ResponseCode, remark: &str, reply: Reply) {
         reply.write(code, Some(remark), |mut writer| {
-            writer.text("MSG_REGION", &self.region_id);
-            writer.text("TRACE_ON", self.trace_on);
+            writer.prepared(&self.stamps);
             writer.finish(&[]);
         });
     }

@@ -4,38 +4,36 @@
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// Sets the top bit of every byte of `word` that is zero, and no other bit.
-const fn zero_bytes(word: u64) -> u64 {
-    const LOW: u64 = 0x7F * ONES;
-    !(((word & LOW) + LOW) | word | LOW)
+const TOPS: u64 = 0x80 * ONES;
+const QUOTES: u64 = b'"' as u64 * ONES;
+const BACKSLASHES: u64 = b'\\' as u64 * ONES;
+const BLANKS: u64 = b' ' as u64 * ONES;
+
+/// Sets the top bit of the first byte of `word` that is zero, and perhaps of some behind it.
+const fn zero_byte(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word
 }
 
-fn first(
-    bytes: &[u8],
-    word_hits: impl Fn(u64) -> u64,
-    byte_hits: impl Fn(u8) -> bool,
-) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let hits = word_hits(u64::from_be_bytes(*word));
-        if hits != 0 {
-            return Some(index * 8 + hits.leading_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&byte| byte_hits(byte)).map(|at| words.len() * 8 + at)
+/// Sets the top bit of the first byte that is a quote or backslash, and perhaps of some behind it.
+const fn ends(word: u64) -> u64 {
+    (zero_byte(word ^ QUOTES) | zero_byte(word ^ BACKSLASHES)) & TOPS
+}
+
+/// Eight bytes, the first of them lowest.
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    #[expect(clippy::little_endian_bytes, reason = "the first hit is then the lowest one")]
+    bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }
 
 /// Position of the first quote or backslash at or behind `at`; the length when there is none.
 #[inline(always)]
 pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
-    const QUOTES: u64 = b'"' as u64 * ONES;
-    const BACKSLASHES: u64 = b'\\' as u64 * ONES;
     let mut at = at;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_be_bytes(*word);
-        let hits = zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES);
+    while let Some(word) = word(bytes, at) {
+        let hits = ends(word);
         if hits != 0 {
-            return at + hits.leading_zeros() as usize / 8;
+            return at + hits.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
@@ -45,18 +43,32 @@ pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
     at
 }
 
-/// Position of the first byte that a JSON string cannot hold as it is.
-pub(super) fn to_escape(bytes: &[u8]) -> Option<usize> {
-    const QUOTES: u64 = b'"' as u64 * ONES;
-    const BACKSLASHES: u64 = b'\\' as u64 * ONES;
-    const CONTROL: u64 = 0xE0 * ONES;
-    first(
-        bytes,
-        |word| {
-            zero_bytes(word ^ QUOTES) | zero_bytes(word ^ BACKSLASHES) | zero_bytes(word & CONTROL)
-        },
-        |byte| byte < 0x20 || byte == b'"' || byte == b'\\',
-    )
+/// Position of the first byte that a JSON string cannot hold as it is; the length when there is none.
+#[inline(always)]
+pub(super) fn to_escape(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = word(bytes, at) {
+        // What borrows and has no top bit is below a blank.
+        let hits = ends(word) | (word.wrapping_sub(BLANKS) & !word & TOPS);
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let needs = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while bytes.get(at).is_some_and(|&byte| !needs(byte)) {
+        at += 1;
+    }
+    at
+}
+
+/// Tells whether all of `bytes`, which are few as a rule, are ASCII.
+#[inline(always)]
+pub(super) fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let words = words.iter().fold(0, |all, word| all | u64::from_be_bytes(*word));
+    let rest = rest.iter().fold(0, |all, byte| all | byte);
+    words & TOPS == 0 && rest < 0x80
 }
 
 #[cfg(test)]
@@ -75,7 +87,9 @@ mod tests {
                     assert_eq!(quote_or_backslash(&bytes, from), found, "{byte} at {at}");
                 }
                 let escaped = ends || byte < 0x20;
-                assert_eq!(to_escape(&bytes), escaped.then_some(at), "{byte} at {at}");
+                assert_eq!(is_ascii(&bytes), byte < 0x80, "{byte} at {at}");
+                let found = if escaped { at } else { 20 };
+                assert_eq!(to_escape(&bytes), found, "{byte} at {at}");
             }
         }
     }

@@ -13,7 +13,7 @@ mod writer;
 
 pub use owned::RemotingCommand;
 pub use view::{CommandError, CommandView, FieldNumber, FieldValue};
-pub use writer::CommandWriter;
+pub use writer::{CommandWriter, PreparedFields};
 
 /// Flag bit: this command answers one.
 pub const RESPONSE_FLAG: i32 = 1;
@@ -130,6 +130,37 @@ mod tests {
             if let Ok(prefix) = RemotingCommand::decode(frame) {
                 assert!(prefix.ext_fields.is_empty(), "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn prepared_and_plain_fields_are_written_like_any_other() {
+        let fields = [("MSG_REGION", "a\"\u{1}\u{e4}"), ("TRACE_ON", "true")];
+        for form in [HeaderForm::Json, HeaderForm::RocketMq] {
+            let bytes = |write: &dyn Fn(&mut CommandWriter<'_>)| {
+                let mut out = Vec::new();
+                let code = ResponseCode::SUCCESS;
+                let mut writer = CommandWriter::response(&mut out, form, code, 7, None);
+                write(&mut writer);
+                writer.finish(b"body");
+                out
+            };
+            let one_by_one = bytes(&|writer| {
+                fields.iter().for_each(|(name, value)| writer.text(name, value));
+                writer.text("msgId", "7F");
+                writer.text("queueOffset", "-12");
+            });
+            let prepared = PreparedFields::new(&fields);
+            let at_once = bytes(&|writer| {
+                writer.prepared(&prepared);
+                writer.plain("msgId", "7F");
+                writer.number("queueOffset", -12);
+            });
+            assert_eq!(at_once, one_by_one);
+            let (frame, _) = frame::split(&at_once).unwrap().unwrap();
+            let command = RemotingCommand::decode(frame).unwrap();
+            assert_eq!(command.ext_fields.get("MSG_REGION").as_deref(), Some(fields[0].1));
+            assert_eq!(command.ext_fields.len(), 4);
         }
     }
 

@@ -128,7 +128,7 @@ impl RemotingCommand {
         };
         let mut writer = CommandWriter::begin(out, self.form, head);
         for (name, value) in self.ext_fields.iter() {
-            writer.text(name, value);
+            writer.named(name, value);
         }
         writer.finish(&self.body);
     }

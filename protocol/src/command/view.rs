@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
-
 use super::{ONEWAY_FLAG, RESPONSE_FLAG, RemotingCommand, binary, json};
 use crate::code::{LanguageCode, RequestCode, ResponseCode};
 use crate::ext_fields::{ExtFields, Fields};
@@ -11,7 +9,7 @@ use crate::frame::{Frame, HeaderForm};
 use crate::header::HeaderError;
 use crate::limits::MAX_EXT_FIELDS;
 
-/// Fields kept without allocation; a signed send with a namespace has about twenty.
+/// Fields kept in place; a signed send with a namespace has about twenty.
 const INLINE_FIELDS: usize = 24;
 
 /// A header that cannot be read; the reference closes the connection then.
@@ -68,24 +66,63 @@ impl<'a> FieldValue<'a> {
     ///
     /// # Errors
     /// When it is not one; the error carries `name`.
+    #[inline(always)]
     pub fn number<T: FieldNumber>(self, name: &'static str) -> Result<T, HeaderError> {
+        match self.raw {
+            [digit @ b'0'..=b'9'] => Ok((digit - b'0').into()),
+            _ => self.long_number(name),
+        }
+    }
+
+    fn long_number<T: FieldNumber>(self, name: &'static str) -> Result<T, HeaderError> {
         json::parse_number(self.raw)
             .ok_or_else(|| HeaderError::invalid(name, T::EXPECTED, &self.text()))
     }
 
     /// Reads the text as a boolean: anything but "true" in some case is false.
+    #[inline]
     pub fn boolean(self) -> bool {
         self.raw.eq_ignore_ascii_case(b"true")
     }
 
     /// The text as it was sent, escapes and all: enough to compare with a name.
+    #[inline]
     pub fn raw(self) -> &'a [u8] {
         self.raw
     }
 }
 
+/// Where a text lies in its header, and whether it has escapes: a third of what a [`FieldValue`] takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Span {
+    start: u32,
+    /// The length, with the top bit set when there are escapes.
+    length: u32,
+}
+
+impl Span {
+    const ESCAPED: u32 = 1 << 31;
+
+    /// A part of a header, which is 16 MiB long at most.
+    #[inline(always)]
+    pub(super) fn new(start: usize, end: usize, escaped: bool) -> Self {
+        let mark = if escaped { Self::ESCAPED } else { 0 };
+        Self { start: start as u32, length: (end - start) as u32 | mark }
+    }
+
+    #[inline(always)]
+    pub(super) fn of(self, header: &[u8]) -> FieldValue<'_> {
+        let start = self.start as usize;
+        let end = start + (self.length & !Self::ESCAPED) as usize;
+        FieldValue {
+            raw: header.get(start..end).unwrap_or_default(),
+            escaped: self.length & Self::ESCAPED != 0,
+        }
+    }
+}
+
 /// An integer type of a header field.
-pub trait FieldNumber: Sized {
+pub trait FieldNumber: Sized + From<u8> {
     /// What an error says the text should be.
     const EXPECTED: &'static str;
 
@@ -128,7 +165,11 @@ pub struct CommandView<'a> {
     pub form: HeaderForm,
     /// Body; empty when there is none.
     pub body: &'a [u8],
-    fields: SmallVec<[(FieldValue<'a>, FieldValue<'a>); INLINE_FIELDS]>,
+    header: &'a [u8],
+    fields: [(Span, Span); INLINE_FIELDS],
+    field_count: usize,
+    /// All fields, once they are more than can be kept in place.
+    many_fields: Vec<(Span, Span)>,
 }
 
 impl<'a> CommandView<'a> {
@@ -146,7 +187,10 @@ impl<'a> CommandView<'a> {
             remark: None,
             form: frame.form,
             body: frame.body,
-            fields: SmallVec::new(),
+            header: frame.header,
+            fields: [(Span::default(), Span::default()); INLINE_FIELDS],
+            field_count: 0,
+            many_fields: Vec::new(),
         };
         match frame.form {
             HeaderForm::Json => json::scan(frame.header, &mut view)?,
@@ -157,10 +201,25 @@ impl<'a> CommandView<'a> {
 
     /// Adds a field unless there are too many.
     #[inline]
-    pub(super) fn push(&mut self, key: FieldValue<'a>, value: FieldValue<'a>) -> bool {
-        let fits = self.fields.len() < MAX_EXT_FIELDS;
+    pub(super) fn push(&mut self, key: Span, value: Span) -> bool {
+        match self.fields.get_mut(self.field_count) {
+            Some(field) => {
+                *field = (key, value);
+                self.field_count += 1;
+                true
+            }
+            None => self.push_more(key, value),
+        }
+    }
+
+    #[cold]
+    fn push_more(&mut self, key: Span, value: Span) -> bool {
+        if self.many_fields.is_empty() {
+            self.many_fields.extend_from_slice(&self.fields);
+        }
+        let fits = self.many_fields.len() < MAX_EXT_FIELDS;
         if fits {
-            self.fields.push((key, value));
+            self.many_fields.push((key, value));
         }
         fits
     }
@@ -187,7 +246,11 @@ impl<'a> CommandView<'a> {
 
     /// All ext fields in the order sent. A name may repeat: the last one counts.
     pub fn fields(&self) -> impl Iterator<Item = (FieldValue<'a>, FieldValue<'a>)> + '_ {
-        self.fields.iter().copied()
+        let fields = match self.many_fields.as_slice() {
+            [] => &self.fields[..self.field_count],
+            many => many,
+        };
+        fields.iter().map(|(key, value)| (key.of(self.header), value.of(self.header)))
     }
 
     /// Returns the field called `name`.

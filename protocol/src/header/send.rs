@@ -102,50 +102,41 @@ impl<'a> SendMessageView<'a> {
         let mut header = Self::default();
         let mut seen = 0_u8;
         for (key, value) in view.fields() {
-            let required = match key.raw() {
-                b"b" | b"topic" => {
-                    header.topic = value;
-                    0
-                }
-                b"e" | b"queueId" => {
-                    header.queue_id = value.number("queueId")?;
-                    1
-                }
-                b"f" | b"sysFlag" => {
-                    header.sys_flag = value.number("sysFlag")?;
-                    2
-                }
-                b"g" | b"bornTimestamp" => {
-                    header.born_timestamp_ms = value.number("bornTimestamp")?;
-                    3
-                }
-                b"h" | b"flag" => {
-                    header.flag = value.number("flag")?;
-                    4
-                }
-                other => {
-                    match other {
-                        b"a" | b"producerGroup" => header.producer_group = value,
-                        b"c" | b"defaultTopic" => header.default_topic = value,
-                        b"d" | b"defaultTopicQueueNums" => {
-                            header.default_topic_queue_nums =
-                                value.number("defaultTopicQueueNums")?;
-                        }
-                        b"i" | b"properties" => header.properties = value,
-                        b"j" | b"reconsumeTimes" => {
-                            header.reconsume_times = value.number("reconsumeTimes")?;
-                        }
-                        b"k" | b"unitMode" => header.unit_mode = value.boolean(),
-                        b"l" | b"maxReconsumeTimes" => {
-                            header.max_reconsume_times = Some(value.number("maxReconsumeTimes")?);
-                        }
-                        b"m" | b"batch" => header.batch = value.boolean(),
-                        _ => {}
-                    }
-                    continue;
-                }
+            let letter = match key.raw() {
+                [letter] => *letter,
+                name => letter_of(name),
             };
-            seen |= 1 << required;
+            match letter {
+                b'a' => header.producer_group = value,
+                b'b' => {
+                    header.topic = value;
+                    seen |= 1;
+                }
+                b'c' => header.default_topic = value,
+                b'd' => header.default_topic_queue_nums = value.number("defaultTopicQueueNums")?,
+                b'e' => {
+                    header.queue_id = value.number("queueId")?;
+                    seen |= 1 << 1;
+                }
+                b'f' => {
+                    header.sys_flag = value.number("sysFlag")?;
+                    seen |= 1 << 2;
+                }
+                b'g' => {
+                    header.born_timestamp_ms = value.number("bornTimestamp")?;
+                    seen |= 1 << 3;
+                }
+                b'h' => {
+                    header.flag = value.number("flag")?;
+                    seen |= 1 << 4;
+                }
+                b'i' => header.properties = value,
+                b'j' => header.reconsume_times = value.number("reconsumeTimes")?,
+                b'k' => header.unit_mode = value.boolean(),
+                b'l' => header.max_reconsume_times = Some(value.number("maxReconsumeTimes")?),
+                b'm' => header.batch = value.boolean(),
+                _ => {}
+            }
         }
         match seen.trailing_ones() as usize {
             5 => Ok(header),
@@ -154,7 +145,28 @@ impl<'a> SendMessageView<'a> {
     }
 }
 
-/// Writes the fields of a send answer without building the header.
+/// The letter that stands for a long name in a send; 0 for a name that a send does not have.
+fn letter_of(name: &[u8]) -> u8 {
+    match name {
+        b"producerGroup" => b'a',
+        b"topic" => b'b',
+        b"defaultTopic" => b'c',
+        b"defaultTopicQueueNums" => b'd',
+        b"queueId" => b'e',
+        b"sysFlag" => b'f',
+        b"bornTimestamp" => b'g',
+        b"flag" => b'h',
+        b"properties" => b'i',
+        b"reconsumeTimes" => b'j',
+        b"unitMode" => b'k',
+        b"maxReconsumeTimes" => b'l',
+        b"batch" => b'm',
+        _ => 0,
+    }
+}
+
+/// Writes the fields of a send answer without building the header. `msg_id` is one of the broker's own.
+#[inline]
 pub fn write_send_response(
     sink: &mut impl FieldSink,
     msg_id: &str,
@@ -162,7 +174,7 @@ pub fn write_send_response(
     queue_offset: i64,
     transaction_id: Option<&str>,
 ) {
-    sink.text("msgId", msg_id);
+    sink.plain("msgId", msg_id);
     sink.number("queueId", queue_id.into());
     sink.number("queueOffset", queue_offset);
     if let Some(transaction_id) = transaction_id {
