@@ -133,6 +133,11 @@ impl Broker {
         for topic in tables.topics.snapshot().0 {
             use_queues_of(&topic, &store);
         }
+        let (filters, settings) = (Arc::clone(&tables.filters), Arc::clone(&config));
+        store.set_filter_bits(Arc::new(move |record| {
+            let bits = || filters.bits(record.topic(), record.properties());
+            settings.enable_calc_filter_bit_map.then(bits).flatten()
+        }));
         let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
         let timers = match config.timer_wheel_enable {
             true => Some(open_timers(&store, &root).await?),

@@ -163,6 +163,7 @@ impl Cleaner {
         for queue in self.queues.all() {
             queue.delete_expired(files, min)?;
             queue.correct_min_offset(files, min)?;
+            queue.delete_expired_extended(files)?;
         }
         if let Some(index) = &self.index {
             index.delete_expired(min)?;

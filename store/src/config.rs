@@ -54,6 +54,10 @@ oxmq_protocol::config! {
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | 300_000 * 20,
         /// Bytes of a batch-queue file: a multiple of 46.
         mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue" | 300_000 * 46,
+        /// Whether units of queues lead to extended ones, which hold tags code, store time and filter bits.
+        enable_consume_queue_ext: bool = "enableConsumeQueueExt" | false,
+        /// Bytes of a file of extended units.
+        mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" | 48 << 20,
         /// Hash slots of an index file.
         max_hash_slot_num: u32 = "maxHashSlotNum" | 5_000_000,
         /// Entries of an index file, of which the first is not used.

@@ -106,6 +106,20 @@ impl Fs {
         }
     }
 
+    /// Makes the part of `file` behind `at` zeros, and its length `bytes`.
+    pub(crate) fn clear_from(
+        &self,
+        file: &File,
+        path: &Path,
+        at: u64,
+        bytes: u64,
+    ) -> io::Result<()> {
+        self.check(FsOp::Write, path)?;
+        // The cheapest way to clear the rest of a file, on every file system.
+        file.set_len(at)?;
+        file.set_len(bytes)
+    }
+
     /// Writes `bytes` at position `at`.
     pub(crate) fn write_at(
         &self,

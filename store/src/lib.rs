@@ -31,13 +31,14 @@ mod worker;
 pub use clock::Clock;
 pub use commit_log::LogStreamError;
 pub use config::{FlushDiskType, StoreConfig};
+pub use consume_queue::{ExtendedUnit, FilterBits};
 pub use delay_level::DelayLevels;
 pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};
 pub use message_store::{
     Arrival, ArrivalListener, Boundary, Cold, Environment, LazyRecord, MessageStore, QueryResult,
-    Refusal,
+    QueueUnit, Refusal,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
 pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit};

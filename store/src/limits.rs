@@ -6,6 +6,12 @@ pub const MIN_COMMIT_LOG_FILE_BYTES: u64 = 4096;
 /// Largest commit log file: the reference counts positions in it with signed 32-bit numbers.
 pub const MAX_COMMIT_LOG_FILE_BYTES: u64 = i32::MAX as u64;
 
+/// Smallest file of extended units: one unit without filter bits, and the end behind it.
+pub const MIN_EXTENDED_FILE_BYTES: u64 = 24;
+
+/// Largest file of extended units: the reference counts positions in it with signed 32-bit numbers.
+pub const MAX_EXTENDED_FILE_BYTES: u64 = i32::MAX as u64;
+
 /// Open consume-queue files at a time. A reopened file costs some microseconds; a store may have
 /// far more queue files than a process may have descriptors.
 pub const MAX_OPEN_QUEUE_FILES: usize = 512;
@@ -77,3 +83,9 @@ pub const SURELY_CACHED_BYTES: i64 = 32 << 20;
 
 /// Keys of appended records that wait for the index, of 24 bytes each; beyond, it reads the log.
 pub const MAX_FED_ENTRIES: usize = 128 << 10;
+
+/// Bytes of extended units that are read by one call.
+pub const READ_EXTENDED_BYTES_AT_ONCE: usize = 16 << 10;
+
+/// Bytes of extended units that are written by one call.
+pub const WRITE_EXTENDED_BYTES_AT_ONCE: usize = 1 << 20;

@@ -33,6 +33,7 @@ const CLOSED: &[&str] = &[
     "maxIndexNum",
     "mappedFileSizeCommitLog",
     "mappedFileSizeConsumeQueue",
+    "mappedFileSizeConsumeQueueExt",
 ];
 
 /// Settings that count with the next request, or the next round of whoever reads them.
@@ -72,6 +73,7 @@ const LIVE: &[&str] = &[
     "enablePropertyFilter",
     "useServerSideResetOffset",
     "filterSupportRetry",
+    "enableCalcFilterBitMap",
     "storeReplyMessageEnable",
     "serverLoadBalancerEnable",
     "defaultMessageRequestMode",
@@ -319,6 +321,7 @@ mod tests {
             "enableShutdownGracefully",
             "shutdownWaitTimeSeconds",
             "messageIndexEnable",
+            "enableConsumeQueueExt",
             "autoMessageVersionOnTopicLen",
             "enabledAppendPropCRC",
             "forceVerifyPropCRC",

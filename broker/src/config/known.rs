@@ -167,15 +167,8 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
     (&["cold", "Cold"], "reads of cold data are not slowed down"),
-    (
-        &["BitMap", "bitMap"],
-        "filters are evaluated when messages are read, without bitmaps kept beside the queues",
-    ),
+    (&["bitMapLengthConsumeQueueExt"], "the reference puts the size of its Bloom filter there"),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
-    (
-        &["ConsumeQueueExt"],
-        "extended queues are read as the records behind them, and nothing is added to them",
-    ),
     (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),
     (&["fastFailIfNoBuffer", "writeWithoutMmap"], "messages are written to the page cache"),
 ];

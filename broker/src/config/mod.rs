@@ -113,6 +113,8 @@ oxmq_protocol::config! {
         max_error_rate_of_bloom_filter: i32 = "maxErrorRateOfBloomFilter" | 20,
         /// Groups that they are saved for.
         expect_consumer_num_use_filter: i32 = "expectConsumerNumUseFilter" | 32,
+        /// Whether extended units of queues say which of those filters a message matches.
+        enable_calc_filter_bit_map: bool = "enableCalcFilterBitMap" | false,
         /// Whether members of a group hear when one joins or leaves.
         notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable" | true,
         /// Region stamped on every message.

@@ -1,9 +1,10 @@
-//! Where a group stands in the bitmaps that the reference keeps of the filters a message matches.
+//! Where a group stands in the bits that are kept of the filters a message matches.
 //!
-//! Nothing here keeps such bitmaps: filters are evaluated when messages are read. The positions stand in
-//! `consumerFilter.json`, which the reference drops as a whole when one is missing.
+//! Such bits are written into extended units of queues, for the reference; here filters are evaluated when
+//! messages are read. The positions stand in `consumerFilter.json`, which the reference drops as a whole when
+//! one is missing.
 //!
-//! Reference: `BloomFilter` (filter), 5.5.0.
+//! Reference: `BloomFilter`, `BitsArray` (filter), 5.5.0.
 
 use oxmq_protocol::body::BloomFilterData;
 
@@ -38,12 +39,46 @@ impl Bloom {
         BloomFilterData { bit_num: self.bits, bit_pos: (1..=self.hashes).map(position).collect() }
     }
 
+    /// Bits of no group.
+    pub(super) fn no_bits(&self) -> Vec<u8> {
+        vec![0; self.bits as usize / 8]
+    }
+
     /// Whether `data` was made by a filter like this.
     pub(super) fn made(&self, data: Option<&BloomFilterData>) -> bool {
         data.is_some_and(|data| {
             data.bit_num == self.bits && data.bit_pos.len() == self.hashes as usize
         })
     }
+}
+
+/// Sets the bits of a group; what is not in `bits` is left out.
+pub(super) fn set(bits: &mut [u8], data: &BloomFilterData) {
+    for &position in &data.bit_pos {
+        if let Some(byte) = usize::try_from(position).ok().and_then(|at| bits.get_mut(at / 8)) {
+            *byte |= 1 << (position % 8);
+        }
+    }
+}
+
+/// Whether all bits of a group are set.
+pub(super) fn has(bits: &[u8], data: &BloomFilterData) -> bool {
+    data.bit_pos.iter().all(|&position| {
+        let byte = usize::try_from(position).ok().and_then(|at| bits.get(at / 8));
+        byte.is_some_and(|byte| byte & 1 << (position % 8) != 0)
+    })
+}
+
+/// The bits as tools show them: the last one first, in lines.
+pub(crate) fn text(bits: &[u8]) -> String {
+    let mut text = String::new();
+    for (index, byte) in bits.iter().enumerate().rev() {
+        text.push_str(&format!("{byte:08b}"));
+        if index % 8 == 0 {
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// The lower half of Murmur3 with 128 bits and no seed.
@@ -95,6 +130,21 @@ mod tests {
             murmur3_low(b"The quick brown fox jumps over the lazy dog"),
             0xe34b_bc7b_bc07_1b6c
         );
+    }
+
+    #[test]
+    fn bits_of_a_group_are_set_and_found() {
+        let data = BloomFilterData { bit_num: 16, bit_pos: vec![1, 8, 15] };
+        let mut bits = vec![0; 2];
+        assert!(!has(&bits, &data));
+        set(&mut bits, &data);
+        assert_eq!(bits, [0b10, 0b1000_0001]);
+        assert!(has(&bits, &data));
+        assert!(!has(&[0b10, 1], &data));
+        assert_eq!(text(&bits), "1000000100000010\n");
+        let beyond = BloomFilterData { bit_num: 16, bit_pos: vec![16, -1] };
+        set(&mut bits, &beyond);
+        assert!(!has(&bits, &beyond), "a damaged file may have any number");
     }
 
     #[test]

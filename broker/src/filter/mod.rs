@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use oxmq_protocol::message::{java_string_hash, properties};
 
+pub(crate) use self::bloom::text as bits_text;
 pub(crate) use self::registry::{ConsumerFilters, FilterProblem};
 pub(crate) use self::sql::{SqlError, SqlFilter};
 

@@ -9,10 +9,10 @@ use std::sync::{Arc, RwLock};
 use oxmq_protocol::body::{
     ConsumerFilterData, ConsumerFilterTable, FilterDataOfTopic, SubscriptionData, is_tag_type,
 };
-use oxmq_store::JsonFileError;
+use oxmq_store::{ExtendedUnit, JsonFileError};
 use tracing::{info, warn};
 
-use super::bloom::Bloom;
+use super::bloom::{self, Bloom};
 use super::sql::SqlFilter;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -146,6 +146,41 @@ impl ConsumerFilters {
         Some(Arc::clone(&filters.get(topic)?.get(group)?.filter))
     }
 
+    /// Which groups' filters a message of `topic` with these properties matches; nothing when nobody
+    /// filters the topic.
+    ///
+    /// Reference: `CommitLogDispatcherCalcBitMap` (broker), 5.5.0.
+    pub(crate) fn bits(&self, topic: &str, properties: &[u8]) -> Option<Vec<u8>> {
+        let filters = read(&self.filters);
+        let groups = filters.get(topic)?;
+        let mut bits = self.bloom.no_bits();
+        for entry in groups.values() {
+            if let Some(data) = &entry.data.bloom_filter_data
+                && entry.filter.matches(properties)
+            {
+                bloom::set(&mut bits, data);
+            }
+        }
+        Some(bits)
+    }
+
+    /// Whether a group's filter may match a message, as far as its extended unit says.
+    ///
+    /// Reference: `ExpressionMessageFilter.isMatchedByConsumeQueue` (broker), 5.5.0.
+    pub(crate) fn may_match(&self, group: &str, topic: &str, unit: &ExtendedUnit) -> bool {
+        let filters = read(&self.filters);
+        let Some(entry) = filters.get(topic).and_then(|groups| groups.get(group)) else {
+            return true;
+        };
+        let Some(data) = &entry.data.bloom_filter_data else {
+            return true;
+        };
+        let knows = unit.store_timestamp_ms > entry.data.born_time
+            && unit.filter_bits.len() as i64 * 8 == i64::from(data.bit_num)
+            && !unit.filter_bits.is_empty();
+        !knows || bloom::has(&unit.filter_bits, data)
+    }
+
     /// The same as the tools see it.
     pub(crate) fn data(&self, group: &str, topic: &str) -> Option<ConsumerFilterData> {
         Some(read(&self.filters).get(topic)?.get(group)?.data.clone())
@@ -275,6 +310,24 @@ mod tests {
         assert!(filters.data("g", "t").is_some());
         filters.remove_dead(dead_time + 86_400_000);
         assert!(filters.data("g", "t").is_none());
+    }
+
+    #[test]
+    fn bits_say_whose_filters_match_and_nothing_of_older_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let filters = load(dir.path());
+        assert_eq!(filters.bits("t", b""), None);
+        filters.register("g", &subscription("a = 1", 1)).unwrap();
+        filters.register("h", &subscription("a = 2", 1)).unwrap();
+        let filter_bits = filters.bits("t", b"a\x011\x02").unwrap();
+        assert_eq!(filter_bits.len(), 14);
+        let born = filters.data("g", "t").unwrap().born_time;
+        let mut unit = ExtendedUnit { tags_code: 0, store_timestamp_ms: born + 9_999, filter_bits };
+        assert!(filters.may_match("g", "t", &unit));
+        assert!(!filters.may_match("h", "t", &unit));
+        assert!(filters.may_match("nobody", "t", &unit));
+        unit.store_timestamp_ms = 0;
+        assert!(filters.may_match("h", "t", &unit));
     }
 
     #[test]

@@ -9,13 +9,13 @@ use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{Header as _, QueryConsumeQueueRequestHeader};
 use oxmq_remoting::Connection;
-use oxmq_store::MessageStore;
+use oxmq_store::{ExtendedUnit, MessageStore, QueueUnit};
 
 use super::{success, success_with};
 use crate::channel::Channel;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
-use crate::filter::ConsumerFilters;
+use crate::filter::{ConsumerFilters, bits_text};
 use crate::limits::MAX_VIEWED_UNITS;
 
 /// Shows queues to tools.
@@ -55,12 +55,12 @@ impl<C: Channel> QueueView<C> {
             min_queue_index,
             ..QueryConsumeQueueResponseBody::default()
         };
-        if let Some(group) = consumer_group {
-            body.subscription_data = self.consumers.subscription(&group, &topic);
+        if let Some(group) = &consumer_group {
+            body.subscription_data = self.consumers.subscription(group, &topic);
             body.filter_data = match &body.subscription_data {
                 None => Some(format!("{group}@{topic} is not online!")),
                 Some(data) if is_tag_type(&data.expression_type) => None,
-                Some(_) => match self.filters.data(&group, &topic) {
+                Some(_) => match self.filters.data(group, &topic) {
                     Some(data) => {
                         let text = fastjson::to_vec(&data, Dialect::Raw)?;
                         Some(String::from_utf8_lossy(&text).into_owned())
@@ -69,12 +69,50 @@ impl<C: Channel> QueueView<C> {
                 },
             };
         }
-        let units = units.into_iter().map(|(physic_offset, physic_size, tags_code)| {
-            ConsumeQueueData { eval: false, physic_offset, physic_size, tags_code }
-        });
-        body.queue_data = Some(units.collect());
+        let eval = |unit: &ExtendedUnit| match (&consumer_group, &body.subscription_data) {
+            (Some(_), Some(data)) if is_tag_type(&data.expression_type) => {
+                data.sub_string == "*" || data.code_set.contains(&(unit.tags_code as i32))
+            }
+            (Some(group), Some(_)) => self.filters.may_match(group, &topic, unit),
+            _ => false,
+        };
+        body.queue_data = Some(units.iter().map(|unit| unit_data(unit, eval)).collect());
         success_with(&body)
     }
+}
+
+/// A unit, and the extended one that it leads to.
+fn unit_data(unit: &QueueUnit, eval: impl Fn(&ExtendedUnit) -> bool) -> ConsumeQueueData {
+    let mut data = ConsumeQueueData {
+        physic_offset: unit.phy_offset,
+        physic_size: unit.size,
+        tags_code: unit.tags_code,
+        ..ConsumeQueueData::default()
+    };
+    if let Some(extended) = &unit.extended {
+        data.tags_code = extended.tags_code;
+        data.extend_data_json = Some(extended_json(extended));
+        data.bit_map = (!extended.filter_bits.is_empty()).then(|| bits_text(&extended.filter_bits));
+        data.eval = eval(extended);
+    } else if unit.leads_to_extended() {
+        data.msg = Some(format!("Cq extend not exist!addr: {}", unit.tags_code));
+    }
+    data
+}
+
+/// Reference: `ConsumeQueueExt.CqExtUnit` (store), 5.5.0, as its JSON library shows it.
+fn extended_json(unit: &ExtendedUnit) -> String {
+    let ExtendedUnit { tags_code, store_timestamp_ms, filter_bits } = unit;
+    let size = unit.encoded_bytes();
+    let mut bits = String::new();
+    if !filter_bits.is_empty() {
+        // Its bytes have a sign.
+        let bytes: Vec<_> = filter_bits.iter().map(|byte| (*byte as i8).to_string()).collect();
+        bits = format!("\"filterBitMap\":[{}],", bytes.join(","));
+    }
+    format!(
+        "{{{bits}\"msgStoreTime\":{store_timestamp_ms},\"size\":{size},\"tagsCode\":{tags_code}}}"
+    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod contents;
+mod extended;
 mod messages;
 
 use std::path::Path;
@@ -143,7 +144,7 @@ fn start(kind: Kind, store: &Path, sizes: Sizes) -> ServerUnderTest {
     setup.start()
 }
 
-/// And extended queues, which only the reference fills.
+/// And extended queues.
 const SMALL_SIZES: [(&str, &str); 6] = [
     ("enableConsumeQueueExt", "true"),
     ("mappedFileSizeConsumeQueueExt", "2000"),

@@ -169,8 +169,17 @@ pub struct QueryConsumeQueueResponseBody {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConsumeQueueData {
-    /// Whether a filter matches by what is kept beside the queue; nothing is kept.
+    /// The filter bits of the extended unit, the last one first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bit_map: Option<String>,
+    /// Whether the group's filter may match, as far as the extended unit says.
     pub eval: bool,
+    /// The extended unit, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extend_data_json: Option<String>,
+    /// That the extended unit is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub msg: Option<String>,
     /// Position of the record in the log.
     pub physic_offset: i64,
     /// Bytes of the record.

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::extended::{EXTENDED_DIR, ExtendedReader};
 use super::queue::ConsumeQueue;
 use super::unit::{QueueKind, Unit};
 use crate::config::StoreConfig;
@@ -23,6 +24,9 @@ pub(crate) struct QueueFiles {
     fs: Fs,
     simple: Place,
     batch: Place,
+    extended: Place,
+    /// Whether units get extended ones.
+    extends: bool,
     open: Mutex<OpenFiles>,
     /// Held alone while queues are deleted, and shared while one is written: a queue's successor has the
     /// same directory, and must not write there before it is empty.
@@ -36,8 +40,16 @@ struct Place {
     file_bytes: u64,
 }
 
-/// A file: its queue's uid, and the position of its first byte in the queue.
-type FileKey = (u64, u64);
+/// A file of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct FileKey {
+    /// That of the queue.
+    uid: u64,
+    /// Whether it has the extended units.
+    extended: bool,
+    /// Position of its first byte.
+    start: u64,
+}
 
 #[derive(Debug, Default)]
 struct OpenFiles {
@@ -60,9 +72,42 @@ impl QueueFiles {
             root: config.root_dir().join(kind.dir_name()),
             file_bytes: config.queue_file_bytes(kind),
         };
-        let (simple, batch) = (place(QueueKind::Simple), place(QueueKind::Batch));
+        let extended = Place {
+            root: config.root_dir().join(EXTENDED_DIR),
+            file_bytes: config.mapped_file_size_consume_queue_ext,
+        };
         let open = OpenFiles { unsynced: Some(HashMap::new()), ..OpenFiles::default() };
-        Self { fs, simple, batch, open: Mutex::new(open), deleting: RwLock::new(()) }
+        Self {
+            fs,
+            simple: place(QueueKind::Simple),
+            batch: place(QueueKind::Batch),
+            extended,
+            extends: config.enable_consume_queue_ext,
+            open: Mutex::new(open),
+            deleting: RwLock::new(()),
+        }
+    }
+
+    /// Whether units get extended ones.
+    pub(crate) fn extends(&self) -> bool {
+        self.extends
+    }
+
+    pub(crate) fn extended_root(&self) -> &Path {
+        &self.extended.root
+    }
+
+    pub(crate) fn extended_file_bytes(&self) -> u64 {
+        self.extended.file_bytes
+    }
+
+    /// Opens the extended units of a queue to be read.
+    pub(crate) fn extended_reader(&self, queue: &ConsumeQueue) -> ExtendedReader {
+        ExtendedReader::new(self.extended_dir(queue), self.extended.file_bytes)
+    }
+
+    fn extended_dir(&self, queue: &ConsumeQueue) -> PathBuf {
+        self.extended.root.join(&**queue.topic()).join(queue.queue_id().to_string())
     }
 
     pub(crate) fn root(&self, kind: QueueKind) -> &Path {
@@ -106,17 +151,18 @@ impl QueueFiles {
         units: &[u8],
     ) -> Result<(), StoreError> {
         let (unit_bytes, file_bytes) = self.sizes(queue);
+        let key = |start| FileKey { uid: queue.uid(), extended: false, start };
         let mut at = offset as u64 * unit_bytes;
         if begins_late && !at.is_multiple_of(file_bytes) {
             let start = at - at % file_bytes;
-            let (file, path) = self.file_for_writing(queue, start)?;
+            let (file, path) = self.file_for_writing(queue, key(start))?;
             let blanks = Unit::PRE_BLANK.encode().repeat(((at - start) / unit_bytes) as usize);
             self.fs.write_at(&file, &path, &blanks, 0).doing("write", &path)?;
         }
         let mut rest = units;
         while !rest.is_empty() {
             let in_file = at % file_bytes;
-            let (file, path) = self.file_for_writing(queue, at - in_file)?;
+            let (file, path) = self.file_for_writing(queue, key(at - in_file))?;
             let count = rest.len().min((file_bytes - in_file) as usize);
             self.fs.write_at(&file, &path, &rest[..count], in_file).doing("write", &path)?;
             at += count as u64;
@@ -136,7 +182,7 @@ impl QueueFiles {
         let (unit_bytes, file_bytes) = self.sizes(queue);
         let at = offset as u64 * unit_bytes;
         let in_file = at % file_bytes;
-        let key = (queue.uid(), at - in_file);
+        let key = FileKey { uid: queue.uid(), extended: false, start: at - in_file };
         let Some(file) = self.file_for_reading(queue, key)? else {
             return Ok(());
         };
@@ -146,7 +192,7 @@ impl QueueFiles {
         let read = file.read_exact_at(&mut out[begin..], in_file);
         if let Err(error) = read {
             out.truncate(begin);
-            let path = self.path_of(queue, key.1);
+            let path = self.path_of(queue, key);
             return Err(error).doing("read", &path);
         }
         Ok(())
@@ -162,17 +208,24 @@ impl QueueFiles {
                 }
                 Ok(())
             }
-            // Both are below the store's directory.
-            None => match [&self.simple.root, &self.batch.root].iter().find(|root| root.is_dir()) {
-                Some(root) => self.fs.sync_file_system(root).doing("sync", root),
-                None => Ok(()),
-            },
+            // All are below the store's directory.
+            None => {
+                let roots = [&self.simple.root, &self.batch.root, &self.extended.root];
+                match roots.iter().find(|root| root.is_dir()) {
+                    Some(root) => self.fs.sync_file_system(root).doing("sync", root),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
     /// Removes the directory of a queue.
     pub(crate) fn delete_queue(&self, queue: &ConsumeQueue) -> Result<(), StoreError> {
-        self.forget(|key| key.0 == queue.uid());
+        self.forget(|key| key.uid == queue.uid());
+        let extended = self.extended_dir(queue);
+        if queue.kind() == QueueKind::Simple {
+            self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
+        }
         let dir = self.queue_dir(queue);
         self.fs.remove_dir_all(&dir).doing("remove", &dir)
     }
@@ -195,9 +248,7 @@ impl QueueFiles {
             if !expired {
                 break;
             }
-            self.forget(|key| key == (queue.uid(), *start));
-            let path = self.path_of(queue, *start);
-            self.fs.remove_file(&path).doing("remove", &path)?;
+            self.remove(queue, FileKey { uid: queue.uid(), extended: false, start: *start })?;
             deleted += 1;
         }
         Ok(deleted)
@@ -207,21 +258,77 @@ impl QueueFiles {
     /// in the file before them.
     pub(crate) fn cut(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {
         let (unit_bytes, file_bytes) = self.sizes(queue);
-        let at = offset as u64 * unit_bytes;
-        let dir = self.queue_dir(queue);
-        for start in list_files(&dir)? {
-            let path = self.path_of(queue, start);
-            if start >= at {
-                self.forget(|key| key == (queue.uid(), start));
-                self.fs.remove_file(&path).doing("remove", &path)?;
-            } else if at < start + file_bytes {
-                // Shortening and lengthening is the cheapest way to clear the rest of a file.
-                let (file, path) = self.file_for_writing(queue, start)?;
-                file.set_len(at - start).doing("shorten", &path)?;
-                file.set_len(file_bytes).doing("lengthen", &path)?;
+        let starts = list_files(&self.queue_dir(queue))?;
+        self.cut_files(queue, false, &starts, file_bytes, offset as u64 * unit_bytes)
+    }
+
+    /// Removes the files of extended units that begin at or behind `position`, and clears the file before
+    /// them from there on.
+    pub(super) fn cut_extended(
+        &self,
+        queue: &ConsumeQueue,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        let starts = list_files(&self.extended_dir(queue))?;
+        self.cut_files(queue, true, &starts, self.extended.file_bytes, position)
+    }
+
+    /// Removes the files of extended units that end before `position`.
+    ///
+    /// Reference: `ConsumeQueueExt.truncateByMinAddress` (store), 5.5.0.
+    pub(super) fn delete_extended_before(
+        &self,
+        queue: &ConsumeQueue,
+        position: u64,
+    ) -> Result<(), StoreError> {
+        for start in list_files(&self.extended_dir(queue))? {
+            if start + self.extended.file_bytes < position {
+                self.remove(queue, FileKey { uid: queue.uid(), extended: true, start })?;
             }
         }
         Ok(())
+    }
+
+    /// Writes encoded extended units from `position` on, all into one file.
+    pub(super) fn write_extended(
+        &self,
+        queue: &ConsumeQueue,
+        position: u64,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let in_file = position % self.extended.file_bytes;
+        let key = FileKey { uid: queue.uid(), extended: true, start: position - in_file };
+        let (file, path) = self.file_for_writing(queue, key)?;
+        self.fs.write_at(&file, &path, bytes, in_file).doing("write", &path)
+    }
+
+    fn cut_files(
+        &self,
+        queue: &ConsumeQueue,
+        extended: bool,
+        starts: &[u64],
+        file_bytes: u64,
+        at: u64,
+    ) -> Result<(), StoreError> {
+        for &start in starts {
+            let key = FileKey { uid: queue.uid(), extended, start };
+            if start >= at {
+                self.remove(queue, key)?;
+            } else if at < start + file_bytes {
+                let (file, path) = self.file_for_writing(queue, key)?;
+                self.fs.clear_from(&file, &path, at - start, file_bytes).doing("clear", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, queue: &ConsumeQueue, key: FileKey) -> Result<(), StoreError> {
+        self.forget(|other| other == key);
+        let path = self.path_of(queue, key);
+        self.fs.remove_file(&path).doing("remove", &path)
     }
 
     fn file_for_reading(
@@ -232,7 +339,7 @@ impl QueueFiles {
         if let Some(file) = self.lock().get(key) {
             return Ok(Some(file));
         }
-        let path = self.path_of(queue, key.1);
+        let path = self.path_of(queue, key);
         match self.fs.open(&path) {
             Ok(file) => Ok(Some(self.lock().insert(key, file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -243,15 +350,18 @@ impl QueueFiles {
     fn file_for_writing(
         &self,
         queue: &ConsumeQueue,
-        start: u64,
+        key: FileKey,
     ) -> Result<(Arc<File>, PathBuf), StoreError> {
-        let key = (queue.uid(), start);
-        let path = self.path_of(queue, start);
+        let path = self.path_of(queue, key);
         let open = self.lock().get(key);
         let file = match open {
             Some(file) => file,
             None => {
-                let file = self.create(&path, self.file_bytes(queue.kind()))?;
+                let file_bytes = match key.extended {
+                    true => self.extended.file_bytes,
+                    false => self.file_bytes(queue.kind()),
+                };
+                let file = self.create(&path, file_bytes)?;
                 self.lock().insert(key, file)
             }
         };
@@ -277,8 +387,9 @@ impl QueueFiles {
         (queue.kind().unit_bytes() as u64, self.file_bytes(queue.kind()))
     }
 
-    fn path_of(&self, queue: &ConsumeQueue, start: u64) -> PathBuf {
-        self.queue_dir(queue).join(file_name(start))
+    fn path_of(&self, queue: &ConsumeQueue, key: FileKey) -> PathBuf {
+        let dir = if key.extended { self.extended_dir(queue) } else { self.queue_dir(queue) };
+        dir.join(file_name(key.start))
     }
 
     fn forget(&self, which: impl Fn(FileKey) -> bool) {

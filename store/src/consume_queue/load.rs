@@ -10,6 +10,7 @@ use std::thread;
 
 use tracing::warn;
 
+use super::extended::{ExtendedReader, position_of};
 use super::files::{QueueFiles, file_name, list_files};
 use super::queue::QueueTail;
 use super::table::QueueTable;
@@ -45,7 +46,7 @@ pub(crate) fn load_queues(
     let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
     let work = || {
         while let Some((kind, dir)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match load_queue(files, *kind, &dir.path, check_all) {
+            match load_queue(files, *kind, dir, check_all) {
                 Ok(tail) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
                     table.insert_loaded(queue);
@@ -74,6 +75,13 @@ pub(crate) struct QueueDir {
     pub(crate) topic: Arc<str>,
     pub(crate) queue_id: i32,
     pub(crate) path: PathBuf,
+}
+
+impl QueueDir {
+    /// The directory of the same queue below another root.
+    pub(crate) fn below(&self, root: &Path) -> PathBuf {
+        root.join(&*self.topic).join(self.queue_id.to_string())
+    }
 }
 
 /// The directories of all queues below `root`.
@@ -114,27 +122,23 @@ fn sub_dirs(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
 fn load_queue(
     files: &QueueFiles,
     kind: QueueKind,
-    dir: &Path,
+    dir: &QueueDir,
     check_all: bool,
 ) -> Result<QueueTail, StoreError> {
     let (unit_bytes, file_bytes) = (kind.unit_bytes() as u64, files.file_bytes(kind));
-    let mut found = Vec::new();
-    let starts = list_files(dir)?;
-    for (index, start) in starts.iter().enumerate() {
-        let path = dir.join(file_name(*start));
-        let file = File::open(&path).doing("open", &path)?;
-        let length = file.metadata().doing("look at", &path)?.len();
-        if length == 0 && index + 1 == starts.len() {
-            std::fs::remove_file(&path).doing("remove", &path)?;
-        } else if length != file_bytes {
-            let what = format!("has {length} bytes, a consume-queue file {file_bytes}");
-            return Err(StoreError::BadFile { path, what });
-        } else {
-            found.push(QueueFile { file, path, kind, first: *start / unit_bytes });
-        }
+    let found = open_files(&dir.path, file_bytes, "a consume-queue file")?;
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|(start, path, file)| QueueFile { file, path, kind, first: start / unit_bytes })
+        .collect();
+    let mut extended = None;
+    if files.extends() && kind == QueueKind::Simple {
+        let (dir, file_bytes) = (dir.below(files.extended_root()), files.extended_file_bytes());
+        open_files(&dir, file_bytes, "a file of extended units")?;
+        extended = Some(ExtendedReader::new(dir, file_bytes));
     }
     let per_file = file_bytes / unit_bytes;
-    let Some(end) = find_end(&found, per_file, check_all)? else {
+    let Some(end) = find_end(&found, per_file, check_all, extended)? else {
         return Ok(QueueTail::empty(kind));
     };
     let min = match found.first() {
@@ -157,6 +161,26 @@ fn load_queue(
     Ok(tail)
 }
 
+/// The files in `dir`, each of which has to have `bytes`; an empty last one is removed.
+fn open_files(dir: &Path, bytes: u64, what: &str) -> Result<Vec<(u64, PathBuf, File)>, StoreError> {
+    let mut found = Vec::new();
+    let starts = list_files(dir)?;
+    for (index, start) in starts.iter().enumerate() {
+        let path = dir.join(file_name(*start));
+        let file = File::open(&path).doing("open", &path)?;
+        let length = file.metadata().doing("look at", &path)?.len();
+        if length == 0 && index + 1 == starts.len() {
+            std::fs::remove_file(&path).doing("remove", &path)?;
+        } else if length != bytes {
+            let what = format!("has {length} bytes, {what} {bytes}");
+            return Err(StoreError::BadFile { path, what });
+        } else {
+            found.push((*start, path, file));
+        }
+    }
+    Ok(found)
+}
+
 struct QueueFile {
     file: File,
     path: PathBuf,
@@ -171,15 +195,18 @@ struct QueueEnd {
 }
 
 /// Where the valid units end; nothing when there is none.
+///
+/// Where every unit is looked at, so is its extended one: the file system may have lost that instead.
 fn find_end(
     files: &[QueueFile],
     per_file: u64,
     check_all: bool,
+    mut extended: Option<ExtendedReader>,
 ) -> Result<Option<QueueEnd>, StoreError> {
     let mut end = None;
     if check_all {
         for file in &files[files.len().saturating_sub(CHECKED_FILES)..] {
-            let count = file.count_by_reading(per_file)?;
+            let count = file.count_by_reading(per_file, extended.as_mut())?;
             end = file.end_at(count)?.or(end);
             if count < per_file {
                 break;
@@ -221,12 +248,27 @@ impl QueueFile {
     }
 
     /// Valid units at the front, each looked at.
-    fn count_by_reading(&self, per_file: u64) -> Result<u64, StoreError> {
+    fn count_by_reading(
+        &self,
+        per_file: u64,
+        mut extended: Option<&mut ExtendedReader>,
+    ) -> Result<u64, StoreError> {
         let mut count = 0;
         while count < per_file {
             let step = (PROBE_UNITS as u64).min(per_file - count);
-            let units = self.units(count, step as usize)?;
-            let valid = units.iter().take_while(|unit| unit.is_valid()).count() as u64;
+            let mut valid = 0;
+            for unit in self.units(count, step as usize)? {
+                if !unit.is_valid() {
+                    break;
+                }
+                if let Some(extended) = extended.as_deref_mut()
+                    && let Some(position) = position_of(unit.tags_code)
+                    && extended.unit(position)?.is_none()
+                {
+                    break;
+                }
+                valid += 1;
+            }
             count += valid;
             if valid < step {
                 break;

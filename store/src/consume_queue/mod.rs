@@ -8,6 +8,7 @@
 //!
 //! Reference: `ConsumeQueue` (store), 5.5.0.
 
+mod extended;
 mod files;
 mod load;
 mod queue;
@@ -15,6 +16,8 @@ mod table;
 mod unit;
 mod writer;
 
+pub(crate) use extended::{EXTENDED_DIR, ExtendedReader, Extender, position_of};
+pub use extended::{ExtendedUnit, FilterBits};
 pub(crate) use files::{QueueFiles, file_name, list_files};
 pub(crate) use load::{QueueDir, load_queues, queue_dirs};
 pub(crate) use queue::{ConsumeQueue, PushOutcome};

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::extended::{Extender, position_of};
 use super::files::QueueFiles;
 use super::unit::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
@@ -16,8 +17,9 @@ pub(crate) struct ConsumeQueue {
     uid: u64,
     kind: QueueKind,
     tail: Mutex<QueueTail>,
-    /// Held while files of the queue are written or deleted.
-    io: Mutex<()>,
+    /// Held while files of the queue are written or deleted: where its extended units end, once that is
+    /// known.
+    io: Mutex<Option<u64>>,
 }
 
 /// What is known of a queue in memory. Units are counted by their index, which in a simple queue is the
@@ -61,7 +63,7 @@ pub(crate) enum PushOutcome {
 impl ConsumeQueue {
     pub(crate) fn new(topic: Arc<str>, queue_id: i32, uid: u64, tail: QueueTail) -> Self {
         let kind = tail.kind;
-        Self { topic, queue_id, uid, kind, tail: Mutex::new(tail), io: Mutex::new(()) }
+        Self { topic, queue_id, uid, kind, tail: Mutex::new(tail), io: Mutex::new(None) }
     }
 
     pub(crate) fn kind(&self) -> QueueKind {
@@ -125,6 +127,19 @@ impl ConsumeQueue {
         Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
     }
 
+    /// The unit at `offset` as its file has it, if it is in one: its tags code may be an address there.
+    pub(crate) fn written_unit(
+        &self,
+        files: &QueueFiles,
+        offset: i64,
+    ) -> Result<Option<Unit>, StoreError> {
+        let mut bytes = Vec::new();
+        if offset < self.lock().written {
+            files.read(self, offset, 1, &mut bytes)?;
+        }
+        Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
+    }
+
     /// The unit at `index` of a batch queue, if there is one.
     pub(crate) fn batch_unit(
         &self,
@@ -170,11 +185,13 @@ impl ConsumeQueue {
     pub(crate) fn write_out(
         &self,
         files: &QueueFiles,
+        extender: Option<&Extender>,
         log_end: i64,
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StoreError> {
+        let extender = extender.filter(|_| self.kind == QueueKind::Simple);
         let _writing = files.begin_writing();
-        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut extended_end = self.io.lock().unwrap_or_else(PoisonError::into_inner);
         let mut wrote_any = false;
         loop {
             let (first, begins_late) = {
@@ -195,7 +212,14 @@ impl ConsumeQueue {
                 }
                 (tail.written, tail.begins_late)
             };
+            let end = match extender {
+                Some(extender) => {
+                    Some(extender.extend(self, files, first, *extended_end, scratch)?)
+                }
+                None => None,
+            };
             files.write(self, first, begins_late, scratch)?;
+            *extended_end = end.or(*extended_end);
             wrote_any = true;
             let mut tail = self.lock();
             tail.written = first + (scratch.len() / self.kind.unit_bytes()) as i64;
@@ -225,6 +249,7 @@ impl ConsumeQueue {
     pub(crate) fn cut_at(&self, files: &QueueFiles, offset: i64) -> Result<(), StoreError> {
         let last = if offset > 0 { self.unit(files, offset - 1)? } else { None };
         let max_phy = last.map_or(0, |unit| unit.end());
+        *self.io.lock().unwrap_or_else(PoisonError::into_inner) = None;
         files.cut(self, offset)?;
         self.lock().cut(offset, max_phy);
         self.refresh_batch_offsets(files)
@@ -245,6 +270,20 @@ impl ConsumeQueue {
     ) -> Result<usize, StoreError> {
         let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
         files.delete_expired(self, min_phy)
+    }
+
+    /// Removes the files of extended units that those from the first one on do not need.
+    pub(crate) fn delete_expired_extended(&self, files: &QueueFiles) -> Result<(), StoreError> {
+        if self.kind == QueueKind::Batch {
+            return Ok(());
+        }
+        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let min = self.lock().min;
+        let unit = self.written_unit(files, min)?;
+        match unit.and_then(|unit| position_of(unit.tags_code)) {
+            Some(position) => files.delete_extended_before(self, position),
+            None => Ok(()),
+        }
     }
 
     /// Moves the first offset to the first unit whose record is at or behind `min_phy`.

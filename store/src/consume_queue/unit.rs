@@ -10,6 +10,7 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::extended::MAX_ADDRESS;
 use crate::limits::MAX_QUEUE_OFFSET;
 
 /// Bytes of a unit.
@@ -25,11 +26,6 @@ const BASE_OFFSET_AT: usize = 28;
 const COUNT_AT: usize = 36;
 /// Used by compacted topics only; else always -1.
 const COMPACTED_OFFSET_AT: usize = 38;
-
-/// Largest tags code that is the address of a unit of an extended queue.
-///
-/// Reference: `ConsumeQueueExt.MAX_ADDR` (store), 5.5.0.
-const MAX_EXTENDED_ADDRESS: i64 = i32::MIN as i64 - 1;
 
 /// Size field of units that lead to no record: no file has that many bytes, so no reader finds any.
 const NO_RECORD_SIZE: i32 = i32::MAX;
@@ -134,9 +130,9 @@ impl Unit {
         self.size == NO_RECORD_SIZE
     }
 
-    /// Whether the tags code is an address in an extended queue of the reference, which holds the code.
+    /// Whether the tags code is the address of an extended unit, which holds the code.
     pub(crate) fn has_extended_address(&self) -> bool {
-        self.tags_code <= MAX_EXTENDED_ADDRESS
+        self.tags_code <= MAX_ADDRESS
     }
 
     /// Log position behind the record, if there is one.

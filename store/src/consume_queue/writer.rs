@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::warn;
 
+use super::extended::Extender;
 use super::files::QueueFiles;
 use super::queue::{ConsumeQueue, PushOutcome};
 use crate::error::StoreError;
@@ -17,6 +18,8 @@ const STUCK_AFTER_ROUNDS: u32 = 30;
 #[derive(Debug)]
 pub(crate) struct QueueWriter {
     files: Arc<QueueFiles>,
+    /// Nothing in stores without extended units.
+    extender: Option<Extender>,
     dirty: Mutex<Vec<Arc<ConsumeQueue>>>,
     signal: Arc<Signal>,
     /// Rounds in a row in which a queue could not be written.
@@ -24,9 +27,14 @@ pub(crate) struct QueueWriter {
 }
 
 impl QueueWriter {
-    pub(crate) fn new(files: Arc<QueueFiles>) -> Self {
+    pub(crate) fn new(files: Arc<QueueFiles>, extender: Option<Extender>) -> Self {
         let failed_rounds = AtomicU32::new(0);
-        Self { files, dirty: Mutex::default(), signal: Arc::default(), failed_rounds }
+        Self { files, extender, dirty: Mutex::default(), signal: Arc::default(), failed_rounds }
+    }
+
+    /// Who gives units extended ones, in stores that have them.
+    pub(crate) fn extender(&self) -> Option<&Extender> {
+        self.extender.as_ref()
     }
 
     pub(crate) fn files(&self) -> &Arc<QueueFiles> {
@@ -56,7 +64,7 @@ impl QueueWriter {
         let mut left = Vec::new();
         let mut outcome = Ok(());
         for queue in dirty {
-            match queue.write_out(&self.files, log_end, &mut scratch) {
+            match queue.write_out(&self.files, self.extender.as_ref(), log_end, &mut scratch) {
                 Ok(true) => {}
                 Ok(false) => left.push(queue),
                 Err(error) => {

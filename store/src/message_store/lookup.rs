@@ -7,14 +7,9 @@ use oxmq_protocol::message::RecordView;
 use super::MessageStore;
 use super::put::is_storable_topic;
 use crate::commit_log::{LogFiles, bytes_at, record_at};
-use crate::consume_queue::{ConsumeQueue, QueueKind, Unit};
+use crate::consume_queue::{ConsumeQueue, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::error::{IoContext, StoreError};
 use crate::worker::Signal;
-
-/// Where the reference keeps extended queues.
-///
-/// Reference: `StorePathConfigHelper.getStorePathConsumeQueueExt` (store), 5.5.0.
-const EXTENDED_QUEUES_DIR: &str = "consumequeue_ext";
 
 /// Which offset a time means when messages around it have other times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +19,26 @@ pub enum Boundary {
     Lower,
     /// The last message stored at that time or earlier.
     Upper,
+}
+
+/// One unit of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueUnit {
+    /// Position of the record in the log.
+    pub phy_offset: i64,
+    /// Bytes of the record.
+    pub size: i32,
+    /// Hash of the tags, or the address of the extended unit.
+    pub tags_code: i64,
+    /// The extended unit, if there is one.
+    pub extended: Option<ExtendedUnit>,
+}
+
+impl QueueUnit {
+    /// Whether the tags code is in an extended unit, which may be lost.
+    pub fn leads_to_extended(&self) -> bool {
+        position_of(self.tags_code).is_some()
+    }
 }
 
 /// Records that have a key.
@@ -172,19 +187,33 @@ impl MessageStore {
         self.unit_at(&queue, offset).map(|unit| unit.phy_offset)
     }
 
-    /// Up to `count` units of a queue from `from` on, each the position of a record, its bytes and the code
-    /// of its tags; `None` when there is no such queue.
+    /// Up to `count` units of a queue from `from` on; `None` when there is no such queue.
     pub fn queue_units(
         &self,
         topic: &str,
         queue_id: i32,
         from: i64,
         count: u32,
-    ) -> Option<Vec<(i64, i32, i64)>> {
+    ) -> Option<Vec<QueueUnit>> {
         let queue = self.queues.get(topic, queue_id)?;
+        let mut extended = self.queue_files.extended_reader(&queue);
         let offsets = from..from.saturating_add(count.into());
-        let units = offsets.map_while(|offset| self.unit_at(&queue, offset));
-        Some(units.map(|unit| (unit.phy_offset, unit.size, unit.tags_code)).collect())
+        // Units that are in memory have their own tags code, in their files an address.
+        let written = |offset| queue.written_unit(&self.queue_files, offset).ok().flatten();
+        let units = offsets.map_while(|offset| {
+            let unit = self.unit_at(&queue, offset)?;
+            Some(written(offset).filter(|_| self.queue_files.extends()).unwrap_or(unit))
+        });
+        let units = units.map(|Unit { phy_offset, size, tags_code }| {
+            let extended = match position_of(tags_code) {
+                Some(position) if queue.kind() == QueueKind::Simple => {
+                    extended.unit(position).ok().flatten()
+                }
+                _ => None,
+            };
+            QueueUnit { phy_offset, size, tags_code, extended }
+        });
+        Some(units.collect())
     }
 
     /// Records of `topic` that have `key` as unique key or among their keys, stored in
@@ -264,7 +293,7 @@ impl MessageStore {
         outcome?;
         self.batch_topics.remove(topic);
         // A topic of the same name must not find the extended units of this one.
-        let extended = self.config.root_dir().join(EXTENDED_QUEUES_DIR).join(topic);
+        let extended = self.queue_files.extended_root().join(topic);
         self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
         for kind in QueueKind::ALL {
             let dir = self.queue_files.root(kind).join(topic);

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 pub(crate) use batch_topics::BatchTopics;
 pub use get::{Cold, LazyRecord};
-pub use lookup::{Boundary, QueryResult};
+pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
 pub(crate) use recover::{batch_unit, tags_code_of_record};
 
@@ -28,7 +28,7 @@ use crate::clean::Cleaner;
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, FlushPolicy};
 use crate::config::StoreConfig;
-use crate::consume_queue::{QueueFiles, QueueTable, QueueWriter};
+use crate::consume_queue::{FilterBits, QueueFiles, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -150,6 +150,15 @@ impl MessageStore {
     pub fn set_arrival_listener(&self, listener: ArrivalListener) {
         if self.listener.set(listener).is_err() {
             warn!("arrival listener set twice: the first one stays");
+        }
+    }
+
+    /// Sets who looks at filters for extended units. Only the first call counts, and it does nothing in a
+    /// store without them.
+    pub fn set_filter_bits(&self, filter_bits: FilterBits) {
+        let extender = self.queue_writer.extender();
+        if extender.is_some_and(|extender| !extender.set_filter_bits(filter_bits)) {
+            warn!("filter bits set twice: the first ones stay");
         }
     }
 

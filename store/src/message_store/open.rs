@@ -14,12 +14,15 @@ use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
 use crate::commit_log::{CommitLog, FlushPolicy, LogDirs};
 use crate::config::StoreConfig;
-use crate::consume_queue::{QueueFiles, QueueKind, QueueTable, QueueWriter};
+use crate::consume_queue::{Extender, QueueFiles, QueueKind, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::index::{Index, IndexGeometry};
-use crate::limits::{MAX_COMMIT_LOG_FILE_BYTES, MIN_COMMIT_LOG_FILE_BYTES};
+use crate::limits::{
+    MAX_COMMIT_LOG_FILE_BYTES, MAX_EXTENDED_FILE_BYTES, MIN_COMMIT_LOG_FILE_BYTES,
+    MIN_EXTENDED_FILE_BYTES,
+};
 use crate::process_lock::ProcessLock;
 
 /// What the machine is taken to have when it does not say.
@@ -45,9 +48,11 @@ impl MessageStore {
         let clean = !abort_path.exists();
         let checkpoint = Arc::new(Checkpoint::open(&fs, &root)?);
         let log = CommitLog::open(&fs, LogDirs::of(&config), config.mapped_file_size_commit_log)?;
+        let log = Arc::new(log);
         let queue_files = Arc::new(QueueFiles::new(fs.clone(), &config));
         let queues = Arc::new(QueueTable::default());
-        let queue_writer = Arc::new(QueueWriter::new(Arc::clone(&queue_files)));
+        let extender = queue_files.extends().then(|| Extender::new(Arc::clone(&log)));
+        let queue_writer = Arc::new(QueueWriter::new(Arc::clone(&queue_files), extender));
         let batch_topics = BatchTopics::of_store(&root)?;
         Recovery {
             config: &config,
@@ -77,7 +82,6 @@ impl MessageStore {
             max_phy_offset = log.max_offset(),
             "store opened"
         );
-        let log = Arc::new(log);
         let (flush_policy, hot_bytes) = (FlushPolicy::of(&config), hot_bytes(&config));
         let config = Arc::new(Live::new(config));
         let cleaner = Arc::new(Cleaner::new(
@@ -130,6 +134,13 @@ pub(super) fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreErr
     }
     if config.mapped_file_size_consume_queue == 0 {
         return Err(StoreError::BadConfig("mappedFileSizeConsumeQueue is 0".to_owned()));
+    }
+    let extended_bytes = config.mapped_file_size_consume_queue_ext;
+    if !(MIN_EXTENDED_FILE_BYTES..=MAX_EXTENDED_FILE_BYTES).contains(&extended_bytes) {
+        return Err(StoreError::BadConfig(format!(
+            "mappedFileSizeConsumeQueueExt {extended_bytes} is not in \
+             {MIN_EXTENDED_FILE_BYTES}..={MAX_EXTENDED_FILE_BYTES}"
+        )));
     }
     let batch_bytes = config.mapper_file_size_batch_consume_queue;
     let unit_bytes = QueueKind::Batch.unit_bytes() as u64;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::units::QueueReader;
 use crate::commit_log::{LogDirs, LogFiles};
 use crate::config::StoreConfig;
-use crate::consume_queue::{QueueDir, QueueKind, file_name, list_files, queue_dirs};
+use crate::consume_queue::{
+    EXTENDED_DIR, ExtendedReader, QueueDir, QueueKind, file_name, list_files, queue_dirs,
+};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::index::file::{
@@ -99,6 +101,17 @@ impl StoreDir {
         self.root().join(kind.dir_name())
     }
 
+    /// Where the extended units of queues are.
+    pub(super) fn extended_root(&self) -> PathBuf {
+        self.root().join(EXTENDED_DIR)
+    }
+
+    /// Opens the extended units of `queue` to be read.
+    pub(super) fn extended_reader(&self, queue: &QueueDir) -> ExtendedReader {
+        let dir = queue.below(&self.extended_root());
+        ExtendedReader::new(dir, self.config.mapped_file_size_consume_queue_ext)
+    }
+
     pub(super) fn index_dir(&self) -> PathBuf {
         self.root().join("index")
     }
@@ -142,13 +155,12 @@ impl StoreDir {
         if let Some(bytes) = size_of_sequence([self.log_dirs().files()?].into_iter())? {
             self.config.mapped_file_size_commit_log = bytes;
         }
+        if let Some(bytes) = size_of_queues(queue_dirs(&self.extended_root())?)? {
+            self.config.enable_consume_queue_ext = true;
+            self.config.mapped_file_size_consume_queue_ext = bytes;
+        }
         for kind in QueueKind::ALL {
-            let mut queues = Vec::new();
-            for QueueDir { path, .. } in self.queue_dirs(kind)? {
-                let starts = list_files(&path)?.into_iter();
-                queues.push(starts.map(|start| (start, path.join(file_name(start)))).collect());
-            }
-            let Some(bytes) = size_of_sequence(queues.into_iter())? else { continue };
+            let Some(bytes) = size_of_queues(self.queue_dirs(kind)?)? else { continue };
             match kind {
                 QueueKind::Simple => self.config.mapped_file_size_consume_queue = bytes,
                 QueueKind::Batch => self.config.mapper_file_size_batch_consume_queue = bytes,
@@ -164,6 +176,16 @@ impl StoreDir {
         }
         Ok(())
     }
+}
+
+/// The length of each file of the queues in `dirs`.
+fn size_of_queues(dirs: Vec<QueueDir>) -> Result<Option<u64>, StoreError> {
+    let mut queues = Vec::new();
+    for QueueDir { path, .. } in dirs {
+        let starts = list_files(&path)?.into_iter();
+        queues.push(starts.map(|start| (start, path.join(file_name(start)))).collect());
+    }
+    size_of_sequence(queues.into_iter())
 }
 
 /// The length of each file in sequences, as most distances between names say, or else most files.

@@ -130,11 +130,10 @@ impl Plan {
             let found = format!("{} queues", batch.len());
             self.works("batch queues", &dir.queue_root(QueueKind::Batch), found);
         }
-        let extended = queue_dirs(&self.root.join("consumequeue_ext"))?;
+        let extended = queue_dirs(&dir.extended_root())?;
         if !extended.is_empty() {
-            // What they hold is found in the records, too.
-            let found = format!("{} queues, to which nothing is added", extended.len());
-            self.works("extended queues", &self.root.join("consumequeue_ext"), found);
+            let found = format!("{} queues", extended.len());
+            self.works("extended queues", &dir.extended_root(), found);
         }
         let index = dir.index_dir();
         let files = crate::index::index_paths(&index)?.len();

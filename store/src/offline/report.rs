@@ -50,6 +50,8 @@ pub enum Kind {
     UnitWrong,
     /// A unit has another tags code than its record.
     UnitTags,
+    /// A unit's extended unit is missing, or not that of its record.
+    ExtendedUnit,
     /// A unit leads to no record.
     UnitAstray,
     /// A unit leads behind the end of the log.

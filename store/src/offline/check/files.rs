@@ -7,7 +7,7 @@ use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::checkpoint::{self, CheckpointValues};
-use crate::consume_queue::{QueueKind, file_name, list_files};
+use crate::consume_queue::{QueueKind, file_name, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
 
 /// Bytes of the file of the timer wheel: two for each second of a week.
@@ -30,6 +30,12 @@ pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreErro
         for queue in &topic_dirs {
             sequence(&queue.path, Some(dir.queue_file_bytes(kind)), report)?;
         }
+    }
+    let mut extended = queue_dirs(&dir.extended_root())?;
+    extended.sort_by(|a, b| a.path.cmp(&b.path));
+    for queue in &extended {
+        let bytes = dir.config().mapped_file_size_consume_queue_ext;
+        sequence(&queue.path, Some(bytes), report)?;
     }
     sequence(&dir.root().join("timerlog"), None, report)?;
     fixed(&dir.root().join("timerwheel"), TIMER_WHEEL_BYTES, true, report)?;

@@ -11,7 +11,7 @@ use super::super::report::{Finding, Kind, Report, Severity};
 use super::super::units::QueueReader;
 use super::batch_queues::BatchQueues;
 use super::{NOT_MENDED, REPAIR, START};
-use crate::consume_queue::{QueueKind, Unit};
+use crate::consume_queue::{ExtendedReader, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
 use crate::limits::MAX_QUEUE_OFFSET;
@@ -29,7 +29,6 @@ pub(super) struct Queues {
     delay_levels: DelayLevels,
     topics: Option<BTreeSet<String>>,
     crashed: bool,
-    has_extended: bool,
     batch: BatchQueues,
     by_topic: HashMap<Box<str>, Vec<QueueState>>,
 }
@@ -37,6 +36,8 @@ pub(super) struct Queues {
 struct QueueState {
     queue_id: i32,
     reader: QueueReader,
+    /// Nothing in a queue without files.
+    extended: Option<ExtendedReader>,
     /// Offset that the next record should have; nothing before the first record.
     next: Option<i64>,
     /// Offset of the next unit to be looked at.
@@ -70,8 +71,9 @@ impl Queues {
                 light += 1;
                 continue;
             }
+            let extended = dir.extended_reader(&queue);
             let reader = dir.queue_reader(QueueKind::Simple, queue.path)?;
-            let state = QueueState::new(queue.queue_id, reader);
+            let state = QueueState::new(queue.queue_id, reader, Some(extended));
             by_topic.entry(Box::from(&*queue.topic)).or_default().push(state);
         }
         if light > 0 {
@@ -84,7 +86,6 @@ impl Queues {
             delay_levels,
             topics,
             crashed,
-            has_extended: dir.root().join("consumequeue_ext").is_dir(),
             batch: BatchQueues::open(dir)?,
             by_topic,
         })
@@ -106,7 +107,6 @@ impl Queues {
             return self.batch.visit(record, at, tags_code, log_begin, report);
         }
         let tags_may_differ = is_schedule_topic(record.topic());
-        let has_extended = self.has_extended;
         let state = self.state_of(record)?;
         let offset = record.queue_offset();
         if !state.accept_offset(offset, at, report) {
@@ -128,11 +128,26 @@ impl Queues {
                 unit.phy_offset, unit.size
             );
             state.find(Severity::Error, Kind::UnitWrong, offset, what, REPAIR);
-        } else if unit.tags_code != tags_code && !(has_extended && unit.has_extended_address()) {
-            let what = format!(
-                "unit {offset} has tags code {}, its record at {at} {tags_code}",
-                unit.tags_code
-            );
+            return Ok(());
+        }
+        let found = match state.extended_of(&unit)? {
+            Some(Some(extended)) if extended.store_timestamp_ms != record.store_timestamp_ms() => {
+                let what =
+                    format!("the extended unit of {offset} has another time than its record");
+                state.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
+                return Ok(());
+            }
+            Some(Some(extended)) => extended.tags_code,
+            Some(None) => {
+                let what = format!("unit {offset} leads to an extended unit that is not there");
+                state.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
+                return Ok(());
+            }
+            None => unit.tags_code,
+        };
+        if found != tags_code {
+            let what =
+                format!("unit {offset} has tags code {found}, its record at {at} {tags_code}");
             // Delay levels may have been others when the message came.
             let severity = if tags_may_differ { Severity::Warning } else { Severity::Error };
             state.find(severity, Kind::UnitTags, offset, what, REPAIR);
@@ -189,7 +204,7 @@ impl Queues {
             None => {
                 let path = self.root.join(topic).join(queue_id.to_string());
                 let reader = QueueReader::missing(path, QueueKind::Simple);
-                queues.push(QueueState::new(queue_id, reader));
+                queues.push(QueueState::new(queue_id, reader, None));
                 queues.len() - 1
             }
         };
@@ -198,17 +213,28 @@ impl Queues {
 }
 
 impl QueueState {
-    fn new(queue_id: i32, reader: QueueReader) -> Self {
+    fn new(queue_id: i32, reader: QueueReader, extended: Option<ExtendedReader>) -> Self {
         let next_unit = reader.first();
         Self {
             queue_id,
             reader,
+            extended,
             next: None,
             next_unit,
             last_at: 0,
             missing: None,
             findings: Vec::new(),
         }
+    }
+
+    /// The extended unit of `unit`, when that leads to one; nothing in that where there is none.
+    #[expect(clippy::option_option, reason = "whether one is named, and whether it is there")]
+    fn extended_of(&mut self, unit: &Unit) -> Result<Option<Option<ExtendedUnit>>, StoreError> {
+        let (Some(position), Some(reader)) = (position_of(unit.tags_code), &mut self.extended)
+        else {
+            return Ok(None);
+        };
+        reader.unit(position).map(Some)
     }
 
     /// Whether a record at log position `at` can have this offset; if not, it is reported.

@@ -16,7 +16,7 @@ use super::StoreDir;
 use super::check::log::why;
 use super::units::QueueReader;
 use crate::commit_log::{LogFiles, record_at};
-use crate::consume_queue::{QueueKind, Unit};
+use crate::consume_queue::{QueueDir, QueueKind, Unit, position_of};
 use crate::error::{IoContext, StoreError};
 use crate::index::file::{
     BEGIN_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT,
@@ -45,6 +45,12 @@ pub struct QueueRow {
     pub size: i32,
     /// Code of the tags.
     pub tags_code: i64,
+    /// Where the extended unit is that has the code, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extended_position: Option<u64>,
+    /// Bits of the filters that the message matches, from the first byte on in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_bits: Option<String>,
     /// The record, if it is there.
     pub record: Option<RecordDump>,
 }
@@ -106,7 +112,9 @@ impl<'a> Dump<'a> {
             let reader = self.dir.queue_reader(QueueKind::Batch, batch)?;
             return self.batch_queue(reader, from, count);
         }
-        let mut reader = self.dir.queue_reader(QueueKind::Simple, place(QueueKind::Simple))?;
+        let dir = QueueDir { topic: topic.into(), queue_id, path: place(QueueKind::Simple) };
+        let mut extended = self.dir.extended_reader(&dir);
+        let mut reader = self.dir.queue_reader(QueueKind::Simple, dir.path)?;
         let mut offset = from.unwrap_or(0).max(reader.first());
         let mut rows = Vec::new();
         while let Some(unit) = reader.unit(offset)? {
@@ -114,7 +122,15 @@ impl<'a> Dump<'a> {
                 break;
             }
             if from.is_some() || !unit.leads_nowhere() {
-                rows.push(self.queue_row(offset, 1, &unit));
+                let mut row = self.queue_row(offset, 1, &unit);
+                if let Some(position) = position_of(unit.tags_code)
+                    && let Some(extended) = extended.unit(position)?
+                {
+                    row.tags_code = extended.tags_code;
+                    row.extended_position = Some(position);
+                    row.filter_bits = hexadecimal(&extended.filter_bits);
+                }
+                rows.push(row);
             }
             offset += 1;
         }
@@ -172,6 +188,8 @@ impl<'a> Dump<'a> {
             phy_offset: leads.then_some(unit.phy_offset),
             size: if leads { unit.size } else { 0 },
             tags_code: unit.tags_code,
+            extended_position: None,
+            filter_bits: None,
             record: record.as_ref().map(RecordDump::of),
         }
     }
@@ -217,6 +235,11 @@ impl<'a> Dump<'a> {
         }
         Ok(())
     }
+}
+
+/// Two digits for each byte; nothing for none.
+fn hexadecimal(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn has_key(record: &RecordView<'_>, topic: &str, hash: i32) -> bool {

@@ -24,20 +24,26 @@ pub(super) fn set_aside(
         .filter(|found| found.severity >= Severity::Warning)
         .map(|found| found.path.as_path())
         .collect();
+    let extended_root = dir.extended_root();
+    let extended = queues_below(&extended_root, &bad);
     for kind in QueueKind::ALL {
         let queue_root = dir.queue_root(kind);
-        let queues: BTreeSet<PathBuf> = bad
-            .iter()
-            .filter_map(|path| {
-                let mut below = path.strip_prefix(&queue_root).ok()?.components();
-                Some(queue_root.join(below.next()?).join(below.next()?))
-            })
-            .collect();
-        for path in queues.iter().filter(|path| path.is_dir()) {
-            if has_records(path, with_records) {
-                aside.take(path, "the queue is made anew from the log")?;
-            } else {
-                cut(dir, kind, path, report.min_phy_offset, aside)?;
+        let mut queues = queues_below(&queue_root, &bad);
+        if kind == QueueKind::Simple {
+            queues.extend(extended.iter().cloned());
+        }
+        for queue in queues {
+            let path = queue_root.join(&queue);
+            if has_records(&path, with_records) {
+                if path.is_dir() {
+                    aside.take(&path, "the queue is made anew from the log")?;
+                }
+                let extended = extended_root.join(&queue);
+                if kind == QueueKind::Simple && extended.is_dir() {
+                    aside.take(&extended, "it belongs to the queue that is made anew")?;
+                }
+            } else if path.is_dir() {
+                cut(dir, kind, &path, report.min_phy_offset, aside)?;
             }
         }
     }
@@ -56,6 +62,15 @@ pub(super) fn set_aside(
         aside.take(&checkpoint, "recovery reads the whole log without it")?;
     }
     Ok(())
+}
+
+/// The queues, each as a topic and an id, whose directories below `root` have any of the paths in `bad`.
+fn queues_below(root: &Path, bad: &BTreeSet<&Path>) -> BTreeSet<PathBuf> {
+    let queue = |path: &&Path| {
+        let mut below = path.strip_prefix(root).ok()?.components();
+        Some(Path::new(below.next()?.as_os_str()).join(below.next()?))
+    };
+    bad.iter().filter_map(queue).collect()
 }
 
 fn has_records(path: &Path, with_records: &BTreeSet<QueueKey>) -> bool {
