@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::encode::{host_bytes, put_host};
+use super::encode::host_bytes;
 use super::record::{HOST_V4_BYTES, HOST_V6_BYTES, read_host};
 
 const PHY_OFFSET_BYTES: usize = 8;
@@ -26,10 +26,12 @@ pub fn encode_offset_id(store_host: SocketAddr, phy_offset: i64) -> String {
 
 /// Appends to `text` what [`encode_offset_id`] returns.
 pub fn push_offset_id(text: &mut String, store_host: SocketAddr, phy_offset: i64) {
-    let mut bytes = Vec::with_capacity(HOST_V6_BYTES + PHY_OFFSET_BYTES);
-    put_host(&mut bytes, store_host);
-    bytes.extend_from_slice(&phy_offset.to_be_bytes());
-    push_hex(text, &bytes);
+    match store_host.ip() {
+        IpAddr::V4(ip) => push_hex(text, &ip.octets()),
+        IpAddr::V6(ip) => push_hex(text, &ip.octets()),
+    }
+    push_hex(text, &u32::from(store_host.port()).to_be_bytes());
+    push_hex(text, &phy_offset.to_be_bytes());
 }
 
 /// Store host and physical offset of an offset id, in either letter case.
