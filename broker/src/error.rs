@@ -199,9 +199,6 @@ pub(crate) enum RequestError {
     /// The expression of the group cannot be compiled.
     #[error("The broker's consumer filter data is not exist!Your expression may be wrong!")]
     FilterDataNotExist,
-    /// The newest expression of the group cannot be compiled.
-    #[error("the consumer's consumer filter data not latest")]
-    FilterDataNotLatest,
     /// The expression that a pull brings along cannot be compiled.
     #[error("parse the consumer's subscription failed")]
     SubscriptionParse,
@@ -479,7 +476,6 @@ impl RequestError {
             }
             Self::SubscriptionParse | Self::Sql(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
             Self::FilterDataNotExist => ResponseCode::FILTER_DATA_NOT_EXIST,
-            Self::FilterDataNotLatest => ResponseCode::FILTER_DATA_NOT_LATEST,
             Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
             Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
             Self::ClientTimeout { .. } => ResponseCode::CONSUME_MSG_TIMEOUT,

@@ -16,6 +16,7 @@ use serde_json::json;
 
 const CHECK_CLIENT_CONFIG: i32 = 46;
 const PULL_MESSAGE: i32 = 11;
+const FILTER_DATA_NOT_EXIST: i32 = 27;
 /// The subscription is part of the pull.
 const SUBSCRIPTION: &str = "4";
 
@@ -334,15 +335,14 @@ fn a_group_filters_with_the_newest_expression_of_its_heartbeats() {
 
     beat("color =", 2);
     let answer = conn_pull(server, group, topic, 2);
-    assert_eq!(answer.code, 28, "{answer:?}");
-    assert_eq!(answer.remark.as_deref(), Some("the consumer's consumer filter data not latest"));
+    assert_eq!(answer.code, FILTER_DATA_NOT_EXIST, "{answer:?}");
 
     beat("color = 'blue'", 3);
     assert_eq!(bodies(&conn_pull(server, group, topic, 3)), ["1"]);
 
     heartbeat(&mut conn, "never_sound", topic, "color =", 1);
     let answer = conn_pull(server, "never_sound", topic, 1);
-    assert_eq!(answer.code, 27, "{answer:?}");
+    assert_eq!(answer.code, FILTER_DATA_NOT_EXIST, "{answer:?}");
     assert_eq!(
         answer.remark.as_deref(),
         Some("The broker's consumer filter data is not exist!Your expression may be wrong!")

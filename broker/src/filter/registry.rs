@@ -97,16 +97,19 @@ impl ConsumerFilters {
             return Ok(Arc::clone(&known.filter));
         }
         if data.sub_string.is_empty() || !is_known && count >= MAX_FILTERS {
-            return Err(FilterProblem::NotExist);
+            return Err(FilterProblem);
         }
         let filter = match SqlFilter::compile(&data.sub_string) {
             Ok(filter) => Arc::new(filter),
             Err(error) => {
                 warn!(group, topic = data.topic, expression = data.sub_string, %error,
                     "expression cannot be compiled");
-                let problem =
-                    if is_known { FilterProblem::NotLatest } else { FilterProblem::NotExist };
-                return Err(problem);
+                // The one before is not what the group wants any more.
+                if is_known && let Some(groups) = filters.get_mut(&data.topic) {
+                    groups.remove(group);
+                    self.file.changed();
+                }
+                return Err(FilterProblem);
             }
         };
         let entry = Entry {
@@ -241,21 +244,13 @@ fn restore(filters: &mut Filters, data: &ConsumerFilterData, now_ms: i64) {
     groups.insert(data.consumer_group.clone(), Entry { data, filter: Arc::new(filter) });
 }
 
-/// Why a topic cannot be filtered the way a group wants.
+/// The newest expression of a group is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FilterProblem {
-    /// The expression is none.
-    NotExist,
-    /// The newest expression is none; there was one that was.
-    NotLatest,
-}
+pub(crate) struct FilterProblem;
 
 impl From<FilterProblem> for RequestError {
-    fn from(problem: FilterProblem) -> Self {
-        match problem {
-            FilterProblem::NotExist => Self::FilterDataNotExist,
-            FilterProblem::NotLatest => Self::FilterDataNotLatest,
-        }
+    fn from(_: FilterProblem) -> Self {
+        Self::FilterDataNotExist
     }
 }
 
@@ -282,10 +277,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let filters = load(dir.path());
         let register = |text: &str, version| filters.register("g", &subscription(text, version));
-        assert_eq!(register("a >", 1), Err(FilterProblem::NotExist));
+        assert_eq!(register("a >", 1), Err(FilterProblem));
         let first = register("a > 1", 1).unwrap();
         assert_eq!(register("a > 2", 1).unwrap(), first, "not newer");
-        assert_eq!(register("a >", 2), Err(FilterProblem::NotLatest));
+        assert_eq!(register("a >", 2), Err(FilterProblem));
+        assert_eq!(filters.find("g", "t"), None, "nor is it filtered with the former one");
         let second = register("a > 2", 3).unwrap();
         assert_ne!(second, first);
         assert_eq!(filters.find("g", "t"), Some(second));
