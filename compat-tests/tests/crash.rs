@@ -4,14 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wire::Conn;
-use oxmq_compat_tests::{Kind, ServerUnderTest, wait};
+use oxmq_compat_tests::{Kind, ServerUnderTest, offsets_file, wait};
 
 /// Rounds of load, kill, restart and check. The reference takes seconds for each start, and what
 /// is shown with it is only that the test is right.
@@ -201,27 +200,6 @@ impl Drop for StopOnDrop<'_> {
 
 /// The group's offsets as the file in the store has them.
 fn persisted_offsets(server: &ServerUnderTest) -> BTreeMap<usize, i64> {
-    let config = server.store_dir().join("config");
-    ["consumerOffset.json", "consumerOffset.json.bak"]
-        .iter()
-        .filter_map(|name| fs::read_to_string(config.join(name)).ok())
-        .find_map(|text| offsets_in(&text))
-        .unwrap_or_default()
-}
-
-/// Finds the group's entry by hand: the reference writes numeric keys without quotes, which is not
-/// JSON. `None` if the file is only half there.
-fn offsets_in(text: &str) -> Option<BTreeMap<usize, i64>> {
-    text.trim_end().ends_with('}').then_some(())?;
-    let entry = format!("\"{TOPIC}@{GROUP}\":");
-    let Some(at) = text.find(&entry) else { return Some(BTreeMap::new()) };
-    let map = text[at + entry.len()..].trim_start().strip_prefix('{')?;
-    let map = &map[..map.find('}')?];
-    map.split(',')
-        .map(|pair| {
-            let (queue, offset) = pair.split_once(':')?;
-            let queue = queue.trim().trim_matches('"').parse().ok()?;
-            Some((queue, offset.trim().parse().ok()?))
-        })
-        .collect()
+    let offsets = offsets_file::persisted_offsets(server.store_dir(), TOPIC, GROUP);
+    offsets.into_iter().map(|(queue, offset)| (queue as usize, offset)).collect()
 }
