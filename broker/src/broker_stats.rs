@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
+use crate::timer::TimerFlow;
 
 /// Rates are over at most ten minutes, from one sample a second.
 const SAMPLES: usize = 601;
@@ -46,6 +47,8 @@ pub(crate) struct Totals {
     pub(crate) missed_pulls: u64,
     /// Messages given to consumers.
     pub(crate) got_messages: u64,
+    /// Messages of the timer.
+    pub(crate) timers: TimerFlow,
 }
 
 /// Counts what goes through the broker. Counting is one addition.
@@ -125,7 +128,7 @@ impl BrokerStats {
         }
     }
 
-    /// Totals since the broker started.
+    /// Totals since the broker started, without those of the timer.
     pub(crate) fn totals(&self) -> Totals {
         Totals {
             put_messages: self.put_messages.load(Ordering::Relaxed),
@@ -134,6 +137,7 @@ impl BrokerStats {
             found_pulls: self.found_pulls.load(Ordering::Relaxed),
             missed_pulls: self.missed_pulls.load(Ordering::Relaxed),
             got_messages: self.got_messages.load(Ordering::Relaxed),
+            timers: TimerFlow::default(),
         }
     }
 
@@ -159,8 +163,8 @@ impl BrokerStats {
     }
 
     /// Takes the sample that is due once a second.
-    pub(crate) fn sample(&self, now: Instant, now_ms: i64) {
-        let totals = self.totals();
+    pub(crate) fn sample(&self, now: Instant, now_ms: i64, timers: TimerFlow) {
+        let totals = Totals { timers, ..self.totals() };
         let mut history = lock(&self.history);
         if history.samples.len() == SAMPLES {
             history.samples.pop_front();
@@ -177,16 +181,19 @@ impl BrokerStats {
     /// Rates per second over 10, 60 and 600 seconds, separated by blanks, as the tools read them. A
     /// span with too few samples has no figure.
     pub(crate) fn rates(&self, count: impl Fn(&Totals) -> u64) -> String {
-        let history = lock(&self.history);
-        let rate = |span: usize| {
-            let newest = history.samples.len().checked_sub(1)?;
-            let (begin, before) = history.samples.get(newest.checked_sub(span)?)?;
-            let (end, after) = &history.samples[newest];
-            let seconds = end.saturating_duration_since(*begin).as_secs_f64();
-            let grown = count(after).saturating_sub(count(before)) as f64;
-            (seconds > 0.0).then(|| format!("{:?}", grown / seconds))
-        };
+        let rate = |span| self.rate(span, &count).map(|rate| format!("{rate:?}"));
         RATE_SPANS.map(|span| rate(span).unwrap_or_default()).join(" ")
+    }
+
+    /// The rate per second over the last `span` seconds; `None` with too few samples.
+    pub(crate) fn rate(&self, span: usize, count: impl Fn(&Totals) -> u64) -> Option<f64> {
+        let history = lock(&self.history);
+        let newest = history.samples.len().checked_sub(1)?;
+        let (begin, before) = history.samples.get(newest.checked_sub(span)?)?;
+        let (end, after) = &history.samples[newest];
+        let seconds = end.saturating_duration_since(*begin).as_secs_f64();
+        let grown = count(after).saturating_sub(count(before)) as f64;
+        (seconds > 0.0).then(|| grown / seconds)
     }
 }
 
@@ -208,7 +215,7 @@ mod tests {
         let start = Instant::now();
         for second in 0..=60 {
             stats.put(second, 1, Duration::ZERO);
-            stats.sample(start + Duration::from_secs(second), 0);
+            stats.sample(start + Duration::from_secs(second), 0, TimerFlow::default());
             let rates = stats.rates(|totals| totals.put_messages);
             match second {
                 0..10 => assert_eq!(rates, "  "),
@@ -224,12 +231,12 @@ mod tests {
         let stats = BrokerStats::new(5);
         let now = Instant::now();
         stats.got(2, Duration::ZERO);
-        stats.sample(now, MS_PER_DAY - 1);
+        stats.sample(now, MS_PER_DAY - 1, TimerFlow::default());
         assert_eq!(stats.mornings().1.got_messages, 0);
-        stats.sample(now, MS_PER_DAY);
+        stats.sample(now, MS_PER_DAY, TimerFlow::default());
         stats.got(3, Duration::ZERO);
         stats.got(0, Duration::ZERO);
-        stats.sample(now, MS_PER_DAY * 2);
+        stats.sample(now, MS_PER_DAY * 2, TimerFlow::default());
         let (yesterday, today) = stats.mornings();
         assert_eq!((yesterday.got_messages, today.got_messages), (2, 5));
         assert_eq!((today.found_pulls, today.missed_pulls), (2, 1));
@@ -253,7 +260,7 @@ mod tests {
     fn history_is_bounded() {
         let stats = BrokerStats::new(0);
         for _ in 0..SAMPLES * 2 {
-            stats.sample(Instant::now(), 0);
+            stats.sample(Instant::now(), 0, TimerFlow::default());
         }
         assert_eq!(lock(&stats.history).samples.len(), SAMPLES);
     }

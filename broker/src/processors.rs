@@ -228,6 +228,7 @@ impl Processors {
 
     /// Takes the sample of traffic that is due once a second.
     pub(crate) fn sample_traffic(&self) {
-        self.broker_stats.sample(Instant::now(), clock::now_ms());
+        let timers = self.runtime_info.timer_flow();
+        self.broker_stats.sample(Instant::now(), clock::now_ms(), timers);
     }
 }

@@ -12,15 +12,19 @@ use oxmq_protocol::version;
 use oxmq_store::MessageStore;
 
 use super::success_with;
-use crate::broker_stats::BrokerStats;
+use crate::broker_stats::{BrokerStats, Totals};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
 use crate::error::RequestError;
+use crate::timer::TimerFlow;
 use crate::transaction::TransactionService;
 
 /// Pools of the reference that tools ask about. Requests wait in no queue here.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
+
+/// Span of the timer's rates.
+const TIMER_RATE_SECONDS: usize = 10;
 
 /// Tells tools how the broker is doing.
 ///
@@ -43,6 +47,11 @@ impl RuntimeInfo {
         store: Arc<MessageStore>,
     ) -> Self {
         Self { config, stats, delays, transactions, store }
+    }
+
+    /// What went through the timer since the start.
+    pub(crate) fn timer_flow(&self) -> TimerFlow {
+        self.delays.timers.as_ref().map(|timers| timers.metrics().flow()).unwrap_or_default()
     }
 
     /// `GET_ALL_DELAY_OFFSET` (45): how far each delay level has got.
@@ -97,8 +106,7 @@ impl RuntimeInfo {
         let numbers = [
             ("commitLogMinOffset", store.min_phy_offset()),
             ("commitLogMaxOffset", store.max_phy_offset()),
-            // The append lock is held for a copy in memory, and never while a page is faulted in.
-            ("pageCacheLockTimeMills", 0),
+            ("pageCacheLockTimeMills", store.append_locked_ms()),
             ("dispatchBehindBytes", store.dispatch_behind_bytes()),
             ("earliestMessageTimeStamp", store.earliest_store_time().unwrap_or(-1)),
         ];
@@ -132,12 +140,15 @@ impl RuntimeInfo {
         let read_behind_s = ((now_ms() - checkpoint.read_time_ms).max(0)) / 1_000;
         let waiting: i64 =
             timers.metrics().snapshot().timing_count.values().map(|metric| metric.count).sum();
+        let rate = |count: fn(&Totals) -> u64| {
+            format!("{:?}", self.stats.rate(TIMER_RATE_SECONDS, count).unwrap_or_default())
+        };
         let figures = [
             ("timerReadBehind", read_behind_s.to_string()),
             ("timerOffsetBehind", behind.to_string()),
             ("timerCongestNum", waiting.to_string()),
-            ("timerEnqueueTps", "0.0".to_owned()),
-            ("timerDequeueTps", "0.0".to_owned()),
+            ("timerEnqueueTps", rate(|totals| totals.timers.taken)),
+            ("timerDequeueTps", rate(|totals| totals.timers.delivered)),
         ];
         table.extend(figures.map(|(key, text)| (key.to_owned(), text)));
     }

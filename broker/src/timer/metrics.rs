@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oxmq_protocol::body::{Metric, TimerMetricsTable};
 use oxmq_store::JsonFileError;
@@ -11,6 +12,15 @@ use crate::clock::now_ms;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
 
+/// Messages that went through the timer since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TimerFlow {
+    /// Put into a slot.
+    pub(crate) taken: u64,
+    /// Taken from one, once their time had come.
+    pub(crate) delivered: u64,
+}
+
 /// Counts kept in `config/timermetrics`.
 ///
 /// Reference: `TimerMetrics` (store), 5.5.0.
@@ -18,6 +28,8 @@ use crate::sync::lock;
 pub(crate) struct TimerMetrics {
     table: Mutex<TimerMetricsTable>,
     file: SavedTable<TimerMetricsTable>,
+    taken: AtomicU64,
+    delivered: AtomicU64,
 }
 
 impl TimerMetrics {
@@ -27,7 +39,30 @@ impl TimerMetrics {
             warn!(%error, "counts of waiting messages start anew");
             None
         });
-        Self { table: Mutex::new(table.unwrap_or_default()), file }
+        Self {
+            table: Mutex::new(table.unwrap_or_default()),
+            file,
+            taken: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a message put into a slot.
+    pub(super) fn taken(&self) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a message taken from its slot.
+    pub(super) fn delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What went through since the start.
+    pub(crate) fn flow(&self) -> TimerFlow {
+        TimerFlow {
+            taken: self.taken.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn add(&self, topic: &str, count: i64) {

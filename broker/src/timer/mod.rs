@@ -21,6 +21,7 @@ use oxmq_protocol::message::properties;
 use oxmq_store::{MessageStore, PutMessageStatus, StoreError, TimerCheckpoint};
 use tracing::error;
 
+pub(crate) use self::metrics::TimerFlow;
 use self::metrics::TimerMetrics;
 use self::work::Work;
 use crate::again::Home;

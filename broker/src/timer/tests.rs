@@ -131,6 +131,7 @@ fn message_is_delivered_at_its_very_time_and_not_before() {
     assert_eq!((of("REAL_TOPIC"), of("REAL_QID")), ("t".to_owned(), "3".to_owned()));
     let counts = setup.timers.metrics().snapshot().timing_count;
     assert_eq!(counts["t"].count, 0);
+    assert_eq!(setup.timers.metrics().flow(), TimerFlow { taken: 3, delivered: 3 });
 }
 
 #[test]

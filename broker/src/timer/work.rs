@@ -235,6 +235,7 @@ impl Work {
             return Ok(true);
         }
         self.timers.put(&unit)?;
+        self.metrics.taken();
         self.metrics.add(home.topic, if unit.deletes { -1 } else { 1 });
         if self.loaded && slot_time_ms == self.read_time_ms {
             self.await_in_slot(record, &unit);
@@ -346,6 +347,7 @@ impl Work {
             return false;
         }
         self.delivered_some = true;
+        self.metrics.delivered();
         if let Some(home) = Home::of(record.properties()) {
             self.metrics.add(home.topic, -1);
         }

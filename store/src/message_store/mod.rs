@@ -252,6 +252,11 @@ impl MessageStore {
         self.log.flushed()
     }
 
+    /// Milliseconds for which the append lock has been held; 0 when nobody holds it.
+    pub fn append_locked_ms(&self) -> i64 {
+        self.log.locked_for_ms(self.clock.now_ms())
+    }
+
     /// Bytes of the log that are not in the derived files yet.
     pub fn dispatch_behind_bytes(&self) -> i64 {
         let position = self.index.as_ref().map_or(i64::MAX, |index| index.position());
