@@ -3,6 +3,7 @@
 //! Reference: `ConsumerManager`, `ConsumerGroupInfo`, `DefaultConsumerIdsChangeListener` (broker),
 //! 5.5.0.
 
+mod differences;
 mod group;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,20 @@ struct State<C> {
     groups_of_channel: HashMap<u64, Vec<Box<str>>>,
 }
 
+/// A topic whose queues the members of a group share.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) group: Box<str>,
+    pub(crate) topic: Box<str>,
+    /// Some of the members.
+    pub(crate) clients: Vec<Box<str>>,
+    /// When the members last changed.
+    pub(crate) quiet_since: Instant,
+}
+
+/// Members of a group that are named in the log.
+const NAMED_MEMBERS: usize = 8;
+
 /// Members that have to hear that their group has changed.
 struct Notice<C> {
     group: Box<str>,
@@ -85,6 +100,9 @@ impl<C: Channel> ConsumerManager<C> {
                 peer = %client.channel.peer(), "consumer joined");
             let names = groups_of_channel.entry(client.channel.id()).or_default();
             names.push(data.group_name.as_str().into());
+        }
+        if with_subscriptions {
+            group.note_wants(&data.group_name, client, &data.subscription_data_set);
         }
         let subscribed = with_subscriptions
             && group.subscribe(&data.group_name, &data.subscription_data_set, &self.filters);
@@ -176,6 +194,31 @@ impl<C: Channel> ConsumerManager<C> {
         Ok(MessageFilter::Retried { filters: Arc::clone(&self.filters), group: group.into() })
     }
 
+    /// Groups whose members have different subscriptions.
+    pub(crate) fn different_groups(&self) -> usize {
+        read(&self.state).groups.values().filter(|info| info.has_differences()).count()
+    }
+
+    /// Topics that members of some group share the queues of.
+    pub(crate) fn watched(&self) -> Vec<Watched> {
+        let state = read(&self.state);
+        let groups = state.groups.iter();
+        groups
+            .flat_map(|(group, info)| {
+                info.shared_topics().map(move |(topic, quiet_since)| Watched {
+                    group: group.clone(),
+                    topic: topic.into(),
+                    clients: info
+                        .members()
+                        .take(NAMED_MEMBERS)
+                        .map(|member| member.client_id.clone())
+                        .collect(),
+                    quiet_since,
+                })
+            })
+            .collect()
+    }
+
     /// Returns the client ids of a group, one per connection.
     pub(crate) fn client_ids(&self, group: &str) -> Vec<String> {
         let state = read(&self.state);
@@ -232,7 +275,7 @@ impl<C: Channel> ConsumerManager<C> {
 
     fn leave(&self, state: &mut State<C>, group: &str, channel_id: u64) -> Option<Notice<C>> {
         let info = state.groups.get_mut(group)?;
-        let member = info.leave(channel_id)?;
+        let member = info.leave(group, channel_id)?;
         info!(group, client_id = %member.client_id, peer = %member.channel.peer(),
             "consumer left");
         // Before the others are told, as they ask for its queues then.

@@ -66,10 +66,22 @@ struct Entry {
     pulled: QueueOffsets,
     /// Offsets that a tool has set and the consumer has not followed yet; not saved.
     reset: QueueOffsets,
+    /// When queues were last pulled from, in ms; not saved.
+    pulled_at_ms: QueueOffsets,
+    /// Bytes of the log behind the last message that a pull looked at; not saved.
+    behind: QueueOffsets,
     /// What the group was given; not saved.
     given: Flow,
     /// What it sent back; not saved.
     sent_back: Flow,
+}
+
+impl Entry {
+    fn note_pull(&mut self, queue_id: i32, offset: i64, behind_bytes: i64, now_ms: i64) {
+        self.pulled.set(queue_id, offset);
+        self.behind.set(queue_id, behind_bytes);
+        self.pulled_at_ms.set(queue_id, now_ms);
+    }
 }
 
 /// The next offset to consume of every group, topic and queue.
@@ -135,17 +147,56 @@ impl ConsumerOffsetManager {
         })
     }
 
-    /// Notes where a pull has got to.
-    pub(crate) fn commit_pull(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        self.with_entry(group, topic, |entry| entry.pulled.set(queue_id, offset));
+    /// Notes that a pull has looked at messages up to `offset`, and how far behind the log's end that is.
+    pub(crate) fn commit_pull(
+        &self,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        behind_bytes: i64,
+    ) {
+        let now_ms = now_ms();
+        self.with_entry(group, topic, |entry| {
+            entry.note_pull(queue_id, offset, behind_bytes, now_ms);
+        });
     }
 
-    /// Notes what a pull has given, and where it has got to.
-    pub(crate) fn note_given(&self, pull: &PullRequest, offset: i64, messages: u64, bytes: u64) {
+    /// The same of a pull that gave something.
+    pub(crate) fn note_given(
+        &self,
+        pull: &PullRequest,
+        offset: i64,
+        messages: u64,
+        bytes: u64,
+        behind_bytes: i64,
+    ) {
+        let now_ms = now_ms();
         self.with_entry(&pull.group, &pull.topic, |entry| {
-            entry.pulled.set(pull.queue_id, offset);
+            entry.note_pull(pull.queue_id, offset, behind_bytes, now_ms);
             entry.given.add(messages, bytes);
         });
+    }
+
+    /// When the group last pulled from a queue, in ms; `None` if it never did since the start.
+    pub(crate) fn pulled_at_ms(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
+        self.find(group, topic, |entry| entry.pulled_at_ms.get(queue_id))
+    }
+
+    /// Groups whose last pull of some queue was more than this many bytes behind the log's end, and how
+    /// many.
+    pub(crate) fn slow_groups(&self, most_bytes: i64) -> BTreeMap<String, i64> {
+        let mut slow = BTreeMap::new();
+        for shard in &self.shards {
+            for entry in lock(shard).iter() {
+                let behind = entry.behind.0.iter().map(|&(_, bytes)| bytes).max();
+                if let Some(bytes) = behind.filter(|bytes| *bytes > most_bytes) {
+                    let most: &mut i64 = slow.entry(entry.group.to_string()).or_default();
+                    *most = bytes.max(*most);
+                }
+            }
+        }
+        slow
     }
 
     /// Notes that a group has sent a message of a topic back.
@@ -288,6 +339,8 @@ impl ConsumerOffsetManager {
                     committed: QueueOffsets::default(),
                     pulled: QueueOffsets::default(),
                     reset: QueueOffsets::default(),
+                    pulled_at_ms: QueueOffsets::default(),
+                    behind: QueueOffsets::default(),
                     given: Flow::default(),
                     sent_back: Flow::default(),
                 });
@@ -354,7 +407,7 @@ mod tests {
         let offsets = manager(dir.path());
         offsets.commit("g", "t", 0, 10);
         assert_eq!(offsets.query_pull("g", "t", 0), Some(10));
-        offsets.commit_pull("g", "t", 0, 42);
+        offsets.commit_pull("g", "t", 0, 42, 0);
         assert_eq!(offsets.query_pull("g", "t", 0), Some(42));
         assert_eq!(offsets.query("g", "t", 0), Some(10));
     }
@@ -404,7 +457,7 @@ mod tests {
         offsets.commit("g", "t", 1, 6);
         offsets.commit("g", "t", 0, 5);
         offsets.commit("g", "%RETRY%g", 0, 2);
-        offsets.commit_pull("g", "pulled only", 0, 9);
+        offsets.commit_pull("g", "pulled only", 0, 9, 0);
         offsets.save_if_changed().unwrap();
         let text = fs::read_to_string(dir.path().join("config/consumerOffset.json")).unwrap();
         let expected = "{\n\t\"dataVersion\":{\n\t\t\"counter\":0,\n\t\t\"stateVersion\":0,\n\
@@ -424,5 +477,20 @@ mod tests {
         }
         assert_eq!(offsets.0.len(), MAX_OFFSETS_PER_GROUP);
         assert_eq!(offsets.set(0, 2), Some(1), "those that are kept still move");
+    }
+
+    #[test]
+    fn groups_are_slow_by_their_slowest_queue_and_only_while_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = manager(dir.path());
+        offsets.commit_pull("g", "t", 0, 1, 500);
+        offsets.commit_pull("g", "u", 3, 1, 700);
+        offsets.commit_pull("h", "t", 0, 1, 10);
+        assert_eq!(offsets.slow_groups(499), BTreeMap::from([("g".to_owned(), 700)]));
+        offsets.commit_pull("g", "u", 3, 2, 0);
+        assert_eq!(offsets.slow_groups(499), BTreeMap::from([("g".to_owned(), 500)]));
+        assert_eq!(offsets.slow_groups(500), BTreeMap::new());
+        assert!(offsets.pulled_at_ms("g", "t", 0).is_some());
+        assert_eq!(offsets.pulled_at_ms("g", "t", 1), None);
     }
 }

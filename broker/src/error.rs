@@ -6,7 +6,7 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 use oxmq_remoting::InvokeError;
-use oxmq_store::PutMessageStatus;
+use oxmq_store::{PutMessageStatus, Stuck};
 
 use crate::config::change::ChangeError;
 use crate::filter::SqlError;
@@ -75,6 +75,16 @@ pub(crate) enum RequestError {
         "the message is illegal, maybe msg body or properties length not matched. its body is empty"
     )]
     EmptyBody,
+    /// Another sender has been stuck in the log for too long: this one may try another broker.
+    #[error(
+        "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {}ms, \
+         size of queue: {}, the log has taken no message for {}ms as memory or disk is short",
+        .0.waited.as_millis(), .0.waiting, .0.held.as_millis()
+    )]
+    Busy(Stuck),
+    /// A topic that keeps the last message of each key takes none without a key.
+    #[error("Required message key is missing")]
+    KeyMissing,
     /// A batch may not be sent to a retry topic.
     #[error("batch request does not support retry group {0}")]
     BatchToRetryTopic(String),
@@ -428,6 +438,8 @@ impl RequestError {
             | Self::ClientTooOld { .. }
             | Self::ClientFailed { .. }
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
+            Self::Busy(_) => ResponseCode::SYSTEM_BUSY,
+            Self::KeyMissing => ResponseCode::MESSAGE_ILLEGAL,
             // The reference fails over the missing body before it looks at the message.
             Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
             Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,

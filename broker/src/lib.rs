@@ -5,6 +5,7 @@
 
 mod address_server;
 mod again;
+mod attributes;
 mod broker_stats;
 mod channel;
 mod clock;
@@ -16,6 +17,7 @@ mod dispatch;
 mod error;
 mod filter;
 mod limits;
+mod message_type;
 mod name_servers;
 mod perm;
 mod processor;
@@ -36,12 +38,12 @@ mod system_topics;
 mod tables;
 mod timer;
 mod topic;
-mod topic_attributes;
 mod topic_route;
 mod topic_validator;
 mod traffic;
 mod transaction;
 mod unique_key;
+mod watch;
 
 pub use config::{BrokerSettings, NAMESRV_ADDR_VARIABLE};
 pub use oxmq_store::StoreConfig;

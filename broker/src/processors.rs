@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oxmq_store::MessageStore;
+use tracing::warn;
 
 use crate::broker_stats::BrokerStats;
 use crate::clock;
@@ -39,10 +40,12 @@ use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 use crate::traffic::{Flow, Kind, TrafficHistory};
 use crate::transaction::TransactionService;
+use crate::watch::Watch;
 
 /// The processors of one broker.
 #[derive(Debug)]
@@ -75,6 +78,9 @@ pub(crate) struct Processors {
     producers: Arc<ProducerManager>,
     filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
+    watch: Arc<Watch>,
+    config: Arc<BrokerConfig>,
+    group_table: Arc<SubscriptionGroupManager>,
     broker_stats: Arc<BrokerStats>,
     traffic: Arc<TrafficHistory>,
     topic_table: Arc<TopicConfigManager>,
@@ -125,8 +131,9 @@ impl Processors {
             store(),
             store_host,
         );
-        let request_modes = Arc::clone(&tables.request_modes);
-        let assignment = Assignment::new(config(), topics(), groups(), consumers(), request_modes);
+        let modes = || Arc::clone(&tables.request_modes);
+        let assignment = Assignment::new(config(), topics(), groups(), consumers(), modes());
+        let watch = Arc::new(Watch::new(consumers(), offsets(), topics(), modes()));
         Self {
             assignment: Arc::new(assignment),
             send_message,
@@ -156,7 +163,7 @@ impl Processors {
             maintenance: Maintenance::new(topics(), store()),
             queue_offset: QueueOffset::new(store()),
             queue_view: QueueView::new(consumers(), filters(), store()),
-            rebalance_lock: RebalanceLock::new(Arc::clone(&locks)),
+            rebalance_lock: RebalanceLock::new(config(), Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
             client_status: ClientStatus::new(consumers()),
             reset_offset: ResetOffset::new(
@@ -167,7 +174,14 @@ impl Processors {
                 consumers(),
                 store(),
             ),
-            runtime_info: RuntimeInfo::new(config(), stats(), delays(), transactions(), store()),
+            runtime_info: RuntimeInfo::new(
+                config(),
+                stats(),
+                delays(),
+                transactions(),
+                watch.figures(),
+                store(),
+            ),
             stats: Stats::new(
                 config(),
                 topics(),
@@ -185,6 +199,9 @@ impl Processors {
             producers: producers(),
             filters: filters(),
             locks,
+            watch,
+            config: config(),
+            group_table: groups(),
             broker_stats,
             traffic,
             topic_table: topics(),
@@ -224,6 +241,21 @@ impl Processors {
         self.producers.scan(now);
         self.locks.remove_expired(now);
         self.filters.remove_dead(clock::now_ms());
+        self.watch.scan(now);
+    }
+
+    /// Stops groups that are too far behind, if that is wanted: what they read comes from disk, at the
+    /// cost of everybody else.
+    pub(crate) fn stop_slow_groups(&self) {
+        if !self.config.disable_consume_if_consumer_read_slowly {
+            return;
+        }
+        for (group, bytes) in
+            self.offset_table.slow_groups(self.config.consumer_fallbehind_threshold)
+        {
+            warn!(group, bytes, "group consumes too slowly and may consume nothing any more");
+            self.group_table.disable_consume(&group);
+        }
     }
 
     /// Takes the sample of traffic that is due once a second.

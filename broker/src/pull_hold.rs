@@ -41,6 +41,8 @@ pub(crate) struct PullRequest {
     pub(crate) filter: MessageFilter,
     pub(crate) topic_sys_flag: i32,
     pub(crate) group_sys_flag: i32,
+    /// The broker that the group is to pull from, and the one when it is far behind.
+    pub(crate) suggested_brokers: (i64, i64),
 }
 
 /// What filters look at in a message that has just been stored.

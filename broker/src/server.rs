@@ -15,6 +15,7 @@ use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use crate::attributes::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
 use crate::dispatch::Dispatch;
@@ -27,13 +28,14 @@ use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
 use crate::timer::TimerService;
-use crate::topic_attributes::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::transaction::{AskProducer, TransactionService};
 
 /// How often held pulls are looked at for those whose time is up.
 const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
 /// How often silent clients are looked for, as in the reference.
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
+/// How often groups that consume too slowly are looked for, as in the reference.
+const STOP_SLOW_GROUPS_EVERY: Duration = Duration::from_secs(180);
 /// How often traffic is counted for the rates that tools show.
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
 /// How often what went to and from each topic is counted, as in the reference.
@@ -297,6 +299,8 @@ impl BrokerHandle {
         }));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(STOP_SLOW_GROUPS_EVERY, move || processors.stop_slow_groups()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SAMPLE_TRAFFIC_EVERY, move || processors.sample_traffic()));
         let processors = Arc::clone(&self.processors);

@@ -11,6 +11,7 @@ use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGrou
 use oxmq_store::JsonFileError;
 use tracing::{error, info, warn};
 
+use crate::attributes::{self, OF_GROUPS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::limits::MAX_GROUPS;
@@ -106,7 +107,7 @@ impl SubscriptionGroupManager {
         Some(self.store(SubscriptionGroupConfig::new(group), &mut data_version))
     }
 
-    /// Creates or changes a group as a tool asks for.
+    /// Creates or changes a group as a tool asks for. Its attributes have the signs of the request.
     ///
     /// # Errors
     /// The remark that the tool gets.
@@ -116,17 +117,22 @@ impl SubscriptionGroupManager {
         if current.is_none() && read(&self.table).len() >= MAX_GROUPS {
             return Err(format!("the broker has {MAX_GROUPS} groups already"));
         }
-        // Groups have no attributes in this release: what came before stays, and none can be added.
-        let kept = current.map(|group| group.attributes.clone()).unwrap_or_default();
-        if let Some(key) = group.attributes.keys().next() {
-            return Err(format!("unsupported key: {}", key.get(1..).unwrap_or_default()));
-        }
-        group.attributes = kept;
+        let current = current.as_ref().map(|group| &group.attributes);
+        group.attributes = attributes::alter(OF_GROUPS, current, &group.attributes)?;
         info!(group = group.group_name, "group updated");
         self.store(group, &mut data_version);
         drop(data_version);
         self.save_now();
         Ok(())
+    }
+
+    /// Lets a group consume nothing any more, until a tool says otherwise.
+    pub(crate) fn disable_consume(&self, group: &str) {
+        let mut data_version = lock(&self.data_version);
+        let Some(found) = self.get(group).filter(|found| found.consume_enable) else { return };
+        let mut changed = SubscriptionGroupConfig::clone(&found);
+        changed.consume_enable = false;
+        self.store(changed, &mut data_version);
     }
 
     /// Removes a group and what it was forbidden.
@@ -314,5 +320,18 @@ mod tests {
         groups.set_forbidden("g", "t", 2, true);
         groups.delete("g");
         assert!(groups.get("g").is_none() && !groups.is_forbidden("g", "t", 2));
+    }
+
+    #[test]
+    fn a_group_that_is_stopped_stays_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        groups.disable_consume("g");
+        assert!(groups.get("g").is_none(), "it does not appear by being stopped");
+        groups.find_or_create("g").unwrap();
+        groups.disable_consume("g");
+        assert!(!groups.get("g").unwrap().consume_enable);
+        groups.save_if_changed().unwrap();
+        assert!(!manager(dir.path(), |_| ()).find_or_create("g").unwrap().consume_enable);
     }
 }

@@ -14,6 +14,7 @@ use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
 use oxmq_store::JsonFileError;
 use tracing::{error, info, warn};
 
+use crate::attributes::{self, OF_TOPICS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::limits::MAX_TOPICS;
@@ -21,7 +22,6 @@ use crate::perm;
 use crate::saved_table::{SaveSignal, SavedTable};
 use crate::sync::{lock, read, write};
 use crate::system_topics::system_topics;
-use crate::topic_attributes;
 use crate::topic_validator::{self, AUTO_CREATE_TOPIC};
 use crate::traffic::Counter;
 
@@ -205,8 +205,8 @@ impl TopicConfigManager {
         if current.is_none() && read(&self.table).len() >= MAX_TOPICS {
             return Err(format!("the broker has {MAX_TOPICS} topics already"));
         }
-        let attributes = current.as_ref().map(|topic| &topic.attributes);
-        topic.attributes = topic_attributes::alter(attributes, &topic.attributes)?;
+        let current = current.as_ref().map(|topic| &topic.attributes);
+        topic.attributes = attributes::alter(OF_TOPICS, current, &topic.attributes)?;
         info!(%topic, "topic updated");
         self.store(topic, &mut data_version);
         drop(data_version);

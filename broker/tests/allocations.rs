@@ -74,7 +74,9 @@ impl Load {
     }
 
     fn fewest_allocations(mut self) -> usize {
-        (0..WARM_UP_ROUNDS).for_each(|_| drop(self.round()));
+        for _ in 0..WARM_UP_ROUNDS {
+            self.round();
+        }
         (0..ROUNDS).map(|_| self.round()).min().unwrap()
     }
 }

@@ -38,7 +38,7 @@ pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};
 pub use message_store::{
     Arrival, ArrivalListener, Boundary, Cold, Environment, LazyRecord, MessageStore, QueryResult,
-    QueueUnit, Refusal,
+    QueueUnit, Refusal, Stuck,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
 pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit};

@@ -148,4 +148,6 @@ pub struct GetMessageResult {
     pub message_count: u32,
     /// Whether the reader is so far behind that it should read from a replica.
     pub suggest_slave: bool,
+    /// Bytes of the log behind the last message that was looked at; 0 if none was.
+    pub behind_bytes: i64,
 }

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::*;
 use oxmq_store::{
@@ -213,4 +214,40 @@ fn killed_process_loses_nothing_that_was_answered() {
             store.close().unwrap();
         }
     }
+}
+
+#[test]
+fn who_comes_while_the_log_is_stuck_is_told_so_in_time() {
+    let dir = temp_dir();
+    let stuck = Arc::new(AtomicBool::new(false));
+    let is_stuck = Arc::clone(&stuck);
+    let fs = Fs::with_fault(move |op, path| {
+        let in_log = path.to_string_lossy().contains("commitlog");
+        while op == FsOp::Allocate && in_log && is_stuck.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        Ok(())
+    });
+    let store = open_with(&small(dir.path()), fs).unwrap();
+    put_run(&store, 0..5);
+    let limit = Duration::from_millis(50);
+    assert_eq!(store.await_turn(limit), Ok(()));
+    stuck.store(true, Ordering::Relaxed);
+    let sender = Arc::clone(&store);
+    let sender = std::thread::spawn(move || put_run(&sender, 5..200));
+    // Sooner or later it needs blocks that cannot be had, and has the log to itself until then.
+    let first = loop {
+        match store.await_turn(limit) {
+            Ok(()) => std::thread::yield_now(),
+            Err(stuck) => break stuck,
+        }
+    };
+    assert!(first.held >= limit && first.waiting == 0, "{first:?}");
+    let began = Instant::now();
+    let second = store.await_turn(limit).unwrap_err();
+    assert!(began.elapsed() < limit, "nobody waits for what has taken too long: {second:?}");
+    stuck.store(false, Ordering::Relaxed);
+    sender.join().unwrap();
+    assert_eq!(store.await_turn(limit), Ok(()));
+    store.close().unwrap();
 }

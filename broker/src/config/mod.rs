@@ -103,6 +103,20 @@ oxmq_protocol::config! {
         short_polling_time_mills: i64 = "shortPollingTimeMills" | 1_000,
         /// Whether lite pulls are served.
         lite_pull_message_enable: bool = "litePullMessageEnable" | true,
+        /// Whether a send is refused when the log has been stuck for too long.
+        broker_fast_failure_enable: bool = "brokerFastFailureEnable" | true,
+        /// Milliseconds that are too long.
+        wait_time_mills_in_send_queue: i64 = "waitTimeMillsInSendQueue" | 200,
+        /// Whether pulls may be answered with the broker to pull from that the group's settings name.
+        slave_read_enable: bool = "slaveReadEnable" | false,
+        /// Whether a group that is too far behind may consume nothing any more.
+        disable_consume_if_consumer_read_slowly: bool = "disableConsumeIfConsumerReadSlowly" | false,
+        /// Bytes of the log that are too far.
+        consumer_fallbehind_threshold: i64 = "consumerFallbehindThreshold" | 16 * 1024 * 1024 * 1024,
+        /// Whether a queue is locked only by most of the replicas together.
+        lock_in_strict_mode: bool = "lockInStrictMode" | false,
+        /// Replicas that there are to be.
+        total_replicas: i32 = "totalReplicas" | 1,
         /// Whether messages may be filtered by an SQL92 expression over their properties.
         enable_property_filter: bool = "enablePropertyFilter" | false,
         /// Whether such a filter counts for messages to try again, too.

@@ -1,6 +1,7 @@
 //! One consumer group that has members.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
 use oxmq_protocol::body::{
@@ -10,6 +11,7 @@ use oxmq_protocol::body::{
 use tracing::{info, warn};
 
 use super::Notice;
+use super::differences::Differences;
 use crate::channel::{Channel, ClientInfo};
 use crate::error::RequestError;
 use crate::filter::{ConsumerFilters, FilterProblem, MessageFilter};
@@ -61,6 +63,9 @@ pub(super) struct ConsumerGroup<C> {
     consume_type: Option<ConsumeType>,
     message_model: Option<MessageModel>,
     consume_from_where: Option<ConsumeFromWhere>,
+    differences: Differences,
+    /// When it was last shared out anew.
+    changed: Instant,
 }
 
 impl<C> Default for ConsumerGroup<C> {
@@ -71,6 +76,8 @@ impl<C> Default for ConsumerGroup<C> {
             consume_type: None,
             message_model: None,
             consume_from_where: None,
+            differences: Differences::default(),
+            changed: Instant::now(),
         }
     }
 }
@@ -87,6 +94,7 @@ impl<C: Channel> ConsumerGroup<C> {
     pub(super) fn join(&mut self, client: &ClientInfo<C>) -> bool {
         let Some(member) = self.members.get_mut(&client.channel.id()) else {
             self.members.insert(client.channel.id(), client.clone());
+            self.changed = client.last_seen;
             return true;
         };
         if member.client_id != client.client_id {
@@ -97,8 +105,35 @@ impl<C: Channel> ConsumerGroup<C> {
         false
     }
 
-    pub(super) fn leave(&mut self, channel_id: u64) -> Option<ClientInfo<C>> {
-        self.members.remove(&channel_id)
+    pub(super) fn leave(&mut self, group: &str, channel_id: u64) -> Option<ClientInfo<C>> {
+        let member = self.members.remove(&channel_id)?;
+        self.changed = Instant::now();
+        self.differences.left(group, channel_id, self.changed);
+        Some(member)
+    }
+
+    /// Notes what a member wants, to be held against what the others want.
+    pub(super) fn note_wants(
+        &mut self,
+        group: &str,
+        client: &ClientInfo<C>,
+        subscriptions: &[SubscriptionData],
+    ) {
+        let member = (client.channel.id(), &*client.client_id);
+        self.differences.said(group, member, subscriptions, client.last_seen);
+    }
+
+    /// Whether members want different things.
+    pub(super) fn has_differences(&self) -> bool {
+        self.differences.exist()
+    }
+
+    /// Topics that members share the queues of, and since when they are shared like that.
+    pub(super) fn shared_topics(&self) -> impl Iterator<Item = (&str, Instant)> {
+        let is_shared = self.consume_type == Some(ConsumeType::ConsumePassively)
+            && self.message_model == Some(MessageModel::Clustering);
+        let topics = self.subscriptions.keys().filter(move |_| is_shared);
+        topics.map(|topic| (&**topic, self.changed))
     }
 
     /// Takes over the subscriptions of a heartbeat. Returns whether the set of topics changed: a

@@ -47,7 +47,7 @@ fn success_with(body: &impl Serialize) -> Result<RemotingCommand, RequestError> 
 }
 
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     use std::path::Path;
     use std::sync::Arc;
 
@@ -68,20 +68,20 @@ mod testing {
     use crate::topic::{TopicConfig, TopicConfigManager};
 
     /// The managers of a broker in a directory of its own.
-    pub(super) struct Managers {
-        pub(super) config: Arc<BrokerConfig>,
-        pub(super) topics: Arc<TopicConfigManager>,
-        pub(super) groups: Arc<SubscriptionGroupManager>,
-        pub(super) offsets: Arc<ConsumerOffsetManager>,
-        pub(super) consumers: Arc<ConsumerManager<TestChannel>>,
-        pub(super) producers: Arc<ProducerManager<TestChannel>>,
-        pub(super) store: Arc<MessageStore>,
-        pub(super) clock: Clock,
+    pub(crate) struct Managers {
+        pub(crate) config: Arc<BrokerConfig>,
+        pub(crate) topics: Arc<TopicConfigManager>,
+        pub(crate) groups: Arc<SubscriptionGroupManager>,
+        pub(crate) offsets: Arc<ConsumerOffsetManager>,
+        pub(crate) consumers: Arc<ConsumerManager<TestChannel>>,
+        pub(crate) producers: Arc<ProducerManager<TestChannel>>,
+        pub(crate) store: Arc<MessageStore>,
+        pub(crate) clock: Clock,
         dir: tempfile::TempDir,
     }
 
     impl Managers {
-        pub(super) fn create_topic(&self, topic: &str, queues: i32) {
+        pub(crate) fn create_topic(&self, topic: &str, queues: i32) {
             let topic = TopicConfig {
                 read_queue_nums: queues,
                 write_queue_nums: queues,
@@ -90,17 +90,17 @@ mod testing {
             self.topics.update(topic).unwrap();
         }
 
-        pub(super) fn store_root(&self) -> &Path {
+        pub(crate) fn store_root(&self) -> &Path {
             self.dir.path()
         }
 
         /// Stores a message and returns its place in the log.
-        pub(super) fn put(&self, topic: &str, queue_id: i32, body: &str) -> i64 {
+        pub(crate) fn put(&self, topic: &str, queue_id: i32, body: &str) -> i64 {
             self.put_with(topic, queue_id, body, b"")
         }
 
         /// The same with properties.
-        pub(super) fn put_with(
+        pub(crate) fn put_with(
             &self,
             topic: &str,
             queue_id: i32,
@@ -125,7 +125,7 @@ mod testing {
         }
     }
 
-    pub(super) fn managers(change: impl FnOnce(&mut BrokerConfig)) -> Managers {
+    pub(crate) fn managers(change: impl FnOnce(&mut BrokerConfig)) -> Managers {
         let dir = tempfile::tempdir().unwrap();
         let mut config = BrokerConfig::default();
         config.broker_name = "b".to_owned();
@@ -157,7 +157,7 @@ mod testing {
     }
 
     /// Hands `request` over as it looks in the read buffer.
-    pub(super) fn with_view<R>(
+    pub(crate) fn with_view<R>(
         request: &RemotingCommand,
         use_view: impl FnOnce(&CommandView<'_>) -> R,
     ) -> R {
@@ -168,7 +168,7 @@ mod testing {
     }
 
     /// A request with ext fields.
-    pub(super) fn request(fields: &[(&str, &str)]) -> RemotingCommand {
+    pub(crate) fn request(fields: &[(&str, &str)]) -> RemotingCommand {
         // The code is what dispatch goes by; the processors do not look at it.
         let mut request = RemotingCommand::request(oxmq_protocol::code::RequestCode(0));
         for (name, value) in fields {
@@ -178,7 +178,7 @@ mod testing {
     }
 
     /// The body of an answer as text.
-    pub(super) fn body(answer: &RemotingCommand) -> &str {
+    pub(crate) fn body(answer: &RemotingCommand) -> &str {
         std::str::from_utf8(&answer.body).unwrap()
     }
 }

@@ -38,6 +38,9 @@ pub(crate) struct PullMessage {
     hold: PullHold,
 }
 
+/// The id of the broker that takes messages.
+const MASTER_ID: i64 = 0;
+
 thread_local! {
     /// Records on their way from the store into an answer.
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -130,6 +133,11 @@ impl PullMessage {
             max_messages: header.max_msg_nums.clamp(0, MAX_PULL_MESSAGES),
             topic_sys_flag: topic.topic_sys_flag,
             group_sys_flag: group.group_sys_flag,
+            suggested_brokers: if self.config.slave_read_enable {
+                (group.broker_id, group.which_broker_when_consume_slowly)
+            } else {
+                (MASTER_ID, MASTER_ID)
+            },
         })
     }
 
@@ -228,6 +236,7 @@ impl PullMessage {
                 max_offset,
                 message_count: 0,
                 suggest_slave: false,
+                behind_bytes: 0,
             });
         }
         let start = Instant::now();
@@ -247,11 +256,12 @@ impl PullMessage {
     fn note(&self, pull: &PullRequest, result: &GetMessageResult, bytes: usize, start: Instant) {
         let messages = result.message_count.into();
         self.stats.got(messages, start.elapsed());
-        let next_offset = result.next_begin_offset;
+        let (next_offset, behind) = (result.next_begin_offset, result.behind_bytes);
         if messages == 0 {
-            self.offsets.commit_pull(&pull.group, &pull.topic, pull.queue_id, next_offset);
+            let (group, topic) = (&pull.group, &pull.topic);
+            self.offsets.commit_pull(group, topic, pull.queue_id, next_offset, behind);
         } else {
-            self.offsets.note_given(pull, next_offset, messages, bytes as u64);
+            self.offsets.note_given(pull, next_offset, messages, bytes as u64, behind);
         }
     }
 
@@ -314,7 +324,7 @@ fn refuse_held(held: HeldPull) {
         writer.number("maxOffset", offset);
         writer.number("minOffset", 0);
         writer.number("nextBeginOffset", offset);
-        writer.number("suggestWhichBrokerId", 0);
+        writer.number("suggestWhichBrokerId", MASTER_ID);
         writer.finish(&[]);
     });
 }
@@ -330,7 +340,9 @@ fn respond(pull: &PullRequest, result: &GetMessageResult, records: &[u8], reply:
         writer.number("maxOffset", result.max_offset);
         writer.number("minOffset", result.min_offset);
         writer.number("nextBeginOffset", result.next_begin_offset);
-        writer.number("suggestWhichBrokerId", 0);
+        let (usual, slow) = pull.suggested_brokers;
+        let suggested = if result.suggest_slave { slow } else { usual };
+        writer.number("suggestWhichBrokerId", suggested);
         writer.number("topicSysFlag", pull.topic_sys_flag.into());
         writer.finish(if code == ResponseCode::SUCCESS { records } else { &[] });
     });

@@ -1,7 +1,9 @@
 //! `LOCK_BATCH_MQ` (41) and `UNLOCK_BATCH_MQ` (42).
 //!
-//! Reference: `AdminBrokerProcessor` (broker), 5.5.0. Without `lockInStrictMode`, which has no effect
-//! here yet, the broker's peers are not asked.
+//! With `lockInStrictMode` a queue is locked by more than half of `totalReplicas`. There are no others to
+//! ask yet, so of several replicas this one alone is never enough.
+//!
+//! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,18 +13,20 @@ use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson;
 
 use super::{success, success_with};
+use crate::config::BrokerConfig;
 use crate::error::RequestError;
 use crate::rebalance_lock::RebalanceLockManager;
 
 /// Gives queues to one member of an ordered group at a time.
 #[derive(Debug)]
 pub(crate) struct RebalanceLock {
+    config: Arc<BrokerConfig>,
     locks: Arc<RebalanceLockManager>,
 }
 
 impl RebalanceLock {
-    pub(crate) fn new(locks: Arc<RebalanceLockManager>) -> Self {
-        Self { locks }
+    pub(crate) fn new(config: Arc<BrokerConfig>, locks: Arc<RebalanceLockManager>) -> Self {
+        Self { config, locks }
     }
 
     /// Takes queues and answers which of them the member holds now.
@@ -30,9 +34,12 @@ impl RebalanceLock {
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
-        let LockBatchRequestBody { consumer_group, client_id, mq_set, .. } =
+        let LockBatchRequestBody { consumer_group, client_id, mq_set, only_this_broker } =
             fastjson::from_slice(request.body)?;
-        let held = self.locks.lock_batch(&consumer_group, mq_set, &client_id, Instant::now());
+        let mut held = self.locks.lock_batch(&consumer_group, mq_set, &client_id, Instant::now());
+        if !only_this_broker && self.config.lock_in_strict_mode && self.config.total_replicas > 1 {
+            held.clear();
+        }
         success_with(&LockBatchResponseBody { lock_ok_mq_set: held })
     }
 
@@ -55,7 +62,7 @@ mod tests {
 
     #[test]
     fn queue_is_answered_to_its_holder_alone_until_it_is_released() {
-        let processor = RebalanceLock::new(Arc::default());
+        let processor = RebalanceLock::new(Arc::default(), Arc::default());
         let request_of = |client_id: &str| {
             let text = format!(
                 r#"{{"consumerGroup":"g","clientId":"{client_id}",

@@ -19,6 +19,7 @@ use crate::delays::Delays;
 use crate::error::RequestError;
 use crate::timer::TimerFlow;
 use crate::transaction::TransactionService;
+use crate::watch::Figures;
 
 /// Pools of the reference that tools ask about. Requests wait in no queue here.
 const POOLS: [&str; 5] = ["send", "pull", "litePull", "query", "ack"];
@@ -35,6 +36,7 @@ pub(crate) struct RuntimeInfo {
     stats: Arc<BrokerStats>,
     delays: Delays,
     transactions: Arc<TransactionService>,
+    watch: Arc<Figures>,
     store: Arc<MessageStore>,
 }
 
@@ -44,9 +46,10 @@ impl RuntimeInfo {
         stats: Arc<BrokerStats>,
         delays: Delays,
         transactions: Arc<TransactionService>,
+        watch: Arc<Figures>,
         store: Arc<MessageStore>,
     ) -> Self {
-        Self { config, stats, delays, transactions, store }
+        Self { config, stats, delays, transactions, watch, store }
     }
 
     /// What went through the timer since the start.
@@ -168,6 +171,9 @@ impl RuntimeInfo {
             // the reference says this.
             ("dispatchMaxBuffer", "0".to_owned()),
             ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
+            // Not of the reference.
+            ("groupsWithDifferentSubscriptions", self.watch.different_groups().to_string()),
+            ("queuesNotPulledFrom", self.watch.unpulled_queues().to_string()),
         ];
         table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
         for pool in POOLS {
@@ -242,6 +248,7 @@ mod tests {
             Arc::clone(&stats),
             delays,
             Arc::new(transactions),
+            Arc::default(),
             Arc::clone(&m.store),
         );
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();

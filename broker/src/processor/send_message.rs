@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oxmq_protocol::body::TopicFilterType;
 use oxmq_protocol::code::ResponseCode;
@@ -23,6 +23,7 @@ use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
 use crate::error::RequestError;
+use crate::message_type;
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -114,8 +115,12 @@ impl SendMessage {
         connection: &Connection,
         scratch: &mut Scratch,
     ) -> Result<Stored, RequestError> {
+        if self.config.broker_fast_failure_enable {
+            let limit_ms = self.config.wait_time_mills_in_send_queue.max(1).unsigned_abs();
+            self.store.await_turn(Duration::from_millis(limit_ms)).map_err(RequestError::Busy)?;
+        }
         let header = SendMessageView::decode(request)?;
-        let (topic, queue_id) = self.check(&header, connection)?;
+        let (topic, mut queue_id) = self.check(&header, connection)?;
         if request.body.is_empty() {
             return Err(RequestError::EmptyBody);
         }
@@ -144,6 +149,17 @@ impl SendMessage {
                 properties::remove(&mut scratch.properties, properties::DELAY_TIME_LEVEL);
                 dead_letters = dlq;
                 (message.topic, message.queue_id) = (&dead_letters.topic_name, 0);
+            }
+        }
+        if !header.batch {
+            if traits.has_priority
+                && let Some(queue) =
+                    message_type::queue_of_priority(&mut scratch.properties, topic.write_queue_nums)
+            {
+                (queue_id, message.queue_id) = (queue, queue);
+            }
+            if message_type::lacks_key(&topic.attributes, &scratch.properties) {
+                return Err(RequestError::KeyMissing);
             }
         }
         if traits.is_half && !is_redelivery(&header, &scratch.properties) {
@@ -443,6 +459,7 @@ impl SendMessage {
                     traits.is_half = !batch;
                 }
                 b"DELAY" => traits.is_delayed = true,
+                b"_SYS_MSG_PRIORITY_" => traits.has_priority = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
                 b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {
                     traits.is_delayed |= !batch;
@@ -583,6 +600,7 @@ impl Stored {
 struct Traits {
     is_delayed: bool,
     is_half: bool,
+    has_priority: bool,
     no_wait: bool,
 }
 

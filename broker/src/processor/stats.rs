@@ -202,7 +202,7 @@ mod tests {
             m.put(topic, 0, "b");
             m.offsets.commit("g", topic, 0, 1);
         }
-        m.offsets.commit_pull("g", "t", 0, 2);
+        m.offsets.commit_pull("g", "t", 0, 2, 0);
         let stats = |fields: &[(&str, &str)]| -> Vec<(String, OffsetWrapper)> {
             let mut all = vec![("consumerGroup", "g")];
             all.extend(fields);

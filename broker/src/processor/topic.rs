@@ -19,12 +19,12 @@ use tracing::warn;
 
 use super::page::Page;
 use super::{success, success_with};
+use crate::attributes::{self, Attributes, MESSAGE_TYPE};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::limits::MAX_QUEUES_PER_TOPIC;
 use crate::topic::{TopicConfig, TopicConfigManager};
-use crate::topic_attributes::{self, Attributes, MESSAGE_TYPE};
 use crate::topic_validator;
 
 /// Lets tools see and change topics.
@@ -82,7 +82,7 @@ impl Topics {
         &self,
         header: CreateTopicRequestHeader,
     ) -> Result<TopicConfig, RequestError> {
-        let attributes = topic_attributes::parse(header.attributes.as_deref().unwrap_or_default())
+        let attributes = attributes::parse(header.attributes.as_deref().unwrap_or_default())
             .map_err(RequestError::Unchangeable)?;
         let topic = TopicConfig {
             attributes,

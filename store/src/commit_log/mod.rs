@@ -77,6 +77,12 @@ impl CommitLog {
         Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Tells whether a thread is appending now.
+    #[inline]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.held_since_ms.load(Ordering::Relaxed) != 0
+    }
+
     /// Milliseconds for which the append lock has been held at `now_ms`.
     pub(crate) fn locked_for_ms(&self, now_ms: i64) -> i64 {
         match self.held_since_ms.load(Ordering::Relaxed) {

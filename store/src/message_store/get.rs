@@ -231,8 +231,13 @@ impl Pull<'_> {
                 break;
             }
         }
-        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        self.note_distance();
         Ok(())
+    }
+
+    fn note_distance(&mut self) {
+        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        self.result.behind_bytes = (self.log_end - self.last_phy_offset).max(0);
     }
 
     /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has the
@@ -265,7 +270,7 @@ impl Pull<'_> {
             self.result.next_begin_offset = unit.end_offset();
             self.take(&unit.unit, messages, &mut filter, out);
         }
-        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        self.note_distance();
         Ok(())
     }
 
@@ -396,5 +401,6 @@ fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageR
         max_offset: max,
         message_count: 0,
         suggest_slave: false,
+        behind_bytes: 0,
     }
 }

@@ -8,9 +8,10 @@ mod open;
 mod put;
 mod recover;
 mod stream;
+mod turn;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oxmq_protocol::live::Live;
@@ -22,6 +23,7 @@ pub use get::{Cold, LazyRecord};
 pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
 pub(crate) use recover::{batch_unit, tags_code_of_record};
+pub use turn::Stuck;
 
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
@@ -105,6 +107,8 @@ pub struct MessageStore {
     cleaner: Arc<Cleaner>,
     listener: OnceLock<ArrivalListener>,
     closed: AtomicBool,
+    /// Threads that wait for their turn to append.
+    waiting: AtomicUsize,
     abort_path: PathBuf,
     /// Where a record begins of which only a part has come by the log stream.
     incomplete_from: Mutex<Option<i64>>,

@@ -1,7 +1,7 @@
 //! Opening a store.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use oxmq_protocol::live::Live;
@@ -114,6 +114,7 @@ impl MessageStore {
             cleaner,
             listener: OnceLock::new(),
             closed: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
             abort_path,
             incomplete_from: Mutex::default(),
             workers: Mutex::default(),

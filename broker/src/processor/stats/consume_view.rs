@@ -183,7 +183,7 @@ mod tests {
         }
         m.groups.find_or_create("g");
         m.offsets.commit("g", "t", 0, 1);
-        m.offsets.commit_pull("g", "t", 0, 2);
+        m.offsets.commit_pull("g", "t", 0, 2, 0);
         let list = |is_order| -> ConsumeStatsList {
             let request = request(&[("isOrder", is_order)]);
             let answer = with_view(&request, |view| processor(&m).broker_consume_stats(view));

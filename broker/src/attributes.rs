@@ -1,6 +1,7 @@
-//! Attributes of topics: which there are, and how a request alters them.
+//! Attributes of topics and groups: which there are, and how a request alters them.
 //!
-//! Reference: `TopicAttributes`, `AttributeParser`, `AttributeUtil` (common), 5.5.0.
+//! Reference: `TopicAttributes`, `SubscriptionGroupAttributes`, `AttributeParser`, `AttributeUtil`
+//! (common), 5.5.0.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,33 +15,47 @@ pub(crate) const MESSAGE_TYPE: &str = "message.type";
 pub(crate) const QUEUE_TYPE: &str = "queue.type";
 pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
 
+/// Name of the attribute that says which messages of a topic are kept, and its value for the last of each
+/// key.
+pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
+pub(crate) const COMPACTION: &str = "COMPACTION";
+
+/// Minutes of the longest time that a lite topic is kept without use.
+const MOST_LITE_EXPIRATION_MINUTES: i64 = 30 * 24 * 60;
+
 enum Values {
     OneOf(&'static [&'static str]),
+    Range(i64, i64),
+    Bool,
+    Any,
     /// A number that only tiered storage, which there is none of, gives a meaning.
     ReserveTime,
 }
 
-struct Attribute {
+/// What an attribute may be.
+pub(crate) struct Attribute {
     name: &'static str,
     changeable: bool,
     values: Values,
 }
 
-const ATTRIBUTES: &[Attribute] = &[
-    Attribute {
-        name: QUEUE_TYPE,
-        changeable: false,
-        values: Values::OneOf(&[BATCH_QUEUES, "SimpleCQ"]),
-    },
-    Attribute {
-        name: "cleanup.policy",
-        changeable: false,
-        values: Values::OneOf(&["COMPACTION", "DELETE"]),
-    },
-    Attribute {
-        name: MESSAGE_TYPE,
-        changeable: true,
-        values: Values::OneOf(&[
+impl Attribute {
+    const fn changeable(name: &'static str, values: Values) -> Self {
+        Self { name, changeable: true, values }
+    }
+
+    const fn fixed(name: &'static str, values: Values) -> Self {
+        Self { name, changeable: false, values }
+    }
+}
+
+/// Attributes of topics.
+pub(crate) const OF_TOPICS: &[Attribute] = &[
+    Attribute::fixed(QUEUE_TYPE, Values::OneOf(&[BATCH_QUEUES, "SimpleCQ"])),
+    Attribute::fixed(CLEANUP_POLICY, Values::OneOf(&[COMPACTION, "DELETE"])),
+    Attribute::changeable(
+        MESSAGE_TYPE,
+        Values::OneOf(&[
             "UNSPECIFIED",
             "NORMAL",
             "FIFO",
@@ -50,8 +65,21 @@ const ATTRIBUTES: &[Attribute] = &[
             "PRIORITY",
             "LITE",
         ]),
-    },
-    Attribute { name: "reserve.time", changeable: true, values: Values::ReserveTime },
+    ),
+    Attribute::changeable("reserve.time", Values::ReserveTime),
+    Attribute::changeable("lite.topic.expiration", Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
+];
+
+/// Attributes of groups. They are kept and shown; what they set belongs to pop and lite consumption.
+pub(crate) const OF_GROUPS: &[Attribute] = &[
+    Attribute::changeable("priority.factor", Values::Range(0, 100)),
+    Attribute::changeable("lite.bind.topic", Values::Any),
+    Attribute::changeable("lite.sub.model", Values::OneOf(&["Exclusive", "Shared"])),
+    Attribute::changeable("lite.sub.reset.offset.exclusive", Values::Bool),
+    Attribute::changeable("lite.sub.reset.offset.unsubscribe", Values::Bool),
+    Attribute::changeable("lite.sub.client.quota", Values::Range(-1, i64::MAX)),
+    Attribute::changeable("lite.sub.client.max.event.cnt", Values::Range(10, i64::MAX)),
+    Attribute::changeable("lite.sub.wildcard", Values::Any),
 ];
 
 /// Reads `+key=value,-key`; the signs stay in the keys.
@@ -82,11 +110,12 @@ pub(crate) fn parse(text: &str) -> Result<Attributes, String> {
     Ok(attributes)
 }
 
-/// Applies a request's attributes, with signs, to the stored ones; `None` when the topic is new.
+/// Applies a request's attributes, with signs, to the stored ones; `None` when what has them is new.
 ///
 /// # Errors
 /// The remark that the client gets.
 pub(crate) fn alter(
+    all: &[Attribute],
     current: Option<&Attributes>,
     request: &Attributes,
 ) -> Result<Attributes, String> {
@@ -117,7 +146,7 @@ pub(crate) fn alter(
         alterations.push((name, value, is_delete));
     }
     for (name, value, is_delete) in alterations {
-        check(name, value, is_delete, current.is_none())?;
+        check(all, name, value, is_delete, current.is_none())?;
         if is_delete {
             attributes.remove(name);
         } else {
@@ -127,8 +156,14 @@ pub(crate) fn alter(
     Ok(attributes)
 }
 
-fn check(name: &str, value: &str, is_delete: bool, is_create: bool) -> Result<(), String> {
-    let attribute = ATTRIBUTES
+fn check(
+    all: &[Attribute],
+    name: &str,
+    value: &str,
+    is_delete: bool,
+    is_create: bool,
+) -> Result<(), String> {
+    let attribute = all
         .iter()
         .find(|attribute| attribute.name == name)
         .ok_or_else(|| format!("unsupported key: {name}"))?;
@@ -137,8 +172,18 @@ fn check(name: &str, value: &str, is_delete: bool, is_create: bool) -> Result<()
     }
     match attribute.values {
         _ if is_delete => Ok(()),
+        Values::Any => Ok(()),
         Values::OneOf(values) if values.contains(&value) => Ok(()),
         Values::OneOf(values) => Err(format!("value is not in set: [{}]", values.join(", "))),
+        Values::Range(least, most) => match value.parse::<i64>() {
+            Ok(number) if (least..=most).contains(&number) => Ok(()),
+            Ok(_) => Err(format!("value is not in range({least}, {most})")),
+            Err(_) => Err(format!("For input string: \"{value}\"")),
+        },
+        Values::Bool if ["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {
+            Ok(())
+        }
+        Values::Bool => Err("boolean attribute format is wrong.".to_owned()),
         Values::ReserveTime => Err("Update topic reserveTime not supported".to_owned()),
     }
 }
@@ -166,11 +211,11 @@ mod tests {
     #[test]
     fn creating_takes_additions_only() {
         assert_eq!(
-            alter(None, &map(&[("+queue.type", "BatchCQ")])),
+            alter(OF_TOPICS, None, &map(&[("+queue.type", "BatchCQ")])),
             Ok(map(&[("queue.type", "BatchCQ")]))
         );
         assert_eq!(
-            alter(None, &map(&[("-queue.type", "")])),
+            alter(OF_TOPICS, None, &map(&[("-queue.type", "")])),
             Err("only add attribute is supported while creating topic. key: queue.type".to_owned())
         );
     }
@@ -190,16 +235,33 @@ mod tests {
             ("+", "1", "kv string format wrong."),
             ("+reserve.time", "1", "Update topic reserveTime not supported"),
         ] {
-            let refused = alter(Some(&stored), &map(&[(key, value)])).unwrap_err();
+            let refused = alter(OF_TOPICS, Some(&stored), &map(&[(key, value)])).unwrap_err();
             assert_eq!(refused, remark);
         }
         assert_eq!(
-            alter(Some(&stored), &map(&[("+message.type", "FIFO")])),
+            alter(OF_TOPICS, Some(&stored), &map(&[("+message.type", "FIFO")])),
             Ok(map(&[("queue.type", "SimpleCQ"), ("message.type", "FIFO")]))
         );
         assert_eq!(
-            alter(Some(&stored), &map(&[("-message.type", "")])),
+            alter(OF_TOPICS, Some(&stored), &map(&[("-message.type", "")])),
             Ok(map(&[("queue.type", "SimpleCQ")]))
         );
+    }
+
+    #[test]
+    fn values_of_groups_are_checked_in_the_words_of_the_reference() {
+        let alter = |key: &str, value: &str| alter(OF_GROUPS, None, &map(&[(key, value)]));
+        for (key, value, remark) in [
+            ("+priority.factor", "101", "value is not in range(0, 100)"),
+            ("+priority.factor", "many", "For input string: \"many\""),
+            ("+lite.sub.model", "Own", "value is not in set: [Exclusive, Shared]"),
+            ("+lite.sub.reset.offset.exclusive", "yes", "boolean attribute format is wrong."),
+            ("+message.type", "FIFO", "unsupported key: message.type"),
+        ] {
+            assert_eq!(alter(key, value), Err(remark.to_owned()));
+        }
+        assert!(alter("+priority.factor", "50").is_ok());
+        assert!(alter("+lite.sub.reset.offset.exclusive", "True").is_ok());
+        assert!(alter("+lite.bind.topic", "any").is_ok());
     }
 }
