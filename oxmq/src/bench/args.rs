@@ -35,6 +35,8 @@ pub(super) enum Mode {
     E2e(EndToEndArgs),
     /// Pulls a filled topic as fast as it comes.
     Drain(DrainArgs),
+    /// Closed loop of transactions: a half message, then its commit.
+    Transaction(TransactionArgs),
     /// A server that answers everything with success: the ceiling of this generator.
     EchoServer(EchoArgs),
     /// Compares recorded runs of two servers in one table.
@@ -158,6 +160,16 @@ pub(super) struct DrainArgs {
     /// Messages to send before; 0 drains what is there.
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(0..=MAX_COUNT))]
     pub(super) fill: u64,
+}
+
+/// Flags of `transaction`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TransactionArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Transactions under way on each connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(super) in_flight: u32,
 }
 
 /// Flags of `echo-server`.

@@ -27,6 +27,7 @@ mod slots;
 mod table;
 mod tally;
 mod target;
+mod transaction;
 mod verify;
 
 use std::process::ExitCode;
@@ -50,6 +51,9 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
             end_to_end::run(args).and_then(|report| print(&report, args.common.json))
         }
         Mode::Drain(args) => drain::run(args).and_then(|report| print(&report, args.common.json)),
+        Mode::Transaction(args) => {
+            transaction::run(args).and_then(|report| print(&report, args.common.json))
+        }
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),
     };

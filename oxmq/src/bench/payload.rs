@@ -14,7 +14,7 @@ use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::CommandWriter;
 use oxmq_protocol::frame::HeaderForm;
 use oxmq_protocol::header::{Header, SendMessageRequestHeaderV2};
-use oxmq_protocol::message::{InnerMessage, properties};
+use oxmq_protocol::message::{InnerMessage, properties, sys_flag};
 
 use super::clock::wall_clock_ms;
 use super::error::BenchError;
@@ -26,7 +26,7 @@ pub(super) const FIRST_OPAQUE: i32 = 1_000_000_000;
 /// Sequence numbers of one connection.
 pub(super) const MAX_SEQUENCE: u32 = (i32::MAX - FIRST_OPAQUE) as u32;
 /// Group of all sends.
-const PRODUCER_GROUP: &str = "oxmq-bench-producer";
+pub(super) const PRODUCER_GROUP: &str = "oxmq-bench-producer";
 
 const OPAQUE_MEMBER: &[u8] = b"\"opaque\":";
 /// Where the opaque stands in a frame with a binary header: prefix, code, language, version.
@@ -112,6 +112,8 @@ pub(super) struct SendShape<'a> {
     pub(super) oneway: bool,
     /// Messages of a batch; `None` sends them one by one.
     pub(super) batch: Option<u32>,
+    /// Half messages of transactions.
+    pub(super) half: bool,
 }
 
 /// Send requests ready to be patched: one for each number of digits that a queue id can have.
@@ -178,7 +180,11 @@ impl Template {
         queue_digits: usize,
     ) -> Result<Self, BenchError> {
         let queue = "9".repeat(queue_digits);
-        let properties = payload.properties();
+        let mut properties = payload.properties();
+        if shape.half {
+            properties::append(&mut properties, "TRAN_MSG", b"true");
+            properties::append(&mut properties, "PGROUP", PRODUCER_GROUP.as_bytes());
+        }
         let text = String::from_utf8_lossy(&properties).into_owned();
         let header = SendMessageRequestHeaderV2 {
             producer_group: PRODUCER_GROUP.into(),
@@ -186,7 +192,7 @@ impl Template {
             default_topic: "TBW102".into(),
             default_topic_queue_nums: 4,
             queue_id: queue.parse().unwrap_or_default(),
-            sys_flag: 0,
+            sys_flag: if shape.half { sys_flag::TRANSACTION_PREPARED } else { 0 },
             born_timestamp: BORN_PLACEHOLDER,
             flag: 0,
             properties: shape.batch.is_none().then_some(text),
@@ -317,7 +323,7 @@ mod tests {
     use oxmq_protocol::message::properties::property_str;
 
     fn shape(form: HeaderForm, batch: Option<u32>) -> SendShape<'static> {
-        SendShape { topic: "orders", queues: 12, form, oneway: false, batch }
+        SendShape { topic: "orders", queues: 12, form, oneway: false, batch, half: false }
     }
 
     #[test]

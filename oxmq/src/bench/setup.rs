@@ -56,6 +56,20 @@ impl<'a> Setup<'a> {
             form: self.common.form(),
             oneway,
             batch,
+            half: false,
+        };
+        SendTemplates::new(&self.payload, &shape)
+    }
+
+    /// Half messages of transactions for the topic.
+    pub(super) fn half_templates(&self) -> Result<SendTemplates, BenchError> {
+        let shape = SendShape {
+            topic: &self.common.topic,
+            queues: self.common.queues,
+            form: self.common.form(),
+            oneway: false,
+            batch: None,
+            half: true,
         };
         SendTemplates::new(&self.payload, &shape)
     }
