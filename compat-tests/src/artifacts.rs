@@ -77,6 +77,23 @@ pub fn node_client() -> Command {
     command
 }
 
+/// The scenarios of the C++ client.
+#[must_use]
+pub fn cpp_catalogue() -> Command {
+    let mut command = Command::new(need(cache_dir().join("python/bin/python")));
+    command.arg(crate_dir().join("python/catalogue.py"));
+    command
+}
+
+/// The scenarios of the Node client.
+#[must_use]
+pub fn node_catalogue() -> Command {
+    let mut command = Command::new("node");
+    command.arg(crate_dir().join("node/catalogue.js"));
+    command.env("NODE_PATH", need(cache_dir().join("node/node_modules")));
+    command
+}
+
 /// The `oxmq` binary: `OXMQ_BIN`, or the newest that this clone has built.
 #[must_use]
 pub fn oxmq() -> PathBuf {
