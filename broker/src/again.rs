@@ -57,6 +57,7 @@ pub(crate) fn store_again(store: &MessageStore, message: &Message<'_>) -> Again 
     let result = store.put_message(message);
     let status = result.status;
     if status.is_stored() {
+        store.flush_soon();
         return Again::Stored(result);
     }
     let (topic, queue_id) = (message.topic, message.queue_id);

@@ -5,6 +5,7 @@
 
 mod address_server;
 mod again;
+mod arrivals;
 mod attributes;
 mod broker_stats;
 mod channel;
@@ -14,6 +15,7 @@ mod consumer;
 mod consumer_offset;
 mod delays;
 mod dispatch;
+mod durable;
 mod error;
 mod filter;
 mod limits;

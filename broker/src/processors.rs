@@ -13,6 +13,7 @@ use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
+use crate::durable::DurableAnswers;
 use crate::filter::ConsumerFilters;
 use crate::processor::assignment::Assignment;
 use crate::processor::broker_config::Configuration;
@@ -122,6 +123,7 @@ impl Processors {
             Arc::clone(&locks),
             delays(),
             transactions(),
+            Arc::new(DurableAnswers::new(store())),
             store_host,
         ));
         let reply_message = ReplyMessage::new(

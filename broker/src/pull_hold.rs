@@ -97,7 +97,7 @@ impl PullHold {
         arrived: Option<ArrivedMessage<'_>>,
     ) -> Vec<HeldPull> {
         // Appending without a single consumer waiting costs one load.
-        if self.held.load(Ordering::SeqCst) == 0 {
+        if !self.is_any_held() {
             return Vec::new();
         }
         let mut shard = lock(self.shard(queue));
@@ -118,9 +118,14 @@ impl PullHold {
         taken
     }
 
+    /// Whether any pull waits.
+    pub(crate) fn is_any_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst) != 0
+    }
+
     /// Takes the pulls whose time is up at `now`, and drops those whose connection has ended.
     pub(crate) fn take_expired(&self, now: Instant) -> Vec<HeldPull> {
-        if self.held.load(Ordering::SeqCst) == 0 {
+        if !self.is_any_held() {
             return Vec::new();
         }
         let mut expired = Vec::new();

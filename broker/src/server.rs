@@ -15,6 +15,7 @@ use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use crate::arrivals::Arrivals;
 use crate::attributes::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
@@ -22,8 +23,6 @@ use crate::dispatch::Dispatch;
 use crate::name_servers::{self, NameServers, is_address};
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
-use crate::pull_hold::ArrivedMessage;
-use crate::queue_key::QueueRef;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
@@ -168,16 +167,7 @@ impl Broker {
         ));
         processors.assignment.ask_at(name_servers.clone());
         // The store outlives neither: the cycle is broken when the broker shuts down.
-        let waker = Arc::downgrade(&processors);
-        store.set_arrival_listener(Arc::new(move |arrival| {
-            if let Some(processors) = waker.upgrade() {
-                let queue = QueueRef { topic: arrival.topic, queue_id: arrival.queue_id };
-                let next_offset = arrival.next_queue_offset;
-                let message =
-                    ArrivedMessage { tags_code: arrival.tags_code, properties: arrival.properties };
-                processors.pull_message.wake(queue, next_offset, Some(message));
-            }
-        }));
+        store.set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&processors))));
 
         let changes = Arc::new(TopicChanges::default());
         let marked = Arc::clone(&changes);

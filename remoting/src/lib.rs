@@ -14,6 +14,7 @@ mod sync;
 mod tls;
 mod tls_client;
 mod tls_settings;
+mod together;
 mod workers;
 
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub use server::{Listener, Server, ServerConfig};
 pub use tls::{ClientAuth, TlsContext, TlsError, TlsFiles, TlsMode};
 pub use tls_client::{TlsClient, TlsClientFiles};
 pub use tls_settings::{DEFAULT_TLS_CONFIG_FILE, TlsSettingsError};
+pub use together::Together;
+pub use workers::{WorkerId, after_round};
 
 /// What a server, or the far end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {

@@ -42,3 +42,7 @@ pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a worker stays awake after traffic. A peer on the same machine answers within it.
 pub const SPIN: Duration = Duration::from_micros(20);
+
+/// How long a worker that always has something to read puts off what is done once for many requests: about
+/// as long as a flush of the disk takes.
+pub(crate) const LONGEST_ROUND: Duration = Duration::from_micros(150);

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::limits::SPIN;
+use crate::workers;
 
 thread_local! {
     /// Turns on this thread.
@@ -42,11 +43,16 @@ pub(crate) async fn stay_awake() {
         .await;
         while TURNS.get() != seen {
             seen = TURNS.get();
+            workers::end_long_round();
             let start = Instant::now();
             while TURNS.get() == seen && start.elapsed() < SPIN {
                 thread::yield_now();
                 tokio::task::yield_now().await;
+                if TURNS.get() == seen {
+                    workers::end_round();
+                }
             }
         }
+        workers::end_round();
     }
 }

@@ -13,12 +13,14 @@ use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::frame::{self, HeaderForm};
 use oxmq_remoting::{
     Connection, RemotingClient, RemotingClientConfig, Reply, Server, ServerConfig, Service,
+    Together, WorkerId, after_round,
 };
 
 const ECHO: RequestCode = RequestCode(1);
 const KEEP: RequestCode = RequestCode(2);
 const ASK_BACK: RequestCode = RequestCode(3);
 const PANIC: RequestCode = RequestCode(4);
+const AFTER_ROUND: RequestCode = RequestCode(5);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -26,6 +28,8 @@ struct State {
     kept: Mutex<Vec<Reply>>,
     closed: AtomicUsize,
     asked: Mutex<Vec<String>>,
+    /// How many answers left together.
+    rounds: Mutex<Vec<usize>>,
 }
 
 #[derive(Clone, Default)]
@@ -39,6 +43,18 @@ impl std::ops::Deref for Probe {
     }
 }
 
+impl Probe {
+    fn answer_together(&self) {
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap());
+        self.rounds.lock().unwrap().push(kept.len());
+        let mut together = Together::default();
+        for reply in kept {
+            together.add(&reply);
+            reply.send(RemotingCommand::response(ResponseCode::SUCCESS));
+        }
+    }
+}
+
 impl Service for Probe {
     fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply) {
         match request.request_code() {
@@ -47,6 +63,14 @@ impl Service for Probe {
                 writer.finish(request.body);
             }),
             KEEP => self.kept.lock().unwrap().push(reply),
+            AFTER_ROUND => {
+                let mut kept = self.kept.lock().unwrap();
+                if kept.is_empty() {
+                    let (probe, worker) = (self.clone(), WorkerId::current().unwrap());
+                    after_round(move || worker.run(move || probe.answer_together()));
+                }
+                kept.push(reply);
+            }
             ASK_BACK => {
                 let connection = Arc::clone(connection);
                 let probe = self.clone();
@@ -132,6 +156,25 @@ async fn pipelined_requests_are_answered_in_order() {
         assert_eq!((response.opaque, response.code), (opaque, 0));
         assert_eq!(response.body, vec![7; 100]);
     }
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_all_requests_of_a_round_leave_together() {
+    let (server, probe) = start(|_| ());
+    let mut client = Raw::connect(&server);
+    for round in 0..3 {
+        // Few bytes: they come with one read.
+        let batch: Vec<u8> = (0..50).flat_map(|n| request(AFTER_ROUND, n, b"")).collect();
+        client.0.write_all(&batch).unwrap();
+        for opaque in 0..50 {
+            assert_eq!(client.response().opaque, opaque);
+        }
+        assert_eq!(*probe.rounds.lock().unwrap(), vec![50; round + 1]);
+    }
+    // Nothing is kept back any more.
+    client.0.write_all(&request(ECHO, 77, b"")).unwrap();
+    assert_eq!(client.response().opaque, 77);
     server.shutdown().await;
 }
 

@@ -1,5 +1,7 @@
 //! Named limits of the store, each beside the reason for it.
 
+use std::time::Duration;
+
 /// Smallest commit log file: a record of a few bytes, and the filler behind it.
 pub const MIN_COMMIT_LOG_FILE_BYTES: u64 = 4096;
 
@@ -39,10 +41,12 @@ pub const MIN_POPULATE_BYTES: u64 = 1 << 20;
 pub const MAX_POPULATE_BYTES: u64 = 16 << 20;
 
 /// Bytes made ready by one call for a busy store: the kernel then keeps them in pieces of up to this
-/// size, which costs a quarter of single pages. A flush writes a piece as a whole.
+/// size, which costs a quarter of single pages. A flush writes a piece as a whole, so where it is waited
+/// for the pieces stay small.
 pub const BUSY_STEP_BYTES: u64 = 512 << 10;
 
-/// Bytes made ready by one call for a quiet store.
+/// Bytes made ready by one call for a quiet store. A flush of one of its records takes as long as one of
+/// a single page; a flush of many is quicker than with any other size.
 pub const QUIET_STEP_BYTES: u64 = 64 << 10;
 
 /// Distance of the log's helper from which on a store counts as busy.
@@ -89,3 +93,8 @@ pub const READ_EXTENDED_BYTES_AT_ONCE: usize = 16 << 10;
 
 /// Bytes of extended units that are written by one call.
 pub const WRITE_EXTENDED_BYTES_AT_ONCE: usize = 1 << 20;
+
+/// A flush that usually takes no longer than this is done by a thread that serves connections, when only
+/// one of their requests waits for it. It costs the others of that thread as much time, and spares this one
+/// two wake-ups of a thread.
+pub const QUICK_FLUSH: Duration = Duration::from_micros(300);

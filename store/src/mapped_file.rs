@@ -1,6 +1,7 @@
 //! Files seen as memory: the only `unsafe` of the workspace.
 //!
-//! A [`MappedFile`] is written by one [`MappedWriter`] at its end and read by anyone before it:
+//! A [`MappedFile`] is written by one [`MappedWriter`] at its end, in one of two [`Way`]s, and read by
+//! anyone before it:
 //!
 //! ```text
 //! 0 ............ wrote_position ............ length
@@ -177,9 +178,10 @@ impl MappedFile {
     }
 
     /// The right to append, once; nothing when it has been given away.
-    pub(crate) fn writer(self: &Arc<Self>) -> Option<MappedWriter> {
+    pub(crate) fn writer(self: &Arc<Self>, way: Way) -> Option<MappedWriter> {
         let first = !self.has_writer.swap(true, Ordering::AcqRel);
-        first.then(|| MappedWriter { file: Arc::clone(self), position: self.wrote_position() })
+        let position = self.wrote_position();
+        first.then(|| MappedWriter { file: Arc::clone(self), way, position })
     }
 
     /// Makes the bytes `from..to` durable.
@@ -249,10 +251,22 @@ const SEARCH_BYTES: usize = 4096;
 /// A record's length and magic: with these cleared, a scan stops at a truncation point.
 const CLEARED_BYTES: usize = 8;
 
+/// How bytes get into a file.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// They are stored into the mapping, which is the quickest way unless the file is flushed all the
+    /// time: a flush protects the pages that it writes, for which every core that runs this process is
+    /// interrupted, and the next store into such a page faults.
+    Mapping,
+    /// They are written by a call.
+    Call(Fs),
+}
+
 /// The one writer of a [`MappedFile`].
 #[derive(Debug)]
 pub(crate) struct MappedWriter {
     file: Arc<MappedFile>,
+    way: Way,
     position: usize,
 }
 
@@ -271,29 +285,38 @@ impl MappedWriter {
         self.file.map.len() - self.position
     }
 
-    /// Appends `bytes` and publishes them; false, and nothing done, when they do not fit.
-    #[must_use]
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+    /// Appends `bytes` and publishes them.
+    ///
+    /// # Errors
+    ///
+    /// When they do not fit, or cannot be written. Then nothing is published.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > self.remaining() {
-            return false;
+            return Err(io::Error::other("the file is full"));
         }
-        // SAFETY: in bounds by (1) and the check above; ours alone by (2).
-        unsafe {
-            let target = self.file.map.as_mut_ptr().add(self.position);
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        match &self.way {
+            // SAFETY: in bounds by (1) and the check above; ours alone by (2).
+            Way::Mapping => unsafe {
+                let target = self.file.map.as_mut_ptr().add(self.position);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+            },
+            Way::Call(fs) => {
+                fs.write_at(&self.file.file, &self.file.path, bytes, self.position as u64)?;
+            }
         }
         self.publish(self.position + bytes.len());
-        true
+        Ok(())
     }
 
     /// Appends `head` and counts the rest of the file as written.
-    #[must_use]
-    pub(crate) fn finish(&mut self, head: &[u8]) -> bool {
-        let fits = self.append(head);
-        if fits {
-            self.publish(self.file.map.len());
-        }
-        fits
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::append`].
+    pub(crate) fn finish(&mut self, head: &[u8]) -> io::Result<()> {
+        self.append(head)?;
+        self.publish(self.file.map.len());
+        Ok(())
     }
 
     fn publish(&mut self, position: usize) {
@@ -359,8 +382,8 @@ mod tests {
     #[test]
     fn appended_bytes_are_readable_and_in_the_file() {
         let (_dir, file) = mapped(64);
-        let mut writer = file.writer().unwrap();
-        assert!(writer.append(b"hello"));
+        let mut writer = file.writer(Way::Mapping).unwrap();
+        writer.append(b"hello").unwrap();
         assert_eq!(file.read(0, 5), Some(&b"hello"[..]));
         assert_eq!(file.read(0, 6), None);
         assert_eq!(file.written_from(4), Some(&b"o"[..]));
@@ -371,17 +394,17 @@ mod tests {
     #[test]
     fn file_has_one_writer_only() {
         let (_dir, file) = mapped(64);
-        assert!(file.writer().is_some());
-        assert!(file.writer().is_none());
+        assert!(file.writer(Way::Mapping).is_some());
+        assert!(file.writer(Way::Mapping).is_none());
     }
 
     #[test]
     fn append_beyond_the_end_does_nothing() {
         let (_dir, file) = mapped(8);
-        let mut writer = file.writer().unwrap();
-        assert!(!writer.append(&[1; 9]));
+        let mut writer = file.writer(Way::Mapping).unwrap();
+        assert!(writer.append(&[1; 9]).is_err());
         assert_eq!(file.wrote_position(), 0);
-        assert!(writer.finish(&[1; 8]));
+        writer.finish(&[1; 8]).unwrap();
         assert_eq!(writer.remaining(), 0);
     }
 
@@ -402,7 +425,7 @@ mod tests {
     #[test]
     fn magic_is_found_behind_holes_and_across_pages() {
         let (_dir, file) = mapped(1 << 20);
-        assert!(file.writer().unwrap().finish(b"MA"));
+        file.writer(Way::Mapping).unwrap().finish(b"MA").unwrap();
         let write = |at: u64, bytes: &[u8]| {
             use std::os::unix::fs::FileExt;
             file.file.write_all_at(bytes, at).unwrap();
@@ -420,8 +443,8 @@ mod tests {
     #[test]
     fn released_pages_come_back() {
         let (_dir, file) = mapped(1 << 16);
-        let mut writer = file.writer().unwrap();
-        assert!(writer.append(&[9; 1 << 15]));
+        let mut writer = file.writer(Way::Mapping).unwrap();
+        writer.append(&[9; 1 << 15]).unwrap();
         file.release(0, 1 << 16);
         assert_eq!(file.read(0, 1 << 15), Some(&[9; 1 << 15][..]));
     }

@@ -34,9 +34,20 @@ fn put_while_ok(store: &MessageStore, numbers: std::ops::Range<usize>) -> usize 
 
 #[test]
 fn operation_that_fails_loses_nothing_that_was_answered() {
+    fail_one_operation(FlushDiskType::AsyncFlush, 1);
+}
+
+#[test]
+fn operation_that_fails_loses_nothing_where_every_append_is_one() {
+    fail_one_operation(FlushDiskType::SyncFlush, 3);
+}
+
+/// Does the same over and over, and has another operation fail each time: one in `stride`.
+fn fail_one_operation(flush_disk_type: FlushDiskType, stride: usize) {
     let mut fail_at = 0;
     loop {
         let dir = temp_dir();
+        let config = StoreConfig { flush_disk_type, ..small(dir.path()) };
         let calls = Arc::new(AtomicUsize::new(0));
         let failed = Arc::new(AtomicBool::new(false));
         let (counter, flag) = (Arc::clone(&calls), Arc::clone(&failed));
@@ -48,7 +59,7 @@ fn operation_that_fails_loses_nothing_that_was_answered() {
             Ok(())
         });
         let mut answered = 0;
-        if let Ok(store) = open_with(&small(dir.path()), fs) {
+        if let Ok(store) = open_with(&config, fs) {
             // A message that is refused is sent again, as a client does.
             while answered < 210 {
                 let next = put_while_ok(&store, answered..210);
@@ -70,7 +81,7 @@ fn operation_that_fails_loses_nothing_that_was_answered() {
             assert!(fail_at > 20, "the workload does {fail_at} operations only");
             return;
         }
-        fail_at += 1;
+        fail_at += stride;
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use oxmq_protocol::message::{BatchMessages, Message, MessageExt, properties, sys_flag};
 use oxmq_store::{
-    Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, MessageStore, PutMessageStatus,
-    StoreConfig, StoreError,
+    Arrival, Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, MessageStore,
+    PutMessageStatus, StoreConfig, StoreError,
 };
 
 #[test]
@@ -326,7 +326,7 @@ fn listener_hears_of_each_message_after_it_is_readable() {
     let store = open(&small(dir.path()));
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (reader, list) = (Arc::downgrade(&store), Arc::clone(&heard));
-    store.set_arrival_listener(Arc::new(move |arrival| {
+    store.set_arrival_listener(Arc::new(move |arrival: &Arrival<'_>| {
         let store = reader.upgrade().unwrap();
         let end = store.max_offset(arrival.topic, arrival.queue_id);
         list.lock().unwrap().push((arrival.next_queue_offset, end));
@@ -343,7 +343,7 @@ fn synchronous_flush_answers_and_shows_messages_once_they_are_on_disk() {
     let store = open(&config);
     let (heard, hears) = std::sync::mpsc::channel();
     let heard = Mutex::new(heard);
-    store.set_arrival_listener(Arc::new(move |arrival| {
+    store.set_arrival_listener(Arc::new(move |arrival: &Arrival<'_>| {
         heard.lock().unwrap().send(arrival.next_queue_offset).unwrap();
     }));
     let (answer, answers) = std::sync::mpsc::channel();
@@ -465,4 +465,50 @@ fn tags_are_read_from_the_record_where_a_unit_has_an_extended_address() {
     };
     store.get_message("t", 0, 0, 1, 1_000, keep, &mut Vec::new());
     assert_eq!(codes, [0x27_a807]);
+}
+
+/// A store that flushes only when it is asked to, with what its listener has heard.
+fn rarely_flushed(dir: &std::path::Path) -> (Arc<MessageStore>, Arc<Mutex<Vec<i64>>>) {
+    let config = StoreConfig {
+        flush_disk_type: FlushDiskType::SyncFlush,
+        flush_interval_commit_log: 3_600_000,
+        ..small(dir)
+    };
+    let store = open(&config);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&heard);
+    store.set_arrival_listener(Arc::new(move |arrival: &Arrival<'_>| {
+        list.lock().unwrap().push(arrival.next_queue_offset);
+    }));
+    (store, heard)
+}
+
+#[test]
+fn message_that_nobody_waits_for_is_hidden_until_it_is_flushed_soon() {
+    let dir = temp_dir();
+    let (store, heard) = rarely_flushed(dir.path());
+    // The flusher begins with a look, and has had it when it has flushed for somebody.
+    let (flushed, is_flushed) = std::sync::mpsc::channel();
+    let end = put(&store, "other", 0, b"zero").end_phy_offset();
+    store.when_durable(end, Box::new(move |status| flushed.send(status).unwrap()));
+    assert_eq!(is_flushed.recv().unwrap(), PutMessageStatus::PutOk);
+    heard.lock().unwrap().clear();
+    put(&store, "t", 0, b"one");
+    store.put_batch(&message("t", 0, b""), BatchMessages::new(&batch(&[b"two", b"three"])));
+    assert_eq!((store.max_offset("t", 0), heard.lock().unwrap().len()), (0, 0));
+    store.flush_soon();
+    wait_until(|| heard.lock().unwrap().len() == 3);
+    assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
+    assert_eq!(store.max_offset("t", 0), 3);
+}
+
+#[test]
+fn whoever_is_alone_flushes_at_once() {
+    let dir = temp_dir();
+    let (store, heard) = rarely_flushed(dir.path());
+    let end = put(&store, "t", 0, b"one").end_phy_offset();
+    // The first one always: how long it takes is not known.
+    assert!(store.flush_if_quick());
+    assert!(store.flushed_phy_offset() >= end);
+    assert_eq!(*heard.lock().unwrap(), [1]);
 }

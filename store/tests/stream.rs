@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use oxmq_protocol::message::{Message, properties};
-use oxmq_store::{LogStreamError, MessageStore};
+use oxmq_store::{Arrival, LogStreamError, MessageStore};
 
 /// Sends the log of `master` from `from` on in slices of at most `at_most` bytes.
 fn replicate(master: &MessageStore, replica: &MessageStore, from: i64, at_most: usize) {
@@ -32,7 +32,7 @@ fn replica_has_the_same_log_and_serves_the_same_messages() {
         let (master, replica) = (open(&small(master_dir.path())), open(&small(replica_dir.path())));
         let heard = Arc::new(Mutex::new(0));
         let count = Arc::clone(&heard);
-        replica.set_arrival_listener(Arc::new(move |_| *count.lock().unwrap() += 1));
+        replica.set_arrival_listener(Arc::new(move |_: &Arrival<'_>| *count.lock().unwrap() += 1));
         put_run(&master, 0..200);
         replicate(&master, &replica, 0, at_most);
         assert_eq!(check_run(&replica, 200), 200);

@@ -289,6 +289,11 @@ impl PullMessage {
         }
     }
 
+    /// Whether any pull waits for a message.
+    pub(crate) fn is_any_held(&self) -> bool {
+        self.hold.is_any_held()
+    }
+
     /// Answers the pulls that waited long enough.
     pub(crate) fn expire(self: &Arc<Self>, now: Instant) {
         for held in self.hold.take_expired(now) {

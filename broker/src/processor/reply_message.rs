@@ -164,6 +164,7 @@ impl ReplyMessage {
             warn!(topic = header.topic, status = ?result.status, "an answer is not stored");
             return None;
         }
+        self.store.flush_soon();
         let id = message_id::encode_offset_id(self.store_host, result.phy_offset);
         Some((id, result.queue_offset))
     }

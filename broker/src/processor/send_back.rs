@@ -158,6 +158,7 @@ impl SendBack {
         });
         match result.status {
             PutMessageStatus::PutOk => {
+                self.store.flush_soon();
                 self.delays.stored(topic);
                 Ok(result.wrote_bytes.into())
             }

@@ -22,6 +22,7 @@ use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
 use crate::broker_stats::BrokerStats;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
+use crate::durable::DurableAnswers;
 use crate::error::RequestError;
 use crate::message_type;
 use crate::rebalance_lock::RebalanceLockManager;
@@ -47,6 +48,7 @@ pub(crate) struct SendMessage {
     transactions: Arc<TransactionService>,
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
+    durable: Arc<DurableAnswers>,
     /// Properties that every stored message gets.
     stamp: Vec<u8>,
     next_queue: AtomicU32,
@@ -73,6 +75,7 @@ impl SendMessage {
         locks: Arc<RebalanceLockManager>,
         delays: Delays,
         transactions: Arc<TransactionService>,
+        durable: Arc<DurableAnswers>,
         store_host: SocketAddr,
     ) -> Self {
         let trace_on = if config.trace_on { "true" } else { "false" };
@@ -86,6 +89,7 @@ impl SendMessage {
         Self {
             unique_keys: UniqueKeys::new(store_host.ip()),
             answers: Arc::new(answers),
+            durable,
             stamp,
             next_queue: AtomicU32::new(0),
             config,
@@ -492,24 +496,23 @@ impl SendMessage {
         let unique_key = properties::property_str(&scratch.properties, properties::UNIQ_KEY);
         let waits = stored.waits_for_disk && self.store.flushes_synchronously();
         if !waits || stored.result.status != PutMessageStatus::PutOk {
+            self.store.flush_soon();
             self.answers.respond(&stored, unique_key, &mut scratch.message_id, reply);
             return;
         }
         // The answer waits for the disk and takes with it everything that it needs.
         let answers = Arc::clone(&self.answers);
         let unique_key = unique_key.map(str::to_owned);
-        self.store.when_durable(
-            stored.result.end_phy_offset(),
-            Box::new(move |status| {
-                let mut stored = stored;
-                stored.result.status = status;
-                answers.respond(&stored, unique_key.as_deref(), &mut String::new(), reply);
-            }),
-        );
+        let end_phy_offset = stored.result.end_phy_offset();
+        self.durable.give(end_phy_offset, reply, move |status, reply| {
+            let mut stored = stored;
+            stored.result.status = status;
+            answers.respond(&stored, unique_key.as_deref(), &mut String::new(), reply);
+        });
     }
 }
 
-/// What a send is answered with, also by the thread that flushes.
+/// What a send is answered with, also when it waited for the disk.
 #[derive(Debug)]
 struct Answers {
     /// The broker's region, and whether it wants traces.

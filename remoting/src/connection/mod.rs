@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::tls::{TlsContext, TlsMode};
-use output::Output;
+use output::{Fate, Output};
 use pending::Pending;
 use socket::Socket;
 pub(crate) use turn::run;
@@ -191,13 +191,27 @@ impl Connection {
     /// turn that is under way.
     pub(crate) fn write<R>(&self, frame: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let (result, fate) = self.output.append(&self.socket, frame);
-        match fate {
-            output::Fate::Sent => self.touch(),
-            output::Fate::Left => {}
-            output::Fate::Blocked => self.wake.notify_one(),
-            output::Fate::Broken => self.close(),
-        }
+        self.after_writing(fate);
         result
+    }
+
+    /// Keeps what is written back until [`Connection::release`]. False when somebody else does already.
+    pub(crate) fn hold(&self) -> bool {
+        self.output.begin_turn()
+    }
+
+    /// Sends what was kept back.
+    pub(crate) fn release(&self) {
+        self.after_writing(self.output.end_turn(&self.socket));
+    }
+
+    fn after_writing(&self, fate: Fate) {
+        match fate {
+            Fate::Sent => self.touch(),
+            Fate::Left => {}
+            Fate::Blocked => self.wake.notify_one(),
+            Fate::Broken => self.close(),
+        }
     }
 
     fn touch(&self) {

@@ -98,9 +98,10 @@ impl Output {
         }
     }
 
-    /// Keeps answers back until [`Output::end_turn`], so that they leave together.
-    pub(super) fn begin_turn(&self) {
-        lock(&self.state).in_turn = true;
+    /// Keeps answers back until [`Output::end_turn`], so that they leave together. False when they are
+    /// kept back already.
+    pub(super) fn begin_turn(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).in_turn, true)
     }
 
     /// Sends what the turn's requests, and others meanwhile, appended. Also called by the task when

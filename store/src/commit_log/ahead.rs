@@ -93,21 +93,22 @@ struct Helper {
     populated_to: i64,
     released_to: i64,
     last_due: Instant,
-    /// What new pages are filled with; nothing where they are left to be made when they are mapped.
-    zeros: Option<Vec<u8>>,
+    /// What new pages are filled with: as many as the largest step.
+    zeros: Vec<u8>,
 }
 
 impl CommitLog {
-    /// Runs the helper until `signal` says stop. With `single_pages` the kernel keeps the log in single
-    /// pages, so that a flush that somebody waits for writes no more than it must.
-    pub(crate) fn run_ahead(&self, signal: &Signal, single_pages: bool) {
+    /// Runs the helper until `signal` says stop.
+    pub(crate) fn run_ahead(&self, signal: &Signal) {
+        // A flush that somebody waits for has to write little more than it must.
+        let largest_step = if self.flushed_often { QUIET_STEP_BYTES } else { BUSY_STEP_BYTES };
         let position = self.max_offset();
         let mut helper = Helper {
             distance: MIN_POPULATE_BYTES,
             populated_to: position,
             released_to: position,
             last_due: Instant::now(),
-            zeros: (!single_pages).then(|| vec![0; BUSY_STEP_BYTES as usize]),
+            zeros: vec![0; largest_step as usize],
         };
         loop {
             if let Err(error) = self.prepare(&mut helper, signal) {
@@ -178,14 +179,16 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Makes one step of `file` from `from` on ready, and maps it; returns how far it got.
+    /// Makes one step of `file` from `from` on ready; returns how far it got.
     fn prepare_step(&self, file: &MappedFile, from: i64, helper: &Helper) -> io::Result<i64> {
         let step = helper.step_bytes();
         let at = (from - file.start()) as u64;
         let count = (step - at % step).min(file.len() as u64 - at);
         let until = from + count as i64;
-        self.make_step_ready(file, until, helper.zeros.as_deref())?;
-        if !self.ahead.cannot_populate.load(Ordering::Relaxed)
+        self.make_step_ready(file, until, &helper.zeros)?;
+        // Pages that are written by calls need not be mapped.
+        if !self.flushed_often
+            && !self.ahead.cannot_populate.load(Ordering::Relaxed)
             && let Err(error) = file.populate(at as usize, count as usize)
         {
             info!(%error, "pages of the log cannot be mapped ahead: appends will fault them in");
@@ -195,12 +198,7 @@ impl CommitLog {
     }
 
     /// Makes the log ready up to `until`, at most one step from where it is.
-    fn make_step_ready(
-        &self,
-        file: &MappedFile,
-        until: i64,
-        zeros: Option<&[u8]>,
-    ) -> io::Result<()> {
+    fn make_step_ready(&self, file: &MappedFile, until: i64, zeros: &[u8]) -> io::Result<()> {
         let mut making = self.ahead.lock_making();
         // Nobody appends behind this while it cannot move. What is not allocated is not written: in
         // another file, and after a start, it is behind the end of the log.
@@ -209,10 +207,8 @@ impl CommitLog {
             return Ok(());
         }
         self.allocate(&mut making, file, from, (until - from) as u64)?;
-        if let Some(zeros) = zeros {
-            let count = zeros.len().min((until - from) as usize);
-            file.write_zeros(&self.fs, (from - file.start()) as u64, &zeros[..count])?;
-        }
+        let count = zeros.len().min((until - from) as usize);
+        file.write_zeros(&self.fs, (from - file.start()) as u64, &zeros[..count])?;
         self.ahead.ready_to.store(until, Ordering::Release);
         Ok(())
     }
@@ -264,7 +260,8 @@ impl CommitLog {
 
 impl Helper {
     fn step_bytes(&self) -> u64 {
-        if self.distance >= BUSY_FROM_BYTES { BUSY_STEP_BYTES } else { QUIET_STEP_BYTES }
+        let is_busy = self.distance >= BUSY_FROM_BYTES;
+        if is_busy { self.zeros.len() as u64 } else { QUIET_STEP_BYTES }
     }
 
     fn adapt(&mut self, was_due: bool) {

@@ -93,7 +93,7 @@ pub(crate) enum AppendError {
     TooLarge,
     /// The store has been closed meanwhile.
     Closed,
-    /// There is no disk space, or no file can be made.
+    /// There is no disk space, or a file cannot be made or written.
     NoFile(io::Error),
 }
 
@@ -164,9 +164,7 @@ impl CommitLog {
             }
             begin = span.end;
         }
-        if !writer.append(records.bytes) {
-            return Err(AppendError::TooLarge);
-        }
+        writer.append(records.bytes).map_err(AppendError::NoFile)?;
         // Published before the units are: whoever finds a unit finds its record.
         let end = phy_offset + records.bytes.len() as i64;
         self.end.store(end, Ordering::Release);
@@ -250,12 +248,10 @@ impl CommitLog {
         {
             self.reserve(writer, writer.remaining().min(BLANK_HEAD_BYTES))?;
             let blank = record::blank_head(writer.remaining() as u32);
-            if !writer.finish(&blank) {
-                return Err(io::Error::other("a blank does not fit into its log file"));
-            }
+            writer.finish(&blank)?;
         }
         let writer = next
-            .writer()
+            .writer(self.way())
             .ok_or_else(|| io::Error::other("the next log file is being written already"))?;
         self.add_file(next);
         self.end.store(start, Ordering::Release);

@@ -3,10 +3,13 @@
 //! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one flush
 //! runs at a time; whoever waits for a position at or below the new watermark is told at once.
 //! A failed flush is final: what the disk holds is unknown then, so the store stops.
+//!
+//! The flusher's thread flushes for everybody, one flush after the other while somebody waits. Who is
+//! alone does it better without: two threads have not to wake each other then.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::live::Live;
@@ -14,6 +17,7 @@ use tracing::error;
 
 use super::CommitLog;
 use crate::config::{FlushDiskType, StoreConfig};
+use crate::limits::QUICK_FLUSH;
 use crate::status::PutMessageStatus;
 use crate::worker::Signal;
 
@@ -64,11 +68,19 @@ pub(super) struct Flush {
     flushed_timestamp_ms: AtomicI64,
     /// Held while a flush runs.
     running: Mutex<()>,
+    /// How long one usually takes, in nanoseconds; zero before the first.
+    usual_ns: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
     /// The flusher sleeps for long: a waiter has to wake it.
     asleep: AtomicBool,
+    /// Somebody wants what is before this position flushed, and does not wait for it.
+    wanted: AtomicI64,
+    after: OnceLock<AfterFlush>,
     failure: OnceLock<String>,
 }
+
+/// What is done after each flush, by the thread that flushed.
+type AfterFlush = Box<dyn Fn(&CommitLog) + Send + Sync>;
 
 impl CommitLog {
     /// Everything before this position is on disk.
@@ -106,6 +118,19 @@ impl CommitLog {
         }
     }
 
+    /// Has everything that is in the log now flushed, without waiting for it.
+    pub(crate) fn flush_soon(&self) {
+        self.flush.wanted.fetch_max(self.max_offset(), Ordering::AcqRel);
+        if self.flush.asleep.swap(false, Ordering::AcqRel) {
+            self.flush.signal.wake();
+        }
+    }
+
+    /// Has `job` done after each flush. Only the first one is taken.
+    pub(crate) fn after_flush(&self, job: AfterFlush) {
+        drop(self.flush.after.set(job));
+    }
+
     /// Makes durable everything that is in the log now.
     pub(crate) fn flush_all(&self) -> io::Result<()> {
         self.flush_to(|end| end)
@@ -119,11 +144,35 @@ impl CommitLog {
         self.flush_to(|end| end - end % PAGE_BYTES)
     }
 
+    /// Makes durable everything that is in the log now, on the caller's thread: whether it did. It does
+    /// not when somebody else is at it or waits for it, or when it would take long.
+    pub(crate) fn flush_if_quick(&self) -> bool {
+        let usually = Duration::from_nanos(self.flush.usual_ns.load(Ordering::Relaxed));
+        if usually > QUICK_FLUSH || !self.lock_waiters().is_empty() {
+            return false;
+        }
+        let running = match self.flush.running.try_lock() {
+            Ok(running) => running,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        self.flush_now(running, |end| end).is_ok()
+    }
+
     fn flush_to(&self, limit: impl FnOnce(i64) -> i64) -> io::Result<()> {
-        let _running = self.flush.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.flush.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.flush_now(running, limit)
+    }
+
+    fn flush_now(
+        &self,
+        running: MutexGuard<'_, ()>,
+        limit: impl FnOnce(i64) -> i64,
+    ) -> io::Result<()> {
         if let Some(failure) = self.failure() {
             return Err(io::Error::other(failure.to_owned()));
         }
+        let begin = Instant::now();
         let (end, timestamp_ms) = self.end_and_timestamp();
         let (from, to) = (self.flushed(), limit(end));
         for file in self.files().iter().filter(|file| file.end() > from && file.start() < to) {
@@ -136,11 +185,26 @@ impl CommitLog {
                 return Err(error);
             }
         }
+        self.note_duration(begin.elapsed());
         self.flush.flushed.fetch_max(to, Ordering::AcqRel);
         if to == end {
             self.flush.flushed_timestamp_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
         }
+        drop(running);
+        if let Some(job) = self.flush.after.get() {
+            job(self);
+        }
         Ok(())
+    }
+
+    /// Moves the usual time towards `took`. One that was interrupted counts as twice the usual.
+    fn note_duration(&self, took: Duration) {
+        let took = took.as_nanos() as u64;
+        let usual = match self.flush.usual_ns.load(Ordering::Relaxed) {
+            0 => took,
+            usual => usual - usual / 8 + took.min(usual * 2) / 8,
+        };
+        self.flush.usual_ns.store(usual.max(1), Ordering::Relaxed);
     }
 
     /// Runs the flusher until `signal` says stop.
@@ -174,7 +238,7 @@ impl CommitLog {
         let earliest = {
             let waiters = self.lock_waiters();
             let unflushed = waiters.iter().any(|waiter| waiter.position <= self.max_offset());
-            if unflushed {
+            if unflushed || self.flush.wanted.load(Ordering::Acquire) > self.flushed() {
                 self.flush.asleep.store(false, Ordering::Release);
                 return !signal.is_stopped();
             }

@@ -35,7 +35,7 @@ use self::append::Appender;
 use self::flush::Flush;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
-use crate::mapped_file::MappedFile;
+use crate::mapped_file::{MappedFile, Way};
 
 /// A view of the log's files that stays valid while files are added or deleted.
 pub(crate) type LogFiles = Arc<Vec<Arc<MappedFile>>>;
@@ -46,6 +46,8 @@ pub(crate) struct CommitLog {
     fs: Fs,
     dirs: LogDirs,
     file_bytes: u64,
+    /// Senders wait for the disk.
+    flushed_often: bool,
     files: RwLock<LogFiles>,
     appender: Mutex<Appender>,
     /// Position behind the last record, published after its bytes.
@@ -60,6 +62,11 @@ impl CommitLog {
     /// Bytes of one file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// How records get into the files.
+    fn way(&self) -> Way {
+        if self.flushed_often { Way::Call(self.fs.clone()) } else { Way::Mapping }
     }
 
     /// Position of the first byte that is still there.

@@ -17,8 +17,13 @@ use crate::mapped_file::MappedFile;
 impl CommitLog {
     /// Opens the log in `dirs`. Nothing can be appended before [`Self::begin_at`].
     ///
-    /// All bytes of all files count as written until then.
-    pub(crate) fn open(fs: &Fs, dirs: LogDirs, file_bytes: u64) -> Result<Self, StoreError> {
+    /// All bytes of all files count as written until then. With `flushed_often` each append is a call.
+    pub(crate) fn open(
+        fs: &Fs,
+        dirs: LogDirs,
+        file_bytes: u64,
+        flushed_often: bool,
+    ) -> Result<Self, StoreError> {
         for dir in dirs.writable() {
             fs.create_dir_all(dir).doing("create", dir)?;
         }
@@ -28,6 +33,7 @@ impl CommitLog {
             fs: fs.clone(),
             dirs,
             file_bytes,
+            flushed_often,
             files: RwLock::new(Arc::new(files)),
             appender: Mutex::new(Appender::default()),
             end: AtomicI64::new(end),
@@ -55,7 +61,7 @@ impl CommitLog {
             })?;
             file.truncate(at);
             file.clear_rest(&self.fs).doing("clear the rest of", file.path())?;
-            appender.writer = last.writer();
+            appender.writer = last.writer(self.way());
         }
         appender.last_store_timestamp_ms = last_timestamp_ms;
         self.end.store(end, Ordering::Release);

@@ -118,9 +118,8 @@ impl CommitLog {
             return Err(LogStreamError::CrossesFiles { position, bytes: bytes.len() });
         }
         self.reserve(writer, bytes.len())?;
-        if writer.append(bytes) {
-            self.end.store(position + bytes.len() as i64, Ordering::Release);
-        }
+        writer.append(bytes)?;
+        self.end.store(position + bytes.len() as i64, Ordering::Release);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use oxmq_protocol::live::Live;
 use tracing::warn;
 
-use super::MessageStore;
+use super::{MessageStore, hides_unflushed};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::config::StoreConfig;
@@ -31,9 +31,14 @@ impl MessageStore {
 
         let log = Arc::clone(&self.log);
         let signal = Arc::clone(log.ahead_signal());
-        let single_pages = self.flush_policy.sync;
-        spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal, single_pages)))?;
+        spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal)))?;
 
+        if self.flush_policy.sync {
+            let (announcer, config) = (Arc::clone(&self.announcer), Arc::clone(&self.config));
+            self.log.after_flush(Box::new(move |log| {
+                announcer.flushed(log, hides_unflushed(&config));
+            }));
+        }
         let (log, config) = (Arc::clone(&self.log), Arc::clone(&self.config));
         let sync = self.flush_policy.sync;
         let signal = Arc::clone(log.flush_signal());

@@ -1,5 +1,6 @@
 //! The store: one door to the log and what is derived from it.
 
+mod announce;
 mod background;
 mod batch_topics;
 mod get;
@@ -12,18 +13,21 @@ mod turn;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
 use tracing::{info, warn};
 
+pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
 pub use get::{Cold, LazyRecord};
 pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
 pub(crate) use recover::{batch_unit, tags_code_of_record};
 pub use turn::Stuck;
+
+use announce::Announcer;
 
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
@@ -64,29 +68,6 @@ pub enum Refusal {
     DiskFull(u32),
 }
 
-/// A message that has become visible in its queue.
-#[derive(Debug, Clone, Copy)]
-pub struct Arrival<'a> {
-    /// Topic of the queue.
-    pub topic: &'a str,
-    /// The queue.
-    pub queue_id: i32,
-    /// Queue offset behind the message.
-    pub next_queue_offset: i64,
-    /// Hash of the message's tags.
-    pub tags_code: i64,
-    /// When the store took the message, in milliseconds since 1970.
-    pub store_timestamp_ms: i64,
-    /// Position of the record in the commit log.
-    pub phy_offset: i64,
-    /// Encoded properties text of the message.
-    pub properties: &'a [u8],
-}
-
-/// Is told of every message that becomes visible, by the thread that makes it so. No lock of the
-/// store is held meanwhile, but the sender waits: it has to be quick.
-pub type ArrivalListener = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
-
 /// A store that is open.
 pub struct MessageStore {
     config: Arc<Live<StoreConfig>>,
@@ -105,7 +86,7 @@ pub struct MessageStore {
     index: Option<Arc<Index>>,
     checkpoint: Arc<Checkpoint>,
     cleaner: Arc<Cleaner>,
-    listener: OnceLock<ArrivalListener>,
+    announcer: Arc<Announcer>,
     closed: AtomicBool,
     /// Threads that wait for their turn to append.
     waiting: AtomicUsize,
@@ -151,10 +132,8 @@ impl MessageStore {
     }
 
     /// Sets who is told of messages that become visible. Only the first call counts.
-    pub fn set_arrival_listener(&self, listener: ArrivalListener) {
-        if self.listener.set(listener).is_err() {
-            warn!("arrival listener set twice: the first one stays");
-        }
+    pub fn set_arrival_listener(&self, listener: Arc<dyn ArrivalListener>) {
+        self.announcer.set(listener, self.visible_end());
     }
 
     /// Sets who looks at filters for extended units. Only the first call counts, and it does nothing in a
@@ -277,8 +256,13 @@ impl MessageStore {
     }
 
     fn hides_unflushed(&self) -> bool {
-        self.flush_policy.sync && !self.config.read_un_committed
+        self.flush_policy.sync && hides_unflushed(&self.config)
     }
+}
+
+/// Whether messages of a store with SYNC_FLUSH are hidden until they are on disk.
+fn hides_unflushed(config: &StoreConfig) -> bool {
+    !config.read_un_committed
 }
 
 impl Drop for MessageStore {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
@@ -13,7 +13,7 @@ use super::{BatchTopics, Environment, MessageStore};
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
 use crate::commit_log::{CommitLog, FlushPolicy, LogDirs};
-use crate::config::StoreConfig;
+use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{Extender, QueueFiles, QueueKind, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
 use crate::error::{IoContext, StoreError};
@@ -47,7 +47,9 @@ impl MessageStore {
         let abort_path = root.join("abort");
         let clean = !abort_path.exists();
         let checkpoint = Arc::new(Checkpoint::open(&fs, &root)?);
-        let log = CommitLog::open(&fs, LogDirs::of(&config), config.mapped_file_size_commit_log)?;
+        let log_file_bytes = config.mapped_file_size_commit_log;
+        let flushed_often = config.flush_disk_type == FlushDiskType::SyncFlush;
+        let log = CommitLog::open(&fs, LogDirs::of(&config), log_file_bytes, flushed_often)?;
         let log = Arc::new(log);
         let queue_files = Arc::new(QueueFiles::new(fs.clone(), &config));
         let queues = Arc::new(QueueTable::default());
@@ -112,7 +114,7 @@ impl MessageStore {
             index,
             checkpoint,
             cleaner,
-            listener: OnceLock::new(),
+            announcer: Arc::default(),
             closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             abort_path,

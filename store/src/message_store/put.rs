@@ -197,6 +197,20 @@ impl MessageStore {
         }
     }
 
+    /// Makes everything in the log durable on this thread, if that is a matter of a moment and nobody
+    /// else waits for it: whether it did. [`Self::when_durable`] is for when it did not.
+    pub fn flush_if_quick(&self) -> bool {
+        self.log.flush_if_quick()
+    }
+
+    /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden until
+    /// then; without, this does nothing.
+    pub fn flush_soon(&self) {
+        if self.flush_policy.sync {
+            self.log.flush_soon();
+        }
+    }
+
     /// Whether senders wait for the disk.
     pub fn flushes_synchronously(&self) -> bool {
         self.flush_policy.sync
@@ -302,7 +316,7 @@ impl MessageStore {
         self.index.as_ref().filter(|_| !self.hides_unflushed()).map(|index| index.feed())
     }
 
-    /// Tells the listener about appended messages, at once or after they are flushed.
+    /// Tells the listener about appended messages, unless they are hidden: then the flush does.
     fn announce<'m>(
         &self,
         message: &Message<'_>,
@@ -310,12 +324,13 @@ impl MessageStore {
         (spans, messages): (&[RecordSpan], i64),
         properties: impl Iterator<Item = &'m [u8]>,
     ) {
-        let Some(listener) = self.listener.get() else {
+        let Some(listener) = self.announcer.listener() else { return };
+        if self.hides_unflushed() {
             return;
-        };
+        }
         let mut phy_offset = appended.phy_offset;
         for (index, (span, properties)) in spans.iter().zip(properties).enumerate() {
-            let arrival = Arrival {
+            listener.arrived(&Arrival {
                 topic: message.topic,
                 queue_id: message.queue_id,
                 next_queue_offset: appended.queue_offset + index as i64 + messages,
@@ -323,36 +338,9 @@ impl MessageStore {
                 store_timestamp_ms: appended.store_timestamp_ms,
                 phy_offset,
                 properties,
-            };
-            phy_offset = appended.phy_offset + span.end as i64;
-            if self.hides_unflushed() {
-                self.announce_when_flushed(&arrival, phy_offset);
-            } else {
-                listener(&arrival);
-            }
-        }
-    }
-
-    pub(super) fn announce_when_flushed(&self, arrival: &Arrival<'_>, end_phy_offset: i64) {
-        let Some(listener) = self.listener.get().cloned() else {
-            return;
-        };
-        let topic: Box<str> = arrival.topic.into();
-        let properties: Box<[u8]> = arrival.properties.into();
-        let Arrival { queue_id, next_queue_offset, tags_code, .. } = *arrival;
-        let Arrival { store_timestamp_ms, phy_offset, .. } = *arrival;
-        let callback = move |_| {
-            listener(&Arrival {
-                topic: &topic,
-                queue_id,
-                next_queue_offset,
-                tags_code,
-                store_timestamp_ms,
-                phy_offset,
-                properties: &properties,
             });
-        };
-        self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), Box::new(callback));
+            phy_offset = appended.phy_offset + span.end as i64;
+        }
     }
 
     /// The tags of a single message; nothing when it claims to be an inner batch, which is put by itself.

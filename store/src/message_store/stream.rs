@@ -6,10 +6,10 @@ use std::sync::PoisonError;
 
 use oxmq_protocol::message::RecordView;
 
+use super::MessageStore;
+use super::announce::arrival_of;
 use super::recover::{Dispatcher, Mode, Recovery};
-use super::{Arrival, MessageStore, batch_unit};
 use crate::commit_log::{LogStreamError, RecordCheck, scan};
-use crate::consume_queue::{QueueKind, Unit};
 use crate::error::StoreError;
 
 impl MessageStore {
@@ -90,29 +90,11 @@ impl MessageStore {
     }
 
     fn announce_record(&self, record: &RecordView<'_>, phy_offset: i64) {
-        let Some(listener) = self.listener.get() else {
-            return;
-        };
-        let messages = match self.batch_topics.kind_of(record.topic()) {
-            QueueKind::Simple => 1,
-            QueueKind::Batch => {
-                let unit = Unit { phy_offset, size: record.total_bytes() as i32, tags_code: 0 };
-                i64::from(batch_unit(record, unit).count)
-            }
-        };
-        let arrival = Arrival {
-            topic: record.topic(),
-            queue_id: record.queue_id(),
-            next_queue_offset: record.queue_offset() + messages,
-            tags_code: oxmq_protocol::message::tags_code_of_properties(record.properties()),
-            store_timestamp_ms: record.store_timestamp_ms(),
-            phy_offset,
-            properties: record.properties(),
-        };
-        if self.hides_unflushed() {
-            self.announce_when_flushed(&arrival, phy_offset + record.total_bytes() as i64);
-        } else {
-            listener(&arrival);
+        // Others are announced by the flush that makes them visible.
+        if !self.hides_unflushed()
+            && let Some(listener) = self.announcer.listener()
+        {
+            listener.arrived(&arrival_of(record, phy_offset));
         }
     }
 }
