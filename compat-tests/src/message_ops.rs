@@ -42,6 +42,19 @@ pub fn send_batch(
     envelope: &str,
     messages: &[(String, Vec<u8>)],
 ) -> i64 {
+    let answer = conn.call(batch_request(topic, queue_id, envelope, messages));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    answer.number("queueOffset")
+}
+
+/// The request of [`send_batch`].
+#[must_use]
+pub fn batch_request(
+    topic: &str,
+    queue_id: i32,
+    envelope: &str,
+    messages: &[(String, Vec<u8>)],
+) -> Command {
     let mut body = Vec::new();
     for (properties, text) in messages {
         push_inner(&mut body, properties, text);
@@ -49,9 +62,7 @@ pub fn send_batch(
     let mut request = ops::send_request(topic, queue_id, envelope, &body);
     request.code = SEND_BATCH_MESSAGE;
     request.ext.insert("m".to_owned(), "true".to_owned());
-    let answer = conn.call(request);
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    answer.number("queueOffset")
+    request
 }
 
 /// Sends a message whose transaction nobody decides; answers its place in the log.

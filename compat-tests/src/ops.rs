@@ -84,24 +84,30 @@ pub fn create_topic(server: &ServerUnderTest, topic: &str, queues: u32) {
 
 /// [`create_topic`], with attributes such as `+name=value`.
 pub fn create_topic_with(server: &ServerUnderTest, topic: &str, queues: u32, attributes: &str) {
-    let queues_text = queues.to_string();
-    let request = Command::request(
+    let answer =
+        Conn::connect(&server.broker_addr()).call(topic_request(topic, queues, attributes));
+    assert_eq!(answer.code, response::SUCCESS, "create {topic}: {answer:?}");
+    wait_for_route(server, topic);
+}
+
+/// The request of [`create_topic_with`].
+#[must_use]
+pub fn topic_request(topic: &str, queues: u32, attributes: &str) -> Command {
+    let queues = queues.to_string();
+    Command::request(
         code::UPDATE_AND_CREATE_TOPIC,
         &[
             ("topic", topic),
             ("defaultTopic", "TBW102"),
-            ("readQueueNums", &queues_text),
-            ("writeQueueNums", &queues_text),
+            ("readQueueNums", &queues),
+            ("writeQueueNums", &queues),
             ("perm", "6"),
             ("topicFilterType", "SINGLE_TAG"),
             ("topicSysFlag", "0"),
             ("order", "false"),
             ("attributes", attributes),
         ],
-    );
-    let answer = Conn::connect(&server.broker_addr()).call(request);
-    assert_eq!(answer.code, response::SUCCESS, "create {topic}: {answer:?}");
-    wait_for_route(server, topic);
+    )
 }
 
 /// Waits until the name server routes to the topic.

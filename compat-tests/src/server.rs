@@ -303,6 +303,21 @@ impl ServerUnderTest {
         self.wait_until_ready();
     }
 
+    /// Starts the broker and kills it after `time`, wherever in its start it is by then.
+    pub fn kill9_in_start(&mut self, time: Duration) {
+        assert!(self.broker.is_none(), "kill or stop the broker first");
+        let broker = self.spawn_broker();
+        std::thread::sleep(time);
+        broker.kill9();
+    }
+
+    /// Sets a line of `broker.conf` for the next start.
+    pub fn configure(&mut self, key: &str, value: &str) {
+        self.broker_conf.retain(|(known, _)| known != key);
+        self.broker_conf.push((key.to_owned(), value.to_owned()));
+        self.write_configs();
+    }
+
     /// Kills the name server; the broker goes on with others, if it knows any.
     pub fn kill9_namesrv(&mut self) {
         self.namesrv.take().expect("the name server runs").kill9();
