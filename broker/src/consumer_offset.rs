@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use hashbrown::hash_table::HashTable;
 use hashbrown::{DefaultHashBuilder, hash_table};
 use oxmq_protocol::body::{ConsumerOffsetTable, DataVersion};
-use oxmq_store::JsonFileError;
+use oxmq_store::{JsonFileError, LIGHT_PREFIX};
 use tracing::{debug, warn};
 
 use crate::clock::now_ms;
@@ -94,16 +94,25 @@ pub(crate) struct ConsumerOffsetManager {
     data_version: Mutex<DataVersion>,
     commits: AtomicI64,
     version_step: i64,
+    /// Whether groups named like light queues have a table of their own.
+    has_light: bool,
     file: SavedTable<ConsumerOffsetTable>,
 }
 
 impl ConsumerOffsetManager {
-    /// Loads the offsets.
+    /// Loads the offsets; a broker that has light queues uses another file.
+    ///
+    /// Reference: `LmqConsumerOffsetManager` (broker), 5.5.0.
     ///
     /// # Errors
-    /// When neither `consumerOffset.json` nor its backup can be read.
-    pub(crate) fn load(config: &BrokerConfig, store_root: &Path) -> Result<Self, JsonFileError> {
-        let file = SavedTable::<ConsumerOffsetTable>::new(store_root, "consumerOffset.json");
+    /// When neither the file nor its backup can be read.
+    pub(crate) fn load(
+        config: &BrokerConfig,
+        store_root: &Path,
+        has_light: bool,
+    ) -> Result<Self, JsonFileError> {
+        let name = if has_light { "lmqConsumerOffset.json" } else { "consumerOffset.json" };
+        let file = SavedTable::<ConsumerOffsetTable>::new(store_root, name);
         let saved = file.load()?.unwrap_or_default();
         let offsets = Self {
             shards: Default::default(),
@@ -111,9 +120,12 @@ impl ConsumerOffsetManager {
             data_version: Mutex::new(saved.data_version),
             commits: AtomicI64::new(0),
             version_step: config.consumer_offset_update_version_step.max(1),
+            has_light,
             file,
         };
-        for (key, queues) in saved.offset_table {
+        let light = saved.lmq_offset_table.unwrap_or_default();
+        let light = light.into_iter().map(|(key, offset)| (key, BTreeMap::from([(0, offset)])));
+        for (key, queues) in saved.offset_table.into_iter().chain(light) {
             let Some((topic, group)) = key.split_once('@') else {
                 warn!(key, "offsets without a group are dropped");
                 continue;
@@ -282,8 +294,16 @@ impl ConsumerOffsetManager {
     pub(crate) fn snapshot(&self) -> ConsumerOffsetTable {
         let mut table =
             ConsumerOffsetTable { data_version: *lock(&self.data_version), ..Default::default() };
+        table.lmq_offset_table = self.has_light.then(BTreeMap::new);
         for shard in &self.shards {
             for entry in lock(shard).iter().filter(|entry| !entry.committed.0.is_empty()) {
+                if let Some(light) = &mut table.lmq_offset_table
+                    && entry.group.starts_with(LIGHT_PREFIX)
+                {
+                    let key = format!("{}@{}", entry.topic, entry.group);
+                    light.insert(key, entry.committed.0[0].1);
+                    continue;
+                }
                 let queues: BTreeMap<_, _> = entry.committed.0.iter().copied().collect();
                 let topics = table.group_topic_map.entry(entry.group.to_string()).or_default();
                 topics.push(entry.topic.to_string());
@@ -371,7 +391,27 @@ mod tests {
     use super::*;
 
     fn manager(dir: &Path) -> ConsumerOffsetManager {
-        ConsumerOffsetManager::load(&BrokerConfig::default(), dir).unwrap()
+        ConsumerOffsetManager::load(&BrokerConfig::default(), dir, false).unwrap()
+    }
+
+    #[test]
+    fn groups_of_light_queues_have_a_table_of_their_own_in_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |has_light| {
+            ConsumerOffsetManager::load(&BrokerConfig::default(), dir.path(), has_light).unwrap()
+        };
+        let offsets = load(true);
+        offsets.commit("%LMQ%g", "%LMQ%q", 0, 7);
+        offsets.commit("g", "%LMQ%q", 0, 8);
+        offsets.save_if_changed().unwrap();
+        let path = dir.path().join("config/lmqConsumerOffset.json");
+        let text: String = std::fs::read_to_string(path).unwrap().split_whitespace().collect();
+        assert!(text.contains(r#""lmqOffsetTable":{"%LMQ%q@%LMQ%g":7}"#), "{text}");
+        assert!(text.contains(r#""offsetTable":{"%LMQ%q@g":{0:8}}"#), "{text}");
+        let offsets = load(true);
+        assert_eq!(offsets.query("%LMQ%g", "%LMQ%q", 0), Some(7));
+        assert_eq!(offsets.query("g", "%LMQ%q", 0), Some(8));
+        assert_eq!(load(false).query("g", "%LMQ%q", 0), None, "the reference reads one of them");
     }
 
     #[test]

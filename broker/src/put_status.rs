@@ -21,9 +21,9 @@ pub(crate) const fn response_code(status: Status) -> ResponseCode {
         | Status::UnknownError
         | Status::InSyncReplicasNotEnough
         | Status::PutToRemoteBrokerFail
-        | Status::LmqConsumeQueueNumExceeded
         | Status::WheelTimerFlowControl
         | Status::WheelTimerNotEnable => ResponseCode::SYSTEM_ERROR,
+        Status::LmqConsumeQueueNumExceeded => ResponseCode::LMQ_QUOTA_EXCEEDED,
     }
 }
 
@@ -70,9 +70,10 @@ pub(crate) fn remark(status: Status, config: &StoreConfig, refusal: Option<&str>
         Status::WheelTimerNotEnable => {
             "accurate timer message is not enabled, timerWheelEnable is false".to_owned()
         }
-        Status::UnknownError
-        | Status::PutToRemoteBrokerFail
-        | Status::LmqConsumeQueueNumExceeded => "UNKNOWN_ERROR".to_owned(),
+        Status::LmqConsumeQueueNumExceeded => {
+            "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]lmq consume queue num exceeded.".to_owned()
+        }
+        Status::UnknownError | Status::PutToRemoteBrokerFail => "UNKNOWN_ERROR".to_owned(),
     }
 }
 

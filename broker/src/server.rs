@@ -129,7 +129,7 @@ impl Broker {
         let name_servers = Arc::new(NameServers::new(Arc::clone(&config), client));
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
-        let tables = Arc::new(Tables::load(&config, &root)?);
+        let tables = Arc::new(Tables::load(&config, &root, store_config.enable_lmq)?);
         let store = open_store(store_config).await?;
         for topic in tables.topics.snapshot().0 {
             use_queues_of(&topic, &store);

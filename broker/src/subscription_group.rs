@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use hashbrown::HashMap;
 use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
-use oxmq_store::JsonFileError;
+use oxmq_store::{JsonFileError, LIGHT_PREFIX};
 use tracing::{error, info, warn};
 
 use crate::attributes::{self, OF_GROUPS};
@@ -47,6 +47,8 @@ pub(crate) struct SubscriptionGroupManager {
     forbidden: RwLock<Forbidden>,
     /// Held by whoever changes the tables, so that look-and-create is one step.
     data_version: Mutex<DataVersion>,
+    /// Whether groups named like light queues exist without being made.
+    has_light: bool,
     file: SavedTable<SubscriptionGroupWrapper>,
     save: SaveSignal,
 }
@@ -73,13 +75,28 @@ impl SubscriptionGroupManager {
             table: RwLock::new(table),
             forbidden: RwLock::new(saved.forbidden_table),
             data_version: Mutex::new(saved.data_version),
+            has_light: false,
             file,
             save,
         })
     }
 
+    /// The same, in a broker whose groups for light queues exist without being made.
+    ///
+    /// Reference: `LmqSubscriptionGroupManager` (broker), 5.5.0.
+    pub(crate) fn with_light_queues(self, has_light: bool) -> Self {
+        Self { has_light, ..self }
+    }
+
+    fn is_light(&self, group: &str) -> bool {
+        self.has_light && group.starts_with(LIGHT_PREFIX)
+    }
+
     /// Returns a group that exists.
     pub(crate) fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
+        if self.is_light(group) {
+            return Some(Arc::new(SubscriptionGroupConfig::new(group)));
+        }
         read(&self.table).get(group).cloned()
     }
 
@@ -112,6 +129,10 @@ impl SubscriptionGroupManager {
     /// # Errors
     /// The remark that the tool gets.
     pub(crate) fn update(&self, mut group: SubscriptionGroupConfig) -> Result<(), String> {
+        if self.is_light(&group.group_name) {
+            // They are all the same, and none is kept.
+            return Ok(());
+        }
         let mut data_version = lock(&self.data_version);
         let current = self.get(&group.group_name);
         if current.is_none() && read(&self.table).len() >= MAX_GROUPS {

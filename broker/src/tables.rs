@@ -39,11 +39,17 @@ impl Tables {
     ///
     /// # Errors
     /// When a file and its backup cannot be read.
-    pub(crate) fn load(config: &Arc<BrokerConfig>, store_root: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn load(
+        config: &Arc<BrokerConfig>,
+        store_root: &Path,
+        has_light: bool,
+    ) -> Result<Self, LoadError> {
         let save = SaveSignal::default();
         let topics = TopicConfigManager::load(Arc::clone(config), store_root, save.clone())?;
+        let topics = topics.with_light_queues(has_light);
         let groups = SubscriptionGroupManager::load(Arc::clone(config), store_root, save.clone())?;
-        let offsets = ConsumerOffsetManager::load(config, store_root)?;
+        let groups = groups.with_light_queues(has_light);
+        let offsets = ConsumerOffsetManager::load(config, store_root, has_light)?;
         let filters = ConsumerFilters::load(config, store_root)?;
         let request_modes = RequestModes::load(store_root, save.clone())?;
         Ok(Self {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use hashbrown::HashMap;
 pub(crate) use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
-use oxmq_store::JsonFileError;
+use oxmq_store::{JsonFileError, LIGHT_PREFIX};
 use tracing::{error, info, warn};
 
 use crate::attributes::{self, OF_TOPICS};
@@ -57,6 +57,8 @@ pub(crate) struct TopicConfigManager {
     data_version: Mutex<DataVersion>,
     /// Names that are system topics here besides those that are everywhere.
     system_topics: HashSet<String>,
+    /// Whether light queues are topics that exist without being made.
+    has_light: bool,
     file: SavedTable<TopicConfigSerializeWrapper>,
     save: SaveSignal,
     listener: OnceLock<Box<ChangeListener>>,
@@ -86,10 +88,22 @@ impl TopicConfigManager {
             table: RwLock::new(topics),
             data_version: Mutex::new(saved.data_version),
             system_topics: names,
+            has_light: false,
             file,
             save,
             listener: OnceLock::new(),
         })
+    }
+
+    /// The same, in a broker whose light queues are topics that exist without being made.
+    ///
+    /// Reference: `LmqTopicConfigManager` (broker), 5.5.0.
+    pub(crate) fn with_light_queues(self, has_light: bool) -> Self {
+        Self { has_light, ..self }
+    }
+
+    fn is_light(&self, topic: &str) -> bool {
+        self.has_light && topic.starts_with(LIGHT_PREFIX)
     }
 
     /// Sets who is told of topics that the name servers have to hear of. Only the first call counts.
@@ -99,6 +113,9 @@ impl TopicConfigManager {
 
     /// Returns a topic.
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
+        if self.is_light(topic) {
+            return Some(keyed(light_topic(topic)).1);
+        }
         read(&self.table).get(topic).cloned()
     }
 
@@ -200,6 +217,10 @@ impl TopicConfigManager {
     /// # Errors
     /// The remark that the tool gets.
     pub(crate) fn update(&self, mut topic: TopicConfig) -> Result<(), String> {
+        if self.is_light(&topic.topic_name) {
+            // They are all the same, and none is kept.
+            return Ok(());
+        }
         let mut data_version = lock(&self.data_version);
         let current = self.get(&topic.topic_name);
         if current.is_none() && read(&self.table).len() >= MAX_TOPICS {
@@ -337,6 +358,16 @@ fn keyed_with(config: TopicConfig, put: Arc<Counter>) -> (Box<str>, Arc<Topic>) 
     (config.topic_name.as_str().into(), Arc::new(Topic { config, put }))
 }
 
+/// What every light queue is as a topic.
+fn light_topic(topic: &str) -> TopicConfig {
+    TopicConfig {
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: perm::READ | perm::WRITE,
+        ..TopicConfig::new(topic)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -353,6 +384,18 @@ mod tests {
 
     fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<Topic>> {
         topics.create_in_send(topic, "TBW102", queues, false, ([127, 0, 0, 1], 1).into())
+    }
+
+    #[test]
+    fn light_queues_are_topics_that_nobody_makes_where_there_are_any() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(manager(dir.path(), |_| ()).get("%LMQ%q").is_none());
+        let topics = manager(dir.path(), |_| ()).with_light_queues(true);
+        let light = topics.get("%LMQ%q").unwrap();
+        assert_eq!((light.read_queue_nums, light.write_queue_nums, light.perm), (1, 1, 6));
+        topics.update(TopicConfig { perm: 2, ..TopicConfig::new("%LMQ%q") }).unwrap();
+        assert_eq!(topics.get("%LMQ%q").unwrap().perm, 6);
+        assert!(topics.snapshot().0.iter().all(|topic| topic.topic_name != "%LMQ%q"));
     }
 
     #[test]

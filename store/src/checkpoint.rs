@@ -64,7 +64,7 @@ impl CheckpointValues {
         }
     }
 
-    fn encode(&self) -> [u8; FIELDS * FIELD_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; FIELDS * FIELD_BYTES] {
         let mut bytes = [0; FIELDS * FIELD_BYTES];
         let fields = [
             self.physic_msg_timestamp,

@@ -58,6 +58,15 @@ oxmq_protocol::config! {
         enable_consume_queue_ext: bool = "enableConsumeQueueExt" | false,
         /// Bytes of a file of extended units.
         mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" | 48 << 20,
+        /// Whether topics and groups with the prefix of light queues exist without being made, and, with
+        /// `enableMultiDispatch`, messages go into the light queues that they name.
+        enable_lmq: bool = "enableLmq" | false,
+        /// Whether messages go into further queues that they name.
+        enable_multi_dispatch: bool = "enableMultiDispatch" | false,
+        /// Whether messages for more light queues than `maxLmqConsumeQueueNum` are refused.
+        enable_lmq_quota: bool = "enableLmqQuota" | false,
+        /// Light queues above which messages for new ones are refused, if they are.
+        max_lmq_consume_queue_num: u32 = "maxLmqConsumeQueueNum" | 20_000,
         /// Hash slots of an index file.
         max_hash_slot_num: u32 = "maxHashSlotNum" | 5_000_000,
         /// Entries of an index file, of which the first is not used.

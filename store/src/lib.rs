@@ -15,6 +15,8 @@ mod delay_level;
 mod disk;
 mod error;
 mod fs;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod json_file;
 pub mod limits;
@@ -37,8 +39,8 @@ pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};
 pub use message_store::{
-    Arrival, ArrivalListener, Boundary, Cold, Environment, LazyRecord, MessageStore, QueryResult,
-    QueueUnit, Refusal, Stuck,
+    Arrival, ArrivalListener, Boundary, Cold, Environment, LIGHT_PREFIX, LazyRecord, MessageStore,
+    QueryResult, QueueUnit, Refusal, Stuck,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
 pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit};

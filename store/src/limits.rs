@@ -98,3 +98,6 @@ pub const WRITE_EXTENDED_BYTES_AT_ONCE: usize = 1 << 20;
 /// one of their requests waits for it. It costs the others of that thread as much time, and spares this one
 /// two wake-ups of a thread.
 pub const QUICK_FLUSH: Duration = Duration::from_micros(300);
+
+/// Light queues of a store, whatever is configured: each stays in memory with its name.
+pub const MAX_LIGHT_QUEUES: usize = 1 << 20;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_store::MessageStore;
+use oxmq_store::{LIGHT_PREFIX, MessageStore};
 use tracing::{error, info};
 
 use super::success;
@@ -35,6 +35,7 @@ impl Maintenance {
         for topic in self.store.queues().into_keys() {
             let is_used = self.topics.get(&topic).is_some()
                 || self.topics.is_system_topic(&topic)
+                || topic.starts_with(LIGHT_PREFIX)
                 || topic_validator::is_topic_not_allowed_to_send(&topic);
             if is_used {
                 continue;
@@ -57,12 +58,12 @@ mod tests {
     fn only_queues_of_topics_that_do_not_exist_go() {
         let m = managers(|_| ());
         m.create_topic("used", 1);
-        for topic in ["used", "unused", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"] {
+        for topic in ["used", "unused", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer", "%LMQ%q"] {
             m.put(topic, 0, "x");
         }
         let maintenance = Maintenance::new(Arc::clone(&m.topics), Arc::clone(&m.store));
         maintenance.clean_unused_topics();
         let left: Vec<_> = m.store.queues().into_keys().collect();
-        assert_eq!(left, ["SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer", "used"]);
+        assert_eq!(left, ["%LMQ%q", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer", "used"]);
     }
 }

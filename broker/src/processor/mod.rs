@@ -147,7 +147,7 @@ pub(crate) mod testing {
             store: MessageStore::open_with(store_config, environment).unwrap(),
             clock,
             topics: Arc::new(topics),
-            offsets: Arc::new(ConsumerOffsetManager::load(&config, root).unwrap()),
+            offsets: Arc::new(ConsumerOffsetManager::load(&config, root, false).unwrap()),
             consumers: Arc::new(consumers),
             producers: Arc::default(),
             config,

@@ -36,7 +36,7 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
     let store = open(dir);
     let save = SaveSignal::default();
     let topics = TopicConfigManager::load(Arc::clone(&config), dir, save).unwrap();
-    let offsets = Arc::new(ConsumerOffsetManager::load(&config, dir).unwrap());
+    let offsets = Arc::new(ConsumerOffsetManager::load(&config, dir, false).unwrap());
     let asked = Arc::new(Asked::default());
     let service = TransactionService::load(
         config,

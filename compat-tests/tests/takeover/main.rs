@@ -9,6 +9,7 @@
 
 mod contents;
 mod extended;
+mod light;
 mod messages;
 
 use std::path::Path;

@@ -14,6 +14,7 @@ use super::CommitLog;
 use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
 use crate::index::feed::{Entry, KeyFeed};
 use crate::mapped_file::MappedWriter;
+use crate::message_store::LightQueues;
 
 /// Encoded records that are appended together, all for one queue.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Records<'a> {
     pub(crate) keys: Option<(&'a KeyFeed, &'a [RecordKey])>,
     /// The one record's messages, when it holds many.
     pub(crate) inner: Option<InnerBatch>,
+    /// The one record's light queues.
+    pub(crate) light: Option<&'a mut LightQueues>,
 }
 
 /// One key of one of several records.
@@ -149,6 +152,10 @@ impl CommitLog {
             return Err(AppendError::QueueDeleted);
         }
         let queue_offset = tail.as_ref().map_or(0, |tail| tail.next_offset());
+        let mut light_tails = match &records.light {
+            Some(light) => light.lock(queue)?,
+            None => Vec::new(),
+        };
 
         let mut begin = 0;
         for (index, span) in records.spans.iter().enumerate() {
@@ -158,6 +165,9 @@ impl CommitLog {
             if let Some(InnerBatch { base_at, .. }) = records.inner {
                 let digits = format!("{queue_offset:0INNER_BASE_DIGITS$}");
                 record[base_at..base_at + INNER_BASE_DIGITS].copy_from_slice(digits.as_bytes());
+            }
+            if let Some(light) = &records.light {
+                light.fill_in(&light_tails, queue_offset, record);
             }
             if records.sealed {
                 record::seal_property_crc(record);
@@ -178,6 +188,7 @@ impl CommitLog {
         }
 
         let mut push = PushOutcome::Done;
+        let mut light_appended = Vec::new();
         if let Some(tail) = &mut tail {
             let mut begin = 0;
             for span in records.spans {
@@ -194,8 +205,15 @@ impl CommitLog {
                         tail.push_batch(&BatchUnit { unit, store_timestamp_ms, base_offset, count })
                     }
                 });
+                if records.light.is_some() {
+                    light_appended = LightQueues::push(&mut light_tails, &unit);
+                }
                 begin = span.end;
             }
+        }
+        drop(light_tails);
+        if let Some(light) = &mut records.light {
+            light.note_appended(light_appended);
         }
         appender.last_store_timestamp_ms = store_timestamp_ms;
         Ok(Appended { phy_offset, queue_offset, store_timestamp_ms, push })

@@ -86,7 +86,7 @@ pub(crate) fn scan<E>(
             Step::Nothing => None,
             Step::Bad(why) => Some(why),
         };
-        match resume(files, position, stop.last_timestamp_ms) {
+        match resume(files, position, check, stop.last_timestamp_ms) {
             Some(next) => {
                 stop.damaged.push((position, next));
                 position = next;
@@ -126,15 +126,21 @@ fn step(files: &[Arc<MappedFile>], position: i64, check: RecordCheck) -> Step<'_
     record.map_or_else(Step::Bad, Step::Record)
 }
 
-/// The next position behind `position` at which a record is sound beyond doubt: its checksum fits, it
+/// The next position behind `position` at which a record is sound beyond doubt: its checksums fit, it
 /// says that it is where it is, and it is not older than what precedes it, as leftovers behind an
 /// earlier end of the log would be.
-fn resume(files: &[Arc<MappedFile>], position: i64, not_before_ms: i64) -> Option<i64> {
+fn resume(
+    files: &[Arc<MappedFile>],
+    position: i64,
+    check: RecordCheck,
+    not_before_ms: i64,
+) -> Option<i64> {
     let is_sound = |bytes: &[u8], at: i64| {
         RecordView::parse(bytes).is_ok_and(|record| {
             record.phy_offset() == at
                 && record.store_timestamp_ms() >= not_before_ms
                 && record.verify_body_crc().is_ok()
+                && check.check(&record).is_ok()
         })
     };
     let in_file = find_file(files, position).and_then(|file| {

@@ -1,13 +1,14 @@
 //! All queues, by topic and queue id.
 
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 
 use super::queue::{ConsumeQueue, QueueTail};
 use super::unit::QueueKind;
+use crate::message_store::LIGHT_PREFIX;
 
 /// Shards, so that a new queue delays few lookups. A power of two.
 const SHARDS: usize = 16;
@@ -20,6 +21,7 @@ pub(crate) struct QueueTable {
     hasher: DefaultHashBuilder,
     shards: [Shard; SHARDS],
     next_uid: AtomicU64,
+    light_queues: AtomicUsize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Default for QueueTable {
     fn default() -> Self {
         let hasher = DefaultHashBuilder::default();
         let shards = std::array::from_fn(|_| RwLock::new(HashMap::with_hasher(hasher.clone())));
-        Self { hasher, shards, next_uid: AtomicU64::new(0) }
+        Self { hasher, shards, next_uid: AtomicU64::new(0), light_queues: AtomicUsize::new(0) }
     }
 }
 
@@ -90,12 +92,23 @@ impl QueueTable {
         let queue = self.new_queue(name, queue_id, QueueTail::empty(kind));
         let key = QueueKey { topic: Arc::clone(queue.topic()), queue_id };
         shard.insert(key, Arc::clone(&queue));
+        if queue.topic().starts_with(LIGHT_PREFIX) {
+            self.light_queues.fetch_add(1, Ordering::Relaxed);
+        }
         queue
+    }
+
+    /// How many light queues there are.
+    pub(crate) fn light_queues(&self) -> usize {
+        self.light_queues.load(Ordering::Relaxed)
     }
 
     /// Adds a queue that was found in the files.
     pub(crate) fn insert_loaded(&self, queue: Arc<ConsumeQueue>) {
         let key = QueueKey { topic: Arc::clone(queue.topic()), queue_id: queue.queue_id() };
+        if key.topic.starts_with(LIGHT_PREFIX) {
+            self.light_queues.fetch_add(1, Ordering::Relaxed);
+        }
         let lookup = QueueKeyRef { topic: &key.topic, queue_id: key.queue_id };
         let shard = self.shard(&lookup);
         shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, queue);
@@ -122,6 +135,9 @@ impl QueueTable {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             removed.extend(shard.extract_if(|_, queue| which(queue)).map(|(_, queue)| queue));
         }
+        let is_light = |queue: &&Arc<ConsumeQueue>| queue.topic().starts_with(LIGHT_PREFIX);
+        let light = removed.iter().filter(is_light).count();
+        self.light_queues.fetch_sub(light, Ordering::Relaxed);
         removed
     }
 

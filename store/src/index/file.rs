@@ -58,29 +58,29 @@ impl IndexGeometry {
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lookup {
-    pub(super) hash: i32,
-    pub(super) begin_ms: i64,
-    pub(super) end_ms: i64,
-    pub(super) at_most: usize,
+pub(crate) struct Lookup {
+    pub(crate) hash: i32,
+    pub(crate) begin_ms: i64,
+    pub(crate) end_ms: i64,
+    pub(crate) at_most: usize,
 }
 
 /// One index file, mapped.
 #[derive(Debug)]
-pub(super) struct IndexFile {
+pub(crate) struct IndexFile {
     table: MappedTable,
     geometry: IndexGeometry,
     allocated_to: u64,
 }
 
 impl IndexFile {
-    pub(super) fn open(fs: &Fs, path: &Path, geometry: IndexGeometry) -> Result<Self, StoreError> {
+    pub(crate) fn open(fs: &Fs, path: &Path, geometry: IndexGeometry) -> Result<Self, StoreError> {
         let table = MappedTable::open(fs, path, geometry.file_bytes()).doing("map", path)?;
         Ok(Self { table, geometry, allocated_to: 0 })
     }
 
     /// Makes an empty file, with disk blocks for its slots.
-    pub(super) fn create(
+    pub(crate) fn create(
         fs: &Fs,
         path: &Path,
         geometry: IndexGeometry,
@@ -91,32 +91,32 @@ impl IndexFile {
     }
 
     /// Begins where the full file before this one ended.
-    pub(super) fn follow(&mut self, end_timestamp_ms: i64, end_phy_offset: i64) {
+    pub(crate) fn follow(&mut self, end_timestamp_ms: i64, end_phy_offset: i64) {
         self.set_i64(BEGIN_TIMESTAMP_AT, end_timestamp_ms);
         self.set_i64(END_TIMESTAMP_AT, end_timestamp_ms);
         self.set_i64(BEGIN_PHY_AT, end_phy_offset);
         self.set_i64(END_PHY_AT, end_phy_offset);
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.table.path()
     }
 
-    pub(super) fn begin_timestamp_ms(&self) -> i64 {
+    pub(crate) fn begin_timestamp_ms(&self) -> i64 {
         self.i64_at(BEGIN_TIMESTAMP_AT)
     }
 
-    pub(super) fn end_timestamp_ms(&self) -> i64 {
+    pub(crate) fn end_timestamp_ms(&self) -> i64 {
         self.i64_at(END_TIMESTAMP_AT)
     }
 
     /// Where the newest record in this file begins.
-    pub(super) fn end_phy_offset(&self) -> i64 {
+    pub(crate) fn end_phy_offset(&self) -> i64 {
         self.i64_at(END_PHY_AT)
     }
 
     /// Whether the header can be that of an index of a log that ends at `log_end`.
-    pub(super) fn is_sound(&self, log_end: i64) -> bool {
+    pub(crate) fn is_sound(&self, log_end: i64) -> bool {
         let is_position = |offset: i64| (0..=log_end).contains(&offset);
         is_position(self.i64_at(BEGIN_PHY_AT))
             && is_position(self.end_phy_offset())
@@ -124,16 +124,16 @@ impl IndexFile {
             && self.i32_at(ENTRY_COUNT_AT) >= 0
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.next_entry() >= self.geometry.entries
     }
 
-    pub(super) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
+    pub(crate) fn overlaps(&self, begin_ms: i64, end_ms: i64) -> bool {
         self.begin_timestamp_ms() <= end_ms && self.end_timestamp_ms() >= begin_ms
     }
 
     /// Adds `entries`, except those of records that are in the file; returns what did not fit.
-    pub(super) fn put_all<'e>(
+    pub(crate) fn put_all<'e>(
         &mut self,
         fs: &Fs,
         entries: &'e [Entry],
@@ -157,7 +157,7 @@ impl IndexFile {
     }
 
     /// Adds an entry; false when the file is full.
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         fs: &Fs,
         hash: i32,
@@ -202,7 +202,7 @@ impl IndexFile {
     }
 
     /// Adds the offsets of matching entries to `found`, newest first, up to the lookup's number.
-    pub(super) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) {
+    pub(crate) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) {
         let begin = self.begin_timestamp_ms();
         let next = self.next_entry();
         let mut number = self.link(self.i32_at(self.slot_at(lookup.hash)), next);
@@ -230,7 +230,7 @@ impl IndexFile {
     }
 
     /// Makes the file durable.
-    pub(super) fn flush(&self, fs: &Fs) -> Result<(), StoreError> {
+    pub(crate) fn flush(&self, fs: &Fs) -> Result<(), StoreError> {
         self.table.flush(fs).doing("flush", self.path())
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_properties};
 use tracing::warn;
 
+use super::light::{LIGHT_QUEUE_ID, places as light_places};
 use crate::commit_log::{CommitLog, RecordCheck, scan};
 
 /// A message that has become visible in its queue.
@@ -52,9 +53,29 @@ pub(super) struct Announcer {
     listener: OnceLock<Arc<dyn ArrivalListener>>,
     /// Where messages are hidden until they are flushed: those before this position were announced.
     announced_to: Mutex<i64>,
+    /// Whether messages are in light queues, too.
+    has_light_queues: bool,
 }
 
 impl Announcer {
+    /// Tells nobody yet.
+    pub(super) fn new(has_light_queues: bool) -> Self {
+        Self { has_light_queues, ..Self::default() }
+    }
+
+    /// Tells the listener of a record that is visible in its queues.
+    pub(super) fn announce(&self, record: &RecordView<'_>, phy_offset: i64) {
+        let Some(listener) = self.listener() else { return };
+        let arrival = arrival_of(record, phy_offset);
+        listener.arrived(&arrival);
+        if self.has_light_queues {
+            for (topic, offset) in light_places(record) {
+                let (queue_id, next_queue_offset) = (LIGHT_QUEUE_ID, offset + 1);
+                listener.arrived(&Arrival { topic, queue_id, next_queue_offset, ..arrival });
+            }
+        }
+    }
+
     /// Sets the listener, once, for what is appended from `position` on.
     pub(super) fn set(&self, listener: Arc<dyn ArrivalListener>, position: i64) {
         *self.announced_to.lock().unwrap_or_else(PoisonError::into_inner) = position;
@@ -87,7 +108,7 @@ impl Announcer {
                 return Err(());
             }
             if sys_flag::has_queue_offset(record.sys_flag()) {
-                listener.arrived(&arrival_of(record, phy_offset));
+                self.announce(record, phy_offset);
             }
             Ok(())
         });
@@ -95,7 +116,7 @@ impl Announcer {
 }
 
 /// What the record at `phy_offset` is announced as.
-pub(super) fn arrival_of<'a>(record: &RecordView<'a>, phy_offset: i64) -> Arrival<'a> {
+fn arrival_of<'a>(record: &RecordView<'a>, phy_offset: i64) -> Arrival<'a> {
     let inner = record.sys_flag() & sys_flag::INNER_BATCH != 0;
     let number = properties::property_str(record.properties(), properties::INNER_NUM);
     let messages = number.filter(|_| inner).and_then(|number| number.parse().ok()).unwrap_or(1);

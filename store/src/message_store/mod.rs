@@ -4,9 +4,11 @@ mod announce;
 mod background;
 mod batch_topics;
 mod get;
+mod light;
 mod lookup;
 mod open;
 mod put;
+mod put_light;
 mod recover;
 mod stream;
 mod turn;
@@ -22,6 +24,10 @@ use tracing::{info, warn};
 pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
 pub use get::{Cold, LazyRecord};
+pub use light::LIGHT_PREFIX;
+#[cfg(any(test, fuzzing))]
+pub(crate) use light::fuzz_names;
+pub(crate) use light::{LIGHT_QUEUE_ID, LightQueues, places as light_places};
 pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
 pub(crate) use recover::{batch_unit, tags_code_of_record};
@@ -79,6 +85,8 @@ pub struct MessageStore {
     /// Bytes of the newest messages that are taken to be in memory.
     hot_bytes: i64,
     batch_topics: BatchTopics,
+    /// Whether messages go into the light queues that they name.
+    has_light_queues: bool,
     log: Arc<CommitLog>,
     queues: Arc<QueueTable>,
     queue_files: Arc<QueueFiles>,

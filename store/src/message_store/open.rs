@@ -8,6 +8,7 @@ use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
 use tracing::info;
 
+use super::announce::Announcer;
 use super::recover::Recovery;
 use super::{BatchTopics, Environment, MessageStore};
 use crate::checkpoint::Checkpoint;
@@ -85,6 +86,7 @@ impl MessageStore {
             "store opened"
         );
         let (flush_policy, hot_bytes) = (FlushPolicy::of(&config), hot_bytes(&config));
+        let has_light_queues = config.has_light_queues();
         let config = Arc::new(Live::new(config));
         let cleaner = Arc::new(Cleaner::new(
             Arc::clone(&config),
@@ -102,6 +104,7 @@ impl MessageStore {
             },
             flush_policy,
             hot_bytes,
+            has_light_queues,
             config,
             clock,
             fs,
@@ -114,7 +117,7 @@ impl MessageStore {
             index,
             checkpoint,
             cleaner,
-            announcer: Arc::default(),
+            announcer: Arc::new(Announcer::new(has_light_queues)),
             closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             abort_path,

@@ -10,11 +10,12 @@ use oxmq_protocol::message::{
 };
 use tracing::warn;
 
+use super::light::{self, LIGHT_QUEUE_ID, LightQueues};
 use super::{Arrival, MessageStore};
 use crate::commit_log::{
     AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordKey, RecordSpan, Records, Tags,
 };
-use crate::consume_queue::ConsumeQueue;
+use crate::consume_queue::{ConsumeQueue, QueueKind};
 use crate::index::{feed::KeyFeed, for_each_hash};
 use crate::limits::{KEPT_SCRATCH_BYTES, MAX_TOPIC_DIR_BYTES};
 use crate::status::{PutMessageResult, PutMessageStatus};
@@ -23,6 +24,18 @@ use crate::status::{PutMessageResult, PutMessageStatus};
 ///
 /// Reference: `TopicValidator.RMQ_SYS_SCHEDULE_TOPIC` (common), 5.5.0.
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// What few messages have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extra<'a> {
+    /// What makes the one record hold many messages.
+    inner: Option<InnerBatch>,
+    /// The light queues that the one record goes into.
+    light_names: Option<&'a [&'a str]>,
+}
+
+/// The queue of a message, if it goes into one, and its light queues.
+type Queues = (Option<Arc<ConsumeQueue>>, Option<LightQueues>);
 
 /// Where a thread encodes messages before it takes the log's lock.
 #[derive(Debug, Default)]
@@ -48,6 +61,18 @@ impl MessageStore {
         let Some(tags) = self.tags(message) else {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         };
+        if self.has_light_queues {
+            return self.put_light(message, tags);
+        }
+        self.put_single(message, tags, None)
+    }
+
+    pub(super) fn put_single(
+        &self,
+        message: &Message<'_>,
+        tags: Tags,
+        light_names: Option<&[&str]>,
+    ) -> PutMessageResult {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             if let Err(error) = encode_record(message, &self.encode_options(), &mut scratch.bytes) {
@@ -57,7 +82,8 @@ impl MessageStore {
             if self.key_feed().is_some() {
                 scratch.note_keys(message, 0);
             }
-            let result = self.append(message, scratch, None, std::iter::once(message.properties));
+            let extra = Extra { inner: None, light_names };
+            let result = self.append(message, scratch, extra, std::iter::once(message.properties));
             scratch.trim();
             result
         })
@@ -85,7 +111,9 @@ impl MessageStore {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         };
         let mut text = envelope.properties.to_vec();
-        for name in [properties::INNER_NUM, properties::INNER_BASE] {
+        let own =
+            [properties::INNER_NUM, properties::INNER_BASE, properties::INNER_MULTI_QUEUE_OFFSET];
+        for name in own {
             properties::remove(&mut text, name);
         }
         properties::append(&mut text, properties::INNER_NUM, count.to_string().as_bytes());
@@ -107,14 +135,9 @@ impl MessageStore {
                 scratch.note_keys(&message, 0);
             }
             // The digits end the properties, but for a separator and the room for a checksum.
-            let tail = if self.encode.append_property_crc {
-                properties::PROPERTY_CRC_TAIL_BYTES
-            } else {
-                0
-            };
-            let base_at = scratch.bytes.len() - tail - 1 - INNER_BASE_DIGITS;
-            let inner = InnerBatch { count, base_at };
-            let result = self.append(&message, scratch, Some(inner), std::iter::once(&text[..]));
+            let base_at = scratch.bytes.len() - self.sealed_bytes() - 1 - INNER_BASE_DIGITS;
+            let extra = Extra { inner: Some(InnerBatch { count, base_at }), light_names: None };
+            let result = self.append(&message, scratch, extra, std::iter::once(&text[..]));
             scratch.trim();
             result
         })
@@ -155,6 +178,13 @@ impl MessageStore {
                     properties: message.properties,
                     ..*envelope
                 };
+                // Batches go into no light queues.
+                let text = match self.has_light_queues {
+                    true => light::without_offsets(message.properties),
+                    false => None,
+                };
+                let properties = text.as_deref().unwrap_or(message.properties);
+                let whole = Message { properties, ..whole };
                 let at = scratch.bytes.len();
                 if let Err(error) =
                     encode_record(&whole, &self.encode_options(), &mut scratch.bytes)
@@ -175,7 +205,7 @@ impl MessageStore {
             }
             // They were read without an error before.
             let properties = inner.filter_map(Result::ok).map(|message| message.properties);
-            let result = self.append(envelope, scratch, None, properties);
+            let result = self.append(envelope, scratch, Extra::default(), properties);
             scratch.trim();
             result
         })
@@ -231,9 +261,10 @@ impl MessageStore {
         &self,
         message: &Message<'_>,
         scratch: &mut Scratch,
-        inner: Option<InnerBatch>,
+        extra: Extra<'_>,
         properties: impl Iterator<Item = &'m [u8]>,
     ) -> PutMessageResult {
+        let inner = extra.inner;
         let now_ms = self.clock.now_ms();
         let busy_ms = i64::try_from(self.config.os_page_cache_busy_time_out_mills);
         if self.log.locked_for_ms(now_ms) > busy_ms.unwrap_or(i64::MAX) {
@@ -243,7 +274,8 @@ impl MessageStore {
         if (bytes + BLANK_HEAD_BYTES) as u64 > self.log.file_bytes() {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
-        let (queue, appended) = match self.append_to_queue(message, scratch, inner, now_ms) {
+        let ((queue, light), appended) = match self.append_to_queue(message, scratch, extra, now_ms)
+        {
             Ok(done) => done,
             Err(AppendError::NoFile(error)) => {
                 warn!(%error, "no room in the commit log");
@@ -269,6 +301,9 @@ impl MessageStore {
             let messages = inner.map_or(1, |inner| i64::from(inner.count));
             self.announce(message, &appended, (&scratch.spans, messages), properties);
         }
+        if let Some(light) = &light {
+            self.after_light(message, &appended, &scratch.spans, light);
+        }
         if let Some(index) = &self.index {
             index.poke();
         }
@@ -286,28 +321,44 @@ impl MessageStore {
         &self,
         message: &Message<'_>,
         scratch: &mut Scratch,
-        inner: Option<InnerBatch>,
+        extra: Extra<'_>,
         now_ms: i64,
-    ) -> Result<(Option<Arc<ConsumeQueue>>, Appended), AppendError> {
+    ) -> Result<(Queues, Appended), AppendError> {
+        let Extra { inner, light_names } = extra;
+        let record_bytes = scratch.bytes.len();
         let has_queue = sys_flag::has_queue_offset(message.sys_flag);
         loop {
             let kind = self.batch_topics.kind_of(message.topic);
             let queue =
                 has_queue.then(|| self.queues.get_or_create(message.topic, message.queue_id, kind));
+            let mut light = light_names.map(|names| {
+                LightQueues::new(names, record_bytes, self.sealed_bytes(), |name| {
+                    self.queues.get_or_create(name, LIGHT_QUEUE_ID, QueueKind::Simple)
+                })
+            });
             let mut records = Records {
                 bytes: &mut scratch.bytes,
                 spans: &scratch.spans,
                 sealed: self.encode.append_property_crc,
                 keys: self.key_feed().map(|feed| (feed, &*scratch.keys)),
                 inner,
+                light: light.as_mut(),
             };
             let still_open = || !self.is_closed();
             match self.log.append(&mut records, queue.as_deref(), now_ms, still_open) {
-                Ok(appended) => return Ok((queue, appended)),
+                Ok(appended) => return Ok(((queue, light), appended)),
                 // Its successor is in the table already, or will be made.
                 Err(AppendError::QueueDeleted) => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Bytes of the checksum at the end of each record.
+    fn sealed_bytes(&self) -> usize {
+        match self.encode.append_property_crc {
+            true => properties::PROPERTY_CRC_TAIL_BYTES,
+            false => 0,
         }
     }
 

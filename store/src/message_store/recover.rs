@@ -22,6 +22,7 @@ use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_prop
 use tracing::{error, info, warn};
 
 use super::BatchTopics;
+use super::light::{LIGHT_QUEUE_ID, offset_in, places as light_places};
 use super::put::{is_schedule_topic, is_storable_topic, schedule_tags};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{
@@ -149,8 +150,7 @@ impl Recovery<'_> {
         };
         let record = record_at(files, unit.phy_offset)?;
         let agrees = record.total_bytes() as i64 == i64::from(unit.size)
-            && record.topic() == &**newest.topic()
-            && record.queue_offset() == newest_offset;
+            && offset_in(&record, newest.topic(), newest.queue_id()) == Some(newest_offset);
         if !agrees {
             return None;
         }
@@ -250,24 +250,42 @@ impl<'a> Dispatcher<'a> {
         record: &RecordView<'_>,
         phy_offset: i64,
     ) -> Result<bool, StoreError> {
-        let offset = record.queue_offset();
-        if !sys_flag::has_queue_offset(record.sys_flag())
-            || !is_storable_topic(record.topic())
-            || !(0..MAX_QUEUE_OFFSET).contains(&offset)
-        {
+        if !sys_flag::has_queue_offset(record.sys_flag()) || !is_storable_topic(record.topic()) {
             return Ok(false);
         }
         if record.sys_flag() & sys_flag::INNER_BATCH != 0 {
             // Only such a queue takes it, also where nothing else tells the topic's kind any more.
             self.recovery.batch_topics.insert(record.topic());
         }
+        let (topic, queue_id) = (record.topic(), record.queue_id());
+        let is_given = self.give(topic, queue_id, record.queue_offset(), record, phy_offset)?;
+        if self.recovery.config.has_light_queues() {
+            for (name, offset) in light_places(record) {
+                self.give(name, LIGHT_QUEUE_ID, offset, record, phy_offset)?;
+            }
+        }
+        Ok(is_given)
+    }
+
+    /// Gives `record` to one of its queues, in which it has `offset`, if that lacks it.
+    fn give(
+        &mut self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        record: &RecordView<'_>,
+        phy_offset: i64,
+    ) -> Result<bool, StoreError> {
+        if !(0..MAX_QUEUE_OFFSET).contains(&offset) {
+            return Ok(false);
+        }
         if let Mode::Newest { known_before } = self.mode
             && phy_offset < known_before
-            && self.recovery.queues.get(record.topic(), record.queue_id()).is_none()
+            && self.recovery.queues.get(topic, queue_id).is_none()
         {
             return Ok(false);
         }
-        let queue = self.queue_of(record);
+        let queue = self.queue_of(topic, queue_id);
         if self.incomplete.contains(&queue.uid()) {
             return Ok(false);
         }
@@ -373,17 +391,14 @@ impl<'a> Dispatcher<'a> {
         matches!(self.mode, Mode::Whole { .. } | Mode::Follow)
     }
 
-    fn queue_of(&mut self, record: &RecordView<'_>) -> Arc<ConsumeQueue> {
-        let is_last = |queue: &&Arc<ConsumeQueue>| {
-            queue.queue_id() == record.queue_id() && &**queue.topic() == record.topic()
-        };
+    fn queue_of(&mut self, topic: &str, queue_id: i32) -> Arc<ConsumeQueue> {
+        let is_last =
+            |queue: &&Arc<ConsumeQueue>| queue.queue_id() == queue_id && &**queue.topic() == topic;
         if let Some(queue) = self.last.as_ref().filter(is_last) {
             return Arc::clone(queue);
         }
-        let queue = {
-            let kind = self.recovery.batch_topics.kind_of(record.topic());
-            self.recovery.queues.get_or_create(record.topic(), record.queue_id(), kind)
-        };
+        let kind = self.recovery.batch_topics.kind_of(topic);
+        let queue = self.recovery.queues.get_or_create(topic, queue_id, kind);
         self.last = Some(Arc::clone(&queue));
         queue
     }

@@ -7,7 +7,6 @@ use std::sync::PoisonError;
 use oxmq_protocol::message::RecordView;
 
 use super::MessageStore;
-use super::announce::arrival_of;
 use super::recover::{Dispatcher, Mode, Recovery};
 use crate::commit_log::{LogStreamError, RecordCheck, scan};
 use crate::error::StoreError;
@@ -91,10 +90,8 @@ impl MessageStore {
 
     fn announce_record(&self, record: &RecordView<'_>, phy_offset: i64) {
         // Others are announced by the flush that makes them visible.
-        if !self.hides_unflushed()
-            && let Some(listener) = self.announcer.listener()
-        {
-            listener.arrived(&arrival_of(record, phy_offset));
+        if !self.hides_unflushed() {
+            self.announcer.announce(record, phy_offset);
         }
     }
 }

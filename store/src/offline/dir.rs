@@ -19,6 +19,7 @@ use crate::index::file::{
 };
 use crate::index::{IndexGeometry, index_paths};
 use crate::mapped_file::MappedFile;
+use crate::message_store::LIGHT_PREFIX;
 use crate::process_lock::ProcessLock;
 
 /// An index file up to this length may be searched for its geometry.
@@ -159,6 +160,10 @@ impl StoreDir {
             self.config.enable_consume_queue_ext = true;
             self.config.mapped_file_size_consume_queue_ext = bytes;
         }
+        // Where there are light queues, messages go into them.
+        let queues = self.queue_dirs(QueueKind::Simple)?;
+        let has_light = queues.iter().any(|queue| queue.topic.starts_with(LIGHT_PREFIX));
+        (self.config.enable_lmq, self.config.enable_multi_dispatch) = (has_light, has_light);
         for kind in QueueKind::ALL {
             let Some(bytes) = size_of_queues(self.queue_dirs(kind)?)? else { continue };
             match kind {

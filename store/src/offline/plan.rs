@@ -13,7 +13,7 @@ use super::StoreDir;
 use super::units::QueueReader;
 use crate::consume_queue::{QueueKind, queue_dirs};
 use crate::error::{IoContext, StoreError};
-use crate::message_store::is_schedule_topic;
+use crate::message_store::{LIGHT_PREFIX, is_schedule_topic};
 
 /// Topics of the reference whose messages wait for something.
 ///
@@ -122,8 +122,12 @@ impl Plan {
                 ROCKSDB_QUEUES_ADVICE,
             );
         } else {
-            let found = format!("{} queues", dir.queue_dirs(QueueKind::Simple)?.len());
-            self.works("consume queues", &root, found);
+            let queues = dir.queue_dirs(QueueKind::Simple)?;
+            let light = queues.iter().filter(|queue| queue.topic.starts_with(LIGHT_PREFIX)).count();
+            self.works("consume queues", &root, format!("{} queues", queues.len() - light));
+            if light > 0 {
+                self.works("light queues", &root, format!("{light} queues"));
+            }
         }
         let batch = dir.queue_dirs(QueueKind::Batch)?;
         if !batch.is_empty() {

@@ -60,7 +60,7 @@ pub(super) fn check_into(
         return Err(StoreError::BadConfig(what));
     };
     let pass = log::Pass {
-        queues: queues::Queues::open(dir, delay_levels, topics, crashed, &mut report)?,
+        queues: queues::Queues::open(dir, delay_levels, topics, crashed)?,
         index: index::Index::open(dir, &mut report)?,
     };
     let newest_ms = pass.run(dir, &mut report, progress)?;

@@ -15,13 +15,12 @@ use crate::consume_queue::{ExtendedReader, ExtendedUnit, QueueKind, Unit, positi
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
 use crate::limits::MAX_QUEUE_OFFSET;
-use crate::message_store::{is_schedule_topic, is_storable_topic, tags_code_of_record};
+use crate::message_store::{
+    LIGHT_QUEUE_ID, is_schedule_topic, is_storable_topic, light_places, tags_code_of_record,
+};
 
 /// Findings of one kind that one queue adds to a report.
 const MAX_PER_QUEUE: usize = 5;
-
-/// Queues of names like this have units for records of other topics.
-const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// All queues of a store.
 pub(super) struct Queues {
@@ -62,24 +61,13 @@ impl Queues {
         delay_levels: DelayLevels,
         topics: Option<BTreeSet<String>>,
         crashed: bool,
-        report: &mut Report,
     ) -> Result<Self, StoreError> {
         let mut by_topic: HashMap<Box<str>, Vec<QueueState>> = HashMap::new();
-        let mut light = 0;
         for queue in dir.queue_dirs(QueueKind::Simple)? {
-            if queue.topic.starts_with(LIGHT_QUEUE_PREFIX) {
-                light += 1;
-                continue;
-            }
             let extended = dir.extended_reader(&queue);
             let reader = dir.queue_reader(QueueKind::Simple, queue.path)?;
             let state = QueueState::new(queue.queue_id, reader, Some(extended));
             by_topic.entry(Box::from(&*queue.topic)).or_default().push(state);
-        }
-        if light > 0 {
-            let what = format!("{light} light queues have no records of their own: not compared");
-            let place = (&*dir.queue_root(QueueKind::Simple), None);
-            report.add(Severity::Info, Kind::QueueSkipped, place, what, "nothing to do");
         }
         Ok(Self {
             root: dir.queue_root(QueueKind::Simple),
@@ -91,7 +79,7 @@ impl Queues {
         })
     }
 
-    /// Compares the record at log position `at` with its unit.
+    /// Compares the record at log position `at` with its units.
     pub(super) fn visit(
         &mut self,
         record: &RecordView<'_>,
@@ -103,12 +91,32 @@ impl Queues {
             return Ok(());
         }
         let tags_code = tags_code_of_record(record, &self.delay_levels);
+        for (name, offset) in light_places(record) {
+            // Without the queue, light queues were not in use.
+            if self.by_topic.contains_key(name) {
+                let place = (name, LIGHT_QUEUE_ID, offset);
+                self.compare(place, record, at, tags_code, log_begin, report)?;
+            }
+        }
         if self.batch.has(record) {
             return self.batch.visit(record, at, tags_code, log_begin, report);
         }
+        let place = (record.topic(), record.queue_id(), record.queue_offset());
+        self.compare(place, record, at, tags_code, log_begin, report)
+    }
+
+    /// Compares a record with the unit that one of its queues, in which it has `offset`, has for it.
+    fn compare(
+        &mut self,
+        (topic, queue_id, offset): (&str, i32, i64),
+        record: &RecordView<'_>,
+        at: i64,
+        tags_code: i64,
+        log_begin: i64,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
         let tags_may_differ = is_schedule_topic(record.topic());
-        let state = self.state_of(record)?;
-        let offset = record.queue_offset();
+        let state = self.state_of(topic, queue_id)?;
         if !state.accept_offset(offset, at, report) {
             return Ok(());
         }
@@ -193,8 +201,7 @@ impl Queues {
         Ok(ahead)
     }
 
-    fn state_of(&mut self, record: &RecordView<'_>) -> Result<&mut QueueState, StoreError> {
-        let (topic, queue_id) = (record.topic(), record.queue_id());
+    fn state_of(&mut self, topic: &str, queue_id: i32) -> Result<&mut QueueState, StoreError> {
         if !self.by_topic.contains_key(topic) {
             self.by_topic.insert(Box::from(topic), Vec::new());
         }

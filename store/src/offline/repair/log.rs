@@ -17,6 +17,7 @@ use super::super::StoreDir;
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
 use crate::error::{IoContext, StoreError};
+use crate::message_store::{LIGHT_QUEUE_ID, light_places};
 
 /// Topic of the records that fill damaged parts. They are rolled back, so that nobody dispatches them.
 const FILLER_TOPIC: &str = "RMQ_SYS_DAMAGED";
@@ -50,6 +51,8 @@ pub(super) fn mend(
         if sys_flag::has_queue_offset(record.sys_flag()) {
             let key = (record.topic().to_owned(), record.queue_id());
             queues.insert(key);
+            let light = light_places(record).into_iter();
+            queues.extend(light.map(|(name, _)| (name.to_owned(), LIGHT_QUEUE_ID)));
         }
         Ok::<(), StoreError>(())
     })?;
