@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use oxmq_remoting::RequestCounters;
 use oxmq_store::MessageStore;
 use tracing::warn;
 
@@ -84,6 +85,7 @@ pub(crate) struct Processors {
     group_table: Arc<SubscriptionGroupManager>,
     broker_stats: Arc<BrokerStats>,
     traffic: Arc<TrafficHistory>,
+    pub(crate) request_counters: Arc<RequestCounters>,
     topic_table: Arc<TopicConfigManager>,
     offset_table: Arc<ConsumerOffsetManager>,
     cluster: Box<str>,
@@ -108,6 +110,7 @@ impl Processors {
         let stats = || Arc::clone(&broker_stats);
         let delays = || delays.clone();
         let traffic = Arc::new(TrafficHistory::default());
+        let request_counters = Arc::new(RequestCounters::default());
         let locks = Arc::new(RebalanceLockManager::default());
         let filters = || Arc::clone(&tables.filters);
         let consumers = ConsumerManager::new(config(), groups(), filters(), Arc::clone(&locks));
@@ -183,6 +186,7 @@ impl Processors {
                 transactions(),
                 watch.figures(),
                 store(),
+                Arc::clone(&request_counters),
             ),
             stats: Stats::new(
                 config(),
@@ -205,6 +209,7 @@ impl Processors {
             config: config(),
             group_table: groups(),
             broker_stats,
+            request_counters,
             traffic,
             topic_table: topics(),
             offset_table: offsets(),

@@ -283,6 +283,7 @@ impl BrokerHandle {
         self.tasks.spawn(async move { registration.run().await });
         let registration = Arc::clone(&self.registration);
         self.tasks.spawn(async move { registration.follow_name_servers().await });
+        self.tasks.spawn(Arc::clone(&self.processors.request_counters).log());
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(EXPIRE_PULLS_EVERY, move || {
             processors.pull_message.expire(Instant::now());
@@ -441,6 +442,7 @@ fn serve(
         let mut server = ServerConfig::new(listener.local_addr());
         server.max_idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.into());
         server.tls = tls.clone();
+        server.counters = Arc::clone(&processors.request_counters);
         let service = Dispatch { processors: Arc::clone(processors), fast_port };
         Server::serve(listener, &server, Arc::new(service))
     };

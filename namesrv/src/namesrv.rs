@@ -82,6 +82,7 @@ impl Namesrv {
             Arc::new(NameServer::new(settings, kv_config, Box::new(notifier()), Instant::now()));
         let (worker, thread) = Worker::start(Arc::clone(&core)).map_err(NamesrvError::Thread)?;
         let service = NamesrvService { server: core, worker: worker.clone() };
+        let counters = Arc::clone(&server_config.counters);
         let servers = match bind(&server_config, &further, &(Arc::new(service) as Arc<dyn Service>))
         {
             Ok(servers) => servers,
@@ -90,7 +91,8 @@ impl Namesrv {
                 return Err(error);
             }
         };
-        let handle = NamesrvHandle { servers, worker, thread, endpoint: None, drain };
+        let logging = tokio::spawn(counters.log());
+        let handle = NamesrvHandle { servers, worker, thread, logging, endpoint: None, drain };
         let Some(port) = endpoint else { return Ok(handle.announced()) };
         let addresses =
             listed.map_or(Addresses::Own(handle.local_addr().port()), Addresses::Listed);
@@ -167,6 +169,8 @@ pub struct NamesrvHandle {
     servers: Vec<Server>,
     worker: Worker,
     thread: JoinHandle<()>,
+    /// Logs the requests of each minute.
+    logging: tokio::task::JoinHandle<()>,
     endpoint: Option<HttpEndpoint>,
     /// How long clients have to go elsewhere before the end.
     drain: Option<Duration>,
@@ -196,6 +200,7 @@ impl NamesrvHandle {
 
     /// Stops: no new connections, the open ones closed, the worker done.
     pub async fn shutdown(self) {
+        self.logging.abort();
         if let Some(endpoint) = &self.endpoint {
             endpoint.shutdown();
         }

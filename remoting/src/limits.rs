@@ -22,6 +22,12 @@ pub const MAX_IDLE: Duration = Duration::from_secs(120);
 /// Connections of one server at a time.
 pub const MAX_CONNECTIONS: usize = 100_000;
 
+/// How often the requests are logged. The reference logs theirs as often.
+pub(crate) const LOG_REQUESTS_EVERY: Duration = Duration::from_secs(60);
+
+/// Codes that one such line names.
+pub(crate) const MAX_LOGGED_CODES: usize = 16;
+
 /// Buffers kept per thread for the next turn; a larger one is given back to the allocator.
 pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
 

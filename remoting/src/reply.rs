@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, CommandWriter, RESPONSE_FLAG, RemotingCommand};
 use oxmq_protocol::frame::HeaderForm;
 
@@ -15,6 +15,8 @@ use crate::Connection;
 #[derive(Debug)]
 pub struct Reply {
     connection: Arc<Connection>,
+    /// What is answered.
+    code: RequestCode,
     opaque: i32,
     form: HeaderForm,
     oneway: bool,
@@ -25,6 +27,7 @@ impl Reply {
     pub(crate) fn new(connection: &Arc<Connection>, request: &CommandView<'_>) -> Self {
         Self {
             connection: Arc::clone(connection),
+            code: request.request_code(),
             opaque: request.opaque,
             form: request.form,
             oneway: request.is_oneway(),
@@ -51,7 +54,7 @@ impl Reply {
         response.opaque = self.opaque;
         response.flag |= RESPONSE_FLAG;
         response.form = self.form;
-        self.connection.write(|out| response.encode(out));
+        self.connection.write(|out| self.counted(out, |out| response.encode(out)));
     }
 
     /// Answers straight into the connection's output: `write` adds the fields and the body.
@@ -64,8 +67,18 @@ impl Reply {
         self.answered = true;
         if !self.oneway {
             self.connection.write(|out| {
-                write(CommandWriter::response(out, self.form, code, self.opaque, remark));
+                self.counted(out, |out| {
+                    write(CommandWriter::response(out, self.form, code, self.opaque, remark));
+                });
             });
+        }
+    }
+
+    fn counted(&self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = out.len();
+        write(out);
+        if let Some(counters) = self.connection.counters() {
+            counters.answer(self.code, out.len() - before);
         }
     }
 

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::connection::{Rules, Tls};
 use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
+use crate::request_counters::RequestCounters;
 use crate::sync::lock;
 use crate::tls::TlsContext;
 use crate::{Connection, Service, connection, workers};
@@ -30,12 +31,20 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Whether connections are TLS, and with what.
     pub tls: Tls,
+    /// Where requests are counted; servers may share it.
+    pub counters: Arc<RequestCounters>,
 }
 
 impl ServerConfig {
     /// Listens on `listen` with the default limits.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, max_idle: MAX_IDLE, max_connections: MAX_CONNECTIONS, tls: Tls::default() }
+        Self {
+            listen,
+            max_idle: MAX_IDLE,
+            max_connections: MAX_CONNECTIONS,
+            tls: Tls::default(),
+            counters: Arc::default(),
+        }
     }
 }
 
@@ -126,7 +135,11 @@ impl Server {
         let Listener { listener, local_addr } = listener;
         let connections =
             Arc::new(Connections { open: Mutex::default(), count: watch::Sender::new(0) });
-        let rules = Arc::new(Rules { tls: config.tls.clone(), draining: AtomicBool::new(false) });
+        let rules = Arc::new(Rules {
+            tls: config.tls.clone(),
+            draining: AtomicBool::new(false),
+            counters: Some(Arc::clone(&config.counters)),
+        });
         let accepting = tokio::spawn(accept(
             listener,
             service,

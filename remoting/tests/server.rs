@@ -12,8 +12,8 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::frame::{self, HeaderForm};
 use oxmq_remoting::{
-    Connection, RemotingClient, RemotingClientConfig, Reply, Server, ServerConfig, Service,
-    Together, WorkerId, after_round,
+    Connection, RemotingClient, RemotingClientConfig, Reply, RequestCount, RequestCounters, Server,
+    ServerConfig, Service, Together, WorkerId, after_round,
 };
 
 const ECHO: RequestCode = RequestCode(1);
@@ -143,6 +143,30 @@ async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(start.elapsed() < DEADLINE, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_and_their_bytes_are_counted_by_code() {
+    let counters = Arc::new(RequestCounters::default());
+    let (server, _) = start(|config| config.counters = Arc::clone(&counters));
+    let mut client = Raw::connect(&server);
+    let echo = request(ECHO, 1, b"twelve bytes");
+    let stranger = request(RequestCode(-7), 2, b"");
+    client.0.write_all(&[echo.as_slice(), &echo, &stranger].concat()).unwrap();
+    let mut bytes_out = [0, 0];
+    for of in [0, 0, 1] {
+        let mut answer = Vec::new();
+        client.response().encode(&mut answer);
+        bytes_out[of] += answer.len() as u64;
+    }
+    let count = |requests, bytes_in, bytes_out| RequestCount { requests, bytes_in, bytes_out };
+    assert_eq!(
+        counters.totals(),
+        [
+            (Some(ECHO), count(2, 2 * echo.len() as u64, bytes_out[0])),
+            (None, count(1, stranger.len() as u64, bytes_out[1])),
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

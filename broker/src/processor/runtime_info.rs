@@ -9,6 +9,7 @@ use std::sync::Arc;
 use oxmq_protocol::body::KVTable;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::version;
+use oxmq_remoting::{RequestCount, RequestCounters};
 use oxmq_store::MessageStore;
 
 use super::success_with;
@@ -38,6 +39,7 @@ pub(crate) struct RuntimeInfo {
     transactions: Arc<TransactionService>,
     watch: Arc<Figures>,
     store: Arc<MessageStore>,
+    requests: Arc<RequestCounters>,
 }
 
 impl RuntimeInfo {
@@ -48,8 +50,9 @@ impl RuntimeInfo {
         transactions: Arc<TransactionService>,
         watch: Arc<Figures>,
         store: Arc<MessageStore>,
+        requests: Arc<RequestCounters>,
     ) -> Self {
-        Self { config, stats, delays, transactions, watch, store }
+        Self { config, stats, delays, transactions, watch, store, requests }
     }
 
     /// What went through the timer since the start.
@@ -68,6 +71,7 @@ impl RuntimeInfo {
         self.traffic(&mut table);
         self.store(&mut table);
         self.broker(&mut table);
+        self.requests(&mut table);
         success_with(&KVTable { table })
     }
 
@@ -186,6 +190,19 @@ impl RuntimeInfo {
     }
 }
 
+impl RuntimeInfo {
+    /// What the reference has no key for: requests of each code, and the bytes of them and their answers.
+    fn requests(&self, table: &mut BTreeMap<String, String>) {
+        for (code, count) in self.requests.totals() {
+            let name = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
+            let RequestCount { requests, bytes_in, bytes_out } = count;
+            let (bytes_in, bytes_out) = (readable(bytes_in), readable(bytes_out));
+            let text = format!("{requests} requests, {bytes_in} in, {bytes_out} out");
+            table.insert(format!("requests_{name}"), text);
+        }
+    }
+}
+
 fn runtime(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
     format!(
@@ -250,6 +267,7 @@ mod tests {
             Arc::new(transactions),
             Arc::default(),
             Arc::clone(&m.store),
+            Arc::default(),
         );
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
         for (key, value) in [

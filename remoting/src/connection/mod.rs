@@ -15,6 +15,7 @@ use oxmq_protocol::command::RemotingCommand;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::request_counters::RequestCounters;
 use crate::tls::{TlsContext, TlsMode};
 use output::{Fate, Output};
 use pending::Pending;
@@ -37,6 +38,8 @@ pub(crate) struct Rules {
     pub(crate) tls: Tls,
     /// The server is about to go: peers that understand are told to go elsewhere.
     pub(crate) draining: AtomicBool,
+    /// Where requests are counted, at a server.
+    pub(crate) counters: Option<Arc<RequestCounters>>,
 }
 
 /// Why a request of ours got no answer.
@@ -185,6 +188,10 @@ impl Connection {
         let mut request = request.oneway();
         request.opaque = self.pending.next_opaque();
         self.write(|out| request.encode(out));
+    }
+
+    pub(crate) fn counters(&self) -> Option<&RequestCounters> {
+        self.rules.counters.as_deref()
     }
 
     /// Lets `frame` append to this connection's output, and sends it: at once, or at the end of the

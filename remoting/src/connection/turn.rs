@@ -296,10 +296,14 @@ fn dispatch(
     service: &dyn Service,
     frame: Frame<'_>,
 ) -> Result<(), CommandError> {
+    let frame_bytes = frame.header.len() + frame.body.len();
     let view = CommandView::decode(frame)?;
     if view.is_response() {
         connection.pending.answer(view.to_command());
     } else {
+        if let Some(counters) = connection.counters() {
+            counters.request(view.request_code(), frame::PREFIX_BYTES + frame_bytes);
+        }
         let reply = Reply::new(connection, &view);
         if connection.rules.draining.load(Ordering::Relaxed) && view.version > version::V5_3_1 {
             reply.fail(ResponseCode::GO_AWAY, "please go away");
