@@ -70,14 +70,25 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (103, "long ", "0", "1", LONG),
     (17, "-1 in ", "0", "29", QUEUES),
     (17, "least ", "0", "29", QUEUES),
+    (37, "", "1!", "1", NO_HALF),
+    (321, "-1 in queueId", "0", "1", NO_QUEUE),
+    (321, "9999 in queueId", "0", "1", NO_QUEUE),
+    (321, "least queueId", "0", "1", NO_QUEUE),
     (309, "", "1!", "1", "the client is looked for before the rest is read"),
 ];
 
 const NO_PROPERTY: &str = "the reference drops what is no property before it looks at the length";
+const NO_HALF: &str =
+    "the reference fails over a message that is no half message, with a stack trace";
+const NO_QUEUE: &str = "the reference makes the queue that it is asked about";
 const NO_KEY: &str = "the reference takes keys that nobody knows, and does nothing with them";
 const NULL: &str = "the reference takes the lack of what the request is about for a success";
 const QUEUES: &str = "the reference makes a topic that has no queues";
 const LONG: &str = "names have a limit here, so there is nothing by such a name either";
+
+/// Cases whose answer depends on the order in which the reference, with its many threads, takes the
+/// requests before them: a value is put, and so is the lack of one.
+const RACES: &[(i32, &str)] = &[(101, " body")];
 
 /// Fields that every request can carry: the sender's names and wishes, which no server reads.
 const OF_EVERY_REQUEST: &[&str] = &["ns", "nsd", "bname", "oway", "lo"];
@@ -144,13 +155,43 @@ fn every_bad_request_has_one_answer_and_the_code_of_the_reference() {
         .filter_map(|((code, case), answer)| {
             let expected = recorded.get(&(*code, case.clone()))?;
             let is_right = match under_test {
-                Kind::Reference => answer.trim_end_matches('f') == expected,
+                Kind::Reference if !is_race(*code, case) => {
+                    answer.trim_end_matches('f') == expected
+                }
                 _ => is_right(*code, case, expected, answer),
             };
             (!is_right).then(|| format!("{code} {case}: {answer} and not {expected}"))
         })
         .collect();
     assert!(wrong.is_empty(), "{} answers:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A producer that does not know yet what becomes of its half message. The reference does not answer it,
+/// which leaves whoever wants an answer waiting; nobody's client does.
+#[test]
+fn undecided_producer_has_an_answer_if_it_wants_one() {
+    let server = ServerUnderTest::start();
+    let mut conn = Conn::connect(&server.broker_addr());
+    let undecided = Command::request(
+        37,
+        &[
+            ("producerGroup", GROUP),
+            ("tranStateTableOffset", "0"),
+            ("commitLogOffset", "0"),
+            ("commitOrRollback", "0"),
+        ],
+    );
+    let oneway = Command { flag: 2, ..undecided.clone() };
+    conn.send(oneway).unwrap();
+    let asked = conn.send(undecided).unwrap();
+    let probe = conn.send(Command::request(-1, &[])).unwrap();
+    let mut answers = vec![conn.receive().unwrap().opaque];
+    if server.kind() == Kind::Ours {
+        answers.push(conn.receive().unwrap().opaque);
+    }
+    answers.sort_unstable();
+    let expected = if server.kind() == Kind::Ours { vec![asked, probe] } else { vec![probe] };
+    assert_eq!(answers, expected);
 }
 
 /// Tells whether our answer will do where the reference gives `expected`.
@@ -161,11 +202,18 @@ fn is_right(code: i32, case: &str, expected: &str, answer: &str) -> bool {
     // A field that is missing or malformed is refused here, and named, where the reference goes on without
     // it or fails over it.
     let is_named = answer == "1f";
+    if is_race(code, case) {
+        return ["0", "22"].contains(&answer);
+    }
     match expected {
         theirs if theirs == answer.trim_end_matches('f') => true,
         "1!" => is_named || is_listed || !is_malformed(case) || answer != "1",
         _ => is_named || is_listed,
     }
+}
+
+fn is_race(code: i32, case: &str) -> bool {
+    RACES.iter().any(|(listed, end)| *listed == code && case.ends_with(end))
 }
 
 fn recorded() -> Outcomes {
@@ -332,8 +380,6 @@ fn cases(code: &Code) -> Vec<(String, Command)> {
     let mut cases = vec![("empty".to_owned(), Command::request(code.number, &[]))];
     let long = "x".repeat(40_000);
     for (field, type_name) in &code.fields {
-        // Whether a pull waits and what it asks for is no bad input, and its answer depends on the store.
-        let is_wish = code.name.contains("PULL") && *field == "sysFlag";
         let mut with = |what: &str, value: Option<&str>| {
             cases.push((format!("{what} {field}"), request(Some((*field, value)))));
         };
@@ -347,11 +393,9 @@ fn cases(code: &Code) -> Vec<(String, Command)> {
             "int" | "Integer" | "long" | "Long" => {
                 with("word in", Some("abc"));
                 with("large", Some("99999999999999999999"));
-                if !is_wish {
-                    with("-1 in", Some("-1"));
-                    with("least", Some(&i32::MIN.to_string()));
-                    with("9999 in", Some("9999"));
-                }
+                with("-1 in", Some("-1"));
+                with("least", Some(&i32::MIN.to_string()));
+                with("9999 in", Some("9999"));
             }
             "boolean" | "Boolean" => with("word in", Some("perhaps")),
             _ => with("word in", Some("abc")),
@@ -383,6 +427,8 @@ fn good(code: &Code, field: &str, type_name: &str) -> String {
         "k" | "m" | "unitMode" | "batch" => "false",
         "i" | "properties" | "attributes" => "",
         "suspendTimeoutMillis" => "50",
+        "commitOrRollback" => "8",
+        "liteTopic" => "",
         "maxMsgNums" | "maxNum" | "perm" => "6",
         "topicFilterType" => "SINGLE_TAG",
         "expressionType" => "TAG",

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::header::{
-    EndTransactionRequestHeader, Header as _, ResumeCheckHalfMessageRequestHeader,
+    EndTransactionRequestHeader, Header as _, HeaderError, ResumeCheckHalfMessageRequestHeader,
 };
 use oxmq_protocol::message::message_id;
 use oxmq_remoting::Reply;
@@ -17,6 +17,9 @@ use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::error::RequestError;
 use crate::transaction::{Decision, TransactionService};
+
+/// What a producer says that does not know yet: it is asked later.
+const NOT_DECIDED: i32 = 0;
 
 /// Carries out what producers decide about their half messages.
 #[derive(Debug)]
@@ -30,11 +33,13 @@ impl EndTransaction {
         Self { transactions, stats }
     }
 
-    /// Commits or rolls back. A producer that does not know yet gets no answer.
+    /// Commits or rolls back, or does nothing when the producer does not know yet.
+    ///
+    /// The reference has no answer for such a one. Java's and Go's want none, and whoever wants one
+    /// would wait in vain.
     pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
         match self.end(request) {
-            Ok(Some(answer)) => reply.send(answer),
-            Ok(None) => reply.abandon(),
+            Ok(answer) => reply.send(answer),
             Err(error) => reply.fail(error.response_code(), &error.to_string()),
         }
     }
@@ -58,9 +63,15 @@ impl EndTransaction {
         }
     }
 
-    fn end(&self, request: &CommandView<'_>) -> Result<Option<RemotingCommand>, RequestError> {
+    fn end(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
         let header = EndTransactionRequestHeader::decode(request)?;
-        let Some(decision) = Decision::of(header.commit_or_rollback) else { return Ok(None) };
+        let decision = match header.commit_or_rollback {
+            NOT_DECIDED => return Ok(success()),
+            decision => Decision::of(decision).ok_or_else(|| {
+                let what = "0, 8 (commit) or 12 (rollback)";
+                HeaderError::invalid("commitOrRollback", what, &decision.to_string())
+            })?,
+        };
         let start = Instant::now();
         match self.transactions.end(&header, decision, now_ms()) {
             Ok(Some(stored)) => {
@@ -73,6 +84,6 @@ impl EndTransaction {
             }
             Err(error) => return Err(error),
         }
-        Ok(Some(success()))
+        Ok(success())
     }
 }

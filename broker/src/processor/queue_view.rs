@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oxmq_protocol::body::{ConsumeQueueData, QueryConsumeQueueResponseBody, is_tag_type};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson::{self, Dialect};
-use oxmq_protocol::header::{Header as _, QueryConsumeQueueRequestHeader};
+use oxmq_protocol::header::{Header as _, HeaderError, QueryConsumeQueueRequestHeader};
 use oxmq_remoting::Connection;
 use oxmq_store::{ExtendedUnit, MessageStore, QueueUnit};
 
@@ -39,7 +39,7 @@ impl<C: Channel> QueueView<C> {
     pub(crate) fn query(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
         let QueryConsumeQueueRequestHeader { topic, queue_id, index, count, consumer_group } =
             QueryConsumeQueueRequestHeader::decode(request)?;
-        let topic = topic.unwrap_or_default();
+        let topic = topic.ok_or(HeaderError::Missing("topic"))?;
         let count = count.clamp(0, MAX_VIEWED_UNITS);
         let Some(units) = self.store.queue_units(&topic, queue_id, index, count.unsigned_abs())
         else {

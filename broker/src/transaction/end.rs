@@ -27,7 +27,7 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
-    /// Reads the transaction type of a request; `None` when the producer does not know yet.
+    /// Reads the transaction type of a request; `None` when it is no decision.
     pub(crate) fn of(transaction_type: i32) -> Option<Self> {
         match transaction_type {
             sys_flag::TRANSACTION_COMMIT => Some(Self::Commit),
