@@ -68,6 +68,7 @@ pub struct Setup {
     has_broker: bool,
     broker_ip: String,
     java_options: Vec<String>,
+    broker_java_options: Vec<String>,
     broker_conf: Vec<(String, String)>,
     namesrv_conf: Vec<(String, String)>,
     store: Option<PathBuf>,
@@ -109,6 +110,13 @@ impl Setup {
     #[must_use]
     pub fn java_option(mut self, option: &str) -> Self {
         self.java_options.push(option.to_owned());
+        self
+    }
+
+    /// Adds an option for the JVM of a broker of the reference.
+    #[must_use]
+    pub fn broker_java_option(mut self, option: &str) -> Self {
+        self.broker_java_options.push(option.to_owned());
         self
     }
 
@@ -164,6 +172,7 @@ impl Setup {
             broker_port: ports::free_broker_port(),
             broker_ip: self.broker_ip,
             java_options: self.java_options,
+            broker_java_options: self.broker_java_options,
             broker_conf: self.broker_conf,
             namesrv_conf: self.namesrv_conf,
             store,
@@ -197,6 +206,7 @@ pub struct ServerUnderTest {
     broker_port: u16,
     broker_ip: String,
     java_options: Vec<String>,
+    broker_java_options: Vec<String>,
     broker_conf: Vec<(String, String)>,
     namesrv_conf: Vec<(String, String)>,
     store: PathBuf,
@@ -219,6 +229,7 @@ impl ServerUnderTest {
             has_broker: true,
             broker_ip: "127.0.0.1".to_owned(),
             java_options: Vec::new(),
+            broker_java_options: Vec::new(),
             broker_conf: Vec::new(),
             namesrv_conf: Vec::new(),
             store: None,
@@ -415,6 +426,9 @@ impl ServerUnderTest {
         }
         let mut command = artifacts::java(self.root.path(), heap);
         command.args(&self.java_options);
+        if main_class.ends_with("BrokerStartup") {
+            command.args(&self.broker_java_options);
+        }
         for package in ["java.nio", "jdk.internal.ref", "sun.nio.ch"] {
             command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
         }

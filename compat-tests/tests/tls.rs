@@ -71,13 +71,18 @@ fn openssl(dir: &Path, args: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Our servers with this file; their plain-text peers are the broker and this test.
-fn ours(file: &str, broker_mode: &str) -> Setup {
-    let setup = ServerUnderTest::setup().kind(Kind::Ours);
-    setup
-        .namesrv_conf("tls.config.file", file)
-        .broker_conf("tls.config.file", file)
-        .broker_conf("tls.server.mode", broker_mode)
+/// Servers with this file; their plain-text peers are the broker and this test.
+fn servers(file: &str, broker_mode: &str) -> Setup {
+    let setup = ServerUnderTest::setup();
+    match Kind::under_test() {
+        Kind::Ours => setup
+            .namesrv_conf("tls.config.file", file)
+            .broker_conf("tls.config.file", file)
+            .broker_conf("tls.server.mode", broker_mode),
+        _ => setup
+            .java_option(&format!("-Dtls.config.file={file}"))
+            .broker_java_option(&format!("-Dtls.server.mode={broker_mode}")),
+    }
 }
 
 fn tls_client(server: &ServerUnderTest, file: Option<&str>) -> Client {
@@ -104,7 +109,7 @@ fn test_mode_takes_tls_and_plain_text_on_one_port() {
 #[test]
 fn permissive_server_shows_its_certificate_to_clients_that_check_it() {
     let authority = Authority::new();
-    let server = ours(&authority.properties("server", ""), "permissive").start();
+    let server = servers(&authority.properties("server", ""), "permissive").start();
     ops::create_topic(&server, "tls_pem", 4);
     let file = authority.properties("client", "tls.client.authServer=true\n");
     sends_and_receives(&mut tls_client(&server, Some(&file)), "tls_pem");
@@ -119,9 +124,17 @@ fn permissive_server_shows_its_certificate_to_clients_that_check_it() {
 #[test]
 fn enforcing_mutual_broker_takes_clients_with_a_certificate_and_no_others() {
     let authority = Authority::new();
-    let file = authority
-        .properties("server", "tls.server.need.client.auth=require\ntls.server.authClient=true\n");
-    let server = ours(&file, "enforcing").start();
+    let path = |name: &str| authority.path(name).display().to_string();
+    // The name server wants a certificate as well: of the reference's broker, which speaks TLS to it.
+    let lines = format!(
+        "tls.server.need.client.auth=require\ntls.server.authClient=true\n\
+         tls.client.certPath={}\ntls.client.keyPath={}\ntls.client.trustCertPath={}\n",
+        path("client.pem"),
+        path("client.key"),
+        path("ca.pem"),
+    );
+    let file = authority.properties("server", &lines);
+    let server = servers(&file, "enforcing").start();
     let file = authority.properties("client", "tls.client.authServer=true\n");
     let mut client = tls_client(&server, Some(&file));
     sends_and_receives(&mut client, "tls_mutual");
@@ -133,9 +146,39 @@ fn enforcing_mutual_broker_takes_clients_with_a_certificate_and_no_others() {
 }
 
 #[test]
+fn our_broker_registers_with_a_name_server_of_the_reference_that_enforces_tls() {
+    let authority = Authority::new();
+    let file = authority.properties("server", "");
+    let enforcing = ServerUnderTest::setup()
+        .kind(Kind::Reference)
+        .java_option("-Dtls.server.mode=enforcing")
+        .java_option(&format!("-Dtls.config.file={file}"))
+        .without_broker()
+        .start();
+    // It also registers with a name server of its own, which is how this test knows that it is up.
+    let client_file = authority.properties("client", "tls.client.authServer=true\n");
+    let own_file = authority.path("own.properties");
+    let both = [fs::read_to_string(&file).unwrap(), fs::read_to_string(&client_file).unwrap()];
+    fs::write(&own_file, both.concat()).unwrap();
+    let own_file = own_file.display().to_string();
+    let broker = ServerUnderTest::setup()
+        .kind(Kind::Ours)
+        .namesrv_conf("tls.config.file", &own_file)
+        .broker_conf("tls.config.file", &own_file)
+        .broker_conf("useTLS", "true")
+        .also_register_at(enforcing.namesrv_addr())
+        .start();
+    ops::create_topic(&broker, "tls_registered", 4);
+    let options = ["-Dtls.enable=true".to_owned(), format!("-Dtls.config.file={client_file}")];
+    let addr = enforcing.namesrv_addr();
+    let mut client = Client::start_with(ClientKind::Java550, &addr, &options);
+    sends_and_receives(&mut client, "tls_registered");
+}
+
+#[test]
 fn certificate_is_loaded_again_under_load_without_a_failed_request() {
     let authority = Authority::new();
-    let server = ours(&authority.properties("server", ""), "permissive").start();
+    let server = servers(&authority.properties("server", ""), "permissive").start();
     ops::create_topic(&server, "tls_reload", 4);
     let file = authority.properties("client", "tls.client.authServer=true\n");
     let mut client = tls_client(&server, Some(&file));
