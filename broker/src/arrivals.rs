@@ -8,7 +8,7 @@ use crate::processors::Processors;
 use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
 
-/// Hands messages to waiting pulls. The store outlives neither: it does not hold what holds it.
+/// Hands messages to waiting pulls and pops. The store outlives neither: it does not hold what holds it.
 pub(crate) struct Arrivals(pub(crate) Weak<Processors>);
 
 impl ArrivalListener for Arrivals {
@@ -18,10 +18,13 @@ impl ArrivalListener for Arrivals {
             let Arrival { tags_code, properties, .. } = *arrival;
             let message = ArrivedMessage { tags_code, properties };
             processors.pull_message.wake(queue, arrival.next_queue_offset, Some(message));
+            processors.pop.arrived(queue, arrival.next_queue_offset, message);
         }
     }
 
     fn is_waiting(&self) -> bool {
-        self.0.upgrade().is_some_and(|processors| processors.pull_message.is_any_held())
+        self.0.upgrade().is_some_and(|processors| {
+            processors.pull_message.is_any_held() || processors.pop.is_any_held()
+        })
     }
 }

@@ -211,6 +211,11 @@ impl ConsumerOffsetManager {
         slow
     }
 
+    /// Notes what a pop has given.
+    pub(crate) fn note_popped(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
+        self.with_entry(group, topic, |entry| entry.given.add(messages, bytes));
+    }
+
     /// Notes that a group has sent a message of a topic back.
     pub(crate) fn note_sent_back(&self, group: &str, topic: &str, bytes: u64) {
         self.with_entry(group, topic, |entry| entry.sent_back.add(1, bytes));

@@ -29,6 +29,18 @@ impl Service for Dispatch {
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast_port => {
                 self.processors.pull_message.process(&request, reply);
             }
+            RequestCode::POP_MESSAGE if !self.fast_port => {
+                self.processors.pop_message.pop(&request, reply);
+            }
+            RequestCode::NOTIFICATION if !self.fast_port => {
+                self.processors.pop_message.notify(&request, reply);
+            }
+            RequestCode::ACK_MESSAGE => self.processors.pop_ack.ack(&request, reply),
+            RequestCode::BATCH_ACK_MESSAGE => self.processors.pop_ack.batch_ack(&request, reply),
+            RequestCode::CHANGE_MESSAGE_INVISIBLETIME => {
+                self.processors.pop_ack.change_invisible_time(&request, reply);
+            }
+            RequestCode::PEEK_MESSAGE if self.fast_port => unknown(&request, reply),
             RequestCode::END_TRANSACTION => {
                 self.processors.end_transaction.process(&request, reply);
             }
@@ -78,6 +90,9 @@ impl Dispatch {
             RequestCode::LOCK_BATCH_MQ => on.rebalance_lock.lock_batch_mq(request),
             RequestCode::UNLOCK_BATCH_MQ => on.rebalance_lock.unlock_batch_mq(request),
             RequestCode::RECALL_MESSAGE => on.timer.recall(request, connection),
+            RequestCode::POLLING_INFO if !self.fast_port => {
+                on.pop_message.polling_info(request, connection)
+            }
             RequestCode::GET_MAX_OFFSET => on.queue_offset.max(request),
             RequestCode::GET_MIN_OFFSET => on.queue_offset.min(request),
             _ => return None,
@@ -96,10 +111,7 @@ impl Dispatch {
                     let connection = Arc::clone(reply.connection());
                     refuse(&connection, &request, &error, reply);
                 }
-                None => {
-                    let remark = format!(" request type {} not supported", request.code);
-                    reply.fail(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, &remark);
-                }
+                None => unknown(&request, reply),
             },
             None => reply.fail(ResponseCode::SYSTEM_ERROR, "the request cannot be read again"),
         });
@@ -165,10 +177,16 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
             Ok(on.maintenance.delete_expired_files())
         }
         RequestCode::CLEAN_UNUSED_TOPIC => Ok(on.maintenance.clean_unused_topics()),
+        RequestCode::PEEK_MESSAGE => on.pop_message.peek(request),
         RequestCode::SET_MESSAGE_REQUEST_MODE => on.assignment.set_mode(request),
         RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => on.assignment.all_modes(),
         _ => return None,
     })
+}
+
+fn unknown(request: &CommandView<'_>, reply: Reply) {
+    let remark = format!(" request type {} not supported", request.code);
+    reply.fail(ResponseCode::REQUEST_CODE_NOT_SUPPORTED, &remark);
 }
 
 fn refuse(connection: &Connection, request: &CommandView<'_>, error: &RequestError, reply: Reply) {

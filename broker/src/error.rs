@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
+use oxmq_protocol::message::ReceiptHandleError;
 use oxmq_remoting::InvokeError;
 use oxmq_store::{PutMessageStatus, Stuck};
 
@@ -215,6 +216,96 @@ pub(crate) enum RequestError {
     /// An expression that a client wants checked cannot be compiled.
     #[error(transparent)]
     Sql(#[from] SqlError),
+
+    // Popping.
+    /// The request comes after the end of its own time.
+    #[error("the broker[{0}] pop message is timeout too much")]
+    PopTooLate(String),
+    /// The broker gives no messages.
+    #[error("the broker[{0}] pop message is forbidden")]
+    BrokerPopForbidden(String),
+    /// The broker shows no messages.
+    #[error("the broker[{0}] peeking message is forbidden")]
+    BrokerPeekForbidden(String),
+    /// More messages than a check point is about.
+    #[error("the broker[{0}] pop message's num is greater than 32")]
+    PopTooMany(String),
+    /// Nothing would bring unacknowledged messages back.
+    #[error("the broker[{0}] pop message is forbidden because timerWheelEnable is false")]
+    PopWithoutTimer(String),
+    /// Unacknowledged messages would come back later than a message can be delayed.
+    #[error("invisibleTime is longer than timerMaxDelaySec allows, {longest_ms} ms")]
+    InvisibleTooLong {
+        /// The longest time.
+        longest_ms: i64,
+    },
+    /// The topic gives no messages.
+    #[error("the topic[{0}] peeking message is forbidden")]
+    TopicPeekForbidden(String),
+    /// The topic has no such queue.
+    #[error(
+        "queueId[{queue_id}] is illegal, topic:[{topic}] \
+         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
+    )]
+    AckQueueIdIllegal {
+        /// What was given back.
+        queue_id: i32,
+        /// Of which topic.
+        topic: String,
+        /// Queues that it has.
+        read_queue_nums: i32,
+        /// Who gave it back.
+        consumer: SocketAddr,
+    },
+    /// The queue has no such message.
+    #[error("offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{min}~{max}")]
+    AckOffsetIllegal {
+        /// The topic.
+        topic: String,
+        /// The queue.
+        queue_id: i32,
+        /// What was given back.
+        offset: i64,
+        /// Oldest offset.
+        min: i64,
+        /// Offset that the next message gets.
+        max: i64,
+    },
+    /// The queue has no such message, whose time is to be changed.
+    #[error("")]
+    ChangeOffsetIllegal,
+    /// No such message was given out in order.
+    #[error("offset is illegal, key:{key}, old:{committed}, commit:{offset}, next:-1, {client}")]
+    OrderOffsetIllegal {
+        /// Topic, group and queue.
+        key: String,
+        /// Where the group goes on.
+        committed: i64,
+        /// What was given back.
+        offset: i64,
+        /// Who gave it back.
+        client: SocketAddr,
+    },
+    /// A request that acknowledges nothing.
+    #[error("")]
+    NothingToAck,
+    /// An entry of a batch does not say which topic it is about.
+    #[error("getRetry fail, format is wrong")]
+    AckKindIllegal,
+    /// The message is not named as this broker names them.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptHandleError),
+    /// The message is named with a queue that no unacknowledged messages are noted in.
+    #[error("revive queue {queue_id} is illegal, there are {count}")]
+    NoReviveQueue {
+        /// The queue.
+        queue_id: i32,
+        /// How many there are.
+        count: i32,
+    },
+    /// The store does not take notes on popped messages at the moment. The client may try again.
+    #[error("the message's state could not be stored")]
+    PopNotNoted,
 
     // Consumer management.
     /// The group has no members.
@@ -442,6 +533,19 @@ impl RequestError {
             Self::KeyMissing => ResponseCode::MESSAGE_ILLEGAL,
             // The reference fails over the missing body before it looks at the message.
             Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
+            Self::PopTooLate(_) => ResponseCode::POLLING_TIMEOUT,
+            Self::PopWithoutTimer(_)
+            | Self::AckKindIllegal
+            | Self::Receipt(_)
+            | Self::NoReviveQueue { .. }
+            | Self::PopNotNoted => ResponseCode::SYSTEM_ERROR,
+            Self::AckQueueIdIllegal { .. } | Self::OrderOffsetIllegal { .. } => {
+                ResponseCode::MESSAGE_ILLEGAL
+            }
+            Self::AckOffsetIllegal { .. } | Self::ChangeOffsetIllegal | Self::NothingToAck => {
+                ResponseCode::NO_MESSAGE
+            }
+            Self::PopTooMany(_) | Self::InvisibleTooLong { .. } => ResponseCode::INVALID_PARAMETER,
             Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
             Self::Change(_) => ResponseCode::SYSTEM_ERROR,
             Self::EndedTooLate | Self::RecallRefused(_) => ResponseCode::ILLEGAL_OPERATION,
@@ -454,6 +558,9 @@ impl RequestError {
             | Self::RecallForbidden
             | Self::BackTopicForbidden(_)
             | Self::BrokerPullForbidden(_)
+            | Self::BrokerPopForbidden(_)
+            | Self::BrokerPeekForbidden(_)
+            | Self::TopicPeekForbidden(_)
             | Self::LitePullForbidden(_)
             | Self::GroupNotPermitted(_)
             | Self::TopicPullForbidden(_)

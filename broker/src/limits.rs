@@ -47,3 +47,26 @@ pub(crate) const MAX_ADDRESS_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Most queues that are remembered as not pulled from; each is a line in the log.
 pub(crate) const MAX_UNPULLED_QUEUES: usize = 10_000;
+
+/// Pops and notifications that wait, each, whatever `maxPopPollingSize` says.
+pub(crate) const MAX_HELD_POPS: usize = 1_000_000;
+
+/// Most messages of one pop, as in the reference: a check point has a bit for each.
+pub(crate) const MAX_POP_MESSAGES: i32 = 32;
+
+/// Bytes of messages after which a pop looks at no further queue. The last message may go beyond it, and
+/// the whole answer has to fit into a frame.
+pub(crate) const MAX_POP_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most queues of the revive topic that are worked off.
+pub(crate) const MAX_REVIVE_QUEUES: i32 = 128;
+
+/// Most entries of one request that acknowledges many messages; the reference's proxy sends some ten.
+pub(crate) const MAX_ACKS_PER_REQUEST: usize = 1_024;
+
+/// Most messages that one check point can be about: it has 32 bits.
+pub(crate) const MAX_MESSAGES_PER_CHECK_POINT: usize = 32;
+
+/// Check points of one revive queue that are held in memory at a time, of about 300 bytes each; the
+/// others wait in the log.
+pub(crate) const MAX_OPEN_CHECK_POINTS: usize = 100_000;

@@ -16,6 +16,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
 use crate::durable::DurableAnswers;
 use crate::filter::ConsumerFilters;
+use crate::pop::{Journal, PopService};
 use crate::processor::assignment::Assignment;
 use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
@@ -25,6 +26,8 @@ use crate::processor::consumer_manage::ConsumerOffsets;
 use crate::processor::end_transaction::EndTransaction;
 use crate::processor::group_query::GroupQuery;
 use crate::processor::maintenance::Maintenance;
+use crate::processor::pop_ack::PopAck;
+use crate::processor::pop_message::PopMessage;
 use crate::processor::pull_message::PullMessage;
 use crate::processor::queue_offset::QueueOffset;
 use crate::processor::queue_view::QueueView;
@@ -56,6 +59,9 @@ pub(crate) struct Processors {
     pub(crate) send_message: Arc<SendMessage>,
     pub(crate) reply_message: Arc<ReplyMessage>,
     pub(crate) send_back: SendBack,
+    pub(crate) pop: Arc<PopService>,
+    pub(crate) pop_ack: PopAck,
+    pub(crate) pop_message: PopMessage,
     pub(crate) pull_message: Arc<PullMessage>,
     pub(crate) client_manage: ClientManage,
     pub(crate) configuration: Configuration,
@@ -139,11 +145,25 @@ impl Processors {
         let modes = || Arc::clone(&tables.request_modes);
         let assignment = Assignment::new(config(), topics(), groups(), consumers(), modes());
         let watch = Arc::new(Watch::new(consumers(), offsets(), topics(), modes()));
+        let journal = Journal::new(&config(), store(), delays(), store_host);
+        let pop = Arc::new(PopService::new(
+            config(),
+            store(),
+            topics(),
+            groups(),
+            offsets(),
+            stats(),
+            Arc::clone(&tables.order),
+            journal,
+        ));
         Self {
             assignment: Arc::new(assignment),
             send_message,
             reply_message: Arc::new(reply_message),
             send_back: SendBack::new(config(), topics(), groups(), offsets(), delays(), store()),
+            pop_ack: PopAck::new(store(), topics(), Arc::clone(&pop)),
+            pop_message: PopMessage::new(config(), store(), topics(), groups(), Arc::clone(&pop)),
+            pop,
             pull_message: Arc::new(PullMessage::new(
                 config(),
                 store(),

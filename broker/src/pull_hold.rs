@@ -1,23 +1,15 @@
 //! Pulls that wait for a message.
 //!
-//! A pull that finds nothing is registered here and then looks once more, so a message that came in
-//! between is not missed. The thread that appends a message takes the pulls that it satisfies and
-//! answers them itself, straight into the consumers' sockets.
-//!
 //! Reference: `PullRequestHoldService` (broker), 5.5.0.
 
-use std::hash::BuildHasher as _;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
 use oxmq_remoting::Reply;
 
 use crate::filter::MessageFilter;
+use crate::hold::{Hold, Room, Take, Waiting};
 use crate::limits::MAX_HELD_PULLS;
-use crate::queue_key::{QueueKey, QueueRef};
-use crate::sync::lock;
+use crate::queue_key::QueueRef;
 
 /// A pull that waits.
 #[derive(Debug)]
@@ -52,111 +44,53 @@ pub(crate) struct ArrivedMessage<'a> {
     pub(crate) properties: &'a [u8],
 }
 
+impl ArrivedMessage<'_> {
+    /// Whether the message passes `filter`.
+    pub(crate) fn passes(self, filter: &MessageFilter) -> bool {
+        filter.matches(self.tags_code, || Some(self.properties))
+    }
+}
+
 impl PullRequest {
     pub(crate) fn queue(&self) -> QueueRef<'_> {
         QueueRef { topic: &self.topic, queue_id: self.queue_id }
     }
 }
 
-const SHARDS: usize = 16;
+impl Waiting for HeldPull {
+    fn queue(&self) -> QueueRef<'_> {
+        self.request.queue()
+    }
 
-/// All waiting pulls, by queue.
-#[derive(Debug, Default)]
-pub(crate) struct PullHold {
-    shards: [Mutex<HashMap<QueueKey, Vec<HeldPull>>>; SHARDS],
-    hasher: DefaultHashBuilder,
-    held: AtomicUsize,
+    fn group(&self) -> &str {
+        &self.request.group
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reply.connection().is_closed()
+    }
 }
 
-impl PullHold {
-    /// Registers a pull; the caller has to look at the queue once more after this. Gives the pull
-    /// back when too many wait already.
-    pub(crate) fn register(&self, pull: HeldPull) -> Result<(), Box<HeldPull>> {
-        if self.held.fetch_add(1, Ordering::SeqCst) >= MAX_HELD_PULLS {
-            self.held.fetch_sub(1, Ordering::SeqCst);
-            return Err(Box::new(pull));
-        }
-        let queue = pull.request.queue();
-        let mut shard = lock(self.shard(queue));
-        match shard.get_mut(&queue) {
-            Some(pulls) => pulls.push(pull),
-            None => {
-                let key = queue.to_key();
-                shard.insert(key, vec![pull]);
-            }
-        }
-        Ok(())
-    }
+/// All waiting pulls.
+pub(crate) type PullHold = Hold<HeldPull>;
 
-    /// Takes the pulls of a queue that a message below `next_offset` satisfies; when it is not known,
-    /// every filter counts as satisfied.
-    pub(crate) fn take_satisfied(
-        &self,
-        queue: QueueRef<'_>,
-        next_offset: i64,
-        arrived: Option<ArrivedMessage<'_>>,
-    ) -> Vec<HeldPull> {
-        // Appending without a single consumer waiting costs one load.
-        if !self.is_any_held() {
-            return Vec::new();
-        }
-        let mut shard = lock(self.shard(queue));
-        let Some(pulls) = shard.get_mut(&queue) else { return Vec::new() };
-        let taken: Vec<_> = pulls
-            .extract_if(.., |pull| {
-                pull.request.offset < next_offset
-                    && arrived.is_none_or(|message| {
-                        let properties = || Some(message.properties);
-                        pull.request.filter.matches(message.tags_code, properties)
-                    })
-            })
-            .collect();
-        if pulls.is_empty() {
-            shard.remove(&queue);
-        }
-        self.held.fetch_sub(taken.len(), Ordering::SeqCst);
-        taken
-    }
+/// How many pulls may wait.
+pub(crate) const PULL_ROOM: Room = Room { in_all: MAX_HELD_PULLS, of_one_group: MAX_HELD_PULLS };
 
-    /// Whether any pull waits.
-    pub(crate) fn is_any_held(&self) -> bool {
-        self.held.load(Ordering::SeqCst) != 0
-    }
-
-    /// Takes the pulls whose time is up at `now`, and drops those whose connection has ended.
-    pub(crate) fn take_expired(&self, now: Instant) -> Vec<HeldPull> {
-        if !self.is_any_held() {
-            return Vec::new();
-        }
-        let mut expired = Vec::new();
-        for shard in &self.shards {
-            lock(shard).retain(|_, pulls| {
-                let due = pulls.extract_if(.., |pull| {
-                    pull.deadline <= now || pull.reply.connection().is_closed()
-                });
-                for pull in due {
-                    self.held.fetch_sub(1, Ordering::SeqCst);
-                    if !pull.reply.connection().is_closed() {
-                        expired.push(pull);
-                    }
-                }
-                !pulls.is_empty()
-            });
-        }
-        expired
-    }
-
-    /// Takes everything, at shutdown.
-    pub(crate) fn take_all(&self) -> Vec<HeldPull> {
-        let mut all = Vec::new();
-        for shard in &self.shards {
-            all.extend(lock(shard).drain().flat_map(|(_, pulls)| pulls));
-        }
-        self.held.fetch_sub(all.len(), Ordering::SeqCst);
-        all
-    }
-
-    fn shard(&self, queue: QueueRef<'_>) -> &Mutex<HashMap<QueueKey, Vec<HeldPull>>> {
-        &self.shards[self.hasher.hash_one(queue) as usize % SHARDS]
-    }
+/// Takes the pulls of a queue that a message below `next_offset` satisfies; when it is not known, every
+/// filter counts as satisfied.
+pub(crate) fn take_satisfied(
+    hold: &PullHold,
+    queue: QueueRef<'_>,
+    next_offset: i64,
+    arrived: Option<ArrivedMessage<'_>>,
+) -> Vec<HeldPull> {
+    hold.take(queue, None, Take::Every, |pull| {
+        pull.request.offset < next_offset
+            && arrived.is_none_or(|message| message.passes(&pull.request.filter))
+    })
 }

@@ -21,6 +21,7 @@ use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
 use crate::dispatch::Dispatch;
 use crate::name_servers::{self, NameServers, is_address};
+use crate::pop::Revive;
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
 use crate::registration::{Registration, TopicChanges};
@@ -31,6 +32,8 @@ use crate::transaction::{AskProducer, TransactionService};
 
 /// How often held pulls are looked at for those whose time is up.
 const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
+/// How often pops are looked at for what is not needed any more.
+const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
 /// How often silent clients are looked for, as in the reference.
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
 /// How often groups that consume too slowly are looked for, as in the reference.
@@ -104,6 +107,7 @@ pub struct BrokerHandle {
     tables: Arc<Tables>,
     delays: Delays,
     transactions: Arc<TransactionService>,
+    revive: Option<Arc<Revive>>,
     store: Arc<MessageStore>,
     registration: Arc<Registration>,
     save_transaction_metrics_every: Duration,
@@ -196,6 +200,10 @@ impl Broker {
         if let Some(timers) = &delays.timers {
             timers.start().map_err(StartError::Thread)?;
         }
+        let revive = delays
+            .timers
+            .as_ref()
+            .map(|timers| Arc::new(Revive::new(Arc::clone(&processors.pop), Arc::clone(timers))));
         let servers = serve(&config, &processors, main, fast, &tls);
         registration.find_name_servers().await;
         registration.register_full().await;
@@ -209,6 +217,7 @@ impl Broker {
             tables,
             delays,
             transactions,
+            revive,
             store,
             registration,
             save_transaction_metrics_every: Duration::from_millis(
@@ -248,17 +257,22 @@ impl BrokerHandle {
         }
         self.tasks.shutdown().await;
         self.processors.pull_message.release_all();
+        self.processors.pop.release_all();
         for server in self.servers.drain(..) {
             server.shutdown().await;
         }
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
         let delays = self.delays.clone();
         let transactions = Arc::clone(&self.transactions);
+        let revive = self.revive.clone();
         let closed = tokio::task::spawn_blocking(move || {
             if let Some(timers) = &delays.timers {
                 timers.stop();
             }
             transactions.close();
+            if let Some(revive) = revive {
+                revive.close();
+            }
             tables.save_all();
             save_schedule(&delays.schedule);
             let closed = store.close();
@@ -288,6 +302,13 @@ impl BrokerHandle {
         self.tasks.spawn(every(EXPIRE_PULLS_EVERY, move || {
             processors.pull_message.expire(Instant::now());
         }));
+        let pop = Arc::clone(&self.processors.pop);
+        self.tasks.spawn(every(EXPIRE_PULLS_EVERY, move || pop.tick(Instant::now())));
+        let pop = Arc::clone(&self.processors.pop);
+        self.tasks.spawn(every(CLEAN_POPS_EVERY, move || pop.clean()));
+        if let Some(revive) = &self.revive {
+            self.tasks.spawn(Arc::clone(revive).run());
+        }
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
         let processors = Arc::clone(&self.processors);

@@ -11,6 +11,7 @@ use tracing::error;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::filter::ConsumerFilters;
+use crate::pop::ConsumerOrder;
 use crate::request_mode::RequestModes;
 use crate::saved_table::SaveSignal;
 use crate::subscription_group::SubscriptionGroupManager;
@@ -30,6 +31,7 @@ pub(crate) struct Tables {
     pub(crate) offsets: Arc<ConsumerOffsetManager>,
     pub(crate) filters: Arc<ConsumerFilters>,
     pub(crate) request_modes: Arc<RequestModes>,
+    pub(crate) order: Arc<ConsumerOrder>,
     save: SaveSignal,
     config: Arc<BrokerConfig>,
 }
@@ -52,12 +54,14 @@ impl Tables {
         let offsets = ConsumerOffsetManager::load(config, store_root, has_light)?;
         let filters = ConsumerFilters::load(config, store_root)?;
         let request_modes = RequestModes::load(store_root, save.clone())?;
+        let order = ConsumerOrder::load(store_root)?;
         Ok(Self {
             topics: Arc::new(topics),
             groups: Arc::new(groups),
             offsets: Arc::new(offsets),
             filters: Arc::new(filters),
             request_modes: Arc::new(request_modes),
+            order: Arc::new(order),
             save,
             config: Arc::clone(config),
         })
@@ -90,6 +94,7 @@ impl Tables {
             ("consumer offsets", self.offsets.save_if_changed()),
             ("consumer filters", self.filters.save_if_changed()),
             ("request modes", self.request_modes.save_if_changed()),
+            ("messages given out in order", self.order.save_if_changed()),
         ];
         for (table, saved) in saves {
             if let Err(error) = saved {

@@ -212,6 +212,22 @@ impl TopicConfigManager {
         }
     }
 
+    /// Returns the topic of a group's popped messages to try again, created if need be.
+    ///
+    /// Unlike other retry topics, no heartbeat names it: it is saved before a message is put there.
+    pub(crate) fn create_pop_retry(&self, topic: &str, queue_nums: i32) -> Option<Arc<Topic>> {
+        if let Some(found) = self.get(topic) {
+            return Some(found);
+        }
+        let created = self.create(TopicConfig {
+            read_queue_nums: queue_nums,
+            write_queue_nums: queue_nums,
+            ..TopicConfig::new(topic)
+        })?;
+        self.save_now();
+        Some(created)
+    }
+
     /// Creates or changes a topic as a tool asks for. Its attributes have the signs of the request.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub mod code {
     pub const GET_MAX_OFFSET: i32 = 30;
     pub const GET_MIN_OFFSET: i32 = 31;
     pub const HEART_BEAT: i32 = 34;
+    pub const CONSUMER_SEND_MSG_BACK: i32 = 36;
     pub const UNREGISTER_CLIENT: i32 = 35;
     pub const END_TRANSACTION: i32 = 37;
     pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
@@ -41,6 +42,14 @@ pub mod code {
     pub const SEND_MESSAGE_V2: i32 = 310;
     pub const RESUME_CHECK_HALF_MESSAGE: i32 = 323;
     pub const RECALL_MESSAGE: i32 = 370;
+    pub const SET_MESSAGE_REQUEST_MODE: i32 = 401;
+    pub const POP_MESSAGE: i32 = 200_050;
+    pub const ACK_MESSAGE: i32 = 200_051;
+    pub const PEEK_MESSAGE: i32 = 200_052;
+    pub const CHANGE_MESSAGE_INVISIBLETIME: i32 = 200_053;
+    pub const NOTIFICATION: i32 = 200_054;
+    pub const POLLING_INFO: i32 = 200_055;
+    pub const BATCH_ACK_MESSAGE: i32 = 200_151;
 }
 
 /// Response codes, by the reference's names.
@@ -57,7 +66,10 @@ pub mod response {
     pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
     pub const PULL_OFFSET_MOVED: i32 = 21;
     pub const QUERY_NOT_FOUND: i32 = 22;
+    pub const SUBSCRIPTION_PARSE_FAILED: i32 = 23;
     pub const INVALID_PARAMETER: i32 = 29;
+    pub const NO_MESSAGE: i32 = 208;
+    pub const POLLING_TIMEOUT: i32 = 210;
     pub const ILLEGAL_OPERATION: i32 = 604;
 }
 

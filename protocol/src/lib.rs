@@ -3,6 +3,7 @@
 //! Pure: no sockets, files, clocks or threads.
 
 pub mod advertised_listeners;
+mod base64;
 pub mod body;
 pub mod code;
 pub mod command;

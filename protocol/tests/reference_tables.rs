@@ -23,14 +23,18 @@ const OF_EVERY_REQUEST: &[&str] = &["ns", "nsd", "bname", "oway", "lo"];
 
 /// Fields that are left out on purpose, with the reason.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
+    ("AckMessageRequestHeader", "liteTopic", NO_LITE_TOPICS),
+    ("ChangeInvisibleTimeRequestHeader", "liteTopic", NO_LITE_TOPICS),
+    ("ChangeInvisibleTimeRequestHeader", "suspend", NO_LITE_TOPICS),
     ("ConsumeMessageDirectlyResultRequestHeader", "brokerName", RELAYED),
     ("ConsumeMessageDirectlyResultRequestHeader", "topicSysFlag", RELAYED),
     ("ConsumeMessageDirectlyResultRequestHeader", "groupSysFlag", RELAYED),
     ("QueryMessageRequestHeader", "indexType", "there is one kind of index"),
     ("QueryMessageRequestHeader", "lastKey", "there is one kind of index"),
-    ("SearchOffsetRequestHeader", "liteTopic", "there are no lite topics"),
+    ("SearchOffsetRequestHeader", "liteTopic", NO_LITE_TOPICS),
 ];
 
+const NO_LITE_TOPICS: &str = "there are no lite topics";
 const RELAYED: &str = "it goes on to the consumer as it came";
 
 /// Names that are not fields of the class, with the reason.
@@ -113,9 +117,12 @@ macro_rules! bodies {
 
 fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
     headers! {
+        AckMessageRequestHeader,
         AddWritePermOfBrokerRequestHeader,
         AddWritePermOfBrokerResponseHeader,
         BrokerHeartbeatRequestHeader,
+        ChangeInvisibleTimeRequestHeader,
+        ChangeInvisibleTimeResponseHeader,
         CheckTransactionStateRequestHeader,
         CloneGroupOffsetRequestHeader,
         ConsumeMessageDirectlyResultRequestHeader,
@@ -151,8 +158,15 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
         GetTopicConfigRequestHeader,
         GetTopicStatsInfoRequestHeader,
         GetTopicsByClusterRequestHeader,
+        NotificationRequestHeader,
+        NotificationResponseHeader,
         NotifyConsumerIdsChangedRequestHeader,
         NotifyMinBrokerIdChangeRequestHeader,
+        PeekMessageRequestHeader,
+        PollingInfoRequestHeader,
+        PollingInfoResponseHeader,
+        PopMessageRequestHeader,
+        PopMessageResponseHeader,
         PullMessageRequestHeader,
         PullMessageResponseHeader,
         PutKVConfigRequestHeader,
@@ -193,6 +207,7 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
 
 fn declared_bodies() -> Vec<(&'static str, &'static [&'static str])> {
     bodies! {
+        BatchAckMessageRequestBody,
         BrokerMemberGroup,
         BrokerStatsData,
         CheckClientRequestBody,

@@ -93,6 +93,26 @@ oxmq_protocol::config! {
         allow_recall_when_broker_not_writeable: bool = "allowRecallWhenBrokerNotWriteable" | true,
         /// Queues of the topic that holds unacknowledged pops.
         revive_queue_num: i32 = "reviveQueueNum" | 8,
+        /// Percent of pops that look for messages to try again first.
+        pop_from_retry_probability: i32 = "popFromRetryProbability" | 20,
+        /// Whether messages to try again are named `%RETRY%group+topic` instead of `%RETRY%group_topic`.
+        enable_retry_topic_v2: bool = "enableRetryTopicV2" | false,
+        /// Whether those with the other name are popped, too.
+        retrieve_message_from_pop_retry_topic_v1: bool =
+            "retrieveMessageFromPopRetryTopicV1" | true,
+        /// Whether they are given out under that name.
+        pop_response_return_actual_retry_topic: bool = "popResponseReturnActualRetryTopic" | false,
+        /// Whether a new group that wants just what is new gets all of a queue that is young.
+        init_pop_offset_by_check_msg_in_mem: bool = "initPopOffsetByCheckMsgInMem" | true,
+        /// Pops that wait.
+        max_pop_polling_size: i64 = "maxPopPollingSize" | 100_000,
+        /// Pops that wait of one group for one queue.
+        pop_polling_size: i32 = "popPollingSize" | 1_024,
+        /// One message in so many wakes pops that wait for other messages.
+        pop_long_polling_force_notify_interval: i64 = "popLongPollingForceNotifyInterval" | 800,
+        /// Whether pops in order are woken when a message that blocks them is due again.
+        enable_notify_after_pop_order_lock_release: bool =
+            "enableNotifyAfterPopOrderLockRelease" | true,
         /// Milliseconds between saves of the consumer offsets.
         flush_consumer_offset_interval: i64 = "flushConsumerOffsetInterval" | 5_000,
         /// Commits between two versions of the offset table.

@@ -13,6 +13,8 @@ pub(crate) mod end_transaction;
 pub(crate) mod group_query;
 pub(crate) mod maintenance;
 mod page;
+pub(crate) mod pop_ack;
+pub(crate) mod pop_message;
 pub(crate) mod pull_message;
 pub(crate) mod queue_offset;
 pub(crate) mod queue_view;

@@ -20,7 +20,9 @@ use crate::error::RequestError;
 use crate::filter::{MessageFilter, SqlFilter};
 use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
 use crate::perm;
-use crate::pull_hold::{ArrivedMessage, HeldPull, PullHold, PullRequest};
+use crate::pull_hold::{
+    ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
+};
 use crate::queue_key::QueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
@@ -267,7 +269,7 @@ impl PullMessage {
 
     fn suspend(self: &Arc<Self>, pull: PullRequest, time: Duration, reply: Reply) {
         let held = HeldPull { reply, request: pull.clone(), deadline: Instant::now() + time };
-        if let Err(held) = self.hold.register(held) {
+        if let Err(held) = self.hold.register(held, PULL_ROOM) {
             return refuse_held(*held);
         }
         // A message may have come between the look and the registration.
@@ -284,14 +286,14 @@ impl PullMessage {
         next_offset: i64,
         arrived: Option<ArrivedMessage<'_>>,
     ) {
-        for held in self.hold.take_satisfied(queue, next_offset, arrived) {
+        for held in take_satisfied(&self.hold, queue, next_offset, arrived) {
             self.answer_held(held);
         }
     }
 
     /// Whether any pull waits for a message.
     pub(crate) fn is_any_held(&self) -> bool {
-        self.hold.is_any_held()
+        !self.hold.is_empty()
     }
 
     /// Answers the pulls that waited long enough.

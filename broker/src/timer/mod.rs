@@ -100,17 +100,46 @@ impl TimerService {
                 false => Ok(None),
             };
         }
+        let slot_ms = self.slot_within_reach(deliver_ms, now_ms)?;
         let config = self.store.config();
-        if deliver_ms - now_ms > i64::from(config.timer_max_delay_sec) * 1_000 {
-            return Err(PutMessageStatus::WheelTimerMsgIllegal);
-        }
-        let slot_ms = due::slot_before(deliver_ms, i64::from(config.timer_precision_ms.max(1)));
         if config.timer_congest_num_each_slot != i32::MAX && self.is_congested(slot_ms) {
             return Err(PutMessageStatus::WheelTimerFlowControl);
         }
-        properties::set(text, properties::TIMER_OUT_MS, slot_ms.to_string().as_bytes());
-        Home { topic, queue_id }.note(text);
-        Ok(Some((TIMER_TOPIC, 0)))
+        Ok(Some(keep_aside(topic, queue_id, text, slot_ms)))
+    }
+
+    /// The same for a message of the broker's own, which is never one too many.
+    ///
+    /// # Errors
+    /// The status that such a message is refused with.
+    pub(crate) fn divert_own(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        text: &mut Vec<u8>,
+        (deliver_ms, now_ms): (i64, i64),
+    ) -> Result<Option<(&'static str, i32)>, PutMessageStatus> {
+        properties::set(text, properties::TIMER_DELIVER_MS, deliver_ms.to_string().as_bytes());
+        if deliver_ms <= now_ms {
+            return Ok(None);
+        }
+        let slot_ms = self.slot_within_reach(deliver_ms, now_ms)?;
+        Ok(Some(keep_aside(topic, queue_id, text, slot_ms)))
+    }
+
+    /// The slot for a message, unless that is too far away.
+    fn slot_within_reach(&self, deliver_ms: i64, now_ms: i64) -> Result<i64, PutMessageStatus> {
+        let config = self.store.config();
+        if deliver_ms.saturating_sub(now_ms) > i64::from(config.timer_max_delay_sec) * 1_000 {
+            return Err(PutMessageStatus::WheelTimerMsgIllegal);
+        }
+        Ok(due::slot_before(deliver_ms, i64::from(config.timer_precision_ms.max(1))))
+    }
+
+    /// Whether everything has been delivered that was put before `time_ms` and due by then.
+    /// `queue_offset` is the end of the timer's queue at that time.
+    pub(crate) fn has_delivered(&self, time_ms: i64, queue_offset: i64) -> bool {
+        lock(&self.work).has_delivered(time_ms, queue_offset)
     }
 
     /// Notes that a message has come into the timer's queue.
@@ -206,6 +235,13 @@ impl TimerService {
         let dice = f64::from((now_ms() & 0x3FF) as i32) / 1_024.0;
         dice >= share
     }
+}
+
+/// Notes in a message's properties where it belongs and in which slot it waits.
+fn keep_aside(topic: &str, queue_id: i32, text: &mut Vec<u8>, slot_ms: i64) -> (&'static str, i32) {
+    properties::set(text, properties::TIMER_OUT_MS, slot_ms.to_string().as_bytes());
+    Home { topic, queue_id }.note(text);
+    (TIMER_TOPIC, 0)
 }
 
 #[cfg(test)]

@@ -150,6 +150,17 @@ impl Work {
         self.delivered_some
     }
 
+    /// Whether everything that was due by `time_ms` has been delivered, if it came into the queue before
+    /// `queue_offset`.
+    pub(super) fn has_delivered(&self, time_ms: i64, queue_offset: i64) -> bool {
+        if self.queue_offset < queue_offset || self.read_time_ms > time_ms {
+            return self.queue_offset >= queue_offset;
+        }
+        let slot_end_ms = self.read_time_ms + self.precision_ms;
+        let first = self.pending.peek();
+        self.loaded && time_ms < slot_end_ms && first.is_none_or(|first| first.0.due_ms > time_ms)
+    }
+
     pub(super) fn waiting_in(&self, slot_ms: i64) -> io::Result<i32> {
         self.timers.count(slot_ms)
     }

@@ -284,6 +284,11 @@ public final class CompatClient {
         push.setNamesrvAddr(options.get("namesrv"));
         push.setInstanceName(options.get("id") + "-" + ProcessHandle.current().pid());
         push.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        if (options.containsKey("pop")) {
+            // Not in every release that this is compiled against.
+            DefaultMQPushConsumer.class.getMethod("setClientRebalance", boolean.class).invoke(push, false);
+        }
+        String failsOnce = options.get("failsOnce");
         // One thread: what a queue holds then reaches the listener in the queue's order.
         push.setConsumeThreadMin(1);
         push.setConsumeThreadMax(1);
@@ -296,6 +301,12 @@ public final class CompatClient {
                     for (MessageExt message : messages) {
                         consumer.received.add(json(message));
                         note(json(message));
+                    }
+                }
+                for (MessageExt message : messages) {
+                    String body = new String(message.getBody(), StandardCharsets.UTF_8);
+                    if (failsOnce != null && body.startsWith(failsOnce) && message.getReconsumeTimes() == 0) {
+                        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
                     }
                 }
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;

@@ -134,7 +134,11 @@ fn every_header(view: &CommandView<'_>) {
         UnRegisterBrokerRequestHeader UnregisterClientRequestHeader
         UpdateConsumerOffsetRequestHeader UpdateGroupForbiddenRequestHeader
         ViewBrokerStatsDataRequestHeader ViewMessageRequestHeader WipeWritePermOfBrokerRequestHeader
-        WipeWritePermOfBrokerResponseHeader
+        WipeWritePermOfBrokerResponseHeader AckMessageRequestHeader
+        ChangeInvisibleTimeRequestHeader ChangeInvisibleTimeResponseHeader
+        NotificationRequestHeader NotificationResponseHeader PeekMessageRequestHeader
+        PollingInfoRequestHeader PollingInfoResponseHeader PopMessageRequestHeader
+        PopMessageResponseHeader
     }
     let _ = SendMessageView::decode(view);
     let _ = PullMessageView::decode(view);
@@ -175,7 +179,8 @@ pub fn body(input: &[u8]) {
         RegisterBrokerBody ResetOffsetBody ResetOffsetBodyForC SetMessageRequestModeRequestBody
         SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
         TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicQueueMappingInfo
-        TopicRouteData TopicStatsTable
+        TopicRouteData TopicStatsTable BatchAckMessageRequestBody PopCheckPoint AckMsg
+        ConsumerOrderTable
     }
 }
 

@@ -12,6 +12,7 @@ mod message_ext;
 pub mod message_id;
 pub mod properties;
 mod recall_handle;
+mod receipt_handle;
 pub mod record;
 pub mod sys_flag;
 
@@ -20,4 +21,5 @@ pub use encode::{EncodeError, EncodeOptions, Message, encode_record, encoded_len
 pub use hash::{java_string_hash, tags_code, tags_code_of_properties, tags_code_of_value};
 pub use message_ext::MessageExt;
 pub use recall_handle::RecallHandle;
+pub use receipt_handle::{ReceiptHandle, ReceiptHandleError, TopicKind};
 pub use record::{RecordError, RecordView};

@@ -3,6 +3,8 @@
 //!
 //! Reference: `RecallMessageHandle` (common), 5.5.0.
 
+use crate::base64;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const VERSION: &str = "v1";
 /// No handle is longer: names have 255 characters at most.
@@ -49,41 +51,14 @@ impl RecallHandle {
 }
 
 fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut word = 0_u32;
-        for at in 0..3 {
-            word = (word << 8) | u32::from(chunk.get(at).copied().unwrap_or(0));
-        }
-        for at in 0..4 {
-            let is_padding = at > chunk.len();
-            let sextet = (word >> (18 - 6 * at)) & 63;
-            text.push(if is_padding { '=' } else { char::from(ALPHABET[sextet as usize]) });
-        }
-    }
-    text
+    base64::encode_with(ALPHABET, bytes)
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_BYTES {
         return None;
     }
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    let (mut word, mut bits) = (0_u32, 0);
-    for digit in digits.bytes() {
-        let sextet = ALPHABET.iter().position(|letter| *letter == digit)?;
-        word = ((word << 6) | sextet as u32) & 0xFF_FFFF;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((word >> bits) as u8);
-        }
-    }
-    Some(bytes)
+    base64::decode_with(ALPHABET, text)
 }
 
 #[cfg(test)]

@@ -49,6 +49,15 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
+/// Lends `work` the thread's scratch. Whoever hears of an arrival may put messages in turn: those find
+/// an empty one.
+fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
 impl MessageStore {
     /// Stores `message` and makes it readable.
     ///
@@ -73,7 +82,7 @@ impl MessageStore {
         tags: Tags,
         light_names: Option<&[&str]>,
     ) -> PutMessageResult {
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             scratch.clear();
             if let Err(error) = encode_record(message, &self.encode_options(), &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
@@ -124,7 +133,7 @@ impl MessageStore {
             properties: &text,
             ..*envelope
         };
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             scratch.clear();
             if let Err(error) = encode_record(&message, &self.encode, &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
@@ -165,7 +174,7 @@ impl MessageStore {
         if envelope.sys_flag & refused != 0 {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
+        with_scratch(|scratch| {
             scratch.clear();
             for message in inner.clone() {
                 let Ok(message) = message else {

@@ -1,0 +1,216 @@
+//! Giving messages back: done, or to be given out again at another time.
+//!
+//! Reference: `AckMessageProcessor`, `ChangeInvisibleTimeProcessor` (broker), 5.5.0.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use oxmq_protocol::body::{AckMsg, PopCheckPoint};
+use oxmq_protocol::message::ReceiptHandle;
+use oxmq_store::PutMessageResult;
+
+use super::order::Acknowledged;
+use super::queues::PopRef;
+use super::{ANY_QUEUE, PopService};
+use crate::clock::now_ms;
+use crate::error::RequestError;
+
+/// Messages of one pop of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    /// Topic that they are of, perhaps one of messages to try again.
+    pub(crate) topic: &'a str,
+    pub(crate) group: &'a str,
+    pub(crate) queue_id: i32,
+    pub(crate) start_offset: i64,
+    pub(crate) pop_time_ms: i64,
+    pub(crate) invisible_ms: i64,
+    pub(crate) revive_queue_id: i32,
+    pub(crate) broker_name: Option<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    /// The pop that a receipt names.
+    pub(crate) fn by(
+        receipt: &ReceiptHandle<'a>,
+        topic: &'a str,
+        group: &'a str,
+        queue_id: i32,
+    ) -> Self {
+        Self {
+            topic,
+            group,
+            queue_id,
+            start_offset: receipt.start_offset,
+            pop_time_ms: receipt.pop_time_ms,
+            invisible_ms: receipt.invisible_ms,
+            revive_queue_id: receipt.revive_queue_id,
+            broker_name: Some(receipt.broker_name),
+        }
+    }
+
+    fn queue(&self) -> PopRef<'a> {
+        PopRef { topic: self.topic, group: self.group, queue_id: self.queue_id }
+    }
+
+    fn due_ms(&self) -> i64 {
+        self.pop_time_ms.saturating_add(self.invisible_ms)
+    }
+}
+
+/// When a message is due again whose time was changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) pop_time_ms: i64,
+    pub(crate) invisible_ms: i64,
+    pub(crate) revive_queue_id: i32,
+    /// Log position up to which the notes on it have to be durable.
+    pub(crate) durable_at: i64,
+}
+
+impl PopService {
+    /// Notes that messages are done. Returns up to where in the log that has to be durable.
+    ///
+    /// It is not checked whether they are still given out: those that are not have been stored again.
+    pub(crate) fn acknowledge(
+        self: &Arc<Self>,
+        given: &Given<'_>,
+        offsets: &[i64],
+        is_batch: bool,
+        client: SocketAddr,
+    ) -> Result<i64, RequestError> {
+        if given.revive_queue_id == ReceiptHandle::ORDERLY {
+            for offset in offsets {
+                self.acknowledge_in_order(given, *offset, client)?;
+            }
+            return Ok(0);
+        }
+        if offsets.is_empty() {
+            return Ok(0);
+        }
+        let ack = AckMsg {
+            ack_offset: if is_batch { -1 } else { offsets[0] },
+            ack_offset_list: is_batch.then(|| offsets.to_vec()),
+            broker_name: given.broker_name.map(str::to_owned),
+            consumer_group: given.group.to_owned(),
+            pop_time: given.pop_time_ms,
+            queue_id: given.queue_id,
+            start_offset: given.start_offset,
+            topic: given.topic.to_owned(),
+        };
+        self.put_ack(given, &ack).map(|stored| stored.end_phy_offset())
+    }
+
+    /// Has a message given out again at another time.
+    pub(crate) fn change_invisible_time(
+        &self,
+        given: &Given<'_>,
+        offset: i64,
+        invisible_ms: i64,
+    ) -> Result<Changed, RequestError> {
+        let now_ms = now_ms();
+        if given.revive_queue_id == ReceiptHandle::ORDERLY {
+            return Ok(self.change_in_order(given, offset, now_ms.saturating_add(invisible_ms)));
+        }
+        self.check_revive_queue(given.revive_queue_id)?;
+        let point = PopCheckPoint {
+            broker_name: given.broker_name.map(str::to_owned),
+            consumer_group: given.group.to_owned(),
+            queue_offset_diff: Some(vec![0]),
+            invisible_time: invisible_ms,
+            num: 1,
+            pop_time: now_ms,
+            queue_id: given.queue_id,
+            start_offset: offset,
+            topic: given.topic.to_owned(),
+            ..PopCheckPoint::default()
+        };
+        // The new note first: between the two the message is due twice rather than never.
+        self.journal
+            .put_check_point(point, given.revive_queue_id)
+            .map_err(|_| RequestError::PopNotNoted)?;
+        let ack = AckMsg {
+            ack_offset: offset,
+            ack_offset_list: None,
+            broker_name: given.broker_name.map(str::to_owned),
+            consumer_group: given.group.to_owned(),
+            pop_time: given.pop_time_ms,
+            queue_id: given.queue_id,
+            start_offset: given.start_offset,
+            topic: given.topic.to_owned(),
+        };
+        let stored = self.put_ack(given, &ack)?;
+        Ok(Changed {
+            pop_time_ms: now_ms,
+            invisible_ms,
+            revive_queue_id: given.revive_queue_id,
+            durable_at: stored.end_phy_offset(),
+        })
+    }
+
+    fn put_ack(&self, given: &Given<'_>, ack: &AckMsg) -> Result<PutMessageResult, RequestError> {
+        self.check_revive_queue(given.revive_queue_id)?;
+        // The reference says that all is well, and gives the messages out again.
+        self.journal
+            .put_ack(ack, given.revive_queue_id, given.due_ms())
+            .map_err(|_| RequestError::PopNotNoted)
+    }
+
+    /// A queue that nobody reads would keep notes for nothing.
+    fn check_revive_queue(&self, queue_id: i32) -> Result<(), RequestError> {
+        if (0..self.revive_queues()).contains(&queue_id) {
+            Ok(())
+        } else {
+            Err(RequestError::NoReviveQueue { queue_id, count: self.revive_queues() })
+        }
+    }
+
+    fn acknowledge_in_order(
+        self: &Arc<Self>,
+        given: &Given<'_>,
+        offset: i64,
+        client: SocketAddr,
+    ) -> Result<(), RequestError> {
+        let PopRef { topic, group, queue_id } = given.queue();
+        let committed = self.offsets.query(group, topic, queue_id);
+        if committed.is_some_and(|committed| offset < committed) {
+            return Ok(());
+        }
+        let commit = |next| {
+            if !self.offsets.has_reset(group, topic, queue_id) {
+                self.offsets.commit(group, topic, queue_id, next);
+            }
+        };
+        match self.order.acknowledge(given.queue(), offset, given.pop_time_ms, now_ms(), commit) {
+            Acknowledged::Next { blocked: false, .. } => {
+                for queue_id in [ANY_QUEUE, queue_id] {
+                    self.wake_queue(topic, group, queue_id);
+                }
+                Ok(())
+            }
+            Acknowledged::Next { .. } | Acknowledged::Stale => Ok(()),
+            Acknowledged::Unknown => Err(RequestError::OrderOffsetIllegal {
+                key: format!("{topic}@{group}@{queue_id}"),
+                committed: committed.unwrap_or(-1),
+                offset,
+                client,
+            }),
+        }
+    }
+
+    /// The answer tells the time from the pop on. It is empty when the message is done already.
+    fn change_in_order(&self, given: &Given<'_>, offset: i64, visible_ms: i64) -> Changed {
+        let PopRef { topic, group, queue_id } = given.queue();
+        let committed = self.offsets.query(group, topic, queue_id);
+        if committed.is_some_and(|committed| offset < committed) {
+            return Changed::default();
+        }
+        self.order.set_next_visible(given.queue(), offset, given.pop_time_ms, visible_ms);
+        Changed {
+            pop_time_ms: given.pop_time_ms,
+            invisible_ms: visible_ms.saturating_sub(given.pop_time_ms),
+            revive_queue_id: given.revive_queue_id,
+            durable_at: 0,
+        }
+    }
+}

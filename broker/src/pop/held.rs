@@ -1,0 +1,147 @@
+//! What pops and notifications ask for, and the handles to answer them by.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use oxmq_protocol::code::ResponseCode;
+use oxmq_remoting::Reply;
+
+use crate::filter::MessageFilter;
+use crate::hold::Waiting;
+use crate::limits::MAX_SUSPEND_MS;
+use crate::queue_key::QueueRef;
+
+/// A request is answered this long before its time is up, as in the reference.
+const AHEAD_MS: i64 = 50;
+
+/// What a pop asks for, once its checks have passed.
+#[derive(Debug)]
+pub(crate) struct PopRequest {
+    pub(crate) group: Box<str>,
+    pub(crate) topic: Box<str>,
+    /// [`super::ANY_QUEUE`] or one.
+    pub(crate) queue_id: i32,
+    pub(crate) max_messages: u32,
+    pub(crate) invisible_ms: i64,
+    pub(crate) poll_ms: i64,
+    /// Whether a new group begins at the last message.
+    pub(crate) from_last: bool,
+    pub(crate) filter: MessageFilter,
+    pub(crate) order: bool,
+    pub(crate) attempt: Option<Box<str>>,
+    /// How often it was looked after again at once.
+    pub(crate) looks: AtomicU32,
+}
+
+impl PopRequest {
+    pub(super) fn queue(&self) -> QueueRef<'_> {
+        QueueRef { topic: &self.topic, queue_id: self.queue_id }
+    }
+}
+
+/// A pop and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct HeldPop {
+    pub(crate) reply: Reply,
+    pub(crate) request: Arc<PopRequest>,
+    /// When it is answered at the latest.
+    pub(crate) deadline: Instant,
+}
+
+impl Waiting for HeldPop {
+    fn queue(&self) -> QueueRef<'_> {
+        self.request.queue()
+    }
+
+    fn group(&self) -> &str {
+        &self.request.group
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reply.connection().is_closed()
+    }
+}
+
+/// What a notification waits for.
+#[derive(Clone, Debug)]
+pub(crate) struct NoticeRequest {
+    pub(crate) group: Box<str>,
+    pub(crate) topic: Box<str>,
+    pub(crate) queue_id: i32,
+    pub(crate) filter: MessageFilter,
+    pub(crate) order: bool,
+    pub(crate) attempt: Option<Box<str>>,
+}
+
+/// A notification and where it goes.
+#[derive(Debug)]
+pub(crate) struct HeldNotice {
+    pub(crate) reply: Reply,
+    pub(crate) request: NoticeRequest,
+    /// When it is answered at the latest.
+    pub(crate) deadline: Instant,
+}
+
+impl HeldNotice {
+    pub(super) fn answer_found(self) {
+        self.answer(true, false);
+    }
+
+    pub(super) fn answer(self, has_msg: bool, polling_full: bool) {
+        self.reply.write(ResponseCode::SUCCESS, None, |mut writer| {
+            let text = |yes| if yes { "true" } else { "false" };
+            writer.text("hasMsg", text(has_msg));
+            writer.text("pollingFull", text(polling_full));
+            writer.finish(&[]);
+        });
+    }
+}
+
+impl Waiting for HeldNotice {
+    fn queue(&self) -> QueueRef<'_> {
+        QueueRef { topic: &self.request.topic, queue_id: self.request.queue_id }
+    }
+
+    fn group(&self) -> &str {
+        &self.request.group
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reply.connection().is_closed()
+    }
+}
+
+/// Until when a request may wait that was made at `born_ms` for `poll_ms`.
+///
+/// A client whose clock is ahead waits no longer than it asks.
+pub(crate) fn deadline(now: Instant, now_ms: i64, born_ms: i64, poll_ms: i64) -> Instant {
+    let end_ms = born_ms.saturating_add(poll_ms);
+    let left_ms = end_ms.saturating_sub(now_ms).min(poll_ms).saturating_sub(AHEAD_MS);
+    now + Duration::from_millis(left_ms.clamp(0, MAX_SUSPEND_MS).unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_waits_until_its_own_end_but_no_longer_than_it_asks() {
+        let now = Instant::now();
+        let waits = |born_ms, poll_ms| (deadline(now, 10_000, born_ms, poll_ms) - now).as_millis();
+        assert_eq!(waits(10_000, 5_000), 4_950);
+        assert_eq!(waits(8_000, 5_000), 2_950);
+        assert_eq!(waits(60_000, 5_000), 4_950, "the client's clock is ahead");
+        assert_eq!(waits(1_000, 5_000), 0);
+        assert_eq!(waits(10_000, i64::MAX), MAX_SUSPEND_MS as u128);
+        assert_eq!(waits(i64::MIN, i64::MIN), 0);
+    }
+}

@@ -1,0 +1,228 @@
+//! Who is popping a queue at the moment, and how far that has got beyond what is committed.
+//!
+//! One pop of a group at a time reads a queue. What it has given out is committed once the note on it
+//! is as durable as configured, in the order of the pops.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
+
+use crate::sync::lock;
+
+const SHARDS: usize = 16;
+
+/// A queue and the group that pops it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PopKey {
+    topic: Box<str>,
+    group: Box<str>,
+    queue_id: i32,
+}
+
+/// The same, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PopRef<'a> {
+    pub(super) topic: &'a str,
+    pub(super) group: &'a str,
+    pub(super) queue_id: i32,
+}
+
+impl Hash for PopKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        PopRef { topic: &self.topic, group: &self.group, queue_id: self.queue_id }.hash(state);
+    }
+}
+
+impl Hash for PopRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.topic, self.group, self.queue_id).hash(state);
+    }
+}
+
+impl Equivalent<PopKey> for PopRef<'_> {
+    fn equivalent(&self, key: &PopKey) -> bool {
+        self.queue_id == key.queue_id && *self.topic == *key.topic && *self.group == *key.group
+    }
+}
+
+/// Where pops of one queue stand.
+#[derive(Debug, Default)]
+pub(super) struct PopQueue {
+    busy: AtomicBool,
+    /// Somebody has found it busy.
+    wanted: AtomicBool,
+    /// Pops that are not committed, in order.
+    uncommitted: Mutex<VecDeque<Uncommitted>>,
+}
+
+/// A pop that is not committed yet.
+#[derive(Debug)]
+struct Uncommitted {
+    next_offset: i64,
+    /// Log position of its note.
+    noted_at: i64,
+    durable: bool,
+}
+
+/// The right to pop a queue; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a PopQueue);
+
+impl Turn<'_> {
+    /// Ends the turn, and tells whether somebody has wanted it meanwhile.
+    pub(super) fn end(self) -> bool {
+        let queue = self.0;
+        drop(self);
+        queue.wanted.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::SeqCst);
+    }
+}
+
+impl PopQueue {
+    /// Begins a turn unless another one has not ended.
+    pub(super) fn begin(&self) -> Option<Turn<'_>> {
+        if self.busy.swap(true, Ordering::SeqCst) {
+            // Noted before the request waits: whoever has the turn will look for it, or has ended it
+            // before, which is then seen by looking once more.
+            self.wanted.store(true, Ordering::SeqCst);
+            return None;
+        }
+        Some(Turn(self))
+    }
+
+    /// Whether a pop would find it busy.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
+    }
+
+    /// Where the next pop begins, if not at what is committed.
+    pub(super) fn next_offset(&self) -> Option<i64> {
+        lock(&self.uncommitted).back().map(|last| last.next_offset)
+    }
+
+    /// Notes a pop whose note is at `noted_at`.
+    pub(super) fn popped(&self, next_offset: i64, noted_at: i64) {
+        lock(&self.uncommitted).push_back(Uncommitted { next_offset, noted_at, durable: false });
+    }
+
+    /// Goes on at `next_offset` with nothing given out: committed at once, or behind what is not yet.
+    pub(super) fn skip_to(&self, next_offset: i64, commit: impl FnOnce(i64)) {
+        let mut uncommitted = lock(&self.uncommitted);
+        if uncommitted.is_empty() {
+            commit(next_offset);
+        } else {
+            uncommitted.push_back(Uncommitted { next_offset, noted_at: i64::MIN, durable: true });
+        }
+    }
+
+    /// The note at `noted_at` is durable: hands what can be committed to `commit`.
+    pub(super) fn durable(&self, noted_at: i64, commit: impl FnOnce(i64)) {
+        let mut uncommitted = lock(&self.uncommitted);
+        if let Some(pop) = uncommitted.iter_mut().find(|pop| pop.noted_at == noted_at) {
+            pop.durable = true;
+        }
+        let mut last = None;
+        while let Some(pop) = uncommitted.pop_front_if(|pop| pop.durable) {
+            last = Some(pop.next_offset);
+        }
+        if let Some(offset) = last {
+            commit(offset);
+        }
+    }
+
+    /// Forgets pops that are not committed: the group goes on somewhere else.
+    pub(super) fn forget(&self) {
+        lock(&self.uncommitted).clear();
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.is_busy() && lock(&self.uncommitted).is_empty()
+    }
+}
+
+/// All queues that are popped.
+#[derive(Debug, Default)]
+pub(super) struct PopQueues {
+    shards: [Mutex<HashMap<PopKey, Arc<PopQueue>>>; SHARDS],
+    hasher: DefaultHashBuilder,
+}
+
+impl PopQueues {
+    /// The state of one queue.
+    pub(super) fn get(&self, queue: PopRef<'_>) -> Arc<PopQueue> {
+        let mut shard = lock(&self.shards[self.hasher.hash_one(queue) as usize % SHARDS]);
+        if let Some(found) = shard.get(&queue) {
+            return Arc::clone(found);
+        }
+        let key = PopKey {
+            topic: queue.topic.into(),
+            group: queue.group.into(),
+            queue_id: queue.queue_id,
+        };
+        Arc::clone(shard.entry(key).or_default())
+    }
+
+    /// Forgets queues that nothing is known of and nobody pops.
+    pub(super) fn remove_idle(&self) {
+        for shard in &self.shards {
+            lock(shard).retain(|_, queue| Arc::strong_count(queue) > 1 || !queue.is_idle());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_turn_at_a_time_and_who_ends_it_hears_of_others() {
+        let queue = PopQueue::default();
+        let turn = queue.begin().unwrap();
+        assert!(queue.is_busy() && queue.begin().is_none());
+        assert!(turn.end(), "somebody wanted it");
+        assert!(!queue.begin().unwrap().end());
+        drop(queue.begin());
+        assert!(!queue.is_busy());
+    }
+
+    #[test]
+    fn pops_are_committed_in_order_once_their_notes_are_durable() {
+        let queue = PopQueue::default();
+        assert_eq!(queue.next_offset(), None);
+        queue.popped(5, 100);
+        queue.popped(9, 200);
+        assert_eq!(queue.next_offset(), Some(9));
+        queue.durable(200, |_| panic!("the first is not durable"));
+        let mut committed = None;
+        queue.durable(100, |offset| committed = Some(offset));
+        assert_eq!((committed, queue.next_offset()), (Some(9), None));
+        queue.popped(12, 300);
+        queue.skip_to(20, |_| panic!("the one before is not durable"));
+        queue.durable(300, |offset| committed = Some(offset));
+        assert_eq!(committed, Some(20));
+        queue.skip_to(25, |offset| committed = Some(offset));
+        assert_eq!((committed, queue.next_offset()), (Some(25), None));
+    }
+
+    #[test]
+    fn only_queues_in_use_are_kept() {
+        let queues = PopQueues::default();
+        let key = |queue_id| PopRef { topic: "t", group: "g", queue_id };
+        queues.get(key(0)).popped(1, 1);
+        queues.get(key(1));
+        let kept = queues.get(key(2));
+        queues.remove_idle();
+        assert_eq!(queues.get(key(0)).next_offset(), Some(1));
+        assert!(Arc::ptr_eq(&kept, &queues.get(key(2))));
+        let count: usize = queues.shards.iter().map(|shard| lock(shard).len()).sum();
+        assert_eq!(count, 2);
+    }
+}

@@ -1,0 +1,294 @@
+//! `POP_MESSAGE` (200050), `PEEK_MESSAGE` (200052), `NOTIFICATION` (200054) and `POLLING_INFO` (200055).
+//!
+//! Reference: `PopMessageProcessor`, `PeekMessageProcessor`, `NotificationProcessor`,
+//! `PollingInfoProcessor` (broker), 5.5.0.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+use oxmq_protocol::body::is_tag_type;
+use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::header::{
+    Header as _, NotificationRequestHeader, PeekMessageRequestHeader, PollingInfoRequestHeader,
+    PollingInfoResponseHeader, PopMessageRequestHeader, PopMessageResponseHeader,
+};
+use oxmq_remoting::{Connection, Reply};
+use oxmq_store::{GetMessageStatus, MessageStore};
+
+use super::success;
+use crate::clock::now_ms;
+use crate::config::BrokerConfig;
+use crate::error::RequestError;
+use crate::filter::{MessageFilter, SqlFilter};
+use crate::limits::MAX_POP_MESSAGES;
+use crate::perm;
+use crate::pop::{self, HeldNotice, HeldPop, NoticeRequest, PopRequest, PopService};
+use crate::queue_key::QueueRef;
+use crate::subscription_group::SubscriptionGroupManager;
+use crate::topic::TopicConfigManager;
+
+/// A request is refused that comes so much later than the end of its own time, ms.
+const TOO_LATE_MS: i64 = 500;
+
+/// Gives consumers single messages, at once or when they come.
+#[derive(Debug)]
+pub(crate) struct PopMessage {
+    config: Arc<BrokerConfig>,
+    store: Arc<MessageStore>,
+    topics: Arc<TopicConfigManager>,
+    groups: Arc<SubscriptionGroupManager>,
+    pop: Arc<PopService>,
+}
+
+/// Who asks for which queue.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    group: &'a str,
+    topic: &'a str,
+    queue_id: i32,
+}
+
+impl PopMessage {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        store: Arc<MessageStore>,
+        topics: Arc<TopicConfigManager>,
+        groups: Arc<SubscriptionGroupManager>,
+        pop: Arc<PopService>,
+    ) -> Self {
+        Self { config, store, topics, groups, pop }
+    }
+
+    /// Gives messages for a while.
+    pub(crate) fn pop(&self, request: &CommandView<'_>, reply: Reply) {
+        match self.check_pop(request, reply.connection()) {
+            Ok((request, deadline)) => {
+                self.pop.serve(HeldPop { reply, request: Arc::new(request), deadline });
+            }
+            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+        }
+    }
+
+    /// Says whether there are messages, at once or when one comes.
+    pub(crate) fn notify(&self, request: &CommandView<'_>, reply: Reply) {
+        match self.check_notification(request, reply.connection()) {
+            Ok((request, deadline)) => {
+                self.pop.notify(HeldNotice { reply, request, deadline });
+            }
+            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+        }
+    }
+
+    /// Tells how many pops wait.
+    pub(crate) fn polling_info(
+        &self,
+        request: &CommandView<'_>,
+        connection: &Connection,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = PollingInfoRequestHeader::decode(request)?;
+        let PollingInfoRequestHeader { consumer_group, topic, queue_id } = &header;
+        let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
+        self.check_broker_peek()?;
+        self.check(asked, connection)?;
+        let waiting = self.pop.waiting(QueueRef { topic, queue_id: *queue_id }, consumer_group);
+        let polling_num = i32::try_from(waiting).unwrap_or(i32::MAX);
+        Ok(success().with_header(&PollingInfoResponseHeader { polling_num }))
+    }
+
+    /// Reads what a pop would give; may wait for the disk.
+    pub(crate) fn peek(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+        let header = PeekMessageRequestHeader::decode(request)?;
+        let PeekMessageRequestHeader { consumer_group, topic, queue_id, max_msg_nums } = &header;
+        self.check_broker_peek()?;
+        let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
+        self.check_queue(asked, None)?;
+        self.check_group(asked.group)?;
+        let request = PopRequest {
+            group: consumer_group.as_str().into(),
+            topic: topic.as_str().into(),
+            queue_id: *queue_id,
+            max_messages: max_msg_nums.clamp(&0, &MAX_POP_MESSAGES).unsigned_abs(),
+            invisible_ms: 0,
+            poll_ms: 0,
+            from_last: false,
+            filter: MessageFilter::All,
+            order: false,
+            attempt: None,
+            looks: AtomicU32::new(0),
+        };
+        let (records, rest_num) = self.pop.peek(&request);
+        let (code, status) = match records.is_empty() {
+            false => (ResponseCode::SUCCESS, GetMessageStatus::Found),
+            true => (ResponseCode::PULL_NOT_FOUND, GetMessageStatus::NoMessageInQueue),
+        };
+        let header = PopMessageResponseHeader {
+            pop_time: 0,
+            invisible_time: 0,
+            revive_qid: 0,
+            rest_num,
+            start_offset_info: None,
+            msg_offset_info: None,
+            order_count_info: None,
+        };
+        let mut answer = RemotingCommand::response(code).with_header(&header).with_body(records);
+        answer.remark = Some(status.name().to_owned());
+        Ok(answer)
+    }
+
+    /// Checks in the reference's order.
+    fn check_pop(
+        &self,
+        request: &CommandView<'_>,
+        connection: &Connection,
+    ) -> Result<(PopRequest, Instant), RequestError> {
+        let header = PopMessageRequestHeader::decode(request)?;
+        let now_ms = now_ms();
+        let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
+        let age_ms = now_ms.saturating_sub(born_ms);
+        if age_ms.saturating_sub(header.poll_time) > TOO_LATE_MS {
+            return Err(RequestError::PopTooLate(self.config.broker_ip1.clone()));
+        }
+        if !perm::is_readable(self.config.broker_permission) {
+            return Err(RequestError::BrokerPopForbidden(self.config.broker_ip1.clone()));
+        }
+        if header.max_msg_nums > MAX_POP_MESSAGES {
+            return Err(RequestError::PopTooMany(self.config.broker_ip1.clone()));
+        }
+        if !self.config.timer_wheel_enable {
+            return Err(RequestError::PopWithoutTimer(self.config.broker_ip1.clone()));
+        }
+        let PopMessageRequestHeader { consumer_group, topic, queue_id, .. } = &header;
+        self.check(Asked { group: consumer_group, topic, queue_id: *queue_id }, connection)?;
+        let longest_ms = i64::from(self.store.config().timer_max_delay_sec) * 1_000;
+        if header.invisible_time > longest_ms {
+            return Err(RequestError::InvisibleTooLong { longest_ms });
+        }
+        let filter = filter(header.exp_type.as_deref(), header.exp.as_deref())?;
+        let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
+        let request = PopRequest {
+            group: header.consumer_group.into(),
+            topic: header.topic.into(),
+            queue_id: header.queue_id.max(pop::ANY_QUEUE),
+            max_messages: header.max_msg_nums.clamp(0, MAX_POP_MESSAGES).unsigned_abs(),
+            invisible_ms: header.invisible_time,
+            poll_ms: header.poll_time,
+            from_last: header.init_mode != 0,
+            filter,
+            order: header.order == Some(true),
+            attempt: header.attempt_id.map(String::into_boxed_str),
+            looks: AtomicU32::new(0),
+        };
+        Ok((request, deadline))
+    }
+
+    fn check_notification(
+        &self,
+        request: &CommandView<'_>,
+        connection: &Connection,
+    ) -> Result<(NoticeRequest, Instant), RequestError> {
+        let header = NotificationRequestHeader::decode(request)?;
+        self.check_broker_peek()?;
+        let NotificationRequestHeader { consumer_group, topic, queue_id, .. } = &header;
+        self.check(Asked { group: consumer_group, topic, queue_id: *queue_id }, connection)?;
+        let now_ms = now_ms();
+        let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
+        let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
+        let request = NoticeRequest {
+            filter: filter(header.exp_type.as_deref(), header.exp.as_deref())?,
+            group: header.consumer_group.into(),
+            topic: header.topic.into(),
+            queue_id: header.queue_id.max(pop::ANY_QUEUE),
+            order: header.order == Some(true),
+            attempt: header.attempt_id.map(String::into_boxed_str),
+        };
+        Ok((request, deadline))
+    }
+
+    fn check_broker_peek(&self) -> Result<(), RequestError> {
+        if perm::is_readable(self.config.broker_permission) {
+            Ok(())
+        } else {
+            Err(RequestError::BrokerPeekForbidden(self.config.broker_ip1.clone()))
+        }
+    }
+
+    fn check(&self, asked: Asked<'_>, connection: &Connection) -> Result<(), RequestError> {
+        self.check_queue(asked, Some(connection))?;
+        self.check_group(asked.group)
+    }
+
+    fn check_queue(
+        &self,
+        Asked { topic, queue_id, .. }: Asked<'_>,
+        connection: Option<&Connection>,
+    ) -> Result<(), RequestError> {
+        let found = self
+            .topics
+            .get(topic)
+            .ok_or_else(|| RequestError::PullTopicNotExist(topic.to_owned()))?;
+        if !perm::is_readable(found.perm) {
+            return Err(RequestError::TopicPeekForbidden(topic.to_owned()));
+        }
+        if queue_id >= found.read_queue_nums {
+            return Err(RequestError::PullQueueIdIllegal {
+                queue_id,
+                topic: topic.to_owned(),
+                read_queue_nums: found.read_queue_nums,
+                consumer: connection.map_or_else(unnamed, Connection::peer),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_group(&self, group: &str) -> Result<(), RequestError> {
+        let found = self
+            .groups
+            .find_or_create(group)
+            .ok_or_else(|| RequestError::PullGroupNotExist(group.to_owned()))?;
+        if found.consume_enable {
+            Ok(())
+        } else {
+            Err(RequestError::GroupNotPermitted(group.to_owned()))
+        }
+    }
+}
+
+/// A client whose connection is not at hand.
+fn unnamed() -> std::net::SocketAddr {
+    (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
+}
+
+/// What the request says about the messages that are wanted; nothing is everything.
+fn filter(kind: Option<&str>, expression: Option<&str>) -> Result<MessageFilter, RequestError> {
+    let Some(expression) = expression.filter(|expression| !expression.is_empty()) else {
+        return Ok(MessageFilter::All);
+    };
+    match kind {
+        None => Ok(MessageFilter::from_tags(expression)),
+        Some(kind) if is_tag_type(kind) => Ok(MessageFilter::from_tags(expression)),
+        Some("SQL92") => SqlFilter::compile(expression)
+            .map(|filter| MessageFilter::Sql(Arc::new(filter)))
+            .map_err(|_| RequestError::SubscriptionParse),
+        Some(_) => Err(RequestError::SubscriptionParse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expression_is_tags_unless_its_kind_says_otherwise() {
+        assert!(matches!(filter(None, None), Ok(MessageFilter::All)));
+        assert!(matches!(filter(Some("SQL92"), Some("")), Ok(MessageFilter::All)));
+        assert!(matches!(filter(None, Some("*")), Ok(MessageFilter::All)));
+        assert!(matches!(filter(Some("TAG"), Some("a||b")), Ok(MessageFilter::Tags(_))));
+        assert!(matches!(filter(Some("SQL92"), Some("a > 1")), Ok(MessageFilter::Sql(_))));
+        for (kind, expression) in [("SQL92", "a >"), ("CLASS", "Filter")] {
+            let refused = filter(Some(kind), Some(expression)).unwrap_err();
+            assert_eq!(refused.response_code(), ResponseCode::SUBSCRIPTION_PARSE_FAILED);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Messages that are given out while the broker ends, or another one takes its store over.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use oxmq_compat_tests::wire::Conn;
+use oxmq_compat_tests::{Kind, ServerUnderTest, ops, wait};
+
+use crate::popper::{Popped, Popper};
+use crate::{LONG_MS, setup};
+
+/// Messages come back at the latest this long after a server has started.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Long enough for one of our servers to stop and another to start meanwhile, on a busy machine.
+const OVER_RESTART_MS: i64 = 15_000;
+/// The same for a server of the reference.
+const OVER_RESTART_OF_REFERENCE_MS: i64 = 60_000;
+/// One of these tests at a time: what starts and stops beside another takes too long.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn what_is_given_out_survives_a_stop_of_the_broker() {
+    in_flight(Kind::under_test(), Kind::under_test(), false);
+}
+
+#[test]
+fn what_is_given_out_survives_a_kill_of_the_broker() {
+    in_flight(Kind::under_test(), Kind::under_test(), true);
+}
+
+#[test]
+fn ours_takes_over_what_the_reference_has_given_out() {
+    in_flight(Kind::Reference, Kind::under_test(), false);
+}
+
+#[test]
+fn the_reference_takes_over_what_ours_has_given_out() {
+    in_flight(Kind::under_test(), Kind::Reference, false);
+}
+
+/// Messages that are done before the end, after it, and not at all, and others in order.
+fn in_flight(first: Kind, second: Kind, kill: bool) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let all_ours = [first, second].iter().all(|kind| *kind == Kind::Ours);
+    let invisible_ms = if all_ours { OVER_RESTART_MS } else { OVER_RESTART_OF_REFERENCE_MS };
+    let store = tempfile::tempdir().unwrap();
+    let start = |kind| setup().kind(kind).store(store.path()).start();
+    let mut server = start(first);
+    let mut popper = Popper::create(&server, "flight", 1);
+    popper.send_all(&["due", "done before", "done after", "due too"]);
+    let mut orderly = Popper::create(&server, "flight_order", 1).with("order", "true");
+    orderly.send_all(&["a", "b"]);
+    let given = popper.pop(invisible_ms).messages;
+    let in_order = orderly.pop(LONG_MS).messages;
+    popper.ack(&given[1]);
+    orderly.ack(&in_order[0]);
+    // Both are in files that are written now and then.
+    wait::until("the committed offset in its file", LIMIT, || {
+        let file = std::fs::read_to_string(store.path().join("config/consumerOffset.json")).ok()?;
+        let entry = file.split(&format!("{}@{}", popper.topic, popper.group)).nth(1)?.to_owned();
+        entry.split('}').next()?.contains("0:4").then_some(())
+    });
+    if kill {
+        server.kill9();
+    } else {
+        server.stop();
+    }
+    drop(server);
+
+    let server = start(second);
+    popper.conn = Conn::connect(&server.broker_addr());
+    popper.ack(&given[2]);
+    let again = all_again(&mut popper, 2);
+    assert_eq!(again, ["due", "due too"]);
+    check_order(&server, &mut orderly, &in_order, kill);
+}
+
+/// The texts of so many messages that come back, each once.
+fn all_again(popper: &mut Popper, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    wait::until(&format!("{count} messages again"), LIMIT, || {
+        for message in popper.pop(LONG_MS).messages {
+            assert_eq!(message.record.reconsume_times, 1, "{message:?}");
+            texts.push(message.record.text().to_owned());
+            popper.ack(&message);
+        }
+        (texts.len() >= count).then_some(())
+    });
+    texts.sort();
+    texts
+}
+
+/// What was given out in order is known after a stop; a kill takes back what was not saved.
+fn check_order(server: &ServerUnderTest, orderly: &mut Popper, given: &[Popped], kill: bool) {
+    orderly.conn = Conn::connect(&server.broker_addr());
+    if kill {
+        return;
+    }
+    assert!(orderly.pop(LONG_MS).messages.is_empty(), "the queue is blocked");
+    orderly.ack(&given[1]);
+    let committed = ops::committed_offset(&mut orderly.conn, &orderly.group, &orderly.topic, 0);
+    assert_eq!(committed, Some(2));
+}
