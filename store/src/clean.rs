@@ -15,9 +15,11 @@ use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{QueueKind, QueueTable, QueueWriter};
 use crate::disk::DiskSpace;
 use crate::error::StoreError;
+use crate::fs::Fs;
 use crate::index::Index;
 use crate::limits::RESERVED_DISK_BYTES;
 use crate::local_time::TimeZone;
+use crate::message_store::Environment;
 
 /// Rounds in which a deletion by hand goes on, as in the reference.
 const MANUAL_ROUNDS: u32 = 20;
@@ -43,6 +45,7 @@ impl Thresholds {
 /// What a store deletes when.
 #[derive(Debug)]
 pub(crate) struct Cleaner {
+    fs: Fs,
     log: Arc<CommitLog>,
     queues: Arc<QueueTable>,
     queue_writer: Arc<QueueWriter>,
@@ -63,13 +66,14 @@ pub(crate) struct Cleaner {
 impl Cleaner {
     pub(crate) fn new(
         config: Arc<Live<StoreConfig>>,
-        clock: Clock,
+        Environment { clock, fs }: Environment,
         log: Arc<CommitLog>,
         queues: Arc<QueueTable>,
         queue_writer: Arc<QueueWriter>,
         index: Option<Arc<Index>>,
     ) -> Self {
         Self {
+            fs,
             log_dirs: LogDirs::of(&config),
             log,
             queues,
@@ -98,7 +102,8 @@ impl Cleaner {
     /// Looks at the disk and deletes what is due.
     pub(crate) fn round(&self) -> Result<(), StoreError> {
         let queues = self.queue_writer.files().root(QueueKind::Simple);
-        let spaces = [self.log_dirs.roomiest(), DiskSpace::of(queues)].into_iter().flatten();
+        let spaces =
+            [self.log_dirs.roomiest(&self.fs), self.fs.space(queues)].into_iter().flatten();
         let fullest = spaces.max_by_key(DiskSpace::used_percent);
         self.round_with(fullest)
     }

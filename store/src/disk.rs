@@ -4,9 +4,11 @@ use std::path::Path;
 
 /// Used and available bytes of the file system that a directory is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct DiskSpace {
-    pub(crate) used_bytes: u64,
-    pub(crate) available_bytes: u64,
+pub struct DiskSpace {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes that the broker may still use.
+    pub available_bytes: u64,
 }
 
 impl DiskSpace {

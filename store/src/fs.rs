@@ -9,6 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::DiskSpace;
+
 /// A kind of operation that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FsOp {
@@ -22,14 +24,18 @@ pub enum FsOp {
     Flush,
     /// A file or directory is removed.
     Remove,
+    /// A file gets another or a second name.
+    Rename,
 }
 
 type Fault = dyn Fn(FsOp, &Path) -> io::Result<()> + Send + Sync;
+type Space = dyn Fn(&Path) -> Option<DiskSpace> + Send + Sync;
 
 /// The file system, or a file system with faults.
 #[derive(Clone, Default)]
 pub struct Fs {
     fault: Option<Arc<Fault>>,
+    space: Option<Arc<Space>>,
 }
 
 impl Fs {
@@ -37,7 +43,17 @@ impl Fs {
     pub fn with_fault(
         fault: impl Fn(FsOp, &Path) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self { fault: Some(Arc::new(fault)) }
+        Self { fault: Some(Arc::new(fault)), space: None }
+    }
+
+    /// A file system that has as much space as `space` says.
+    pub fn with_space(space: impl Fn(&Path) -> Option<DiskSpace> + Send + Sync + 'static) -> Self {
+        Self { fault: None, space: Some(Arc::new(space)) }
+    }
+
+    /// Space of the file system of `dir`.
+    pub(crate) fn space(&self, dir: &Path) -> Option<DiskSpace> {
+        self.space.as_ref().map_or_else(|| DiskSpace::of(dir), |space| space(dir))
     }
 
     fn check(&self, op: FsOp, path: &Path) -> io::Result<()> {
@@ -167,6 +183,18 @@ impl Fs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// Gives a file another name, in place of what has it.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check(FsOp::Rename, from)?;
+        fs::rename(from, to)
+    }
+
+    /// Gives a file a second name, which nothing has.
+    pub(crate) fn link(&self, path: &Path, second: &Path) -> io::Result<()> {
+        self.check(FsOp::Rename, path)?;
+        fs::hard_link(path, second)
     }
 
     /// Removes a directory and all in it; that it does not exist is no error.

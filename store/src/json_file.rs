@@ -4,8 +4,7 @@
 //! that at every moment one whole text has one of the two names. The reference does without the
 //! temporary file, and reads the same two names in the same order.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +13,8 @@ use oxmq_protocol::fastjson::{self, FastjsonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
+
+use crate::fs::Fs;
 
 /// Trouble with a metadata file.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ pub enum JsonFileError {
 /// One file that holds one value, pretty-printed as the reference does.
 #[derive(Debug)]
 pub struct JsonFile<T> {
+    fs: Fs,
     path: PathBuf,
     /// Two saves at a time would write one temporary file.
     saving: Mutex<()>,
@@ -58,7 +60,12 @@ pub struct JsonFile<T> {
 impl<T: Serialize + DeserializeOwned> JsonFile<T> {
     /// A file at `path`, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), saving: Mutex::new(()), value: PhantomData }
+        Self::with_fs(Fs::default(), path)
+    }
+
+    /// [`Self::new`] on a file system of the caller's.
+    pub fn with_fs(fs: Fs, path: impl Into<PathBuf>) -> Self {
+        Self { fs, path: path.into(), saving: Mutex::new(()), value: PhantomData }
     }
 
     /// Where the file is.
@@ -80,7 +87,7 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
                 Err(error) => {
                     let aside = with_suffix(&self.path, ".damaged");
                     warn!(path = %self.path.display(), %error, "metadata file is damaged");
-                    fs::rename(&self.path, &aside).doing("set aside", &self.path)?;
+                    self.fs.rename(&self.path, &aside).doing("set aside", &self.path)?;
                 }
             }
         }
@@ -103,7 +110,7 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
         let text = fastjson::to_pretty(value)
             .map_err(|source| JsonFileError::Encode { path: self.path.clone(), source })?;
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        replace_file(&self.path, &text)
+        replace(&self.fs, &self.path, &text)
     }
 }
 
@@ -112,43 +119,41 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
 /// # Errors
 /// When a file operation fails; the old text is still there then.
 pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
+    replace(&Fs::default(), path, text)
+}
+
+fn replace(fs: &Fs, path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
     let directory = match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
-    fs::create_dir_all(directory).doing("create", directory)?;
+    fs.create_dir_all(directory).doing("create", directory)?;
 
     let temporary = with_suffix(path, ".tmp");
-    let mut file = File::create(&temporary).doing("create", &temporary)?;
-    file.write_all(text).doing("write", &temporary)?;
-    file.sync_all().doing("sync", &temporary)?;
+    let file = fs.create(&temporary).doing("create", &temporary)?;
+    fs.write_at(&file, &temporary, text, 0).doing("write", &temporary)?;
+    fs.sync(&file, &temporary).doing("sync", &temporary)?;
 
-    keep_backup(path, &with_suffix(path, ".bak"))?;
-    fs::rename(&temporary, path).doing("rename", &temporary)?;
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.doing("sync", directory)
+    keep_backup(fs, path, &with_suffix(path, ".bak"))?;
+    fs.rename(&temporary, path).doing("rename", &temporary)?;
+    fs.sync_dir(directory).doing("sync", directory)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {
-    match fs::read(path) {
+    match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.doing("read", path),
     }
 }
 
 /// Gives the file a second name, so that it never is without its own.
-fn keep_backup(path: &Path, backup: &Path) -> Result<(), JsonFileError> {
+fn keep_backup(fs: &Fs, path: &Path, backup: &Path) -> Result<(), JsonFileError> {
     if !path.exists() {
         return Ok(());
     }
-    match fs::remove_file(backup) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).doing("remove", backup);
-        }
-        _ => {}
-    }
+    fs.remove_file(backup).doing("remove", backup)?;
     // Not every file system has hard links.
-    fs::hard_link(path, backup).or_else(|_| fs::rename(path, backup)).doing("back up", path)
+    fs.link(path, backup).or_else(|_| fs.rename(path, backup)).doing("back up", path)
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -170,6 +175,9 @@ impl<T> IoContext<T> for io::Result<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -239,5 +247,45 @@ mod tests {
         fs::create_dir(with_suffix(file.path(), ".tmp")).unwrap();
         assert!(file.save(&offsets(7)).is_err());
         assert_eq!(file.load().unwrap(), Some(offsets(5)));
+    }
+
+    #[test]
+    fn operation_that_fails_leaves_what_was_saved_before_or_the_new_value() {
+        let mut fail_at = 0;
+        loop {
+            let directory = tempfile::tempdir().unwrap();
+            let calls = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&calls);
+            let faulty = Fs::with_fault(move |_, _| {
+                match counter.fetch_add(1, Ordering::Relaxed) == fail_at {
+                    true => Err(io::Error::other("injected")),
+                    false => Ok(()),
+                }
+            });
+            let path = directory.path().join("config/consumerOffset.json");
+            let file = JsonFile::<Offsets>::with_fs(faulty, &path);
+            let mut saved = None;
+            let mut failures = 0;
+            for value in 0..4 {
+                let before = saved.clone();
+                let outcome = file.save(&offsets(value));
+                let loaded = JsonFile::<Offsets>::new(&path).load().unwrap();
+                if outcome.is_ok() {
+                    assert_eq!(loaded, Some(offsets(value)), "operation {fail_at}");
+                } else {
+                    failures += 1;
+                    let new = Some(offsets(value));
+                    assert!(loaded == before || loaded == new, "operation {fail_at}: {loaded:?}");
+                    file.save(&offsets(value)).unwrap();
+                }
+                saved = Some(offsets(value));
+            }
+            assert_eq!(JsonFile::new(&path).load().unwrap(), saved, "operation {fail_at}");
+            if calls.load(Ordering::Relaxed) <= fail_at {
+                assert!(failures == 0 && fail_at > 20, "{fail_at} operations");
+                return;
+            }
+            fail_at += 1;
+        }
     }
 }

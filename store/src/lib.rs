@@ -35,6 +35,7 @@ pub use commit_log::LogStreamError;
 pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::{ExtendedUnit, FilterBits};
 pub use delay_level::DelayLevels;
+pub use disk::DiskSpace;
 pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};

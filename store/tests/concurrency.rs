@@ -8,12 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use oxmq_protocol::message::{BatchMessages, MessageExt};
+use oxmq_protocol::message::{BatchMessages, Message, MessageExt};
 use oxmq_store::{GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
 
 const TOPICS: [&str; 3] = ["stays", "comes-and-goes", "batches"];
 const QUEUES: i32 = 3;
-const RUN: Duration = Duration::from_secs(2);
+/// Queues that messages of the first topic are in, too.
+const LIGHT: [&str; 2] = ["%LMQ%stays", "%LMQ%comes-and-goes"];
+/// How long it goes on, in seconds, unless [`RUN_VARIABLE`] says otherwise.
+const RUN_SECONDS: u64 = 10;
+const RUN_VARIABLE: &str = "OXMQ_CONCURRENCY_SECONDS";
+
+fn run_time() -> Duration {
+    let seconds = std::env::var(RUN_VARIABLE).map(|text| text.parse().unwrap());
+    Duration::from_secs(seconds.unwrap_or(RUN_SECONDS))
+}
 
 /// A body that says where it belongs, and shows damage anywhere in it.
 fn self_proving_body(topic: &str, queue_id: i32, salt: u64) -> Vec<u8> {
@@ -42,12 +51,29 @@ fn send(store: &MessageStore, stop: &AtomicBool, seed: u64, sent: &AtomicU64) {
             let second = self_proving_body(topic, queue_id, salt + 1_000);
             let body = batch(&[&first, &second]);
             store.put_batch(&message(topic, queue_id, b""), BatchMessages::new(&body))
+        } else if topic == "stays" {
+            let names = if salt.is_multiple_of(2) { LIGHT[0].to_owned() } else { LIGHT.join(",") };
+            let text = format!("INNER_MULTI_DISPATCH\x01{names}\x02");
+            let message = message(topic, queue_id, &first);
+            store.put_message(&Message { properties: text.as_bytes(), ..message })
         } else {
             store.put_message(&message(topic, queue_id, &first))
         };
         assert_eq!(result.status, PutMessageStatus::PutOk);
         sent.fetch_add(u64::from(result.message_count), Ordering::Relaxed);
     }
+}
+
+/// Checks a message of a queue, and returns its offset there.
+fn offset_in(message: &MessageExt, queue: &str, queue_id: i32) -> i64 {
+    if !LIGHT.contains(&queue) {
+        check_message(message, queue, queue_id);
+        return message.queue_offset;
+    }
+    check_message(message, "stays", message.queue_id);
+    let text = |name| std::str::from_utf8(message.property(name).unwrap()).unwrap();
+    let at = text("INNER_MULTI_DISPATCH").split(',').position(|name| name == queue).unwrap();
+    text("INNER_MULTI_QUEUE_OFFSET").split(',').nth(at).unwrap().parse().unwrap()
 }
 
 /// Follows one queue. Returns how many messages it saw.
@@ -63,9 +89,9 @@ fn follow(store: &MessageStore, stop: &AtomicBool, topic: &str, queue_id: i32) -
             assert_eq!(messages.len(), result.message_count as usize);
             let mut least = offset;
             for message in &messages {
-                check_message(message, topic, queue_id);
-                assert!(message.queue_offset >= least, "{} < {least}", message.queue_offset);
-                least = message.queue_offset + 1;
+                let at = offset_in(message, topic, queue_id);
+                assert!(at >= least, "{topic}: {at} < {least}");
+                least = at + 1;
             }
             assert!(least <= result.next_begin_offset);
             seen += messages.len() as u64;
@@ -90,6 +116,10 @@ fn no_reader_is_ever_given_a_wrong_message() {
         delete_when: String::new(),
         flush_interval_consume_queue: 5,
         flush_interval_commit_log: 5,
+        enable_consume_queue_ext: true,
+        mapped_file_size_consume_queue_ext: 1_000,
+        enable_lmq: true,
+        enable_multi_dispatch: true,
         ..small(dir.path())
     };
     let store = open(&config);
@@ -105,23 +135,37 @@ fn no_reader_is_ever_given_a_wrong_message() {
             let (store, stop, seen) = (&store, &stop, &seen);
             scope.spawn(move || seen.fetch_add(follow(store, stop, topic, 1), Ordering::Relaxed));
         }
+        for queue in LIGHT {
+            let (store, stop, seen) = (&store, &stop, &seen);
+            scope.spawn(move || seen.fetch_add(follow(store, stop, queue, 0), Ordering::Relaxed));
+        }
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 store.delete_topic("comes-and-goes").unwrap();
+                store.delete_topic(LIGHT[1]).unwrap();
                 store.delete_expired_files();
                 std::thread::sleep(Duration::from_millis(3));
             }
         });
-        let begin = Instant::now();
-        wait_until(|| begin.elapsed() > RUN && seen_enough(&store));
+        let (begin, run_time) = (Instant::now(), run_time());
+        while begin.elapsed() < run_time {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let cleaned = seen_enough(&store);
         stop.store(true, Ordering::Relaxed);
+        assert!(cleaned, "nothing was deleted");
     });
     assert!(seen.load(Ordering::Relaxed) > 0 && sent.load(Ordering::Relaxed) > 0);
-    let bounds = store.bounds("stays", 0);
+    println!(
+        "{} messages sent, {} read",
+        sent.load(Ordering::Relaxed),
+        seen.load(Ordering::Relaxed)
+    );
+    let ends = [("stays", 0), (LIGHT[0], 0)].map(|(topic, queue)| store.max_offset(topic, queue));
     store.close().unwrap();
 
     let store = open(&config);
-    assert_eq!(store.max_offset("stays", 0), bounds.1);
+    assert_eq!([store.max_offset("stays", 0), store.max_offset(LIGHT[0], 0)], ends);
     check_all(&store);
 }
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use oxmq_store::{
-    Environment, FlushDiskType, Fs, FsOp, MessageStore, PutMessageStatus, Refusal, StoreConfig,
-    StoreError,
+    Environment, FlushDiskType, Fs, FsOp, JsonFile, MessageStore, PutMessageStatus, Refusal,
+    StoreConfig, StoreError,
 };
 
 fn open_with(config: &StoreConfig, fs: Fs) -> Result<Arc<MessageStore>, StoreError> {
@@ -34,20 +34,33 @@ fn put_while_ok(store: &MessageStore, numbers: std::ops::Range<usize>) -> usize 
 
 #[test]
 fn operation_that_fails_loses_nothing_that_was_answered() {
-    fail_one_operation(FlushDiskType::AsyncFlush, 1);
+    fail_one_operation(&|config| config, 1);
+}
+
+#[test]
+fn operation_that_fails_loses_nothing_where_units_lead_to_extended_ones() {
+    let extended = |config| StoreConfig {
+        enable_consume_queue_ext: true,
+        mapped_file_size_consume_queue_ext: 500,
+        ..config
+    };
+    fail_one_operation(&extended, 2);
 }
 
 #[test]
 fn operation_that_fails_loses_nothing_where_every_append_is_one() {
-    fail_one_operation(FlushDiskType::SyncFlush, 3);
+    let sync = |config| StoreConfig { flush_disk_type: FlushDiskType::SyncFlush, ..config };
+    fail_one_operation(&sync, 3);
 }
 
-/// Does the same over and over, and has another operation fail each time: one in `stride`.
-fn fail_one_operation(flush_disk_type: FlushDiskType, stride: usize) {
+/// Does the same over and over, and has another operation fail each time: one in `stride`. A metadata file
+/// is saved before and after.
+fn fail_one_operation(change: &dyn Fn(StoreConfig) -> StoreConfig, stride: usize) {
     let mut fail_at = 0;
     loop {
         let dir = temp_dir();
-        let config = StoreConfig { flush_disk_type, ..small(dir.path()) };
+        let config = change(small(dir.path()));
+        let progress = dir.path().join("config/progress.json");
         let calls = Arc::new(AtomicUsize::new(0));
         let failed = Arc::new(AtomicBool::new(false));
         let (counter, flag) = (Arc::clone(&calls), Arc::clone(&failed));
@@ -59,6 +72,14 @@ fn fail_one_operation(flush_disk_type: FlushDiskType, stride: usize) {
             Ok(())
         });
         let mut answered = 0;
+        let mut saved = None;
+        let file = JsonFile::with_fs(fs.clone(), &progress);
+        let mut save = |number: usize| {
+            if file.save(&number).is_ok() {
+                saved = Some(number);
+            }
+        };
+        save(0);
         if let Ok(store) = open_with(&config, fs) {
             // A message that is refused is sent again, as a client does.
             while answered < 210 {
@@ -72,7 +93,14 @@ fn fail_one_operation(flush_disk_type: FlushDiskType, stride: usize) {
             drop(store.query_message("TopicA", "none", 1, 0, i64::MAX));
             drop(store.close());
         }
-        let store = open(&small(dir.path()));
+        save(1);
+        save(2);
+        // One of them failed at most, and the last that did not is there, or what came after it.
+        let loaded = JsonFile::<usize>::new(&progress).load().unwrap();
+        assert!(loaded >= saved && saved >= Some(1), "operation {fail_at}: {loaded:?} {saved:?}");
+        // What is not flushed can be read, too.
+        let flush_disk_type = FlushDiskType::AsyncFlush;
+        let store = open(&StoreConfig { flush_disk_type, ..config });
         let count = check_run(&store, answered);
         put_run(&store, count..count + 5);
         check_run(&store, count + 5);

@@ -3,12 +3,13 @@
 //!
 //! Reference: `MultiPathMappedFileQueue` (store), 5.5.0.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::StoreConfig;
 use crate::consume_queue::{file_name, list_files};
 use crate::disk::DiskSpace;
 use crate::error::StoreError;
+use crate::fs::Fs;
 
 /// Between the directories of a setting.
 ///
@@ -93,8 +94,8 @@ impl LogDirs {
     }
 
     /// Space of the directory that has most of it left: as long as there is room in one, the log grows.
-    pub(crate) fn roomiest(&self) -> Option<DiskSpace> {
-        let spaces = self.writable.iter().filter_map(|dir: &PathBuf| DiskSpace::of(Path::new(dir)));
+    pub(crate) fn roomiest(&self, fs: &Fs) -> Option<DiskSpace> {
+        let spaces = self.writable.iter().filter_map(|dir: &PathBuf| fs.space(dir));
         spaces.min_by_key(DiskSpace::used_percent)
     }
 }
@@ -105,6 +106,8 @@ fn split(text: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn dirs(all: &str, read_only: &str) -> LogDirs {

@@ -90,7 +90,7 @@ impl MessageStore {
         let config = Arc::new(Live::new(config));
         let cleaner = Arc::new(Cleaner::new(
             Arc::clone(&config),
-            clock.clone(),
+            Environment { clock: clock.clone(), fs: fs.clone() },
             Arc::clone(&log),
             Arc::clone(&queues),
             Arc::clone(&queue_writer),

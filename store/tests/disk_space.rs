@@ -1,0 +1,82 @@
+//! A disk that fills up and is freed again: writes stop with a reason, and resume by themselves.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::*;
+use oxmq_store::{
+    DiskSpace, Environment, Fs, MessageStore, PutMessageStatus, Refusal, StoreConfig,
+};
+
+/// Within this time of space being freed, messages have to be taken again.
+const RESUME_WITHIN: Duration = Duration::from_secs(10);
+const TOTAL: u64 = 100 << 30;
+
+/// A store that is told how many bytes of the disk are available, and looks as often as by default.
+fn open_on_disk(dir: &std::path::Path, available: &Arc<AtomicU64>) -> Arc<MessageStore> {
+    let available = Arc::clone(available);
+    let fs = Fs::with_space(move |_| {
+        let available_bytes = available.load(Ordering::Relaxed);
+        Some(DiskSpace { used_bytes: TOTAL - available_bytes, available_bytes })
+    });
+    // Nothing to delete: only the freed space can help.
+    let config = StoreConfig { clean_file_forcibly_enable: false, ..small(dir) };
+    assert_eq!(config.clean_resource_interval, StoreConfig::default().clean_resource_interval);
+    MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap()
+}
+
+fn assert_stops_and_resumes(full: u64, reason: Refusal) {
+    let dir = temp_dir();
+    let available = Arc::new(AtomicU64::new(TOTAL / 2));
+    let store = open_on_disk(dir.path(), &available);
+    put_run(&store, 0..10);
+    available.store(full, Ordering::Relaxed);
+    wait_until(|| store.refusal().is_some());
+    assert_eq!(store.refusal(), Some(reason));
+    let refused = store.put_message(&message("TopicA", 0, b"x"));
+    assert_eq!(refused.status, PutMessageStatus::ServiceNotAvailable);
+    // What is there is still served.
+    assert_eq!(check_run(&store, 10), 10);
+
+    available.store(TOTAL / 2, Ordering::Relaxed);
+    let freed = Instant::now();
+    wait_until(|| store.is_writable());
+    assert!(freed.elapsed() < RESUME_WITHIN, "{:?}", freed.elapsed());
+    put_run(&store, 10..20);
+    assert_eq!(check_run(&store, 20), 20);
+    store.close().unwrap();
+}
+
+#[test]
+fn writes_stop_above_the_ratio_and_resume_when_space_is_freed() {
+    assert_stops_and_resumes(TOTAL / 100 * 5, Refusal::DiskFull(95));
+}
+
+#[test]
+fn writes_stop_below_the_reserve_and_resume_when_space_is_freed() {
+    // Less than the ratio would let pass on a small disk: the reserve is in bytes.
+    let dir = temp_dir();
+    let available = Arc::new(AtomicU64::new(1 << 30));
+    let seen = Arc::clone(&available);
+    let fs = Fs::with_space(move |_| {
+        let available_bytes = seen.load(Ordering::Relaxed);
+        Some(DiskSpace { used_bytes: 8 << 20, available_bytes })
+    });
+    let config = StoreConfig { clean_resource_interval: 50, ..small(dir.path()) };
+    let store =
+        MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap();
+    put_run(&store, 0..10);
+    available.store(24 << 20, Ordering::Relaxed);
+    wait_until(|| store.refusal() == Some(Refusal::DiskFull(25)));
+    available.store(1 << 30, Ordering::Relaxed);
+    let freed = Instant::now();
+    wait_until(|| store.is_writable());
+    assert!(freed.elapsed() < RESUME_WITHIN, "{:?}", freed.elapsed());
+    put_run(&store, 10..20);
+    store.close().unwrap();
+}
