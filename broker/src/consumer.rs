@@ -194,6 +194,11 @@ impl<C: Channel> ConsumerManager<C> {
         Ok(MessageFilter::Retried { filters: Arc::clone(&self.filters), group: group.into() })
     }
 
+    /// Tells whether the group's clients deliver what they pull to a listener.
+    pub(crate) fn is_pushed_to(&self, group: &str) -> bool {
+        read(&self.state).groups.get(group).is_some_and(ConsumerGroup::is_pushed_to)
+    }
+
     /// Groups whose members have different subscriptions.
     pub(crate) fn different_groups(&self) -> usize {
         read(&self.state).groups.values().filter(|info| info.has_differences()).count()

@@ -178,6 +178,10 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         }
         RequestCode::CLEAN_UNUSED_TOPIC => Ok(on.maintenance.clean_unused_topics()),
         RequestCode::PEEK_MESSAGE => on.pop_message.peek(request),
+        RequestCode::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => on.cold_data.update(request),
+        RequestCode::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => Ok(on.cold_data.remove(request)),
+        RequestCode::GET_COLD_DATA_FLOW_CTR_INFO => on.cold_data.info(),
+        RequestCode::SET_COMMITLOG_READ_MODE => on.cold_data.set_read_mode(request),
         RequestCode::SET_MESSAGE_REQUEST_MODE => on.assignment.set_mode(request),
         RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => on.assignment.all_modes(),
         _ => return None,

@@ -76,6 +76,18 @@ pub(crate) enum RequestError {
         "the message is illegal, maybe msg body or properties length not matched. its body is empty"
     )]
     EmptyBody,
+    /// The group has read too much from disk: it may go on in a moment.
+    #[error("This consumer group is reading cold data. It has been flow control")]
+    ColdData,
+    /// Thresholds are not lines of `group=bytes`.
+    #[error("string2Properties error")]
+    ColdDataThresholds,
+    /// The way to read ahead is missing or no number.
+    #[error("set commitlog readahead mode failed")]
+    ReadMode,
+    /// There is no such way to read ahead.
+    #[error("set commitlog readahead mode param value error")]
+    ReadModeValue,
     /// Another sender has been stuck in the log for too long: this one may try another broker.
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {}ms, \
@@ -529,7 +541,9 @@ impl RequestError {
             | Self::ClientTooOld { .. }
             | Self::ClientFailed { .. }
             | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
-            Self::Busy(_) => ResponseCode::SYSTEM_BUSY,
+            Self::Busy(_) | Self::ColdData => ResponseCode::SYSTEM_BUSY,
+            Self::ColdDataThresholds | Self::ReadMode => ResponseCode::SYSTEM_ERROR,
+            Self::ReadModeValue => ResponseCode::INVALID_PARAMETER,
             Self::KeyMissing => ResponseCode::MESSAGE_ILLEGAL,
             // The reference fails over the missing body before it looks at the message.
             Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,

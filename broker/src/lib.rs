@@ -10,6 +10,7 @@ mod attributes;
 mod broker_stats;
 mod channel;
 mod clock;
+mod cold;
 pub mod config;
 mod consumer;
 mod consumer_offset;

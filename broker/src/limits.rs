@@ -45,6 +45,9 @@ pub(crate) const MAX_NAME_SERVERS: usize = 64;
 /// Bytes that the HTTP server may answer with when it is asked for the name servers.
 pub(crate) const MAX_ADDRESS_ANSWER_BYTES: u64 = 64 * 1024;
 
+/// Most groups with a threshold of reads from disk, or with such reads.
+pub(crate) const MAX_COLD_GROUPS: usize = 10_000;
+
 /// Most queues that are remembered as not pulled from; each is a line in the log.
 pub(crate) const MAX_UNPULLED_QUEUES: usize = 10_000;
 

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::broker_stats::BrokerStats;
 use crate::clock;
+use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
@@ -21,6 +22,7 @@ use crate::processor::assignment::Assignment;
 use crate::processor::broker_config::Configuration;
 use crate::processor::client_manage::ClientManage;
 use crate::processor::client_status::ClientStatus;
+use crate::processor::cold_data::ColdData;
 use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
 use crate::processor::end_transaction::EndTransaction;
@@ -66,6 +68,7 @@ pub(crate) struct Processors {
     pub(crate) client_manage: ClientManage,
     pub(crate) configuration: Configuration,
     pub(crate) client_status: ClientStatus,
+    pub(crate) cold_data: ColdData,
     pub(crate) connection_list: ConnectionList,
     pub(crate) consumer_offsets: ConsumerOffsets,
     pub(crate) end_transaction: EndTransaction,
@@ -124,6 +127,7 @@ impl Processors {
         let consumers = || Arc::clone(&consumers);
         let producers = || Arc::clone(producers);
         let transactions = || Arc::clone(transactions);
+        let cold = Arc::new(ColdReads::new(config()));
         let send_message = Arc::new(SendMessage::new(
             config(),
             store(),
@@ -172,6 +176,7 @@ impl Processors {
                 consumers(),
                 offsets(),
                 stats(),
+                Arc::clone(&cold),
             )),
             client_manage: ClientManage::new(
                 config(),
@@ -181,6 +186,7 @@ impl Processors {
                 producers(),
             ),
             configuration: Configuration::new(config(), store(), topics()),
+            cold_data: ColdData::new(Arc::clone(&cold)),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
             end_transaction: EndTransaction::new(transactions(), stats()),

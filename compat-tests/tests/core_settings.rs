@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
 const LOCK_BATCH_MQ: i32 = 41;
 const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
+const UPDATE_COLD_DATA: i32 = 2001;
+const REMOVE_COLD_DATA: i32 = 2002;
+const GET_COLD_DATA: i32 = 2003;
+const SET_COMMITLOG_READ_MODE: i32 = 2004;
 /// Clients are looked at every ten seconds.
 const SCAN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -177,6 +181,31 @@ fn attributes_are_taken_or_refused_by_their_values() {
     let groups = message_ops::group_configs(&mut conn);
     let kept = &groups["attributes"]["attributes"];
     assert_eq!(kept, &json!({"priority.factor": "50", "lite.sub.model": "Exclusive"}));
+}
+
+#[test]
+fn groups_have_thresholds_of_what_they_may_read_from_disk() {
+    let mut conn = connect();
+    let mut call = |code: i32, body: &str| conn.call(Command::request(code, &[]).with_body(body));
+    assert_eq!(call(UPDATE_COLD_DATA, "cold_a=1024\ncold_b=x\ncold_c=7\n").code, 0);
+    assert_eq!(call(REMOVE_COLD_DATA, "cold_c").code, 0);
+    let answer = call(GET_COLD_DATA, "");
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    let info: Value = serde_json::from_slice(&answer.body).unwrap();
+    let expected = json!({
+        "configTable": {"cold_a": 1024}, "runtimeTable": {}, "cgColdReadThreshold": 3_145_728,
+        "globalColdReadThreshold": 104_857_600, "globalAcc": 0,
+    });
+    assert_eq!(info, expected);
+    for (mode, code, remark) in [
+        ("1", response::SUCCESS, "set commitlog readahead mode success, mode: 1"),
+        ("2", response::INVALID_PARAMETER, "set commitlog readahead mode param value error"),
+        ("x", response::SYSTEM_ERROR, "set commitlog readahead mode failed"),
+    ] {
+        let request = Command::request(SET_COMMITLOG_READ_MODE, &[("READ_AHEAD_MODE", mode)]);
+        let answer = conn.call(request);
+        assert_eq!((answer.code, answer.remark.as_deref()), (code, Some(remark)));
+    }
 }
 
 fn check(what: &str, answer: &Command, remark: Option<&str>) {

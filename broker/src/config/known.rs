@@ -166,7 +166,10 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
     (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
-    (&["cold", "Cold"], "reads of cold data are not slowed down"),
+    (
+        &["cold", "Cold"],
+        "thresholds of reads from disk are fixed, and whether something is in memory is asked when it is read",
+    ),
     (&["bitMapLengthConsumeQueueExt"], "the reference puts the size of its Bloom filter there"),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
     (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),

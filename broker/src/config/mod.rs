@@ -127,6 +127,12 @@ oxmq_protocol::config! {
         broker_fast_failure_enable: bool = "brokerFastFailureEnable" | true,
         /// Milliseconds that are too long.
         wait_time_mills_in_send_queue: i64 = "waitTimeMillsInSendQueue" | 200,
+        /// Whether groups may read only so much from disk in a while.
+        cold_data_flow_control_enable: bool = "coldDataFlowControlEnable" | false,
+        /// Bytes that each may.
+        cg_cold_read_threshold: i64 = "cgColdReadThreshold" | 3 * 1024 * 1024,
+        /// Bytes that all together may.
+        global_cold_read_threshold: i64 = "globalColdReadThreshold" | 100 * 1024 * 1024,
         /// Whether pulls may be answered with the broker to pull from that the group's settings name.
         slave_read_enable: bool = "slaveReadEnable" | false,
         /// Whether a group that is too far behind may consume nothing any more.

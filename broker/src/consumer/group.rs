@@ -186,6 +186,10 @@ impl<C: Channel> ConsumerGroup<C> {
         self.message_model == Some(MessageModel::Broadcasting)
     }
 
+    pub(super) fn is_pushed_to(&self) -> bool {
+        self.consume_type == Some(ConsumeType::ConsumePassively)
+    }
+
     pub(super) fn has_subscriptions(&self) -> bool {
         !self.subscriptions.is_empty()
     }

@@ -7,6 +7,7 @@ pub(crate) mod assignment;
 pub(crate) mod broker_config;
 pub(crate) mod client_manage;
 pub(crate) mod client_status;
+pub(crate) mod cold_data;
 pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
 pub(crate) mod end_transaction;

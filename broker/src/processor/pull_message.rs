@@ -13,6 +13,7 @@ use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
 
 use crate::broker_stats::BrokerStats;
+use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
@@ -37,6 +38,7 @@ pub(crate) struct PullMessage {
     consumers: Arc<ConsumerManager>,
     offsets: Arc<ConsumerOffsetManager>,
     stats: Arc<BrokerStats>,
+    cold: Arc<ColdReads>,
     hold: PullHold,
 }
 
@@ -49,6 +51,7 @@ thread_local! {
 }
 
 impl PullMessage {
+    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
@@ -57,9 +60,10 @@ impl PullMessage {
         consumers: Arc<ConsumerManager>,
         offsets: Arc<ConsumerOffsetManager>,
         stats: Arc<BrokerStats>,
+        cold: Arc<ColdReads>,
     ) -> Self {
         let hold = PullHold::default();
-        Self { config, store, topics, groups, consumers, offsets, stats, hold }
+        Self { config, store, topics, groups, consumers, offsets, stats, cold, hold }
     }
 
     pub(crate) fn process(self: &Arc<Self>, request: &CommandView<'_>, reply: Reply) {
@@ -191,11 +195,21 @@ impl PullMessage {
 
     /// Answers on a thread that may wait for the disk. There is something, or the disk would not have
     /// to be asked.
-    fn answer_from_disk(self: &Arc<Self>, pull: PullRequest, reply: Reply) {
+    ///
+    /// A group that has read too much from there gets nothing, or one message if its clients pull on their
+    /// own account, as these do not try again by themselves.
+    fn answer_from_disk(self: &Arc<Self>, mut pull: PullRequest, reply: Reply) {
+        if self.cold.is_too_much(&pull.group, Instant::now()) {
+            if self.consumers.is_pushed_to(&pull.group) {
+                return refuse(&RequestError::ColdData, reply);
+            }
+            pull.max_messages = pull.max_messages.min(1);
+        }
         let this = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             RECORDS.with_borrow_mut(|records| {
                 let result = this.read(&pull, records);
+                this.cold.note(&pull.group, records.len(), Instant::now());
                 respond(&pull, &result, records, reply);
             });
         });
