@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 use crate::disk::DiskSpace;
 
+/// Bytes that are cleared by one call where holes cannot be made.
+const CLEAR_BYTES_AT_ONCE: usize = 256 << 10;
+
 /// A kind of operation that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FsOp {
@@ -122,7 +125,9 @@ impl Fs {
         }
     }
 
-    /// Makes the part of `file` behind `at` zeros, and its length `bytes`.
+    /// Makes the part of `file` behind `at` zeros, up to its length of `bytes`.
+    ///
+    /// The length stays the same all the time: a crash must not leave a file that is too short.
     pub(crate) fn clear_from(
         &self,
         file: &File,
@@ -130,10 +135,26 @@ impl Fs {
         at: u64,
         bytes: u64,
     ) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+
         self.check(FsOp::Write, path)?;
-        // The cheapest way to clear the rest of a file, on every file system.
-        file.set_len(at)?;
-        file.set_len(bytes)
+        if at >= bytes {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(file, flags, at, bytes - at) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            other => return other.map_err(io::Error::from),
+        }
+        let zeros =
+            vec![0; CLEAR_BYTES_AT_ONCE.min(usize::try_from(bytes - at).unwrap_or(usize::MAX))];
+        let mut at = at;
+        while at < bytes {
+            let count = zeros.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+            file.write_all_at(&zeros[..count], at)?;
+            at += count as u64;
+        }
+        Ok(())
     }
 
     /// Writes `bytes` at position `at`.
