@@ -85,9 +85,12 @@ impl Sends {
         for (offset, id) in chosen {
             let key = self.key(id);
             for (key, unique) in [(key.clone(), true), (format!("order-{key}"), false)] {
-                // The index is built from the log, and may not have come to its end yet.
+                // The index is built from the log, and may not have come to its end yet. It knows
+                // hashes only: clients pass over what has another key.
                 let found = wait::until(&format!("{key} in the index"), ops::ROUTE_LIMIT, || {
-                    let found = more::query_by_key(conn, TOPIC, &key, unique);
+                    let mut found = more::query_by_key(conn, TOPIC, &key, unique);
+                    let name = if unique { "UNIQ_KEY" } else { "KEYS" };
+                    found.retain(|record| record.properties.get(name) == Some(&key));
                     (!found.is_empty()).then_some(found)
                 });
                 let places: Vec<_> = found.iter().map(|r| (r.queue_id, r.queue_offset)).collect();
