@@ -59,15 +59,22 @@ impl<T: Serialize + DeserializeOwned> SavedTable<T> {
     /// Saves a snapshot if the file is behind. After a failure it still is.
     ///
     /// A change noted before the call is in the file after it, whichever thread saved it.
+    ///
+    /// A snapshot and its text may take many megabytes. They are made on a thread that ends with them, as each
+    /// of the many threads that may call this would keep that memory for its next time.
     pub(crate) fn save_if_changed(
         &self,
-        snapshot: impl FnOnce() -> T,
+        snapshot: impl FnOnce() -> T + Send,
     ) -> Result<(), JsonFileError> {
         let _saving = lock(&self.saving);
         // Cleared before the snapshot: a change during it is saved again rather than never.
         if !self.behind.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        self.file.save(&snapshot()).inspect_err(|_| self.changed())
+        let saved = std::thread::scope(|scope| {
+            let saving = scope.spawn(|| self.file.save(&snapshot()));
+            saving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        saved.inspect_err(|_| self.changed())
     }
 }
