@@ -37,6 +37,8 @@ pub(super) enum Mode {
     Drain(DrainArgs),
     /// Closed loop of transactions: a half message, then its commit.
     Transaction(TransactionArgs),
+    /// Makes many topics and sends a message into each of their queues.
+    Topics(TopicsArgs),
     /// A server that answers everything with success: the ceiling of this generator.
     EchoServer(EchoArgs),
     /// Compares recorded runs of two servers in one table.
@@ -170,6 +172,16 @@ pub(super) struct TransactionArgs {
     /// Transactions under way on each connection.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) in_flight: u32,
+}
+
+/// Flags of `topics`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TopicsArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Topics, called as `--topic` says and numbered.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) topics: u32,
 }
 
 /// Flags of `echo-server`.

@@ -5,6 +5,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::clock::{Clock, Nanos, Window};
 use super::error::{BenchError, io};
 
@@ -92,6 +94,25 @@ impl Meter {
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| BenchError::Usage("meter panicked".into()))?
     }
+}
+
+/// What a process holds at a moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Footprint {
+    pub(super) rss_mib: f64,
+    pub(super) rss_anon_mib: f64,
+    pub(super) open_files: usize,
+}
+
+/// Looks at what the server holds.
+pub(super) fn footprint(pid: u32) -> Result<Footprint, BenchError> {
+    let counters = process(&format!("/proc/{pid}"), false)?;
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).map_err(io("list files of the server"))?;
+    Ok(Footprint {
+        rss_mib: counters.rss_kib as f64 / 1024.0,
+        rss_anon_mib: counters.rss_anon_kib as f64 / 1024.0,
+        open_files: open.count(),
+    })
 }
 
 impl Snapshot {
@@ -211,6 +232,14 @@ mod tests {
         assert_eq!(status_field(status, "VmRSS:"), 12);
         assert_eq!(status_field(status, "voluntary_ctxt_switches:"), 4);
         assert_eq!(status_field(status, "RssAnon:"), 0);
+    }
+
+    #[test]
+    fn footprint_of_the_own_process_counts_its_files() {
+        let _one_more = fs::File::open("/proc/self/stat").unwrap();
+        let found = footprint(std::process::id()).unwrap();
+        assert!(found.rss_mib > 0.0 && found.rss_anon_mib <= found.rss_mib);
+        assert!(found.open_files > 3, "{found:?}");
     }
 
     #[test]

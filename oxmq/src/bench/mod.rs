@@ -27,9 +27,11 @@ mod slots;
 mod table;
 mod tally;
 mod target;
+mod topics;
 mod transaction;
 mod verify;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 pub(crate) use args::BenchArgs;
@@ -37,6 +39,7 @@ use args::Mode;
 use error::BenchError;
 use report::Report;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
 
 /// Runs one load and prints its report, or says why there is none.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
@@ -53,6 +56,9 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Drain(args) => drain::run(args).and_then(|report| print(&report, args.common.json)),
         Mode::Transaction(args) => {
             transaction::run(args).and_then(|report| print(&report, args.common.json))
+        }
+        Mode::Topics(args) => {
+            topics::run(args).and_then(|report| print_any(&report, args.common.json))
         }
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),
@@ -75,15 +81,20 @@ fn allow_many_connections() {
 }
 
 fn print(report: &Report, json: bool) -> Result<(), BenchError> {
+    print_any(report, json)?;
+    if report.is_empty() {
+        return Err(BenchError::Wrong("no message counts: was there time enough?".into()));
+    }
+    Ok(())
+}
+
+fn print_any(report: &(impl Serialize + Display), json: bool) -> Result<(), BenchError> {
     if json {
         let text = serde_json::to_string(report)
             .map_err(|error| BenchError::Unexpected(error.to_string()))?;
         println!("{text}");
     } else {
         println!("{report}");
-    }
-    if report.is_empty() {
-        return Err(BenchError::Wrong("no message counts: was there time enough?".into()));
     }
     Ok(())
 }
