@@ -51,6 +51,11 @@ impl Catch {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn pop_time_ms(&self) -> i64 {
+        self.pop_time_ms
+    }
+
     pub(super) fn is_full(&self, request: &PopRequest) -> bool {
         self.count >= request.max_messages || self.body.len() >= MAX_POP_BYTES
     }

@@ -320,6 +320,11 @@ impl PopService {
         }
     }
 
+    /// Whether messages before this position of the log are visible in their queues.
+    fn can_read_to(&self, log_end: i64) -> bool {
+        !self.store.flushes_synchronously() || self.store.flushed_phy_offset() >= log_end
+    }
+
     /// Queues of the revive topic that are worked off: those that notes are spread over, and those that
     /// hold some from when there were more.
     fn revive_queues(&self) -> i32 {
@@ -327,3 +332,6 @@ impl PopService {
         known.clamp(self.note_queues, MAX_REVIVE_QUEUES)
     }
 }
+
+#[cfg(test)]
+mod tests;

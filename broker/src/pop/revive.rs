@@ -118,6 +118,8 @@ struct Moment {
 struct State {
     lanes: Vec<Lane>,
     awaited: Option<Moment>,
+    /// A moment whose notes have all been delivered, and the end of the log when they were.
+    delivered: Option<(Moment, i64)>,
     /// All notes that were put before this time and due by then have come in, ms since 1970.
     horizon_ms: i64,
 }
@@ -133,7 +135,7 @@ pub(crate) struct Revive {
 impl Revive {
     pub(crate) fn new(pop: Arc<PopService>, timers: Arc<TimerService>) -> Self {
         let lanes = (0..pop.revive_queues()).map(|queue_id| Lane::new(&pop, queue_id)).collect();
-        let state = State { lanes, awaited: None, horizon_ms: 0 };
+        let state = State { lanes, awaited: None, delivered: None, horizon_ms: 0 };
         Self { pop, timers, state: Mutex::new(state) }
     }
 
@@ -165,8 +167,15 @@ impl Revive {
             timer_offset: self.pop.store.max_offset(TIMER_TOPIC, 0),
         });
         if self.timers.has_delivered(awaited.time_ms, awaited.timer_offset) {
-            state.horizon_ms = awaited.time_ms;
             state.awaited = None;
+            // Those before are waited for first.
+            state.delivered.get_or_insert((awaited, self.pop.store.max_phy_offset()));
+        }
+        if let Some((moment, log_end)) = state.delivered
+            && self.pop.can_read_to(log_end)
+        {
+            state.horizon_ms = moment.time_ms;
+            state.delivered = None;
         }
         let horizon_ms = state.horizon_ms;
         for lane in &mut state.lanes {
@@ -398,6 +407,42 @@ fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
                 "popped message cannot be given out again"
             );
             true
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+
+    /// One queue of the revive topic and what is made of it, without the timer.
+    pub(in crate::pop) struct Reviver {
+        pop: Arc<PopService>,
+        lane: Lane,
+    }
+
+    impl Reviver {
+        pub(in crate::pop) fn new(pop: &Arc<PopService>) -> Self {
+            Self { pop: Arc::clone(pop), lane: Lane::new(pop, 0) }
+        }
+
+        /// A round after all notes have come in that were due by `horizon_ms`.
+        pub(in crate::pop) fn round(&mut self, horizon_ms: i64) {
+            self.lane.round(&self.pop, horizon_ms);
+        }
+
+        /// Passes over the notes that there are.
+        pub(in crate::pop) fn forget_notes(&mut self) {
+            self.lane.next = self.pop.store.max_offset(self.pop.journal.topic(), 0);
+        }
+
+        /// Reads all notes once more, behind those that have been read.
+        pub(in crate::pop) fn read_again(&mut self) {
+            self.lane.next = 0;
+        }
+
+        pub(in crate::pop) fn committed(&self, pop: &PopService) -> Option<i64> {
+            pop.offsets.query(REVIVE_GROUP, pop.journal.topic(), 0)
         }
     }
 }

@@ -8,6 +8,7 @@ mod order;
 mod polling;
 mod popper;
 mod restart;
+mod settings;
 
 use std::sync::OnceLock;
 

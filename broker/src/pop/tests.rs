@@ -1,0 +1,288 @@
+//! The service as a whole, on a store of its own.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+
+use oxmq_protocol::body::SubscriptionGroupConfig;
+use oxmq_protocol::message::{Message, MessageExt, ReceiptHandle};
+use oxmq_store::{MessageStore, StoreConfig};
+
+use super::held::PopRequest;
+use super::revive::testing::Reviver;
+use super::*;
+use crate::delays::Delays;
+use crate::error::RequestError;
+use crate::schedule::ScheduleMessageService;
+use crate::tables::Tables;
+use crate::timer::TimerService;
+use crate::topic::TopicConfig;
+
+/// Popped for a time that has been over for long.
+const OVER_MS: i64 = -60_000;
+/// Popped for long.
+const LONG_MS: i64 = 600_000;
+
+struct Setup {
+    pop: Arc<PopService>,
+    dir: tempfile::TempDir,
+}
+
+fn setup(change: impl FnOnce(&mut BrokerConfig)) -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let pop = open(dir.path(), change);
+    pop.topics.update(TopicConfig { read_queue_nums: 1, ..TopicConfig::new("t") }).unwrap();
+    pop.groups.update(SubscriptionGroupConfig::new("g")).unwrap();
+    Setup { pop, dir }
+}
+
+fn open(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Arc<PopService> {
+    let mut config = BrokerConfig::default();
+    config.broker_name = "b".to_owned();
+    config.revive_queue_num = 1;
+    change(&mut config);
+    let config = Arc::new(config);
+    let store_config =
+        StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(dir) };
+    let store = MessageStore::open(store_config).unwrap();
+    let tables = Tables::load(&config, dir, false).unwrap();
+    let delays = Delays {
+        schedule: Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),
+        timers: Some(Arc::new(TimerService::load(Arc::clone(&store), dir).unwrap())),
+    };
+    let store_host = ([192, 0, 2, 2], 10911).into();
+    let journal = Journal::new(&config, Arc::clone(&store), delays, store_host);
+    Arc::new(PopService::new(
+        config,
+        store,
+        tables.topics,
+        tables.groups,
+        tables.offsets,
+        Arc::new(BrokerStats::new(0)),
+        tables.order,
+        journal,
+    ))
+}
+
+impl Setup {
+    fn send(&self, bodies: &[&str]) {
+        for body in bodies {
+            let result = self.pop.store.put_message(&Message {
+                topic: "t",
+                queue_id: 0,
+                flag: 3,
+                sys_flag: 0,
+                born_timestamp_ms: 5,
+                born_host: ([192, 0, 2, 1], 1).into(),
+                store_host: ([192, 0, 2, 2], 10911).into(),
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: body.as_bytes(),
+                properties: b"TAGS\x01a\x02",
+            });
+            assert!(result.status.is_stored());
+        }
+    }
+
+    fn catch(&self, invisible_ms: i64) -> Catch {
+        self.pop.pop(&request(invisible_ms), true).unwrap()
+    }
+
+    /// Pops, and names what it got.
+    fn pop(&self, invisible_ms: i64) -> Vec<(String, MessageExt)> {
+        let catch = self.catch(invisible_ms);
+        let messages = MessageExt::decode_all(&catch.body).unwrap();
+        messages
+            .into_iter()
+            .map(|message| (String::from_utf8(message.body.clone()).unwrap(), message))
+            .collect()
+    }
+
+    fn bodies(&self, invisible_ms: i64) -> Vec<String> {
+        self.pop(invisible_ms).into_iter().map(|(body, _)| body).collect()
+    }
+
+    fn ack(&self, catch: &Catch, invisible_ms: i64, offset: i64) -> Result<i64, RequestError> {
+        let given = Given {
+            topic: "t",
+            group: "g",
+            queue_id: 0,
+            start_offset: 0,
+            pop_time_ms: catch.pop_time_ms(),
+            invisible_ms,
+            revive_queue_id: 0,
+            broker_name: Some("b"),
+        };
+        self.pop.acknowledge(&given, &[offset], false, ([192, 0, 2, 3], 1).into())
+    }
+
+    fn committed(&self) -> Option<i64> {
+        self.pop.offsets.query("g", "t", 0)
+    }
+}
+
+fn request(invisible_ms: i64) -> PopRequest {
+    PopRequest {
+        group: "g".into(),
+        topic: "t".into(),
+        queue_id: ANY_QUEUE,
+        max_messages: 32,
+        invisible_ms,
+        poll_ms: 0,
+        from_last: false,
+        filter: MessageFilter::All,
+        order: false,
+        attempt: None,
+        looks: AtomicU32::new(0),
+    }
+}
+
+#[test]
+fn message_is_given_out_once_until_it_is_due_again() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two"]);
+    assert_eq!(setup.bodies(OVER_MS), ["one", "two"]);
+    assert_eq!(setup.bodies(OVER_MS), [""; 0]);
+    assert_eq!(setup.committed(), Some(2));
+    let mut reviver = Reviver::new(&setup.pop);
+    reviver.round(0);
+    assert_eq!(setup.bodies(OVER_MS), [""; 0], "not all notes may have come in");
+    reviver.round(now_ms());
+    let again = setup.pop(LONG_MS);
+    assert_eq!(again.len(), 2);
+    for (_, message) in &again {
+        assert_eq!((message.topic.as_str(), message.reconsume_times, message.flag), ("t", 1, 3));
+        assert!(message.property("1ST_POP_TIME").is_some());
+        assert_eq!(message.property("TAGS"), Some(&b"a"[..]));
+        let receipt = std::str::from_utf8(message.property("POP_CK").unwrap()).unwrap();
+        let receipt = ReceiptHandle::parse(receipt).unwrap();
+        assert_eq!((receipt.broker_name, receipt.queue_offset), ("b", message.queue_offset));
+        assert_eq!(receipt.invisible_ms, LONG_MS);
+    }
+    assert_eq!(setup.pop.topics.get("%RETRY%g_t").unwrap().read_queue_nums, 1);
+    reviver.round(now_ms());
+    assert_eq!(setup.bodies(LONG_MS), [""; 0]);
+}
+
+#[test]
+fn acknowledged_message_does_not_come_back() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two", "three"]);
+    let catch = setup.catch(OVER_MS);
+    assert_eq!(catch.messages.as_str(), "0 0 0,1,2");
+    setup.ack(&catch, OVER_MS, 1).unwrap();
+    Reviver::new(&setup.pop).round(now_ms());
+    assert_eq!(setup.bodies(LONG_MS), ["one", "three"]);
+}
+
+#[test]
+fn acknowledgement_that_comes_before_its_check_point_counts() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two"]);
+    // Its check point waits in the timer, the acknowledgement of something due in the past does not.
+    let catch = setup.catch(OVER_MS);
+    let mut reviver = Reviver::new(&setup.pop);
+    reviver.forget_notes();
+    setup.ack(&catch, OVER_MS, 0).unwrap();
+    reviver.round(0);
+    reviver.read_again();
+    reviver.round(now_ms());
+    assert_eq!(setup.bodies(LONG_MS), ["two"]);
+}
+
+#[test]
+fn progress_is_committed_behind_what_is_on_disk_and_worked_off() {
+    let setup = setup(|_| ());
+    setup.send(&["one"]);
+    setup.catch(OVER_MS);
+    let mut reviver = Reviver::new(&setup.pop);
+    reviver.round(0);
+    assert_eq!(reviver.committed(&setup.pop), None, "the check point is open");
+    reviver.round(now_ms());
+    setup.pop.store.close().unwrap();
+    reviver.round(now_ms());
+    assert_eq!(reviver.committed(&setup.pop), Some(0));
+    let Setup { pop, dir } = setup;
+    pop.offsets.save_if_changed().unwrap();
+    pop.topics.save_if_changed().unwrap();
+    drop(pop);
+    let again = Setup { pop: open(dir.path(), |_| ()), dir };
+    Reviver::new(&again.pop).round(now_ms());
+    assert_eq!(again.pop.store.max_offset("%RETRY%g_t", 0), 1, "it is not given out again twice");
+}
+
+#[test]
+fn messages_that_cannot_be_noted_are_not_given_out() {
+    let setup = setup(|_| ());
+    setup.send(&["one"]);
+    setup.pop.store.close().unwrap();
+    let catch = setup.catch(LONG_MS);
+    assert!(catch.failed && catch.count == 0 && catch.body.is_empty());
+    assert_eq!(setup.committed(), Some(0));
+    assert!(matches!(setup.ack(&catch, LONG_MS, 0), Err(RequestError::PopNotNoted)));
+}
+
+#[test]
+fn messages_of_a_topic_or_group_that_is_gone_do_not_come_back() {
+    let setup = setup(|config| config.auto_create_subscription_group = false);
+    setup.send(&["one"]);
+    setup.catch(OVER_MS);
+    setup.pop.groups.delete("g");
+    Reviver::new(&setup.pop).round(now_ms());
+    assert!(setup.pop.topics.get("%RETRY%g_t").is_none());
+}
+
+#[test]
+fn offset_that_a_tool_has_set_is_followed() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two", "three"]);
+    setup.catch(LONG_MS);
+    setup.pop.offsets.assign_reset("g", "t", 0, 1);
+    assert!(setup.pop.has_news(&request(LONG_MS)));
+    assert_eq!(setup.bodies(LONG_MS), ["two", "three"]);
+    assert!(!setup.pop.has_news(&request(LONG_MS)));
+    setup.send(&["four"]);
+    assert!(setup.pop.has_news(&request(LONG_MS)));
+}
+
+#[test]
+fn group_that_is_new_begins_where_it_wants() {
+    let setup = setup(|config| config.init_pop_offset_by_check_msg_in_mem = false);
+    setup.send(&["one", "two", "three"]);
+    let last = PopRequest { from_last: true, ..request(LONG_MS) };
+    let catch = setup.pop.pop(&last, true).unwrap();
+    assert_eq!((catch.starts.as_str(), catch.count), ("0 0 2", 1));
+    assert_eq!(setup.committed(), Some(3));
+}
+
+#[test]
+fn messages_for_others_are_passed_over_and_not_noted() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two"]);
+    let filter = MessageFilter::from_tags("b");
+    let catch = setup.pop.pop(&PopRequest { filter, ..request(OVER_MS) }, true).unwrap();
+    assert_eq!((catch.count, catch.rest), (0, 0));
+    assert_eq!(setup.committed(), Some(2));
+    assert_eq!(setup.pop.store.max_offset(setup.pop.journal.topic(), 0), 0);
+}
+
+#[test]
+fn receipt_of_a_revive_queue_that_is_not_there_is_refused() {
+    let setup = setup(|_| ());
+    setup.send(&["one"]);
+    for revive_queue_id in [-1, 8, i32::MAX] {
+        let given = Given {
+            topic: "t",
+            group: "g",
+            queue_id: 0,
+            start_offset: 0,
+            pop_time_ms: 1,
+            invisible_ms: 1,
+            revive_queue_id,
+            broker_name: None,
+        };
+        let client = ([192, 0, 2, 3], 1).into();
+        let refused = setup.pop.acknowledge(&given, &[0], false, client);
+        assert!(matches!(refused, Err(RequestError::NoReviveQueue { .. })), "{refused:?}");
+        assert!(setup.pop.change_invisible_time(&given, 0, 1).is_err());
+    }
+}
