@@ -48,6 +48,7 @@ const LEFT_OVER: &[(i32, &str)] = &[
     (309, "brokerName"),
     (309, "topicSysFlag"),
     (309, "groupSysFlag"),
+    (200_053, "suspend"),
 ];
 
 /// Codes that no server here serves; their headers and bodies need not be declared.
@@ -240,6 +241,15 @@ fn check_header(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         901, false => GetBrokerMemberGroupRequestHeader,
         904, false => BrokerHeartbeatRequestHeader,
         905, false => NotifyMinBrokerIdChangeRequestHeader,
+        200_050, false => PopMessageRequestHeader,
+        200_050, true => PopMessageResponseHeader,
+        200_051, false => AckMessageRequestHeader,
+        200_053, false => ChangeInvisibleTimeRequestHeader,
+        200_053, true => ChangeInvisibleTimeResponseHeader,
+        200_054, false => NotificationRequestHeader,
+        200_054, true => NotificationResponseHeader,
+        200_055, false => PollingInfoRequestHeader,
+        200_055, true => PollingInfoResponseHeader,
     }
     if captured.request_code == 10 && !view.is_response() {
         let send = SendMessageView::decode(view).unwrap_or_else(|e| panic!("{}: {e}", captured.at));
@@ -304,9 +314,11 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
                 // With `pullOffsetTable`, which no receiver reads, so that it is not written here.
                 (43, true) => drop(body_of::<ConsumerOffsetTable>(captured, view.body)),
                 (25 | 318, false) | (26 | 319, true) => is_properties_text(captured, view.body),
-                (11 | 12 | 33 | 361, true) => has_records(captured, view.body),
+                (11 | 12 | 33 | 361 | 200_050, true) => has_records(captured, view.body),
                 (309 | 39, false) => has_records(captured, view.body),
                 (320, false) => is_a_batch(captured, view.body),
+                // A map that the tools print as it is: it has no class.
+                (2003, true) => drop(body_of::<Map<String, Value>>(captured, view.body)),
                 (307 | 309, true) => {}
                 _ if is_absent => {}
                 (code, _) => panic!("{}: the body of {code} is missing here", captured.at),
@@ -356,6 +368,7 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         402, true => MessageRequestModeTable,
         513, false => TopicQueueMappingDetail,
         901, true => GetBrokerMemberGroupResponseBody,
+        200_151, false => BatchAckMessageRequestBody,
     }
 }
 

@@ -44,6 +44,11 @@ const ADDED: &[(&str, &str, &str)] = &[
         "groupTopicMap",
         "the file and the answer have it, the class that reads them does not",
     ),
+    (
+        "ConsumerOffsetSerializeWrapper",
+        "lmqOffsetTable",
+        "the file of light queues has it, the class that other brokers are answered with does not",
+    ),
     ("HeartbeatData", "withoutSub", "how the field isWithoutSub is named in JSON"),
     ("QueryMessageRequestHeader", "_UNIQUE_KEY_QUERY", "an ext field beside the header"),
 ];

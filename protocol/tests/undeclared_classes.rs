@@ -111,23 +111,6 @@ const NOT_DECLARED: &[Family] = &[
         ],
     },
     Family {
-        reason: "pop consumption is not served yet",
-        codes: &[200_050, 200_051, 200_052, 200_053, 200_054, 200_055, 200_056, 200_151],
-        classes: &[
-            "AckMessageRequestHeader",
-            "BatchAckMessageRequestBody",
-            "ChangeInvisibleTimeRequestHeader",
-            "ChangeInvisibleTimeResponseHeader",
-            "NotificationRequestHeader",
-            "NotificationResponseHeader",
-            "PeekMessageRequestHeader",
-            "PollingInfoRequestHeader",
-            "PollingInfoResponseHeader",
-            "PopMessageRequestHeader",
-            "PopMessageResponseHeader",
-        ],
-    },
-    Family {
         reason: "there are no lite topics",
         codes: &[200_070, 200_071, 200_073, 200_074, 200_075, 200_076, 200_077, 200_078, 200_079],
         classes: &[
