@@ -78,8 +78,14 @@ impl DurableAnswers {
         let (last, count) = {
             let mut shard = lock(&self.shards[number]);
             shard.is_told = false;
-            let Some(last) = shard.waiting.back() else { return };
-            (last.end_phy_offset, shard.waiting.len())
+            // What one thread stores is in the order of the log; what others do together need not be.
+            let mut ends = shard.waiting.iter().map(|one| one.end_phy_offset);
+            let last = match worker {
+                Some(_) => ends.next_back(),
+                None => ends.max(),
+            };
+            let Some(last) = last else { return };
+            (last, shard.waiting.len())
         };
         if count == 1 && self.store.flush_if_quick() {
             return self.answer(number, last, PutMessageStatus::PutOk);
