@@ -256,15 +256,16 @@ impl Groups {
             for (index, session) in of_queue.iter().enumerate() {
                 let began = session.began.0;
                 let before = &of_queue[..index];
-                let given = before.iter().flat_map(|other| &other.given);
-                let high = given.filter(|(at, _, _)| *at < began).map(|(_, offset, _)| offset + 1);
-                let Some(high) = high.max() else { continue };
-                let again = high - session.offset;
                 // Who had been given something since the last one took over, and may not have committed.
                 let since = before.last().map_or(0, |last| last.began.0);
                 let holders =
                     before.iter().filter(|other| other.ended.is_none_or(|(at, _)| at >= since));
                 let holders: Vec<&Session> = holders.copied().collect();
+                // What the others were given is the last one's to repeat, however far it came with that.
+                let given = holders.iter().flat_map(|other| &other.given);
+                let high = given.filter(|(at, _, _)| *at < began).map(|(_, offset, _)| offset + 1);
+                let Some(high) = high.max() else { continue };
+                let again = high - session.offset;
                 let mut allowed = limits.in_flight * holders.len() as i64 + at_once(&holders);
                 let kills = register.kills.iter().filter(|kill| (since..began).contains(&kill.at));
                 for kill in kills {

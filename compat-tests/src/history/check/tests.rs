@@ -227,6 +227,17 @@ fn after_a_kill_what_was_saved_may_come_again() {
 }
 
 #[test]
+fn who_takes_over_before_another_has_caught_up_after_a_kill_repeats_no_more() {
+    let mut history = right();
+    history.kill(4);
+    history.begin(3, Some(4));
+    history.deliver(3, 4..5);
+    history.end(3);
+    history.begin(4, Some(4));
+    assert_eq!(history.found(), []);
+}
+
+#[test]
 fn more_duplicates_than_were_in_flight_are_found() {
     let mut history = sent();
     history.begin(1, None);
