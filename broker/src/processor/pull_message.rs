@@ -50,6 +50,13 @@ thread_local! {
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What is left to do for a pull after a look into the store.
+enum Next {
+    Nothing,
+    ReadFromDisk(PullRequest, Reply),
+    Suspend(PullRequest, Duration, Reply),
+}
+
 impl PullMessage {
     #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
@@ -182,15 +189,24 @@ impl PullMessage {
         suspend: Option<Duration>,
         reply: Reply,
     ) {
-        RECORDS.with_borrow_mut(|records| {
+        let next = RECORDS.with_borrow_mut(|records| {
             let Ok(result) = self.read_cached(&pull, records) else {
-                return self.answer_from_disk(pull, reply);
+                return Next::ReadFromDisk(pull, reply);
             };
             match suspend {
-                Some(time) if is_empty(&result, pull.offset) => self.suspend(pull, time, reply),
-                _ => respond(&pull, &result, records, reply),
+                Some(time) if is_empty(&result, pull.offset) => Next::Suspend(pull, time, reply),
+                _ => {
+                    respond(&pull, &result, records, reply);
+                    Next::Nothing
+                }
             }
         });
+        // Suspending may find a message after all, and read it into the same place.
+        match next {
+            Next::Nothing => {}
+            Next::ReadFromDisk(pull, reply) => self.answer_from_disk(pull, reply),
+            Next::Suspend(pull, time, reply) => self.suspend(pull, time, reply),
+        }
     }
 
     /// Answers on a thread that may wait for the disk. There is something, or the disk would not have
