@@ -8,6 +8,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use oxmq_protocol::address::{host_port, is_host_port};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -29,9 +30,9 @@ pub(crate) struct AddressServer {
 impl AddressServer {
     /// The server at `domain` (`host` or `host:port`), asked for `sub_group`.
     pub(crate) fn new(domain: &str, sub_group: &str) -> Self {
-        let address = match domain.contains(':') {
+        let address = match is_host_port(domain) {
             true => domain.to_owned(),
-            false => format!("{domain}:{DEFAULT_PORT}"),
+            false => host_port(domain, DEFAULT_PORT),
         };
         Self { address, path: format!("/rocketmq/{sub_group}") }
     }
@@ -81,6 +82,10 @@ mod tests {
     fn domain_without_a_port_has_that_of_the_reference() {
         let server = AddressServer::new("jmenv.tbsite.net", "nsaddr");
         assert_eq!(server.to_string(), "http://jmenv.tbsite.net:8080/rocketmq/nsaddr");
+        for domain in ["::1", "[::1]"] {
+            let server = AddressServer::new(domain, "nsaddr");
+            assert_eq!(server.to_string(), "http://[::1]:8080/rocketmq/nsaddr");
+        }
         let server = AddressServer::new("[::1]:80", "nsaddr-unit");
         assert_eq!(server.to_string(), "http://[::1]:80/rocketmq/nsaddr-unit");
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use oxmq_protocol::address::is_host_port;
 use oxmq_remoting::RemotingClient;
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -124,19 +125,11 @@ pub(crate) fn split(list: &str) -> Vec<String> {
     addresses.map(str::to_owned).collect()
 }
 
-/// Tells whether `address` is `host:port`.
-pub(crate) fn is_address(address: &str) -> bool {
-    address.rsplit_once(':').is_some_and(|(host, port)| {
-        let is_name = |host: &str| !host.is_empty() && !host.contains(char::is_whitespace);
-        is_name(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
-}
-
 /// The addresses of an answer that somebody else wrote.
 fn checked(list: &str) -> io::Result<Vec<String>> {
     let found = split(list);
     let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-    match found.iter().find(|address| !is_address(address)) {
+    match found.iter().find(|address| !is_host_port(address)) {
         Some(bad) => wrong(format!("{bad:?} is not host:port")),
         None if found.is_empty() => wrong("an empty list".to_owned()),
         None if found.len() > MAX_NAME_SERVERS => wrong(format!("{} addresses", found.len())),

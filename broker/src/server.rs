@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::address::{host_port, is_host_port, parse_ip};
 use oxmq_protocol::body::TopicConfig;
 use oxmq_remoting::{
     Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient,
@@ -20,7 +21,7 @@ use crate::attributes::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
 use crate::dispatch::Dispatch;
-use crate::name_servers::{self, NameServers, is_address};
+use crate::name_servers::{self, NameServers};
 use crate::pop::Revive;
 use crate::processors::Processors;
 use crate::producer::ProducerManager;
@@ -194,7 +195,7 @@ impl Broker {
             changes,
             Arc::clone(&name_servers),
             config.broker_address(),
-            format!("{}:{ha_port}", config.broker_ip2),
+            host_port(&config.broker_ip2, ha_port),
         ));
 
         if let Some(timers) = &delays.timers {
@@ -357,7 +358,7 @@ async fn every(period: Duration, work: impl Fn()) {
 /// What speaks to the name servers.
 fn client(config: &BrokerSettings) -> Result<RemotingClient, StartError> {
     if let Some(list) = &config.namesrv_addr
-        && let Some(bad) = name_servers::split(list).iter().find(|one| !is_address(one))
+        && let Some(bad) = name_servers::split(list).iter().find(|one| !is_host_port(one))
     {
         return Err(StartError::Address {
             key: "namesrvAddr",
@@ -370,12 +371,15 @@ fn client(config: &BrokerSettings) -> Result<RemotingClient, StartError> {
     Ok(RemotingClient::new(RemotingClientConfig {
         connect_timeout: Duration::from_millis(connect_timeout.into()),
         tls: tls.transpose()?.map(Arc::new),
+        max_idle: Duration::from_secs(config.client_channel_max_idle_time_seconds.max(1).into()),
+        close_on_timeout: config.client_close_socket_if_timeout,
+        reconnect_for_go_away: config.enable_reconnect_for_go_away,
     }))
 }
 
 /// Binds the main port, and the fast one two below unless that would be none.
 fn bind(config: &BrokerSettings) -> Result<(Listener, Option<Listener>), StartError> {
-    let host: IpAddr = config.bind_address.parse().map_err(|_| StartError::Address {
+    let host = parse_ip(&config.bind_address).ok_or_else(|| StartError::Address {
         key: "bindAddress",
         value: config.bind_address.clone(),
         reason: "not an IP address".to_owned(),
@@ -405,16 +409,15 @@ fn bind(config: &BrokerSettings) -> Result<(Listener, Option<Listener>), StartEr
 
 /// The address that stands in records and message ids.
 async fn advertised_ip(config: &BrokerSettings) -> Result<IpAddr, StartError> {
-    let host = config.broker_ip1.trim_matches(['[', ']']);
     let unusable = |reason: String| StartError::Address {
         key: "brokerIP1",
         value: config.broker_ip1.clone(),
         reason,
     };
-    if let Ok(ip) = host.parse() {
+    if let Some(ip) = parse_ip(&config.broker_ip1) {
         return Ok(ip);
     }
-    let found = tokio::net::lookup_host((host, config.listen_port))
+    let found = tokio::net::lookup_host((config.broker_ip1.as_str(), config.listen_port))
         .await
         .map_err(|error| unusable(error.to_string()))?;
     let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();

@@ -1,12 +1,13 @@
 //! A running name server.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use oxmq_protocol::address::parse_ip;
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
@@ -108,9 +109,8 @@ impl Namesrv {
 }
 
 fn listen_address(settings: &NamesrvConfig) -> Result<SocketAddr, NamesrvError> {
-    let text = settings.bind_address.trim_matches(['[', ']']);
-    let address: IpAddr =
-        text.parse().map_err(|_| NamesrvError::BindAddress(settings.bind_address.clone()))?;
+    let address = parse_ip(&settings.bind_address)
+        .ok_or_else(|| NamesrvError::BindAddress(settings.bind_address.clone()))?;
     Ok(SocketAddr::new(address, settings.listen_port))
 }
 

@@ -1,12 +1,12 @@
 //! `oxmq config`: what a configuration file and a single key do, without a server.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use oxmq_broker::{BrokerSettings, StoreConfig};
 use oxmq_namesrv::NamesrvConfig;
+use oxmq_protocol::address::parse_ip;
 use oxmq_protocol::config::{self, Config, Explanation, Notice, Standing};
 use oxmq_remoting::{Tls, TlsMode};
 
@@ -70,7 +70,7 @@ impl Found {
 
     /// What a start looks at that is not in the file itself.
     fn add_surroundings(&mut self, file: &Path, bind: &str, tls_mode: TlsMode, tls_file: &str) {
-        if bind.trim_matches(['[', ']']).parse::<IpAddr>().is_err() {
+        if parse_ip(bind).is_none() {
             let file = file.display();
             self.problems.push(format!("{file}: bindAddress must be an IP address, not {bind:?}"));
         }

@@ -2,6 +2,7 @@
 //!
 //! Pure: no sockets, files, clocks or threads.
 
+pub mod address;
 pub mod advertised_listeners;
 mod base64;
 pub mod body;
@@ -16,4 +17,7 @@ pub mod limits;
 pub mod live;
 pub mod message;
 pub mod properties_file;
+mod shorten;
 pub mod version;
+
+pub use shorten::shorten;

@@ -17,3 +17,7 @@ pub const MAX_PROPERTIES_FILE_BYTES: usize = 1024 * 1024;
 
 /// Largest registration once inflated. A broker with 100 000 topics has about 5 MiB of them.
 pub const MAX_INFLATED_REGISTRATION_BYTES: usize = 64 * 1024 * 1024;
+
+/// Longest text of a log field or of an answer's remark; of a longer one the middle is left out. Names have
+/// 255 bytes at most, and no remark of the reference is longer than this but for stack traces.
+pub const MAX_SHOWN_BYTES: usize = 4 * 1024;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::limits::{FIRST_BACK_OFF, MAX_BACK_OFF, MAX_CLIENT_ADDRESSES};
+use crate::limits::{FIRST_BACK_OFF, MAX_BACK_OFF, MAX_CLIENT_ADDRESSES, MAX_IDLE};
 use crate::sync::lock;
 use crate::tls_client::TlsClient;
 use crate::{Connection, InvokeError, Reply, Service, connection};
@@ -24,11 +24,25 @@ pub struct RemotingClientConfig {
     pub connect_timeout: Duration,
     /// How to speak TLS (`useTLS`); `None` speaks plain.
     pub tls: Option<Arc<TlsClient>>,
+    /// Silence after which a connection is closed (`clientChannelMaxIdleTimeSeconds`).
+    pub max_idle: Duration,
+    /// Whether a connection is closed when an answer does not come in time (`clientCloseSocketIfTimeout`): the
+    /// peer may be gone without a word, and the next request opens another.
+    pub close_on_timeout: bool,
+    /// Whether a request that is answered with `GO_AWAY` is sent again on a new connection
+    /// (`enableReconnectForGoAway`).
+    pub reconnect_for_go_away: bool,
 }
 
 impl Default for RemotingClientConfig {
     fn default() -> Self {
-        Self { connect_timeout: Duration::from_secs(3), tls: None }
+        Self {
+            connect_timeout: Duration::from_secs(3),
+            tls: None,
+            max_idle: MAX_IDLE,
+            close_on_timeout: true,
+            reconnect_for_go_away: true,
+        }
     }
 }
 
@@ -85,11 +99,48 @@ impl RemotingClient {
         timeout: Duration,
     ) -> Result<RemotingCommand, InvokeError> {
         let until = Instant::now() + timeout;
+        if self.config.reconnect_for_go_away {
+            let answer = self.invoke_until(address, request.clone(), until).await?;
+            if answer.response_code() != ResponseCode::GO_AWAY {
+                return Ok(answer);
+            }
+        }
+        self.invoke_until(address, request, until).await
+    }
+
+    async fn invoke_until(
+        &self,
+        address: &str,
+        request: RemotingCommand,
+        until: Instant,
+    ) -> Result<RemotingCommand, InvokeError> {
         let connection = match tokio::time::timeout_at(until, self.connection(address)).await {
             Ok(connected) => connected?,
             Err(_) => return Err(unreachable_in_time(address)),
         };
-        connection.invoke(request, until.saturating_duration_since(Instant::now())).await
+        let timeout = until.saturating_duration_since(Instant::now());
+        let answer = connection.invoke(request, timeout).await;
+        match &answer {
+            Err(InvokeError::Timeout { .. }) if self.config.close_on_timeout => connection.close(),
+            Ok(answer)
+                if answer.response_code() == ResponseCode::GO_AWAY
+                    && self.config.reconnect_for_go_away =>
+            {
+                self.leave(address, &connection).await;
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Has the next request open another connection. Those that still wait for answers on this one get them.
+    async fn leave(&self, address: &str, connection: &Connection) {
+        let peer = self.peer(address);
+        let mut peer = peer.lock().await;
+        if peer.connection.as_ref().is_some_and(|current| current.id() == connection.id()) {
+            peer.connection = None;
+        }
+        connection.close_unless_waiting();
     }
 
     /// Sends a request that wants no answer.
@@ -210,8 +261,23 @@ impl RemotingClient {
         let connection = tokio::time::timeout(self.config.connect_timeout, opening)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        tokio::spawn(connection::run(Arc::clone(&connection), Arc::new(NoRequests)));
+        tokio::spawn(serve(Arc::clone(&connection), self.config.max_idle));
         Ok(connection)
+    }
+}
+
+/// Serves a connection of ours until it ends, by itself or for silence.
+async fn serve(connection: Arc<Connection>, max_idle: Duration) {
+    let watching = async {
+        while connection.idle() < max_idle {
+            tokio::time::sleep(max_idle - connection.idle()).await;
+        }
+        connection.close();
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = connection::run(Arc::clone(&connection), Arc::new(NoRequests)) => {}
+        () = watching => {}
     }
 }
 

@@ -1,10 +1,12 @@
 //! The answer that is owed to one request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, CommandWriter, RESPONSE_FLAG, RemotingCommand};
 use oxmq_protocol::frame::HeaderForm;
+use oxmq_protocol::shorten;
 
 use crate::Connection;
 
@@ -54,6 +56,7 @@ impl Reply {
         response.opaque = self.opaque;
         response.flag |= RESPONSE_FLAG;
         response.form = self.form;
+        response.remark = response.remark.map(shown);
         self.connection.write(|out| self.counted(out, |out| response.encode(out)));
     }
 
@@ -66,8 +69,10 @@ impl Reply {
     ) {
         self.answered = true;
         if !self.oneway {
+            let remark = remark.map(shorten);
             self.connection.write(|out| {
                 self.counted(out, |out| {
+                    let remark = remark.as_deref();
                     write(CommandWriter::response(out, self.form, code, self.opaque, remark));
                 });
             });
@@ -90,6 +95,14 @@ impl Reply {
     /// Leaves a request that has no answer.
     pub fn abandon(mut self) {
         self.answered = true;
+    }
+}
+
+/// A remark as it is sent: what a peer wrote comes back to it shortened.
+fn shown(remark: String) -> String {
+    match shorten(&remark) {
+        Cow::Borrowed(_) => remark,
+        Cow::Owned(short) => short,
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::frame::{self, HeaderForm};
+use oxmq_protocol::limits::MAX_SHOWN_BYTES;
 use oxmq_remoting::{
-    Connection, RemotingClient, RemotingClientConfig, Reply, RequestCount, RequestCounters, Server,
-    ServerConfig, Service, Together, WorkerId, after_round,
+    Connection, InvokeError, RemotingClient, RemotingClientConfig, Reply, RequestCount,
+    RequestCounters, Server, ServerConfig, Service, Together, WorkerId, after_round,
 };
 
 const ECHO: RequestCode = RequestCode(1);
@@ -21,6 +22,9 @@ const KEEP: RequestCode = RequestCode(2);
 const ASK_BACK: RequestCode = RequestCode(3);
 const PANIC: RequestCode = RequestCode(4);
 const AFTER_ROUND: RequestCode = RequestCode(5);
+const SENT_AWAY: RequestCode = RequestCode(6);
+const REMARK: RequestCode = RequestCode(7);
+const WHOLE_REMARK: RequestCode = RequestCode(8);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
@@ -28,6 +32,8 @@ struct State {
     kept: Mutex<Vec<Reply>>,
     closed: AtomicUsize,
     asked: Mutex<Vec<String>>,
+    /// Requests with [`SENT_AWAY`], of which the first is.
+    sent_away: AtomicUsize,
     /// How many answers left together.
     rounds: Mutex<Vec<usize>>,
 }
@@ -81,6 +87,15 @@ impl Service for Probe {
                 });
                 reply.send(RemotingCommand::response(ResponseCode::SUCCESS));
             }
+            SENT_AWAY if self.sent_away.fetch_add(1, Ordering::SeqCst) == 0 => {
+                reply.fail(ResponseCode::GO_AWAY, "please go away");
+            }
+            SENT_AWAY => reply.fail(ResponseCode::SUCCESS, "here"),
+            REMARK => reply.fail(ResponseCode::SYSTEM_ERROR, &text(request.body)),
+            WHOLE_REMARK => {
+                let answer = RemotingCommand::response(ResponseCode::SYSTEM_ERROR);
+                reply.send(answer.with_remark(text(request.body)));
+            }
             PANIC => {
                 reply.abandon();
                 panic!("a handler panicked");
@@ -99,6 +114,16 @@ fn start(change: impl FnOnce(&mut ServerConfig)) -> (Server, Probe) {
     let mut config = ServerConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
     change(&mut config);
     (Server::bind(&config, Arc::new(probe.clone())).unwrap(), probe)
+}
+
+fn client(change: impl FnOnce(&mut RemotingClientConfig)) -> RemotingClient {
+    let mut config = RemotingClientConfig::default();
+    change(&mut config);
+    RemotingClient::new(config)
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
 }
 
 fn request(code: RequestCode, opaque: i32, body: &[u8]) -> Vec<u8> {
@@ -527,6 +552,83 @@ async fn request_fails_when_its_connection_ends_or_its_time_is_up() {
     };
     let (error, ()) = tokio::join!(waiting, closing);
     assert!(error.unwrap_err().to_string().contains("was closed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_whose_answer_does_not_come_in_time_is_closed_unless_it_is_to_stay() {
+    for close_on_timeout in [true, false] {
+        let (server, probe) = start(|_| ());
+        let address = server.local_addr().to_string();
+        let client = client(|config| config.close_on_timeout = close_on_timeout);
+        client.invoke(&address, RemotingCommand::request(ECHO), DEADLINE).await.unwrap();
+        let timeout = Duration::from_millis(30);
+        let error = client.invoke(&address, RemotingCommand::request(KEEP), timeout).await;
+        assert!(matches!(error, Err(InvokeError::Timeout { .. })), "{error:?}");
+        client.invoke(&address, RemotingCommand::request(ECHO), DEADLINE).await.unwrap();
+        let closed = usize::from(close_on_timeout);
+        wait_for("the end of the first", || probe.closed.load(Ordering::SeqCst) == closed).await;
+        assert_eq!(server.connection_count(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_is_sent_away_is_put_again_on_a_new_connection() {
+    let (server, probe) = start(|_| ());
+    let address = server.local_addr().to_string();
+    let ask = async |reconnect_for_go_away| {
+        let client = client(|config| config.reconnect_for_go_away = reconnect_for_go_away);
+        let answer = client.invoke(&address, RemotingCommand::request(SENT_AWAY), DEADLINE).await;
+        answer.unwrap().response_code()
+    };
+    assert_eq!(ask(false).await, ResponseCode::GO_AWAY);
+    assert_eq!(probe.sent_away.swap(0, Ordering::SeqCst), 1);
+    assert_eq!(ask(true).await, ResponseCode::SUCCESS);
+    wait_for("the end of the first", || probe.closed.load(Ordering::SeqCst) >= 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connection_is_closed_by_the_client_too() {
+    let (server, probe) = start(|_| ());
+    let client = client(|config| config.max_idle = Duration::from_millis(20));
+    let address = server.local_addr().to_string();
+    client.invoke(&address, RemotingCommand::request(ECHO), DEADLINE).await.unwrap();
+    wait_for("the connection's end", || probe.closed.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn remark_that_holds_a_long_text_of_the_peer_is_shortened() {
+    let (server, _) = start(|_| ());
+    let address = server.local_addr().to_string();
+    let client = client(|_| ());
+    for code in [REMARK, WHOLE_REMARK] {
+        let body = "n".repeat(40_000);
+        let request = RemotingCommand::request(code).with_body(body.into_bytes());
+        let answer = client.invoke(&address, request, DEADLINE).await.unwrap();
+        let remark = answer.remark.unwrap();
+        assert!(remark.len() < MAX_SHOWN_BYTES + 100, "{}", remark.len());
+        assert!(remark.starts_with("nnn") && remark.contains(" bytes)..."), "{remark}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_on_all_addresses_is_reached_by_both_families() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        eprintln!("this machine has no IPv6");
+        return;
+    }
+    let (server, probe) = start(|config| config.listen = (Ipv6Addr::UNSPECIFIED, 0).into());
+    let client = client(|_| ());
+    let port = server.local_addr().port();
+    for (host, peer) in [("[::1]", "::1"), ("127.0.0.1", "127.0.0.1")] {
+        let address = format!("{host}:{port}");
+        client.invoke_oneway(&address, RemotingCommand::request(KEEP)).await.unwrap();
+        wait_for("the request", || !probe.kept.lock().unwrap().is_empty()).await;
+        let reply = probe.kept.lock().unwrap().pop().unwrap();
+        // An IPv4 peer is one, although its socket is of IPv6.
+        assert_eq!(reply.connection().peer().ip().to_string(), peer);
+        assert_eq!(reply.connection().local().ip().to_string(), peer);
+        reply.abandon();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

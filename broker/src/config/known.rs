@@ -44,7 +44,13 @@ pub(super) fn reference_settings() -> impl Iterator<Item = Setting> {
 }
 
 /// Keys of the client's sockets that something reads.
-const CLIENT_KEYS: &[&str] = &["useTLS", "connectTimeoutMillis"];
+const CLIENT_KEYS: &[&str] = &[
+    "useTLS",
+    "connectTimeoutMillis",
+    "clientChannelMaxIdleTimeSeconds",
+    "clientCloseSocketIfTimeout",
+    "enableReconnectForGoAway",
+];
 
 /// What every setting of the reference's broker does here, given the keys that something reads.
 pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
@@ -118,6 +124,7 @@ pub(super) fn why_no_effect(key: &str) -> &'static str {
         "CoreThreads",
         "MaxThreads",
         "ExecutorThreads",
+        "CallbackExecutor",
         "WorkerGroup",
         "CorePool",
         "MaxPool",
@@ -165,6 +172,13 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     ),
     (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
     (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
+    (&["BufSize", "writeBuffer"], "buffers and sockets adapt by themselves within fixed limits"),
+    (&["socksProxyConfig"], "name servers are connected to directly"),
+    (
+        &["channelNotActiveInterval"],
+        "a connection whose answer does not come in time is closed at once",
+    ),
+    (&["maxReconnectInterval"], "nothing in the reference reads it either"),
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
     (
         &["cold", "Cold"],

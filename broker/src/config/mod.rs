@@ -6,6 +6,7 @@ mod known;
 
 use std::path::Path;
 
+use oxmq_protocol::address::host_port;
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::MessageRequestMode;
 use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
@@ -67,6 +68,12 @@ oxmq_protocol::config! {
         use_tls: bool = "useTLS" | false,
         /// Milliseconds that a connection to a name server may take.
         connect_timeout_millis: i32 = "connectTimeoutMillis" | 3_000,
+        /// Seconds without a byte after which a connection to a name server is closed.
+        client_channel_max_idle_time_seconds: u32 = "clientChannelMaxIdleTimeSeconds" | 120,
+        /// Whether a connection to a name server is closed when an answer does not come in time.
+        client_close_socket_if_timeout: bool = "clientCloseSocketIfTimeout" | true,
+        /// Whether what a name server sends away because it stops is sent again on a new connection.
+        enable_reconnect_for_go_away: bool = "enableReconnectForGoAway" | true,
         /// Read 4 and write 2: what the broker's topics are advertised with at most.
         broker_permission: i32 = "brokerPermission" | 6,
         /// Queues of the topic that auto-created topics take theirs from.
@@ -409,7 +416,7 @@ impl BrokerSettings {
 
     /// The address that clients are told to connect to.
     pub fn broker_address(&self) -> String {
-        format!("{}:{}", self.broker_ip1, self.listen_port)
+        host_port(&self.broker_ip1, self.listen_port)
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use oxmq_broker::{Broker, BrokerSettings, StoreConfig};
 use oxmq_namesrv::{Namesrv, NamesrvConfig};
+use oxmq_protocol::address::{host_port, parse_ip};
 
 use super::runtime::{self, Failure};
 use super::{broker, namesrv};
@@ -28,7 +29,12 @@ pub(crate) struct DevArgs {
 
 pub(crate) fn run(args: DevArgs) -> ExitCode {
     runtime::run(async {
-        let bind_address = if args.advertise.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        let bind_address = match args.advertise.as_deref() {
+            None => "127.0.0.1",
+            // Both families; where it is not asked for, a kernel may have none but IPv4.
+            Some(host) if parse_ip(host).is_some_and(|ip| ip.is_ipv6()) => "::",
+            Some(_) => "0.0.0.0",
+        };
         let advertised = args.advertise.unwrap_or_else(|| "127.0.0.1".to_owned());
 
         let namesrv_config = NamesrvConfig {
@@ -56,7 +62,8 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
         };
         let broker = Broker::start(config, store).await.map_err(Failure::start)?;
         println!("{}", broker::boot_line(&broker, Some(&namesrv_addr)));
-        println!("Point clients at the name server {advertised}:{}", namesrv.local_addr().port());
+        let namesrv_addr = host_port(&advertised, namesrv.local_addr().port());
+        println!("Point clients at the name server {namesrv_addr}");
 
         runtime::stop_requested().await?;
         broker.shutdown().await;

@@ -2,6 +2,7 @@
 
 mod broker;
 mod dev;
+mod log;
 mod namesrv;
 mod runtime;
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::log;
+
 /// Runs `server` on a multi-threaded runtime; its error ends the process with `code`.
 pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     // The allocator asks for huge pages, of which each thread would fill a small part: 20 MiB in all.
@@ -15,6 +17,7 @@ pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(log::fields())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();

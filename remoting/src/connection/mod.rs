@@ -146,6 +146,13 @@ impl Connection {
         self.wake.notify_one();
     }
 
+    /// Ends the connection unless requests of ours still wait for their answers.
+    pub(crate) fn close_unless_waiting(&self) {
+        if self.pending.is_empty() {
+            self.close();
+        }
+    }
+
     /// Tells whether the connection has ended or is about to.
     pub fn is_closed(&self) -> bool {
         self.closing.load(Ordering::Acquire)

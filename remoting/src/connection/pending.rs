@@ -55,6 +55,10 @@ impl Pending {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.waiting).answers.is_empty()
+    }
+
     /// Fails every waiting request.
     pub(super) fn close(&self) {
         let mut waiting = lock(&self.waiting);
