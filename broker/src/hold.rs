@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
+use oxmq_remoting::Reply;
 
 use crate::queue_key::{QueueKey, QueueRef};
 use crate::sync::lock;
@@ -26,6 +27,51 @@ pub(crate) trait Waiting {
     fn deadline(&self) -> Instant;
     /// Whether nobody is there any more to be answered.
     fn is_gone(&self) -> bool;
+}
+
+/// What a request that can wait asks for.
+pub(crate) trait Asks {
+    /// The queue that it is about; queue -1 is any.
+    fn queue(&self) -> QueueRef<'_>;
+    /// The group that it is from.
+    fn group(&self) -> &str;
+}
+
+impl<A: Asks> Asks for Arc<A> {
+    fn queue(&self) -> QueueRef<'_> {
+        (**self).queue()
+    }
+
+    fn group(&self) -> &str {
+        (**self).group()
+    }
+}
+
+/// A request and where its answer goes.
+#[derive(Debug)]
+pub(crate) struct Held<A> {
+    pub(crate) reply: Reply,
+    pub(crate) request: A,
+    /// When it is answered at the latest.
+    pub(crate) deadline: Instant,
+}
+
+impl<A: Asks> Waiting for Held<A> {
+    fn queue(&self) -> QueueRef<'_> {
+        self.request.queue()
+    }
+
+    fn group(&self) -> &str {
+        self.request.group()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    fn is_gone(&self) -> bool {
+        self.reply.connection().is_closed()
+    }
 }
 
 /// Which of the requests that a message satisfies are taken.

@@ -2,25 +2,10 @@
 //!
 //! Reference: `PullRequestHoldService` (broker), 5.5.0.
 
-use std::time::Instant;
-
-use oxmq_remoting::Reply;
-
 use crate::filter::MessageFilter;
-use crate::hold::{Hold, Room, Take, Waiting};
+use crate::hold::{Asks, Held, Hold, Room, Take};
 use crate::limits::MAX_HELD_PULLS;
 use crate::queue_key::QueueRef;
-
-/// A pull that waits.
-#[derive(Debug)]
-pub(crate) struct HeldPull {
-    /// Where the answer goes.
-    pub(crate) reply: Reply,
-    /// What was asked.
-    pub(crate) request: PullRequest,
-    /// When it is answered at the latest.
-    pub(crate) deadline: Instant,
-}
 
 /// What a pull asks, once its checks have passed.
 #[derive(Clone, Debug)]
@@ -51,29 +36,18 @@ impl ArrivedMessage<'_> {
     }
 }
 
-impl PullRequest {
-    pub(crate) fn queue(&self) -> QueueRef<'_> {
-        QueueRef { topic: &self.topic, queue_id: self.queue_id }
-    }
-}
-
-impl Waiting for HeldPull {
+impl Asks for PullRequest {
     fn queue(&self) -> QueueRef<'_> {
-        self.request.queue()
+        QueueRef { topic: &self.topic, queue_id: self.queue_id }
     }
 
     fn group(&self) -> &str {
-        &self.request.group
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_gone(&self) -> bool {
-        self.reply.connection().is_closed()
+        &self.group
     }
 }
+
+/// A pull that waits.
+pub(crate) type HeldPull = Held<PullRequest>;
 
 /// All waiting pulls.
 pub(crate) type PullHold = Hold<HeldPull>;

@@ -5,10 +5,9 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::ResponseCode;
-use oxmq_remoting::Reply;
 
 use crate::filter::MessageFilter;
-use crate::hold::Waiting;
+use crate::hold::{Asks, Held};
 use crate::limits::MAX_SUSPEND_MS;
 use crate::queue_key::QueueRef;
 
@@ -34,38 +33,18 @@ pub(crate) struct PopRequest {
     pub(crate) looks: AtomicU32,
 }
 
-impl PopRequest {
-    pub(super) fn queue(&self) -> QueueRef<'_> {
+impl Asks for PopRequest {
+    fn queue(&self) -> QueueRef<'_> {
         QueueRef { topic: &self.topic, queue_id: self.queue_id }
+    }
+
+    fn group(&self) -> &str {
+        &self.group
     }
 }
 
 /// A pop and where its answer goes.
-#[derive(Debug)]
-pub(crate) struct HeldPop {
-    pub(crate) reply: Reply,
-    pub(crate) request: Arc<PopRequest>,
-    /// When it is answered at the latest.
-    pub(crate) deadline: Instant,
-}
-
-impl Waiting for HeldPop {
-    fn queue(&self) -> QueueRef<'_> {
-        self.request.queue()
-    }
-
-    fn group(&self) -> &str {
-        &self.request.group
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_gone(&self) -> bool {
-        self.reply.connection().is_closed()
-    }
-}
+pub(crate) type HeldPop = Held<Arc<PopRequest>>;
 
 /// What a notification waits for.
 #[derive(Clone, Debug)]
@@ -78,14 +57,18 @@ pub(crate) struct NoticeRequest {
     pub(crate) attempt: Option<Box<str>>,
 }
 
-/// A notification and where it goes.
-#[derive(Debug)]
-pub(crate) struct HeldNotice {
-    pub(crate) reply: Reply,
-    pub(crate) request: NoticeRequest,
-    /// When it is answered at the latest.
-    pub(crate) deadline: Instant,
+impl Asks for NoticeRequest {
+    fn queue(&self) -> QueueRef<'_> {
+        QueueRef { topic: &self.topic, queue_id: self.queue_id }
+    }
+
+    fn group(&self) -> &str {
+        &self.group
+    }
 }
+
+/// A notification and where it goes.
+pub(crate) type HeldNotice = Held<NoticeRequest>;
 
 impl HeldNotice {
     pub(super) fn answer_found(self) {
@@ -99,24 +82,6 @@ impl HeldNotice {
             writer.text("pollingFull", text(polling_full));
             writer.finish(&[]);
         });
-    }
-}
-
-impl Waiting for HeldNotice {
-    fn queue(&self) -> QueueRef<'_> {
-        QueueRef { topic: &self.request.topic, queue_id: self.request.queue_id }
-    }
-
-    fn group(&self) -> &str {
-        &self.request.group
-    }
-
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    fn is_gone(&self) -> bool {
-        self.reply.connection().is_closed()
     }
 }
 

@@ -40,7 +40,7 @@ use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::filter::MessageFilter;
-use crate::hold::{Hold, Room, Take};
+use crate::hold::{Asks as _, Hold, Room, Take};
 use crate::limits::{MAX_HELD_POPS, MAX_REVIVE_QUEUES};
 use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;

@@ -19,6 +19,7 @@ use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::filter::{MessageFilter, SqlFilter};
+use crate::hold::Asks as _;
 use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
 use crate::perm;
 use crate::pull_hold::{
