@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oxmq_protocol::body::{DataVersion, DelayOffsetTable};
-use oxmq_protocol::message::{Message, MessageExt, RecordView, properties};
+use oxmq_protocol::message::{Message, RecordView, properties};
 use oxmq_store::{JsonFileError, MessageStore};
 use tracing::{error, warn};
 
@@ -218,24 +218,23 @@ impl ScheduleMessageService {
 
     /// Stores a message under its own topic. Returns whether the next one may follow.
     fn deliver(&self, record: RecordView<'_>) -> bool {
-        let message = match MessageExt::decode(record.bytes()) {
+        let queue_offset = record.queue_offset();
+        let message = match record.verify_body_crc().and_then(|()| record.as_message()) {
             Ok(message) => message,
             Err(error) => {
-                let queue_offset = record.queue_offset();
                 warn!(queue_offset, %error, "delayed message is damaged and skipped");
                 return true;
             }
         };
-        let Some(Home { topic, queue_id }) = Home::of(&message.properties) else {
-            let queue_offset = record.queue_offset();
+        let Some(Home { topic, queue_id }) = Home::of(message.properties) else {
             warn!(queue_offset, "delayed message does not say where it belongs and is skipped");
             return true;
         };
         if topic == TRANS_HALF_TOPIC {
-            warn!(queue_offset = record.queue_offset(), "delayed half message is skipped");
+            warn!(queue_offset, "delayed half message is skipped");
             return true;
         }
-        let delivered = Message { topic, queue_id, ..message.as_message() };
+        let delivered = Message { topic, queue_id, ..message };
         store_again(&self.store, &delivered).is_stored()
     }
 
@@ -263,6 +262,7 @@ enum Waiting {
 
 #[cfg(test)]
 mod tests {
+    use oxmq_protocol::message::MessageExt;
     use oxmq_store::{Clock, Environment, Fs, StoreConfig};
 
     use super::*;

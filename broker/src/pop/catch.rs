@@ -127,22 +127,8 @@ fn rename(record: RecordView<'_>, topic: &str, receipt: &str, out: &mut Vec<u8>)
     if properties::property(&text, properties::POP_CK).is_none() {
         properties::append(&mut text, properties::POP_CK, receipt.as_bytes());
     }
-    let (Ok(born_host), Ok(store_host)) = (record.born_host(), record.store_host()) else {
-        return false;
-    };
-    let message = Message {
-        topic,
-        queue_id: record.queue_id(),
-        flag: record.flag(),
-        sys_flag: record.sys_flag(),
-        born_timestamp_ms: record.born_timestamp_ms(),
-        born_host,
-        store_host,
-        reconsume_times: record.reconsume_times(),
-        prepared_transaction_offset: record.prepared_transaction_offset(),
-        body: record.body(),
-        properties: &text,
-    };
+    let Ok(message) = record.as_message() else { return false };
+    let message = Message { topic, properties: &text, ..message };
     // It was stored with the limits of then.
     let options = EncodeOptions { max_message_bytes: usize::MAX, ..EncodeOptions::default() };
     let begin = out.len();

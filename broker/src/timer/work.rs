@@ -392,9 +392,7 @@ impl Work {
         }
         let text = record.properties();
         let Some(home) = Home::of(text) else { return true };
-        let (Ok(born_host), Ok(store_host)) = (record.born_host(), record.store_host()) else {
-            return true;
-        };
+        let Ok(message) = record.as_message() else { return true };
         let mut noted = text.to_vec();
         let enqueued_ms = write_time_ms.unwrap_or(i64::MAX).to_string();
         properties::set(&mut noted, properties::TIMER_ENQUEUE_MS, enqueued_ms.as_bytes());
@@ -408,19 +406,7 @@ impl Work {
         let dequeued_ms = now_ms.to_string();
         properties::set(&mut noted, properties::TIMER_DEQUEUE_MS, dequeued_ms.as_bytes());
         let (topic, queue_id) = if rolls { (TIMER_TOPIC, 0) } else { (home.topic, home.queue_id) };
-        let message = Message {
-            topic,
-            queue_id,
-            flag: record.flag(),
-            sys_flag: record.sys_flag(),
-            born_timestamp_ms: record.born_timestamp_ms(),
-            born_host,
-            store_host,
-            reconsume_times: record.reconsume_times(),
-            prepared_transaction_offset: record.prepared_transaction_offset(),
-            body: record.body(),
-            properties: &noted,
-        };
+        let message = Message { topic, queue_id, properties: &noted, ..message };
         !matches!(store_again(&self.store, &message), Again::NotNow(_))
     }
 

@@ -104,18 +104,13 @@ impl TransactionService {
         let message = Message {
             topic,
             queue_id,
-            flag: half.flag(),
             sys_flag: sys_flag::with_transaction_type(
                 half.sys_flag(),
                 sys_flag::TRANSACTION_COMMIT,
             ),
-            born_timestamp_ms: half.born_timestamp_ms(),
-            born_host: half.born_host().map_err(|_| RequestError::HalfMessageNotFound)?,
-            store_host: half.store_host().map_err(|_| RequestError::HalfMessageNotFound)?,
-            reconsume_times: half.reconsume_times(),
             prepared_transaction_offset: half.phy_offset(),
-            body: half.body(),
             properties: &text,
+            ..half.as_message().map_err(|_| RequestError::HalfMessageNotFound)?
         };
         match store_again(&self.store, &message) {
             Again::Stored(result) => {

@@ -112,21 +112,22 @@ impl TryFrom<&RecordView<'_>> for MessageExt {
     type Error = RecordError;
 
     fn try_from(view: &RecordView<'_>) -> Result<Self, RecordError> {
+        let message = view.as_message()?;
         Ok(Self {
-            topic: view.topic().to_owned(),
-            queue_id: view.queue_id(),
-            flag: view.flag(),
-            sys_flag: view.sys_flag(),
+            topic: message.topic.to_owned(),
+            queue_id: message.queue_id,
+            flag: message.flag,
+            sys_flag: message.sys_flag,
             queue_offset: view.queue_offset(),
             commit_log_offset: view.phy_offset(),
-            born_timestamp_ms: view.born_timestamp_ms(),
-            born_host: view.born_host()?,
+            born_timestamp_ms: message.born_timestamp_ms,
+            born_host: message.born_host,
             store_timestamp_ms: view.store_timestamp_ms(),
-            store_host: view.store_host()?,
-            reconsume_times: view.reconsume_times(),
-            prepared_transaction_offset: view.prepared_transaction_offset(),
-            body: view.body().to_vec(),
-            properties: view.properties().to_vec(),
+            store_host: message.store_host,
+            reconsume_times: message.reconsume_times,
+            prepared_transaction_offset: message.prepared_transaction_offset,
+            body: message.body.to_vec(),
+            properties: message.properties.to_vec(),
         })
     }
 }

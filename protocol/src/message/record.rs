@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::Message;
 use super::properties::{PAIR_SEPARATOR, PROPERTY_CRC_TAIL_BYTES, property};
 use super::sys_flag;
 
@@ -311,6 +312,27 @@ impl<'a> RecordView<'a> {
             .ok_or(RecordError::PropertyCrc)?;
         let (record, tail) = self.bytes.split_at(covered);
         if tail == property_crc_tail(record) { Ok(()) } else { Err(RecordError::PropertyCrc) }
+    }
+
+    /// This record as something to be stored again.
+    ///
+    /// # Errors
+    ///
+    /// When a stored port is no port.
+    pub fn as_message(&self) -> Result<Message<'a>, RecordError> {
+        Ok(Message {
+            topic: self.topic,
+            queue_id: self.queue_id(),
+            flag: self.flag(),
+            sys_flag: self.sys_flag,
+            born_timestamp_ms: self.born_timestamp_ms(),
+            born_host: self.born_host()?,
+            store_host: self.store_host()?,
+            reconsume_times: self.reconsume_times(),
+            prepared_transaction_offset: self.prepared_transaction_offset(),
+            body: self.body(),
+            properties: self.properties(),
+        })
     }
 
     fn i32_at(&self, at: usize) -> i32 {
