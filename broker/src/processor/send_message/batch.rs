@@ -1,0 +1,75 @@
+//! Batches: many messages in one request.
+
+use oxmq_protocol::message::{BatchMessages, EncodeOptions, Message, encoded_len, properties};
+use oxmq_store::{PutMessageResult, PutMessageStatus};
+
+use super::SendMessage;
+use super::answers::Stored;
+use super::traits::Traits;
+use crate::topic::Topic;
+
+impl SendMessage {
+    /// Stores a batch, whose `envelope` says what all its messages have in common.
+    pub(super) fn put_batch(&self, at: &Topic, envelope: &Message<'_>, traits: &Traits) -> Stored {
+        let queue_id = envelope.queue_id;
+        if traits.is_delayed {
+            let result = PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+            return Stored::single(result, queue_id, false);
+        }
+        let inner = BatchMessages::new(envelope.body);
+        if self.store.has_batch_queues(envelope.topic)
+            && properties::property_str(envelope.properties, properties::UNIQ_KEY).is_some()
+        {
+            return self.put_inner_batch(at, envelope, &inner, traits);
+        }
+        let result = self.count(at, || self.store.put_batch(envelope, inner.clone()));
+        let batch = self.batch_offsets(envelope, inner, &result);
+        Stored { batch: Some(batch), ..Stored::single(result, queue_id, !traits.no_wait) }
+    }
+
+    /// Stores a batch for a topic with batch queues: one record with the properties of the envelope.
+    fn put_inner_batch(
+        &self,
+        at: &Topic,
+        envelope: &Message<'_>,
+        inner: &BatchMessages<'_>,
+        traits: &Traits,
+    ) -> Stored {
+        let mut text = envelope.properties.to_vec();
+        properties::remove(&mut text, properties::CLUSTER);
+        if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
+            text.push(properties::PAIR_SEPARATOR);
+        }
+        let cluster = self.config.broker_cluster_name.as_bytes();
+        properties::append(&mut text, properties::CLUSTER, cluster);
+        let message = Message { properties: &text, ..*envelope };
+        let result = self.count(at, || self.store.put_inner_batch(&message, inner));
+        let single = Stored::single(result, message.queue_id, !traits.no_wait);
+        Stored { is_inner_batch: true, ..single }
+    }
+
+    /// Where the records of a batch lie: they follow each other.
+    fn batch_offsets(
+        &self,
+        envelope: &Message<'_>,
+        inner: BatchMessages<'_>,
+        result: &PutMessageResult,
+    ) -> Vec<i64> {
+        let options = EncodeOptions {
+            append_property_crc: self.store.config().enabled_append_prop_crc,
+            ..EncodeOptions::default()
+        };
+        let mut next = result.phy_offset;
+        inner
+            .flatten()
+            .filter_map(|message| {
+                let (body, properties) = (message.body, message.properties);
+                let record = Message { body, properties, ..*envelope };
+                let bytes = encoded_len(&record, &options).ok()?;
+                let begin = next;
+                next += bytes as i64;
+                Some(begin)
+            })
+            .collect()
+    }
+}
