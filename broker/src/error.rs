@@ -1,8 +1,9 @@
 //! What the broker refuses, with the reference's codes and words.
 
+mod code;
+
 use std::net::SocketAddr;
 
-use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 use oxmq_protocol::message::ReceiptHandleError;
@@ -11,7 +12,6 @@ use oxmq_store::{PutMessageStatus, Stuck};
 
 use crate::config::change::ChangeError;
 use crate::filter::SqlError;
-use crate::put_status;
 use crate::topic_validator::InvalidName;
 
 /// What the reference puts behind some remarks.
@@ -41,14 +41,20 @@ pub(crate) enum RequestError {
     /// The file of the settings cannot be written.
     #[error("settings cannot be kept: {0}")]
     KeepConfig(String),
+    /// Thresholds are not lines of `group=bytes`.
+    #[error("string2Properties error")]
+    ColdDataThresholds,
+    /// The way to read ahead is missing or no number.
+    #[error("set commitlog readahead mode failed")]
+    ReadMode,
+    /// There is no such way to read ahead.
+    #[error("set commitlog readahead mode param value error")]
+    ReadModeValue,
 
     // Sending.
     /// The broker is configured to take no messages before a point in time.
     #[error("broker unable to service, until {opens_at_ms} ms since 1970")]
-    NotServingYet {
-        /// The configured point in time.
-        opens_at_ms: i64,
-    },
+    NotServingYet { opens_at_ms: i64 },
     /// Clients may not send to the topic.
     #[error("Sending message to topic[{0}] is forbidden.")]
     TopicSendForbidden(String),
@@ -61,11 +67,9 @@ pub(crate) enum RequestError {
     /// The topic has no such queue.
     #[error("request queueId[{queue_id}] is illegal, {topic} Producer: {producer}")]
     QueueIdIllegal {
-        /// What was asked for.
         queue_id: i32,
         /// The topic in the reference's notation.
         topic: String,
-        /// Who asked.
         producer: SocketAddr,
     },
     /// The group of a retry topic does not exist and may not be created.
@@ -76,18 +80,6 @@ pub(crate) enum RequestError {
         "the message is illegal, maybe msg body or properties length not matched. its body is empty"
     )]
     EmptyBody,
-    /// The group has read too much from disk: it may go on in a moment.
-    #[error("This consumer group is reading cold data. It has been flow control")]
-    ColdData,
-    /// Thresholds are not lines of `group=bytes`.
-    #[error("string2Properties error")]
-    ColdDataThresholds,
-    /// The way to read ahead is missing or no number.
-    #[error("set commitlog readahead mode failed")]
-    ReadMode,
-    /// There is no such way to read ahead.
-    #[error("set commitlog readahead mode param value error")]
-    ReadModeValue,
     /// Another sender has been stuck in the log for too long: this one may try another broker.
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {}ms, \
@@ -101,7 +93,6 @@ pub(crate) enum RequestError {
     /// A batch may not be sent to a retry topic.
     #[error("batch request does not support retry group {0}")]
     BatchToRetryTopic(String),
-
     /// The broker takes no half messages.
     #[error("the broker[{0}] sending transaction message is forbidden")]
     TransactionForbidden(String),
@@ -119,7 +110,6 @@ pub(crate) enum RequestError {
     /// The store did not take a committed message.
     #[error("{remark}")]
     NotCommitted {
-        /// Why.
         status: PutMessageStatus,
         /// The same in the reference's words.
         remark: String,
@@ -186,16 +176,7 @@ pub(crate) enum RequestError {
         "queueId[{queue_id}] is illegal, topic:[{topic}] \
          topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
     )]
-    PullQueueIdIllegal {
-        /// What was asked for.
-        queue_id: i32,
-        /// Of which topic.
-        topic: String,
-        /// Queues that it has.
-        read_queue_nums: i32,
-        /// Who asked.
-        consumer: SocketAddr,
-    },
+    PullQueueIdIllegal { queue_id: i32, topic: String, read_queue_nums: i32, consumer: SocketAddr },
     /// No heartbeat has named the group.
     #[error("the consumer's group info not exist{SEE_FAQ}")]
     GroupInfoNotExist,
@@ -204,12 +185,7 @@ pub(crate) enum RequestError {
     BroadcastForbidden(String),
     /// The group may not consume the topic.
     #[error("the consumer group[{group}] is forbidden for topic[{topic}]")]
-    TopicForbiddenForGroup {
-        /// The group.
-        group: String,
-        /// The topic.
-        topic: String,
-    },
+    TopicForbiddenForGroup { group: String, topic: String },
     /// The group's heartbeats do not name the topic.
     #[error("the consumer's subscription not exist{SEE_FAQ}")]
     SubscriptionNotExist,
@@ -228,6 +204,9 @@ pub(crate) enum RequestError {
     /// An expression that a client wants checked cannot be compiled.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// The group has read too much from disk: it may go on in a moment.
+    #[error("This consumer group is reading cold data. It has been flow control")]
+    ColdData,
 
     // Popping.
     /// The request comes after the end of its own time.
@@ -247,10 +226,7 @@ pub(crate) enum RequestError {
     PopWithoutTimer(String),
     /// Unacknowledged messages would come back later than a message can be delayed.
     #[error("invisibleTime is longer than timerMaxDelaySec allows, {longest_ms} ms")]
-    InvisibleTooLong {
-        /// The longest time.
-        longest_ms: i64,
-    },
+    InvisibleTooLong { longest_ms: i64 },
     /// The topic gives no messages.
     #[error("the topic[{0}] peeking message is forbidden")]
     TopicPeekForbidden(String),
@@ -259,26 +235,13 @@ pub(crate) enum RequestError {
         "queueId[{queue_id}] is illegal, topic:[{topic}] \
          topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
     )]
-    AckQueueIdIllegal {
-        /// What was given back.
-        queue_id: i32,
-        /// Of which topic.
-        topic: String,
-        /// Queues that it has.
-        read_queue_nums: i32,
-        /// Who gave it back.
-        consumer: SocketAddr,
-    },
+    AckQueueIdIllegal { queue_id: i32, topic: String, read_queue_nums: i32, consumer: SocketAddr },
     /// The queue has no such message.
     #[error("offset is illegal, key:{topic}@{queue_id}, commit:{offset}, store:{min}~{max}")]
     AckOffsetIllegal {
-        /// The topic.
         topic: String,
-        /// The queue.
         queue_id: i32,
-        /// What was given back.
         offset: i64,
-        /// Oldest offset.
         min: i64,
         /// Offset that the next message gets.
         max: i64,
@@ -293,9 +256,7 @@ pub(crate) enum RequestError {
         key: String,
         /// Where the group goes on.
         committed: i64,
-        /// What was given back.
         offset: i64,
-        /// Who gave it back.
         client: SocketAddr,
     },
     /// A request that acknowledges nothing.
@@ -309,12 +270,7 @@ pub(crate) enum RequestError {
     Receipt(#[from] ReceiptHandleError),
     /// The message is named with a queue that no unacknowledged messages are noted in.
     #[error("revive queue {queue_id} is illegal, there are {count}")]
-    NoReviveQueue {
-        /// The queue.
-        queue_id: i32,
-        /// How many there are.
-        count: i32,
-    },
+    NoReviveQueue { queue_id: i32, count: i32 },
     /// The store does not take notes on popped messages at the moment. The client may try again.
     #[error("the message's state could not be stored")]
     PopNotNoted,
@@ -343,14 +299,7 @@ pub(crate) enum RequestError {
     CommitWithoutOffset(String),
     /// One request names more than it may.
     #[error("too many {what} in one request: {count}, at most {limit}")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-        /// How many there may be.
-        limit: usize,
-    },
+    TooMany { what: &'static str, count: usize, limit: usize },
 
     /// A retry topic is always pulled.
     #[error("retry topic is not allowed to set mode")]
@@ -369,9 +318,7 @@ pub(crate) enum RequestError {
     /// The queue has no such offset.
     #[error("Target offset {offset} not in consume queue range [{min}-{max}]")]
     ResetOutOfRange {
-        /// What was asked for.
         offset: i64,
-        /// Oldest offset.
         min: i64,
         /// Offset that the next message gets.
         max: i64,
@@ -392,9 +339,7 @@ pub(crate) enum RequestError {
          {timestamp}"
     )]
     ToldGroupNotOnline {
-        /// The group.
         group: String,
-        /// The topic.
         topic: String,
         /// What was asked for, ms since 1970.
         timestamp: i64,
@@ -406,67 +351,30 @@ pub(crate) enum RequestError {
     NoMembers(String),
     /// A member does not know such requests.
     #[error("the client does not support this feature. version={version}")]
-    ClientLacksFeature {
-        /// Its version.
-        version: i32,
-    },
+    ClientLacksFeature { version: i32 },
     /// The client is not there.
     #[error("The Consumer <{group}> <{client_id}> not online")]
-    ClientNotOnline {
-        /// Its group.
-        group: String,
-        /// Its id.
-        client_id: String,
-    },
+    ClientNotOnline { group: String, client_id: String },
     /// The client does not know such requests.
     #[error(
         "The Consumer <{client_id}> Version <{version}> too low to finish, please upgrade it to \
          V3_1_8_SNAPSHOT"
     )]
-    ClientTooOld {
-        /// Its id.
-        client_id: String,
-        /// Its version.
-        version: i32,
-    },
+    ClientTooOld { client_id: String, version: i32 },
     /// The client did not answer in time.
     #[error("consumer <{group}> <{client_id}> Timeout: {cause}")]
-    ClientTimeout {
-        /// Its group.
-        group: String,
-        /// Its id.
-        client_id: String,
-        /// What was waited for.
-        cause: InvokeError,
-    },
+    ClientTimeout { group: String, client_id: String, cause: InvokeError },
     /// The client could not be asked.
     #[error("invoke consumer <{group}> <{client_id}> Exception: {cause}")]
-    ClientFailed {
-        /// Its group.
-        group: String,
-        /// Its id.
-        client_id: String,
-        /// What went wrong.
-        cause: InvokeError,
-    },
+    ClientFailed { group: String, client_id: String, cause: InvokeError },
 
     // Tools.
     /// Nothing was counted under this name and key.
     #[error("The stats <{name}> <{key}> not exist")]
-    NoStats {
-        /// Name of the count.
-        name: String,
-        /// What was counted.
-        key: String,
-    },
+    NoStats { name: String, key: String },
     /// The queue asked about does not exist.
     #[error("{queue_id}@{topic} is not exist!")]
-    NoQueue {
-        /// Its topic.
-        topic: String,
-        /// Its number.
-        queue_id: i32,
-    },
+    NoQueue { topic: String, queue_id: i32 },
     /// The group asked about does not exist and may not be created.
     #[error("No group in this broker")]
     NoGroup,
@@ -487,9 +395,7 @@ pub(crate) enum RequestError {
     QueueNums {
         /// Which of the two numbers.
         what: &'static str,
-        /// What was asked for.
         value: i32,
-        /// Highest number.
         limit: i32,
     },
     /// The topic asked about does not exist.
@@ -507,128 +413,4 @@ pub(crate) enum RequestError {
     /// The producer group asked about has no members.
     #[error("the producer group[{0}] not exist")]
     ProducerGroupNotExist(String),
-}
-
-impl RequestError {
-    /// The code that the client sees. No `_` arm: whoever adds a variant decides its code here.
-    pub(crate) fn response_code(&self) -> ResponseCode {
-        match self {
-            Self::Header(_)
-            | Self::Body(_)
-            | Self::NotProperties
-            | Self::KeepConfig(_)
-            | Self::BackTopicNotExist(_)
-            | Self::LookMessageFailed(_)
-            | Self::PutBack(_)
-            | Self::HalfMessageNotFound
-            | Self::WrongTransaction(_)
-            | Self::NotResumed(_)
-            | Self::RecallFailed
-            | Self::NoTimer(_)
-            | Self::FilterTypeNotSupported(_)
-            | Self::NoConsumer(_)
-            | Self::TooMany { .. }
-            | Self::Unchangeable(_)
-            | Self::MessageNotFound(_)
-            | Self::NoStats { .. }
-            | Self::NoQueue { .. }
-            | Self::ResetOutOfRange { .. }
-            | Self::NoQueuesToReset
-            | Self::ClientNotOnline { .. }
-            | Self::ToldGroupNotExist(_)
-            | Self::NoMembers(_)
-            | Self::ClientLacksFeature { .. }
-            | Self::ClientTooOld { .. }
-            | Self::ClientFailed { .. }
-            | Self::ProducerGroupNotExist(_) => ResponseCode::SYSTEM_ERROR,
-            Self::Busy(_) | Self::ColdData => ResponseCode::SYSTEM_BUSY,
-            Self::ColdDataThresholds | Self::ReadMode => ResponseCode::SYSTEM_ERROR,
-            Self::ReadModeValue => ResponseCode::INVALID_PARAMETER,
-            Self::KeyMissing => ResponseCode::MESSAGE_ILLEGAL,
-            // The reference fails over the missing body before it looks at the message.
-            Self::EmptyBody | Self::NotServingYet { .. } => ResponseCode::SYSTEM_ERROR,
-            Self::PopTooLate(_) => ResponseCode::POLLING_TIMEOUT,
-            Self::PopWithoutTimer(_)
-            | Self::AckKindIllegal
-            | Self::Receipt(_)
-            | Self::NoReviveQueue { .. }
-            | Self::PopNotNoted => ResponseCode::SYSTEM_ERROR,
-            Self::AckQueueIdIllegal { .. } | Self::OrderOffsetIllegal { .. } => {
-                ResponseCode::MESSAGE_ILLEGAL
-            }
-            Self::AckOffsetIllegal { .. } | Self::ChangeOffsetIllegal | Self::NothingToAck => {
-                ResponseCode::NO_MESSAGE
-            }
-            Self::PopTooMany(_) | Self::InvisibleTooLong { .. } => ResponseCode::INVALID_PARAMETER,
-            Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
-            Self::Change(_) => ResponseCode::SYSTEM_ERROR,
-            Self::EndedTooLate | Self::RecallRefused(_) => ResponseCode::ILLEGAL_OPERATION,
-            Self::RecallNotNow => ResponseCode::SERVICE_NOT_AVAILABLE,
-            Self::NotCommitted { status, .. } => put_status::commit_code(*status),
-            Self::BatchToRetryTopic(_) => ResponseCode::MESSAGE_ILLEGAL,
-            Self::TopicSendForbidden(_)
-            | Self::BrokerSendForbidden(_)
-            | Self::TransactionForbidden(_)
-            | Self::RecallForbidden
-            | Self::BackTopicForbidden(_)
-            | Self::BrokerPullForbidden(_)
-            | Self::BrokerPopForbidden(_)
-            | Self::BrokerPeekForbidden(_)
-            | Self::TopicPeekForbidden(_)
-            | Self::LitePullForbidden(_)
-            | Self::GroupNotPermitted(_)
-            | Self::TopicPullForbidden(_)
-            | Self::BroadcastForbidden(_)
-            | Self::RetryTopicMode
-            | Self::TopicForbiddenForGroup { .. } => ResponseCode::NO_PERMISSION,
-            Self::TopicNotExist(_)
-            | Self::PullTopicNotExist(_)
-            | Self::CommitTopicNotExist(_)
-            | Self::ResetTopicNotExist(_)
-            | Self::ToldTopicNotExist(_)
-            | Self::NoTopic(_)
-            | Self::RecallTopicNotExist(_)
-            | Self::StatsTopicNotExist(_) => ResponseCode::TOPIC_NOT_EXIST,
-            Self::InvalidName(_)
-            | Self::QueueIdIllegal { .. }
-            | Self::PullQueueIdIllegal { .. }
-            | Self::CommitWithoutQueue(_)
-            | Self::CommitWithoutOffset(_)
-            | Self::BlankTopic
-            | Self::SystemTopic(_)
-            | Self::MixedMessageType
-            | Self::QueueNums { .. } => ResponseCode::INVALID_PARAMETER,
-            Self::SubscriptionGroupNotExist(_)
-            | Self::PullGroupNotExist(_)
-            | Self::ResetGroupNotExist(_)
-            | Self::NoGroup
-            | Self::ModeGroupNotExist
-            | Self::CommitGroupNotExist(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
-            Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
-                ResponseCode::SUBSCRIPTION_NOT_EXIST
-            }
-            Self::SubscriptionParse | Self::Sql(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,
-            Self::FilterDataNotExist => ResponseCode::FILTER_DATA_NOT_EXIST,
-            Self::SubscriptionNotLatest => ResponseCode::SUBSCRIPTION_NOT_LATEST,
-            Self::OffsetNotFound | Self::OffsetNotFoundNorZero => ResponseCode::QUERY_NOT_FOUND,
-            Self::ClientTimeout { .. } => ResponseCode::CONSUME_MSG_TIMEOUT,
-            Self::ConsumerNotOnline(_) | Self::ToldGroupNotOnline { .. } => {
-                ResponseCode::CONSUMER_NOT_ONLINE
-            }
-        }
-    }
-
-    /// The field that tells a pulling client what forbids it to.
-    ///
-    /// Reference: `ForbiddenType` (common), 5.5.0.
-    pub(crate) fn forbidden_type(&self) -> Option<i64> {
-        match self {
-            Self::BrokerPullForbidden(_) | Self::LitePullForbidden(_) => Some(1),
-            Self::GroupNotPermitted(_) => Some(2),
-            Self::TopicPullForbidden(_) => Some(3),
-            Self::BroadcastForbidden(_) => Some(4),
-            Self::TopicForbiddenForGroup { .. } => Some(5),
-            _ => None,
-        }
-    }
 }
