@@ -293,17 +293,13 @@ mod tests {
             let mut text = format!("DELAY\u{1}{level}\u{2}TIMER_DELAY_MS\u{1}9\u{2}").into_bytes();
             let (topic, queue_id) = self.schedule.divert("t", 3, &mut text).unwrap();
             let message = Message {
-                topic,
-                queue_id,
                 flag: 7,
-                sys_flag: 0,
                 born_timestamp_ms: 5,
                 born_host: ([192, 0, 2, 1], 1).into(),
                 store_host: ([192, 0, 2, 2], 10911).into(),
                 reconsume_times: 2,
-                prepared_transaction_offset: 0,
-                body: body.as_bytes(),
                 properties: &text,
+                ..Message::new(topic, queue_id, body.as_bytes())
             };
             assert!(self.schedule.store.put_message(&message).status.is_stored());
         }

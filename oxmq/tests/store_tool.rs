@@ -26,18 +26,10 @@ fn store() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store = MessageStore::open(config(dir.path())).unwrap();
     for number in 0..10 {
+        let body = format!("order {number}");
         store.put_message(&Message {
-            topic: "Orders",
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 1_700_000_000_000,
-            born_host: "10.1.2.3:5555".parse().unwrap(),
-            store_host: "10.1.2.4:10911".parse().unwrap(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: format!("order {number}").as_bytes(),
             properties: b"KEYS\x01k1\x02",
+            ..Message::new("Orders", 0, body.as_bytes())
         });
     }
     store.close().unwrap();

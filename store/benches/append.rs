@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark stops at the first trouble")]
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Barrier;
@@ -101,22 +100,12 @@ fn append_on_this_thread(store: &MessageStore, records: usize, body_bytes: usize
     let body = vec![b'x'; body_bytes];
     let properties =
         b"UNIQ_KEY\x017F0000010001000000000001\x02TAGS\x01TagA\x02CLUSTER\x01DefaultCluster\x02";
-    let host: SocketAddr = "127.0.0.1:10911".parse().unwrap();
     let (faults, cpu_ns) = (faults_of_this_thread(), cpu_ns_of_this_thread());
     let begin = Instant::now();
     for number in 0..records {
         let result = store.put_message(&Message {
-            topic: "BenchmarkTest",
-            queue_id: number as i32 % QUEUES,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp_ms: 1_700_000_000_000,
-            born_host: host,
-            store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &body,
             properties,
+            ..Message::new("BenchmarkTest", number as i32 % QUEUES, &body)
         });
         assert_eq!(result.status, PutMessageStatus::PutOk);
     }

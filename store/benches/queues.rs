@@ -42,19 +42,7 @@ fn main() {
 }
 
 fn put(store: &MessageStore, topic: &str, queue_id: i32) {
-    let result = store.put_message(&Message {
-        topic,
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1_700_000_000_000,
-        born_host: "127.0.0.1:10911".parse().unwrap(),
-        store_host: "127.0.0.1:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: b"body",
-        properties: b"",
-    });
+    let result = store.put_message(&Message::new(topic, queue_id, b"body"));
     assert_eq!(result.status, PutMessageStatus::PutOk);
 }
 

@@ -43,17 +43,8 @@ fn main() {
 
 fn put(store: &MessageStore, queue_id: i32, body: &[u8]) {
     let result = store.put_message(&Message {
-        topic: "BenchmarkTest",
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp_ms: 1_700_000_000_000,
-        born_host: "127.0.0.1:10911".parse().unwrap(),
-        store_host: "127.0.0.1:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
         properties: b"UNIQ_KEY\x017F0000010001000000000001\x02",
+        ..Message::new("BenchmarkTest", queue_id, body)
     });
     assert_eq!(result.status, PutMessageStatus::PutOk);
 }

@@ -197,17 +197,8 @@ mod tests {
         let mut bytes = Vec::new();
         for append_property_crc in [false, true, false] {
             let message = Message {
-                topic: "t",
-                queue_id: 1,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp_ms: 1,
-                born_host: "10.1.2.3:5555".parse().unwrap(),
-                store_host: "10.1.2.4:10911".parse().unwrap(),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: b"body",
                 properties: b"KEYS\x01a b\x02INNER_MULTI_DISPATCH\x01%LMQ%a\x02",
+                ..Message::new("t", 1, b"body")
             };
             let options = EncodeOptions { append_property_crc, ..EncodeOptions::default() };
             let at = bytes.len();

@@ -149,17 +149,13 @@ mod tests {
     #[test]
     fn record_of_a_retry_topic_gets_the_name_asked_for_and_one_receipt() {
         let message = Message {
-            topic: "%RETRY%g_t",
-            queue_id: 0,
             flag: 7,
-            sys_flag: 0,
             born_timestamp_ms: 5,
             born_host: ([192, 0, 2, 1], 1).into(),
             store_host: ([192, 0, 2, 2], 10911).into(),
             reconsume_times: 2,
-            prepared_transaction_offset: 0,
-            body: b"body",
             properties: b"KEYS\x01k\x02",
+            ..Message::new("%RETRY%g_t", 0, b"body")
         };
         let mut record = Vec::new();
         encode_record(&message, &EncodeOptions::default(), &mut record).unwrap();

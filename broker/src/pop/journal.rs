@@ -117,17 +117,11 @@ impl Journal {
             .divert_own(&self.topic, revive_queue_id, &mut text, (due_ms, now_ms))?
             .unwrap_or((&self.topic, revive_queue_id));
         let result = self.store.put_message(&Message {
-            topic,
-            queue_id,
-            flag: 0,
-            sys_flag: 0,
             born_timestamp_ms: now_ms,
             born_host: self.store_host,
             store_host: self.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: &body,
             properties: &text,
+            ..Message::new(topic, queue_id, &body)
         });
         if !result.status.is_stored() {
             warn!(tag, key, status = ?result.status, "note on popped messages not stored");

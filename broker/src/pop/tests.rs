@@ -67,17 +67,10 @@ impl Setup {
     fn send(&self, bodies: &[&str]) {
         for body in bodies {
             let result = self.pop.store.put_message(&Message {
-                topic: "t",
-                queue_id: 0,
                 flag: 3,
-                sys_flag: 0,
                 born_timestamp_ms: 5,
-                born_host: ([192, 0, 2, 1], 1).into(),
-                store_host: ([192, 0, 2, 2], 10911).into(),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: body.as_bytes(),
                 properties: b"TAGS\x01a\x02",
+                ..Message::new("t", 0, body.as_bytes())
             });
             assert!(result.status.is_stored());
         }

@@ -111,17 +111,10 @@ pub(crate) mod testing {
             properties: &[u8],
         ) -> i64 {
             let result = self.store.put_message(&Message {
-                topic,
-                queue_id,
-                flag: 0,
-                sys_flag: 0,
                 born_timestamp_ms: 1,
-                born_host: ([192, 0, 2, 1], 1).into(),
                 store_host: ([192, 0, 2, 2], 10911).into(),
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: body.as_bytes(),
                 properties,
+                ..Message::new(topic, queue_id, body.as_bytes())
             });
             assert!(result.status.is_stored(), "{result:?}");
             result.phy_offset

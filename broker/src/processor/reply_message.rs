@@ -148,17 +148,13 @@ impl ReplyMessage {
     fn put(&self, answer: &Answer) -> Option<(String, i64)> {
         let header = &answer.header;
         let result = self.store.put_message(&Message {
-            topic: &header.topic,
-            queue_id: answer.queue_id,
             flag: header.flag,
-            sys_flag: 0,
             born_timestamp_ms: header.born_timestamp,
             born_host: answer.born_host,
             store_host: self.store_host,
             reconsume_times: header.reconsume_times.unwrap_or(0),
-            prepared_transaction_offset: 0,
-            body: &answer.body,
             properties: header.properties.as_deref().unwrap_or_default().as_bytes(),
+            ..Message::new(&header.topic, answer.queue_id, &answer.body)
         });
         if !result.status.is_stored() {
             warn!(topic = header.topic, status = ?result.status, "an answer is not stored");

@@ -124,17 +124,11 @@ impl Timer {
             .map_err(|_| RequestError::RecallFailed)?;
         let (topic, queue_id) = aside.ok_or(RequestError::RecallFailed)?;
         let message = Message {
-            topic,
-            queue_id,
-            flag: 0,
-            sys_flag: 0,
             born_timestamp_ms: now_ms,
             born_host: peer,
             store_host: self.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"0",
             properties: &text,
+            ..Message::new(topic, queue_id, b"0")
         };
         if !store_again(&self.store, &message).is_stored() {
             return Err(RequestError::RecallFailed);

@@ -52,17 +52,10 @@ impl Setup {
         let aside = self.timers.divert("t", 3, &mut text, self.now_ms).ok()?;
         let (topic, queue_id) = aside.unwrap_or(("t", 3));
         let result = self.store.put_message(&Message {
-            topic,
-            queue_id,
             flag: 7,
-            sys_flag: 0,
             born_timestamp_ms: 5,
-            born_host: ([192, 0, 2, 1], 1).into(),
-            store_host: ([192, 0, 2, 2], 10911).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.as_bytes(),
             properties: &text,
+            ..Message::new(topic, queue_id, body.as_bytes())
         });
         assert!(result.status.is_stored());
         Some(topic)

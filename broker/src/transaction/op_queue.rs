@@ -136,17 +136,11 @@ impl OpQueue {
         self.unique_keys.append_next(&mut key);
         properties::append(&mut text, properties::UNIQ_KEY, &key);
         let message = Message {
-            topic: TRANS_OP_HALF_TOPIC,
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
             born_timestamp_ms: clock::now_ms(),
             born_host: self.store_host,
             store_host: self.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: batch.body.as_bytes(),
             properties: &text,
+            ..Message::new(TRANS_OP_HALF_TOPIC, 0, batch.body.as_bytes())
         };
         match store_again(&self.store, &message) {
             Again::Stored(result) => {

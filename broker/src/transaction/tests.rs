@@ -61,17 +61,11 @@ impl Setup {
         let mut text = text.into_bytes();
         let (topic, queue_id) = TransactionService::divert("t", 3, &mut text);
         let result = self.store.put_message(&Message {
-            topic,
-            queue_id,
             flag: 7,
             sys_flag: TransactionService::half_sys_flag(4),
             born_timestamp_ms: now_ms(),
-            born_host: ([192, 0, 2, 1], 1).into(),
-            store_host: ([192, 0, 2, 2], 10911).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: key.as_bytes(),
             properties: &text,
+            ..Message::new(topic, queue_id, key.as_bytes())
         });
         assert!(result.status.is_stored());
         self.service.stored_half("t");

@@ -36,6 +36,27 @@ pub struct Message<'a> {
     pub properties: &'a [u8],
 }
 
+impl<'a> Message<'a> {
+    /// A message that nobody has consumed yet, without flags, properties or a time; its hosts are
+    /// `0.0.0.0:0`.
+    pub fn new(topic: &'a str, queue_id: i32, body: &'a [u8]) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self {
+            topic,
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp_ms: 0,
+            born_host: nowhere,
+            store_host: nowhere,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: b"",
+        }
+    }
+}
+
 /// What the store's configuration says about encoding.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodeOptions {

@@ -33,17 +33,10 @@ pub(crate) fn open(config: &StoreConfig) -> Arc<MessageStore> {
 
 pub(crate) fn message<'a>(topic: &'a str, queue_id: i32, body: &'a [u8]) -> Message<'a> {
     Message {
-        topic,
-        queue_id,
-        flag: 0,
-        sys_flag: 0,
         born_timestamp_ms: 1_700_000_000_000,
         born_host: "10.1.2.3:5555".parse().unwrap(),
         store_host: "10.1.2.4:10911".parse().unwrap(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body,
-        properties: b"",
+        ..Message::new(topic, queue_id, body)
     }
 }
 

@@ -184,17 +184,10 @@ impl Filler<'_> {
         };
         let host = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let mut message = Message {
-            topic: FILLER_TOPIC,
-            queue_id: 0,
-            flag: 0,
             sys_flag: sys_flag::TRANSACTION_ROLLBACK,
-            born_timestamp_ms: 0,
             born_host: host,
             store_host: host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: b"",
-            properties: b"",
+            ..Message::new(FILLER_TOPIC, 0, b"")
         };
         let body = vec![0; count.checked_sub(encoded_len(&message, &options).ok()?)?];
         message.body = &body;
