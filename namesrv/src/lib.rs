@@ -20,7 +20,7 @@ mod route_info;
 mod service;
 mod worker;
 
-pub use config::{Checked, NO_EFFECT, NamesrvConfig, NamesrvConfigError};
+pub use config::{NO_EFFECT, NamesrvConfig};
 pub use kv_config::KvConfigError;
 pub use listeners::{ListenerNetworks, ListenerPorts};
 pub use namesrv::{Namesrv, NamesrvError, NamesrvHandle};

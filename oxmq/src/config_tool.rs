@@ -7,7 +7,7 @@ use clap::Subcommand;
 use oxmq_broker::{BrokerSettings, StoreConfig};
 use oxmq_namesrv::NamesrvConfig;
 use oxmq_protocol::address::parse_ip;
-use oxmq_protocol::config::{self, Config, Explanation, Notice, Standing};
+use oxmq_protocol::config::{self, Checked, Config, ConfigError, Explanation, Notice, Standing};
 use oxmq_remoting::{Tls, TlsMode};
 
 /// Check a configuration file or explain a key
@@ -37,7 +37,11 @@ enum ConfigCommand {
 pub(crate) fn run(args: ConfigArgs) -> ExitCode {
     let (text, is_good) = match args.command {
         ConfigCommand::Check { file, namesrv } => {
-            let found = if namesrv { check_namesrv(&file) } else { check_broker(&file) };
+            let checked = if namesrv { check_namesrv(&file) } else { check_broker(&file) };
+            let found = checked.unwrap_or_else(|error| Found {
+                problems: vec![error.to_string()],
+                notices: Vec::new(),
+            });
             (found.print(&file), found.problems.is_empty())
         }
         ConfigCommand::Explain { key } => explain(&key),
@@ -47,7 +51,6 @@ pub(crate) fn run(args: ConfigArgs) -> ExitCode {
 }
 
 /// What there is to say about a file.
-#[derive(Default)]
 struct Found {
     /// Each of them stops the start.
     problems: Vec<String>,
@@ -68,53 +71,32 @@ impl Found {
         text
     }
 
-    /// What a start looks at that is not in the file itself.
-    fn add_surroundings(&mut self, file: &Path, bind: &str, tls_mode: TlsMode, tls_file: &str) {
+    /// What is in the file, and what a start looks at besides.
+    fn new(checked: Checked, file: &Path, bind: &str, tls_mode: TlsMode, tls_file: &str) -> Self {
+        let Checked { problems, notices } = checked;
+        let mut problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         if parse_ip(bind).is_none() {
             let file = file.display();
-            self.problems.push(format!("{file}: bindAddress must be an IP address, not {bind:?}"));
+            problems.push(format!("{file}: bindAddress must be an IP address, not {bind:?}"));
         }
         if let Err(error) = Tls::load(tls_mode, tls_file) {
-            self.problems.push(error.to_string());
+            problems.push(error.to_string());
         }
+        Self { problems, notices }
     }
 }
 
-fn check_broker(file: &Path) -> Found {
+fn check_broker(file: &Path) -> Result<Found, ConfigError> {
     let (mut settings, mut store) = (BrokerSettings::default(), StoreConfig::default());
-    match settings.check(file, &mut [&mut store]) {
-        Err(error) => Found { problems: vec![error.to_string()], notices: Vec::new() },
-        Ok(checked) => {
-            let problems = checked.problems.iter().map(ToString::to_string).collect();
-            let mut found = Found { problems, notices: checked.notices };
-            let tls_file = &settings.tls_config_file;
-            found.add_surroundings(
-                file,
-                &settings.bind_address,
-                settings.tls_server_mode,
-                tls_file,
-            );
-            found
-        }
-    }
+    let checked = settings.check(file, &mut [&mut store])?;
+    let BrokerSettings { bind_address, tls_server_mode, tls_config_file, .. } = settings;
+    Ok(Found::new(checked, file, &bind_address, tls_server_mode, &tls_config_file))
 }
 
-fn check_namesrv(file: &Path) -> Found {
-    match NamesrvConfig::check(file) {
-        Err(error) => Found { problems: vec![error.to_string()], notices: Vec::new() },
-        Ok((settings, checked)) => {
-            let problems = checked.problems.iter().map(ToString::to_string).collect();
-            let mut found = Found { problems, notices: checked.notices };
-            let tls_file = &settings.tls_config_file;
-            found.add_surroundings(
-                file,
-                &settings.bind_address,
-                settings.tls_server_mode,
-                tls_file,
-            );
-            found
-        }
-    }
+fn check_namesrv(file: &Path) -> Result<Found, ConfigError> {
+    let (settings, checked) = NamesrvConfig::check(file)?;
+    let NamesrvConfig { bind_address, tls_server_mode, tls_config_file, .. } = settings;
+    Ok(Found::new(checked, file, &bind_address, tls_server_mode, &tls_config_file))
 }
 
 fn explain(key: &str) -> (String, bool) {
@@ -132,10 +114,7 @@ fn explain(key: &str) -> (String, bool) {
         return (text, true);
     }
     let keys = servers.iter().flat_map(|(_, explanations)| explanations.iter().map(|one| one.key));
-    let meant = match config::nearest(key, keys) {
-        Some(near) => format!("; did you mean {near}?"),
-        None => String::new(),
-    };
+    let meant = config::did_you_mean(config::nearest(key, keys));
     (format!("there is no key {key}{meant}\n"), false)
 }
 

@@ -107,10 +107,10 @@ fn check_names_all_problems_with_line_key_and_what_was_expected() {
     assert_eq!(code, Some(1));
     assert_eq!(
         text,
-        "error: server.conf:6: storeType=defaultRocksDB is not supported: queues in RocksDB cannot \
-         be read\n\
-         error: server.conf:1: listenPort must be a whole number from 0 to 65535, not \"x\"\n\
+        "error: server.conf:1: listenPort must be a whole number from 0 to 65535, not \"x\"\n\
          error: server.conf:2: autoCreateTopicEnable must be true or false, not \"yes\"\n\
+         error: server.conf:6: storeType=defaultRocksDB is not supported: queues in RocksDB cannot \
+         be read\n\
          error: server.conf: bindAddress must be an IP address, not \"here\"\n\
          warning: server.conf:3: there is no key mapedFileSizeCommitLog; did you mean \
          mappedFileSizeCommitLog?\n\

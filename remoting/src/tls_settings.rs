@@ -46,15 +46,7 @@ oxmq_protocol::config! {
 /// Settings that do not make a server that speaks TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSettingsError {
-    /// The file cannot be read.
-    #[error("{file}: {source}")]
-    Read {
-        /// The file as the user named it.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not a configuration.
+    /// The file cannot be read or is not a configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Key material that cannot be used.
@@ -156,10 +148,10 @@ fn settings(file: &str) -> Result<TlsSettings, TlsSettingsError> {
         return Ok(TlsSettings::default());
     }
     let text = std::fs::read(file)
-        .map_err(|source| TlsSettingsError::Read { file: file.to_owned(), source })?;
+        .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
     let mut settings = TlsSettings::default();
-    for key in config::apply(file, &text, &mut [&mut settings])? {
-        warn!(file, line = key.line, key = key.key, nearest = key.nearest, "there is no such key");
+    for notice in config::apply(file, &text, &mut [&mut settings])? {
+        warn!("{notice}");
     }
     Ok(settings)
 }

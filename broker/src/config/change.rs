@@ -209,9 +209,7 @@ fn is_closed(broker: &BrokerSettings, key: &str) -> bool {
 fn check_foreign(key: &str, value: &str) -> Result<(), ChangeError> {
     let Some(setting) = known::reference_settings().find(|setting| setting.key == key) else {
         let keys = known::reference_settings().map(|setting| setting.key);
-        let nearest = config::nearest(key, keys)
-            .map(|near| format!("; did you mean {near}?"))
-            .unwrap_or_default();
+        let nearest = config::did_you_mean(config::nearest(key, keys));
         return Err(ChangeError::Unknown { key: key.chars().take(64).collect(), nearest });
     };
     fn check<T: ConfigValue>(value: &str) -> Option<&'static str> {

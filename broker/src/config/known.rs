@@ -1,11 +1,6 @@
 //! The reference's keys that nothing here depends on, and why.
 
-use std::collections::HashSet;
-
-use oxmq_protocol::config::{self, Cause, ConfigError, Explanation, Notice, Standing, UnknownKey};
-use oxmq_protocol::properties_file;
-
-use super::BrokerConfigError;
+use oxmq_protocol::config::{self, Cause, Explanation, Rules, Setting, Standing};
 
 /// Class, key, type and default of each setting that the reference's broker reads.
 const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
@@ -23,24 +18,16 @@ const WITHOUT_SETTER: &[[&str; 4]] = &[
     ["NettyClientConfig", "isScanAvailableNameSrv", "boolean", "true"],
 ];
 
+const READ_FROM_NO_FILE: &str = "the reference reads it from no file either";
+
 /// Settings that the reference does not have, with their types.
 const OWN: &[(&str, &str)] = &[("advertisedListeners", "String")];
 
-/// One setting of the reference.
-#[derive(Clone, Copy)]
-pub(super) struct Setting {
-    pub(super) class: &'static str,
-    pub(super) key: &'static str,
-    pub(super) type_name: &'static str,
-    pub(super) default: &'static str,
-}
+/// What the broker knows about keys beside their type.
+pub(super) const RULES: Rules = Rules { refusal, without_effect: |_| None, unknown };
 
 pub(super) fn reference_settings() -> impl Iterator<Item = Setting> {
-    REFERENCE_SETTINGS.lines().filter_map(|line| {
-        let mut columns = line.split('\t');
-        let (class, key, type_name) = (columns.next()?, columns.next()?, columns.next()?);
-        Some(Setting { class, key, type_name, default: columns.next().unwrap_or_default() })
-    })
+    config::settings(REFERENCE_SETTINGS)
 }
 
 /// Keys of the client's sockets that something reads.
@@ -59,55 +46,39 @@ pub(super) fn explanations(used: &[&str]) -> Vec<Explanation> {
         None if used.contains(&key) => Standing::Works,
         None => Standing::NoEffect(why_no_effect(key)),
     };
-    let settable = reference_settings().map(|Setting { class, key, type_name, default }| {
-        let standing = match class {
+    let settable = reference_settings().map(|setting| {
+        setting.explained(match (setting.class, setting.key) {
             // The client's sockets; of the keys that it shares with the server, only those count.
-            "NettyClientConfig" if !CLIENT_KEYS.contains(&key) => {
+            ("NettyClientConfig", key) if !CLIENT_KEYS.contains(&key) => {
                 Standing::NoEffect(why_no_effect(key))
             }
-            _ => standing(key),
-        };
-        Explanation { key, class, type_name, default, standing }
+            (_, key) => standing(key),
+        })
     });
-    let fixed = WITHOUT_SETTER.iter().map(|&[class, key, type_name, default]| Explanation {
-        key,
-        class,
-        type_name,
-        default,
-        standing: Standing::NoEffect("the reference reads it from no file either"),
+    let fixed = WITHOUT_SETTER.iter().map(|&[class, key, type_name, default]| {
+        Setting { class, key, type_name, default }.explained(Standing::NoEffect(READ_FROM_NO_FILE))
     });
-    let own = OWN.iter().map(|&(key, type_name)| Explanation {
-        key,
-        class: "none: not a key of the reference",
-        type_name,
-        default: "",
-        standing: Standing::Works,
+    let own = OWN.iter().map(|&(key, type_name)| {
+        let class = "none: not a key of the reference";
+        Setting { class, key, type_name, default: "" }.explained(Standing::Works)
     });
     settable.chain(fixed).chain(own).collect()
 }
 
-/// One notice for each key that no group of settings took.
-pub(super) fn notices(file: &str, unknown: Vec<UnknownKey>) -> Vec<Notice> {
-    let mut seen = HashSet::new();
-    unknown
-        .into_iter()
-        .filter(|unknown| seen.insert(unknown.key.clone()))
+/// What there is to say about a key that no group of settings takes.
+fn unknown(key: &str, nearest: Option<&'static str>) -> Option<Cause> {
+    let is_fixed = || WITHOUT_SETTER.iter().any(|setting| setting[1] == key);
+    if UNSUPPORTED.iter().any(|(refused, _, _)| *refused == key) {
         // Either an error says why it is refused, or it has the one value that it may have.
-        .filter(|unknown| !UNSUPPORTED.iter().any(|(key, _, _)| *key == unknown.key))
-        .map(|UnknownKey { line, key, nearest }| {
-            let known = reference_settings().any(|setting| setting.key == key);
-            let fixed = WITHOUT_SETTER.iter().any(|setting| setting[1] == key);
-            let cause = if known {
-                Cause::NoEffect(why_no_effect(&key))
-            } else if fixed {
-                Cause::NoEffect("the reference reads it from no file either")
-            } else {
-                let keys = reference_settings().map(|setting| setting.key);
-                Cause::Unknown(nearest.or_else(|| config::nearest(&key, keys)))
-            };
-            Notice { file: file.to_owned(), line, key, cause }
-        })
-        .collect()
+        None
+    } else if reference_settings().any(|setting| setting.key == key) {
+        Some(Cause::NoEffect(why_no_effect(key)))
+    } else if is_fixed() {
+        Some(Cause::NoEffect(READ_FROM_NO_FILE))
+    } else {
+        let keys = reference_settings().map(|setting| setting.key);
+        Some(Cause::Unknown(nearest.or_else(|| config::nearest(key, keys))))
+    }
 }
 
 pub(super) fn why_no_effect(key: &str) -> &'static str {
@@ -209,31 +180,12 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
 
 /// Why `key` cannot have `value`, if so.
 pub(super) fn refusal(key: &str, value: &str) -> Option<&'static str> {
+    if key == "brokerRole" && value.trim() == "SLAVE" {
+        // Every other role is served; a slave would take messages of its own.
+        return Some("replication is not built yet");
+    }
     UNSUPPORTED
         .iter()
         .find(|(refused, accepted, _)| *refused == key && *accepted != value)
         .map(|(_, _, reason)| *reason)
-}
-
-/// One error for each entry that asks for another way to keep messages than the one there is.
-pub(super) fn unsupported(
-    file: &str,
-    text: &[u8],
-) -> Result<Vec<BrokerConfigError>, BrokerConfigError> {
-    let entries = properties_file::parse(text)
-        .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
-    let errors = entries.into_iter().filter_map(|entry| {
-        let refused = refusal(&entry.key, &entry.value);
-        // Every other role is served; a slave would take messages of its own.
-        let is_slave = entry.key == "brokerRole" && entry.value.trim() == "SLAVE";
-        let reason = refused.or(is_slave.then_some("replication is not built yet"))?;
-        Some(BrokerConfigError::Unsupported {
-            file: file.to_owned(),
-            line: entry.line,
-            key: entry.key,
-            value: entry.value,
-            reason,
-        })
-    });
-    Ok(errors.collect())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use oxmq_protocol::address::host_port;
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::MessageRequestMode;
-use oxmq_protocol::config::{self, Config, ConfigError, ConfigValue};
+use oxmq_protocol::config::{self, Checked, Config, ConfigError, ConfigValue, Setting};
 use oxmq_protocol::live::Live;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 use oxmq_store::StoreConfig;
@@ -288,45 +288,6 @@ impl ConfigValue for RequestMode {
     }
 }
 
-/// All that is to be said about a configuration.
-#[derive(Debug)]
-pub struct Checked {
-    /// What stops the start.
-    pub problems: Vec<BrokerConfigError>,
-    /// Keys without effect.
-    pub notices: Vec<Notice>,
-}
-
-/// A configuration that stops the start.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerConfigError {
-    /// The file cannot be read.
-    #[error("{file}: {source}")]
-    Read {
-        /// The file as the user named it.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not a configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A key asks for another way to keep messages than the one there is.
-    #[error("{file}:{line}: {key}={value} is not supported: {reason}")]
-    Unsupported {
-        /// The file as the user named it.
-        file: String,
-        /// Line from 1.
-        line: usize,
-        /// Key as written.
-        key: String,
-        /// Value as written.
-        value: String,
-        /// Why it cannot be ignored.
-        reason: &'static str,
-    },
-}
-
 impl BrokerSettings {
     /// Fills this and every other group of settings that the broker has from `file`.
     ///
@@ -339,11 +300,8 @@ impl BrokerSettings {
         &mut self,
         file: &Path,
         others: &mut [&mut dyn Config],
-    ) -> Result<Vec<Notice>, BrokerConfigError> {
-        let Checked { problems, notices } = self.check(file, others)?;
-        if let Some(problem) = problems.into_iter().next() {
-            return Err(problem);
-        }
+    ) -> Result<Vec<Notice>, ConfigError> {
+        let notices = self.check(file, others)?.into_notices()?;
         if self.broker_config_path.is_none() {
             self.broker_config_path = Some(file.display().to_string());
         }
@@ -359,17 +317,13 @@ impl BrokerSettings {
         &mut self,
         file: &Path,
         others: &mut [&mut dyn Config],
-    ) -> Result<Checked, BrokerConfigError> {
+    ) -> Result<Checked, ConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read(file)
-            .map_err(|source| BrokerConfigError::Read { file: name.clone(), source })?;
-        let mut problems = known::unsupported(&name, &text)?;
+            .map_err(|source| ConfigError::Read { file: name.clone(), source })?;
         let mut groups: Vec<&mut dyn Config> = vec![self];
         groups.extend(others.iter_mut().map(|group| &mut **group as &mut dyn Config));
-        let (unknown, errors) = config::check(&name, &text, &mut groups)?;
-        problems.extend(errors.into_iter().map(BrokerConfigError::from));
-        let notices = known::notices(&name, unknown);
-        Ok(Checked { problems, notices })
+        config::check(&name, &text, &mut groups, &known::RULES)
     }
 
     /// What every key that the reference's broker knows does here, by class and in its order.
@@ -388,12 +342,8 @@ impl BrokerSettings {
             ("rmqAddressServerDomain", "BrokerStartup", "jmenv.tbsite.net"),
             ("rmqAddressServerSubGroup", "BrokerStartup", "nsaddr"),
         ];
-        explanations.extend(own.map(|(key, class, default)| Explanation {
-            key,
-            class,
-            type_name: "String",
-            default,
-            standing: Standing::Works,
+        explanations.extend(own.map(|(key, class, default)| {
+            Setting { class, key, type_name: "String", default }.explained(Standing::Works)
         }));
         explanations
     }
@@ -424,7 +374,7 @@ impl BrokerSettings {
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(BrokerSettings, Vec<String>), BrokerConfigError> {
+    fn load(text: &str) -> Result<(BrokerSettings, Vec<String>), ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("broker.conf");
         std::fs::write(&file, text).unwrap();

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use oxmq_protocol::config::ConfigError;
 use oxmq_store::StoreError;
 
 /// Check, repair and read a store while no broker runs on it
@@ -64,11 +65,9 @@ enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Settings(#[from] oxmq_protocol::config::ConfigError),
+    Settings(#[from] ConfigError),
     #[error("no record begins at {phy_offset}: {why}")]
     NoRecord { phy_offset: i64, why: String },
-    #[error("read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
     #[error("print: {0}")]
     Print(#[from] std::io::Error),
     #[error("print: {0}")]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oxmq_protocol::config;
+use oxmq_protocol::config::{self, ConfigError};
 use oxmq_store::StoreConfig;
 use oxmq_store::offline::StoreDir;
 
@@ -20,9 +20,10 @@ impl Target {
 
 /// The store's part of a broker's settings; keys of other parts are left alone.
 fn load(file: &Path) -> Result<StoreConfig, Failure> {
+    let name = file.display().to_string();
     let text =
-        std::fs::read(file).map_err(|source| Failure::Read { path: file.to_owned(), source })?;
+        std::fs::read(file).map_err(|source| ConfigError::Read { file: name.clone(), source })?;
     let mut store = StoreConfig::default();
-    config::apply(&file.display().to_string(), &text, &mut [&mut store])?;
+    config::apply(&name, &text, &mut [&mut store])?;
     Ok(store)
 }

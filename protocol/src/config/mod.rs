@@ -4,9 +4,13 @@
 //! every group that knows its key. An unknown key is a warning that names the nearest known one; a
 //! value that does not read as its type stops the start with its line.
 
-use std::fmt;
+mod file;
+mod nearest;
+mod reference;
 
-use crate::properties_file::{self, Entry, PropertiesError};
+pub use self::file::{Cause, Checked, ConfigError, Notice, Rules, apply, check};
+pub use self::nearest::{did_you_mean, nearest};
+pub use self::reference::{Explanation, Setting, Standing, settings};
 
 /// A group of settings, made by [`config!`](crate::config!).
 pub trait Config {
@@ -162,169 +166,6 @@ macro_rules! config {
     };
 }
 
-/// A configuration that stops the start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is not a properties file.
-    #[error("{file}: {source}")]
-    File {
-        /// The file as the user named it.
-        file: String,
-        /// What is wrong with it.
-        source: PropertiesError,
-    },
-    /// A value does not read as its type.
-    #[error("{file}:{line}: {key} must be {expected}, not {value:?}")]
-    Value {
-        /// The file as the user named it.
-        file: String,
-        /// Line from 1.
-        line: usize,
-        /// Key as written.
-        key: String,
-        /// What the value should be.
-        expected: &'static str,
-        /// The value, cut to a length fit for a log line.
-        value: String,
-    },
-}
-
-/// A key that has no effect, for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownKey {
-    /// Line from 1.
-    pub line: usize,
-    /// Key as written.
-    pub key: String,
-    /// The known key that is spelled most like it, if any is near.
-    pub nearest: Option<&'static str>,
-}
-
-/// A key in a configuration file that has no effect, as a sentence for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// The file as the user named it.
-    pub file: String,
-    /// Line from 1.
-    pub line: usize,
-    /// Key as written.
-    pub key: String,
-    /// Why it has none.
-    pub cause: Cause,
-}
-
-/// Why a key has no effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It is a key of the reference, but the reason for it is not here.
-    NoEffect(&'static str),
-    /// It is nobody's key, and this one may have been meant.
-    Unknown(Option<&'static str>),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, key, cause } = self;
-        write!(f, "{file}:{line}: ")?;
-        match cause {
-            Cause::NoEffect(why) => write!(f, "{key} has no effect here, because {why}"),
-            Cause::Unknown(None) => write!(f, "there is no key {key}"),
-            Cause::Unknown(Some(near)) => {
-                write!(f, "there is no key {key}; did you mean {near}?")
-            }
-        }
-    }
-}
-
-/// Reads `text` of `file` into every group of settings that knows a key.
-///
-/// Returns the keys that no group knows. The reference ignores those silently.
-///
-/// # Errors
-/// When the file is not a properties file or a value does not read as its type.
-pub fn apply(
-    file: &str,
-    text: &[u8],
-    groups: &mut [&mut dyn Config],
-) -> Result<Vec<UnknownKey>, ConfigError> {
-    let (unknown, errors) = check(file, text, groups)?;
-    errors.into_iter().next().map_or(Ok(unknown), Err)
-}
-
-/// Does what [`apply`] does, past values that do not read as their type: returns them all.
-///
-/// # Errors
-/// When the file is not a properties file.
-pub fn check(
-    file: &str,
-    text: &[u8],
-    groups: &mut [&mut dyn Config],
-) -> Result<(Vec<UnknownKey>, Vec<ConfigError>), ConfigError> {
-    let entries = properties_file::parse(text)
-        .map_err(|source| ConfigError::File { file: file.to_owned(), source })?;
-    let (mut unknown, mut errors) = (Vec::new(), Vec::new());
-    for Entry { line, key, value } in entries {
-        let results: Vec<_> =
-            groups.iter_mut().filter_map(|group| group.set(&key, &value)).collect();
-        if results.is_empty() {
-            let keys = groups.iter().flat_map(|group| group.keys().iter().copied());
-            let nearest = nearest(&key, keys);
-            unknown.push(UnknownKey { line, key, nearest });
-        } else if let Some(expected) = results.into_iter().find_map(Result::err) {
-            let value = value.chars().take(64).collect();
-            errors.push(ConfigError::Value { file: file.to_owned(), line, key, expected, value });
-        }
-    }
-    Ok((unknown, errors))
-}
-
-/// What one key is and does, for people who ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    /// The key.
-    pub key: &'static str,
-    /// Class of the reference that has it.
-    pub class: &'static str,
-    /// Its type there.
-    pub type_name: &'static str,
-    /// Its value when the file does not set it.
-    pub default: &'static str,
-    /// What it does here.
-    pub standing: Standing,
-}
-
-/// What a key of the reference does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// What it does in the reference.
-    Works,
-    /// It is accepted and changes nothing.
-    NoEffect(&'static str),
-    /// Every value but one stops the start.
-    Refused {
-        /// The value that does not.
-        accepted: &'static str,
-        /// Why.
-        reason: &'static str,
-    },
-}
-
-impl Standing {
-    /// Status and notes, the last two cells of its row in COMPATIBILITY.md.
-    pub fn cells(&self) -> (&'static str, String) {
-        match self {
-            Self::Works => ("works", String::new()),
-            Self::NoEffect(reason) => ("no effect", (*reason).to_owned()),
-            Self::Refused { accepted: "", reason } => {
-                ("refused", format!("any value stops the start: {reason}"))
-            }
-            Self::Refused { accepted, reason } => {
-                ("refused", format!("anything but `{accepted}` stops the start: {reason}"))
-            }
-        }
-    }
-}
-
 /// Prints every setting as `key=value`, sorted, one a line.
 pub fn print(groups: &[&dyn Config]) -> String {
     let mut lines: Vec<_> = groups
@@ -336,31 +177,6 @@ pub fn print(groups: &[&dyn Config]) -> String {
     lines.sort();
     lines.dedup();
     lines.concat()
-}
-
-/// The one of `keys` that `key` most likely was meant to be.
-pub fn nearest<'k>(key: &str, keys: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    // A third of the letters wrong is no slip of the pen any more.
-    let limit = key.chars().count().div_ceil(3);
-    keys.map(|known| (edit_distance(key, known), known))
-        .filter(|&(distance, _)| distance <= limit)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Letters to change, add or leave out to get from one word to the other, ignoring case.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().map(|c| c.to_ascii_lowercase()).enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -402,10 +218,13 @@ mod tests {
             }
         );
         assert_eq!(disk.store_path_root_dir, "/data");
-        let expected = [(5, "storePathRotDir", Some("storePathRootDir")), (6, "bananas", None)];
+        let unknown: Vec<_> = unknown.iter().map(ToString::to_string).collect();
         assert_eq!(
             unknown,
-            expected.map(|(line, key, nearest)| UnknownKey { line, key: key.to_owned(), nearest })
+            [
+                "broker.conf:5: there is no key storePathRotDir; did you mean storePathRootDir?",
+                "broker.conf:6: there is no key bananas"
+            ]
         );
     }
 

@@ -1,14 +1,16 @@
 //! Settings: keys and defaults are the reference's, and so is the file format.
 
-use std::collections::HashSet;
+mod change;
+mod known;
+
 use std::path::{Path, PathBuf};
 
-use oxmq_protocol::config::{
-    self, Cause, Config, ConfigError, Explanation, Notice, Standing, UnknownKey,
-};
+use oxmq_protocol::config::{self, Checked, Config, ConfigError, Notice};
 use oxmq_protocol::properties_file;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 
+pub(crate) use self::change::ChangeError;
+pub use self::known::NO_EFFECT;
 use crate::listeners::{ListenerNetworks, ListenerPorts};
 
 oxmq_protocol::config! {
@@ -119,165 +121,10 @@ oxmq_protocol::config! {
     }
 }
 
-/// Keys that ask for what does not exist here, and why it does not.
-const REFUSED: &[(&str, &str)] = &[
-    ("clusterTest", "there is no cluster-test mode"),
-    ("enableControllerInNamesrv", "there is no controller yet"),
-];
-
-const THREADS: &str = "requests are handled where they are read, not in pools of threads";
-const BUFFERS: &str = "buffers and sockets adapt by themselves within fixed limits";
-
-/// Keys that are known but change nothing, each with the reason.
-pub const NO_EFFECT: &[(&str, &str)] = &[
-    ("rocketmqHome", "nothing is read from the installation folder"),
-    ("productEnvName", "there is no cluster-test mode"),
-    ("clientRequestThreadPoolNums", THREADS),
-    ("defaultThreadPoolNums", THREADS),
-    ("clientRequestThreadPoolQueueCapacity", THREADS),
-    ("defaultThreadPoolQueueCapacity", THREADS),
-    ("serverWorkerThreads", THREADS),
-    ("serverCallbackExecutorThreads", THREADS),
-    ("serverSelectorThreads", THREADS),
-    ("serverOnewaySemaphoreValue", THREADS),
-    ("serverAsyncSemaphoreValue", THREADS),
-    ("serverNettyWorkerGroupEnable", THREADS),
-    ("useEpollNativeSelector", THREADS),
-    ("serverSocketSndBufSize", BUFFERS),
-    ("serverSocketRcvBufSize", BUFFERS),
-    ("writeBufferHighWaterMark", BUFFERS),
-    ("writeBufferLowWaterMark", BUFFERS),
-    ("serverSocketBacklog", BUFFERS),
-    ("serverPooledByteBufAllocatorEnable", BUFFERS),
-];
-
-/// Why a key of the reference changes nothing here, if so.
-fn why_no_effect(key: &str) -> Option<&'static str> {
-    let listed = NO_EFFECT.iter().find(|(listed, _)| *listed == key).map(|(_, why)| *why);
-    // `NettyClientConfig` (remoting), which the reference's name server reads, too.
-    listed.or_else(|| CLIENT_KEYS.contains(&key).then_some("brokers are told without settings"))
-}
-
-const CLIENT_KEYS: &[&str] = &[
-    "clientWorkerThreads",
-    "clientCallbackExecutorThreads",
-    "clientOnewaySemaphoreValue",
-    "clientAsyncSemaphoreValue",
-    "connectTimeoutMillis",
-    "channelNotActiveInterval",
-    "clientChannelMaxIdleTimeSeconds",
-    "clientSocketSndBufSize",
-    "clientSocketRcvBufSize",
-    "clientPooledByteBufAllocatorEnable",
-    "clientCloseSocketIfTimeout",
-    "useTLS",
-    "socksProxyConfig",
-    "disableCallbackExecutor",
-    "disableNettyWorkerGroup",
-    "maxReconnectIntervalTimeSeconds",
-    "enableReconnectForGoAway",
-];
-
-/// Key, class, type and default of each setting that the reference's name server reads from no file.
-const OWN: &[[&str; 4]] = &[
-    ["httpEndpointPort", "none: not a key of the reference", "int", ""],
-    ["namesrvAddr", "none: not a key of the reference", "String", ""],
-    ["listeners", "none: not a key of the reference", "String", ""],
-    ["listenerNetworks", "none: not a key of the reference", "String", ""],
-    ["tls.server.mode", "TlsSystemConfig", "String", "permissive"],
-    ["tls.config.file", "TlsSystemConfig", "String", DEFAULT_TLS_CONFIG_FILE],
-];
-
-/// Class, key, type and default of each setting that the reference's name server reads.
-const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
-
-fn reference_settings() -> impl Iterator<Item = [&'static str; 4]> {
-    REFERENCE_SETTINGS.lines().filter_map(|line| {
-        let columns: Vec<_> = line.split('\t').collect();
-        columns.try_into().ok()
-    })
-}
-
-/// One notice for each key that changes nothing, in the order of the file.
-fn notices(file: &str, text: &[u8], unknown: Vec<UnknownKey>) -> Vec<Notice> {
-    let mut seen = HashSet::new();
-    // The file was parsed once already, so it can be parsed.
-    let entries = properties_file::parse(text).unwrap_or_default();
-    entries
-        .into_iter()
-        .filter_map(|entry| {
-            let unknown = unknown.iter().find(|unknown| unknown.key == entry.key);
-            let cause = match why_no_effect(&entry.key) {
-                Some(why) => Cause::NoEffect(why),
-                None => Cause::Unknown(unknown?.nearest),
-            };
-            let (line, key) = (entry.line, entry.key);
-            seen.insert(key.clone()).then(|| Notice { file: file.to_owned(), line, key, cause })
-        })
-        .collect()
-}
-
-/// Keys that carry paths, addresses, or what only a start can change: none of them changes over the
-/// wire, whatever `configBlackList` says.
-const CLOSED: &[&str] = &[
-    "rocketmqHome",
-    "kvConfigPath",
-    "configStorePath",
-    "configBlackList",
-    "productEnvName",
-    "clusterTest",
-    "enableControllerInNamesrv",
-    "bindAddress",
-    "listenPort",
-    "httpEndpointPort",
-    "namesrvAddr",
-    "listeners",
-    "listenerNetworks",
-    "tls.server.mode",
-    "tls.config.file",
-];
-
 /// A path below the user's home, as the reference has it.
 fn under_home(file: &str) -> String {
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
     home.join("namesrv").join(file).display().to_string()
-}
-
-/// All that is to be said about a configuration.
-#[derive(Debug)]
-pub struct Checked {
-    /// What stops the start.
-    pub problems: Vec<NamesrvConfigError>,
-    /// Keys without effect.
-    pub notices: Vec<Notice>,
-}
-
-/// A configuration that stops the start.
-#[derive(Debug, thiserror::Error)]
-pub enum NamesrvConfigError {
-    /// The file cannot be read.
-    #[error("{file}: {source}")]
-    Read {
-        /// The file as the user named it.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not a configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A key asks for what does not exist here.
-    #[error("{file}:{line}: {key}=true is not supported: {reason}")]
-    Unsupported {
-        /// The file as the user named it.
-        file: String,
-        /// Line from 1.
-        line: usize,
-        /// The key.
-        key: &'static str,
-        /// What there is instead.
-        reason: &'static str,
-    },
 }
 
 impl NamesrvConfig {
@@ -288,52 +135,22 @@ impl NamesrvConfig {
     ///
     /// # Errors
     /// When the file cannot be read or a value does not read as its type.
-    pub fn load(file: &Path) -> Result<(Self, Vec<Notice>), NamesrvConfigError> {
-        let (settings, Checked { problems, notices }) = Self::check(file)?;
-        problems.into_iter().next().map_or(Ok((settings, notices)), Err)
+    pub fn load(file: &Path) -> Result<(Self, Vec<Notice>), ConfigError> {
+        let (settings, checked) = Self::check(file)?;
+        Ok((settings, checked.into_notices()?))
     }
 
     /// Does what [`NamesrvConfig::load`] does, past what would stop the start: returns all of it.
     ///
     /// # Errors
     /// When the file cannot be read as properties at all.
-    pub fn check(file: &Path) -> Result<(Self, Checked), NamesrvConfigError> {
+    pub fn check(file: &Path) -> Result<(Self, Checked), ConfigError> {
         let name = file.display().to_string();
         let text = std::fs::read(file)
-            .map_err(|source| NamesrvConfigError::Read { file: name.clone(), source })?;
+            .map_err(|source| ConfigError::Read { file: name.clone(), source })?;
         let mut settings = Self { config_store_path: name.clone(), ..Self::default() };
-        let (unknown, errors) = config::check(&name, &text, &mut [&mut settings])?;
-        let mut problems: Vec<_> = errors.into_iter().map(NamesrvConfigError::from).collect();
-        for entry in properties_file::parse(&text).unwrap_or_default() {
-            let refused = REFUSED.iter().find(|(key, _)| *key == entry.key);
-            if let Some((key, reason)) = refused.filter(|_| entry.value == "true") {
-                let (file, line) = (name.clone(), entry.line);
-                problems.push(NamesrvConfigError::Unsupported { file, line, key, reason });
-            }
-        }
-        let notices = notices(&name, &text, unknown);
-        Ok((settings, Checked { problems, notices }))
-    }
-
-    /// What every key does here: those of the reference first, in its order.
-    pub fn explanations() -> Vec<Explanation> {
-        let standing = |key| match (REFUSED.iter().find(|(refused, _)| *refused == key), key) {
-            (Some((_, reason)), _) => Standing::Refused { accepted: "false", reason },
-            (None, key) => why_no_effect(key).map_or(Standing::Works, Standing::NoEffect),
-        };
-        let reference = reference_settings().map(|[class, key, type_name, default]| {
-            // The reference sets it when it starts, behind its own default.
-            let default = if key == "listenPort" { "9876" } else { default };
-            Explanation { key, class, type_name, default, standing: standing(key) }
-        });
-        let own = OWN.iter().map(|&[key, class, type_name, default]| Explanation {
-            key,
-            class,
-            type_name,
-            default,
-            standing: Standing::Works,
-        });
-        reference.chain(own).collect()
+        let checked = config::check(&name, &text, &mut [&mut settings], &known::RULES)?;
+        Ok((settings, checked))
     }
 
     /// All settings as properties text, sorted by key.
@@ -355,66 +172,27 @@ impl NamesrvConfig {
         }
         text
     }
-
-    /// Tells whether a key is closed to changes over the wire.
-    pub(crate) fn is_closed(&self, key: &str) -> bool {
-        CLOSED.contains(&key) || self.config_black_list.split(';').any(|listed| listed == key)
-    }
-
-    /// The setting that asks for what does not exist here, and what it is.
-    pub fn unsupported(&self) -> Option<String> {
-        let asked = |key: &str| self.get(key).as_deref() == Some("true");
-        let (key, reason) = REFUSED.iter().find(|(key, _)| asked(key))?;
-        Some(format!("{key}=true: {reason}"))
-    }
-}
-
-impl NamesrvConfig {
-    /// Sets one key from the wire.
-    pub(crate) fn change(&mut self, key: &str, value: &str) -> Result<(), ChangeError> {
-        match self.set(key, value) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(expected)) => Err(ChangeError::Value { key: key.to_owned(), expected }),
-            None => Err(ChangeError::Unknown {
-                key: key.to_owned(),
-                nearest: config::nearest(key, Self::KEYS.iter().copied())
-                    .map(|near| format!("; did you mean {near}?"))
-                    .unwrap_or_default(),
-            }),
-        }
-    }
-}
-
-/// A change that is not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ChangeError {
-    /// The value does not read as the key's type.
-    #[error("{key} must be {expected}")]
-    Value { key: String, expected: &'static str },
-    /// Nobody's key.
-    #[error("there is no key {key}{nearest}")]
-    Unknown { key: String, nearest: String },
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use oxmq_protocol::config::Setting;
 
-    fn reference() -> impl Iterator<Item = (&'static str, &'static str)> {
-        reference_settings().map(|[_, key, _, default]| (key, default))
-    }
+    use super::change::CLOSED;
+    use super::known::{OWN, REFUSED, reference_settings};
+    use super::*;
 
     #[test]
     fn every_key_of_the_reference_is_known_with_its_default() {
         let settings = NamesrvConfig::default();
         let home = std::env::var("HOME").unwrap();
-        for (key, default) in reference() {
+        for Setting { key, default, .. } in reference_settings() {
             let expected = default.replace("${user.home}", &home).replace("null", "");
             // The class default; the name server sets its own when it starts.
             let expected = if key == "listenPort" { "9876" } else { &expected };
             assert_eq!(settings.get(key).as_deref(), Some(expected), "{key}");
         }
-        assert_eq!(reference().count() + OWN.len(), NamesrvConfig::KEYS.len());
+        assert_eq!(reference_settings().count() + OWN.len(), NamesrvConfig::KEYS.len());
     }
 
     #[test]
