@@ -1,6 +1,7 @@
 //! Free ports. A broker takes three: `listenPort - 2`, `listenPort` and `listenPort + 1`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fs::File;
 use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +10,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const FIRST: u16 = 20_000;
 const LAST: u16 = 32_000;
 
-/// Ports that this process handed out already: a server that is restarting has none open.
-fn taken() -> &'static Mutex<HashSet<u16>> {
-    static TAKEN: OnceLock<Mutex<HashSet<u16>>> = OnceLock::new();
-    TAKEN.get_or_init(|| Mutex::new(HashSet::new()))
+/// Ports that this process handed out already, as a server that is restarting has none open. Each has a locked
+/// file, which keeps it from the other test programs until this one ends.
+fn taken() -> &'static Mutex<HashMap<u16, File>> {
+    static TAKEN: OnceLock<Mutex<HashMap<u16, File>>> = OnceLock::new();
+    TAKEN.get_or_init(|| Mutex::new(HashMap::new()))
+}
+
+/// Takes a port that no other test program has: the lock on it.
+fn claim(port: u16) -> Option<File> {
+    let folder = std::env::temp_dir().join("oxmq-compat-ports");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = File::create(folder.join(port.to_string())).unwrap();
+    file.try_lock().is_ok().then_some(file)
 }
 
 /// A port for a name server.
@@ -34,11 +44,16 @@ fn pick(around: &[i32]) -> u16 {
     for step in 0..span {
         let base = i32::from(FIRST) + ((start.wrapping_add(step * 5)) % span) as i32;
         let ports: Vec<u16> = around.iter().map(|delta| (base + delta) as u16).collect();
-        let free = ports
-            .iter()
-            .all(|port| !taken.contains(port) && TcpListener::bind(("0.0.0.0", *port)).is_ok());
-        if free {
-            taken.extend(&ports);
+        if ports.iter().any(|port| taken.contains_key(port)) {
+            continue;
+        }
+        let claims: Option<Vec<_>> =
+            ports.iter().map(|port| Some((*port, claim(*port)?))).collect();
+        let is_free = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok();
+        if let Some(claims) = claims
+            && ports.iter().all(is_free)
+        {
+            taken.extend(claims);
             return base as u16;
         }
     }
