@@ -199,6 +199,14 @@ impl<C: Channel> ConsumerManager<C> {
         read(&self.state).groups.get(group).is_some_and(ConsumerGroup::is_pushed_to)
     }
 
+    /// The client on a connection, if it is a member of the group and its group broadcasts to listeners.
+    pub(crate) fn broadcaster(&self, group: &str, channel: &C) -> Option<Box<str>> {
+        let state = read(&self.state);
+        let info = state.groups.get(group)?;
+        let broadcasts = info.is_pushed_to() && info.is_broadcasting();
+        broadcasts.then(|| info.member(channel.id())).flatten().map(|it| it.client_id.clone())
+    }
+
     /// Groups whose members have different subscriptions.
     pub(crate) fn different_groups(&self) -> usize {
         read(&self.state).groups.values().filter(|info| info.has_differences()).count()

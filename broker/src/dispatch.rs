@@ -65,7 +65,12 @@ impl Service for Dispatch {
         }
     }
 
+    fn opened(&self, connection: &Arc<Connection>) {
+        self.processors.absent_clients.opened(connection);
+    }
+
     fn closed(&self, connection: &Arc<Connection>) {
+        self.processors.absent_clients.closed(connection);
         self.processors.client_manage.connection_closed(connection);
     }
 }
@@ -79,7 +84,10 @@ impl Dispatch {
         Some(match request.request_code() {
             RequestCode::QUERY_CONSUMER_OFFSET => on.consumer_offsets.query(request),
             RequestCode::UPDATE_CONSUMER_OFFSET => on.consumer_offsets.update(request),
-            RequestCode::HEART_BEAT => on.client_manage.heart_beat(request, connection),
+            RequestCode::HEART_BEAT => {
+                on.absent_clients.heard(connection);
+                on.client_manage.heart_beat(request, connection)
+            }
             RequestCode::UNREGISTER_CLIENT => {
                 on.client_manage.unregister_client(request, connection)
             }

@@ -3,10 +3,12 @@
 //! [`Broker::start`] opens the store, serves both ports and registers with the name servers; the
 //! binary and the tests call it alike.
 
+mod absent_clients;
 mod address_server;
 mod again;
 mod arrivals;
 mod attributes;
+mod broadcast_offset;
 mod broker_stats;
 mod channel;
 mod clock;

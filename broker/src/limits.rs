@@ -48,6 +48,12 @@ pub(crate) const MAX_ADDRESS_ANSWER_BYTES: u64 = 64 * 1024;
 /// Most groups with a threshold of reads from disk, or with such reads.
 pub(crate) const MAX_COLD_GROUPS: usize = 10_000;
 
+/// Most machines that are remembered as having connected of late.
+pub(crate) const MAX_SEEN_HOSTS: usize = 100_000;
+
+/// Most members of groups that broadcast whose offsets are kept; a pull may name any client.
+pub(crate) const MAX_BROADCAST_MEMBERS: usize = 100_000;
+
 /// Most queues that are remembered as not pulled from; each is a line in the log.
 pub(crate) const MAX_UNPULLED_QUEUES: usize = 10_000;
 

@@ -8,6 +8,8 @@ use oxmq_remoting::RequestCounters;
 use oxmq_store::MessageStore;
 use tracing::warn;
 
+use crate::absent_clients::AbsentClients;
+use crate::broadcast_offset::BroadcastOffsets;
 use crate::broker_stats::BrokerStats;
 use crate::clock;
 use crate::cold::ColdReads;
@@ -85,11 +87,13 @@ pub(crate) struct Processors {
     pub(crate) timer: Timer,
     pub(crate) topics: Topics,
     pub(crate) view_message: ViewMessage,
+    pub(crate) absent_clients: Arc<AbsentClients>,
     consumers: Arc<ConsumerManager>,
     producers: Arc<ProducerManager>,
     filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
     watch: Arc<Watch>,
+    broadcasts: Arc<BroadcastOffsets>,
     config: Arc<BrokerConfig>,
     group_table: Arc<SubscriptionGroupManager>,
     broker_stats: Arc<BrokerStats>,
@@ -128,6 +132,8 @@ impl Processors {
         let producers = || Arc::clone(producers);
         let transactions = || Arc::clone(transactions);
         let cold = Arc::new(ColdReads::new(config()));
+        let broadcasts = BroadcastOffsets::new(config(), topics(), offsets(), store());
+        let broadcasts = Arc::new(broadcasts);
         let send_message = Arc::new(SendMessage::new(
             config(),
             store(),
@@ -177,6 +183,7 @@ impl Processors {
                 offsets(),
                 stats(),
                 Arc::clone(&cold),
+                Arc::clone(&broadcasts),
             )),
             client_manage: ClientManage::new(
                 config(),
@@ -227,11 +234,13 @@ impl Processors {
             timer: Timer::new(config(), store(), topics(), delays(), store_host),
             topics: Topics::new(config(), topics(), offsets(), store()),
             view_message: ViewMessage::new(store()),
+            absent_clients: Arc::new(AbsentClients::new(config(), watch.figures())),
             consumers: consumers(),
             producers: producers(),
             filters: filters(),
             locks,
             watch,
+            broadcasts,
             config: config(),
             group_table: groups(),
             broker_stats,
@@ -275,6 +284,13 @@ impl Processors {
         self.locks.remove_expired(now);
         self.filters.remove_dead(clock::now_ms());
         self.watch.scan(now);
+    }
+
+    /// Commits how far groups that broadcast have got.
+    pub(crate) fn scan_broadcasts(&self) {
+        self.broadcasts.scan(Instant::now(), |group, client_id| {
+            self.consumers.find_client(group, client_id).is_some()
+        });
     }
 
     /// Stops groups that are too far behind, if that is wanted: what they read comes from disk, at the

@@ -2,6 +2,7 @@
 //!
 //! Reference: `PullRequestHoldService` (broker), 5.5.0.
 
+use crate::broadcast_offset::{BroadcastQueue, Broadcaster};
 use crate::filter::MessageFilter;
 use crate::hold::{Asks, Held, Hold, Room, Take};
 use crate::limits::MAX_HELD_PULLS;
@@ -20,6 +21,8 @@ pub(crate) struct PullRequest {
     pub(crate) group_sys_flag: i32,
     /// The broker that the group is to pull from, and the one when it is far behind.
     pub(crate) suggested_brokers: (i64, i64),
+    /// Who pulls, if its group broadcasts and that is kept.
+    pub(crate) broadcaster: Option<Broadcaster>,
 }
 
 /// What filters look at in a message that has just been stored.
@@ -33,6 +36,12 @@ impl ArrivedMessage<'_> {
     /// Whether the message passes `filter`.
     pub(crate) fn passes(self, filter: &MessageFilter) -> bool {
         filter.matches(self.tags_code, || Some(self.properties))
+    }
+}
+
+impl PullRequest {
+    pub(crate) fn broadcast_queue(&self) -> BroadcastQueue<'_> {
+        BroadcastQueue { group: &self.group, topic: &self.topic, queue_id: self.queue_id }
     }
 }
 

@@ -16,13 +16,16 @@ use oxmq_protocol::body::{
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::config::ConfigValue as _;
+use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
+use oxmq_protocol::route_askers::{self, ROUTE_ASKERS, RouteAsker};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::absent_clients::AbsentClients;
 use crate::config::BrokerConfig;
 use crate::name_servers::NameServers;
 use crate::sync::lock;
@@ -58,6 +61,7 @@ pub(crate) struct Registration {
     topics: Arc<TopicConfigManager>,
     changes: Arc<TopicChanges>,
     name_servers: Arc<NameServers>,
+    absent_clients: Arc<AbsentClients>,
     broker_addr: String,
     ha_server_addr: String,
 }
@@ -75,10 +79,11 @@ impl Registration {
         topics: Arc<TopicConfigManager>,
         changes: Arc<TopicChanges>,
         name_servers: Arc<NameServers>,
+        absent_clients: Arc<AbsentClients>,
         broker_addr: String,
         ha_server_addr: String,
     ) -> Self {
-        Self { config, topics, changes, name_servers, broker_addr, ha_server_addr }
+        Self { config, topics, changes, name_servers, absent_clients, broker_addr, ha_server_addr }
     }
 
     /// Finds the name servers, before the first round.
@@ -162,6 +167,7 @@ impl Registration {
         if !advertised.is_empty() {
             request.ext_fields.insert(ADVERTISED_LISTENERS, advertised.print());
         }
+        request.ext_fields.insert(ROUTE_ASKERS, "true");
         let timeout = self.config.register_broker_timeout_mills.max(0).unsigned_abs();
         self.send_to_all(request, Duration::from_millis(timeout)).await
     }
@@ -230,11 +236,24 @@ impl Registration {
             });
         }
         let mut all = true;
+        let mut askers: Option<Vec<RouteAsker>> = None;
         while let Some(told) = rounds.join_next().await {
-            match told.ok().flatten() {
-                Some(answer) => self.mark_ordered(&answer),
-                None => all = false,
+            let Some(answer) = told.ok().flatten() else {
+                all = false;
+                continue;
+            };
+            self.mark_ordered(&answer);
+            if let Some(list) = answer.ext_fields.get(ROUTE_ASKERS) {
+                let list = route_askers::parse(&list).unwrap_or_else(|| {
+                    warn!(%list, "list of clients of a name server not read");
+                    Vec::new()
+                });
+                askers.get_or_insert_default().extend(list);
             }
+        }
+        // A name server of the reference does not tell.
+        if let Some(askers) = askers {
+            self.absent_clients.compare(&askers, std::time::Instant::now());
         }
         all
     }

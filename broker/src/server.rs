@@ -37,6 +37,8 @@ const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
 const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
 /// How often silent clients are looked for, as in the reference.
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
+/// How often it is committed how far groups that broadcast have got, as in the reference.
+const SCAN_BROADCASTS_EVERY: Duration = Duration::from_secs(5);
 /// How often groups that consume too slowly are looked for, as in the reference.
 const STOP_SLOW_GROUPS_EVERY: Duration = Duration::from_secs(180);
 /// How often traffic is counted for the rates that tools show.
@@ -194,6 +196,7 @@ impl Broker {
             Arc::clone(&tables.topics),
             changes,
             Arc::clone(&name_servers),
+            Arc::clone(&processors.absent_clients),
             config.broker_address(),
             host_port(&config.broker_ip2, ha_port),
         ));
@@ -312,6 +315,8 @@ impl BrokerHandle {
         }
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(SCAN_CLIENTS_EVERY, move || processors.scan_clients()));
+        let processors = Arc::clone(&self.processors);
+        self.tasks.spawn(every(SCAN_BROADCASTS_EVERY, move || processors.scan_broadcasts()));
         let processors = Arc::clone(&self.processors);
         self.tasks.spawn(every(STOP_SLOW_GROUPS_EVERY, move || processors.stop_slow_groups()));
         let processors = Arc::clone(&self.processors);

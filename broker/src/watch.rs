@@ -2,6 +2,7 @@
 //!
 //! - Members of a group with different subscriptions: see `consumer/differences.rs`.
 //! - A queue that members of a group should be pulling from, and none does.
+//! - Clients that ask for the way here and do not come: see `absent_clients.rs`.
 //!
 //! Each is logged when it begins and when it ends, and counted for `GET_BROKER_RUNTIME_INFO`. The reference
 //! has nothing of this.
@@ -37,6 +38,7 @@ type Unpulled = BTreeMap<(Box<str>, Box<str>, i32), Instant>;
 pub(crate) struct Figures {
     different_groups: AtomicUsize,
     unpulled_queues: AtomicUsize,
+    absent_clients: AtomicUsize,
 }
 
 impl Figures {
@@ -48,6 +50,15 @@ impl Figures {
     /// Queues that should have been pulled from by then and were not.
     pub(crate) fn unpulled_queues(&self) -> usize {
         self.unpulled_queues.load(Ordering::Relaxed)
+    }
+
+    /// Machines with clients that ask for the way here and do not connect: see `absent_clients.rs`.
+    pub(crate) fn absent_clients(&self) -> usize {
+        self.absent_clients.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_absent_clients(&self, count: usize) {
+        self.absent_clients.store(count, Ordering::Relaxed);
     }
 }
 

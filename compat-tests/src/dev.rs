@@ -66,6 +66,12 @@ impl DevServer {
         format!("127.0.0.1:{}", self.broker_port)
     }
 
+    /// Everything that was printed so far.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        self.process.as_ref().expect("it runs").output()
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

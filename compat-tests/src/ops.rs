@@ -300,13 +300,18 @@ pub fn commit_request(group: &str, topic: &str, queue_id: i32, offset: i64) -> C
 
 /// Says hello as a consumer of one topic.
 pub fn heartbeat(conn: &mut Conn, client_id: &str, group: &str, topic: &str) {
+    heartbeat_as(conn, client_id, group, topic, "CLUSTERING");
+}
+
+/// [`heartbeat`], of a group with another message model.
+pub fn heartbeat_as(conn: &mut Conn, client_id: &str, group: &str, topic: &str, model: &str) {
     let body = json!({
         "clientID": client_id,
         "producerDataSet": [],
         "consumerDataSet": [{
             "groupName": group,
             "consumeType": "CONSUME_PASSIVELY",
-            "messageModel": "CLUSTERING",
+            "messageModel": model,
             "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
             "subscriptionDataSet": [{
                 "topic": topic, "subString": "*", "tagsSet": [], "codeSet": [],

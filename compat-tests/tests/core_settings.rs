@@ -242,3 +242,47 @@ fn await_different(conn: &mut Conn, count: &str) {
         (body["table"]["groupsWithDifferentSubscriptions"] == count).then_some(())
     });
 }
+
+/// Members of a group that broadcasts keep their offsets themselves. The broker keeps them for those that
+/// come through a proxy, or have.
+#[test]
+fn a_broadcast_member_goes_on_where_it_was_when_it_moves_between_proxy_and_broker() {
+    let (group, topic) = ("broadcasts", "broadcasts");
+    let mut conn = connect();
+    ops::create_topic(server(), topic, 2);
+    ops::send(&mut conn, topic, 0, "", b"1");
+    ops::wait_for_max_offset(&mut conn, topic, 0, 1);
+    let proxied = |client_id: &str, queue_id: i32, offset: i64| {
+        let mut request = ops::pull_request(group, topic, queue_id, offset);
+        request.ext.insert("requestSource".to_owned(), "1".to_owned());
+        request.ext.insert("proxyFrowardClientId".to_owned(), client_id.to_owned());
+        request
+    };
+    let moved = |answer: &Command, next: i64| {
+        assert_eq!(answer.code, response::PULL_OFFSET_MOVED, "{answer:?}");
+        assert_eq!(answer.remark.as_deref(), Some("OFFSET_RESET"));
+        let bounds = (answer.number("minOffset"), answer.number("maxOffset"));
+        assert_eq!((answer.number("nextBeginOffset"), bounds), (next, (0, 0)));
+    };
+    moved(&conn.call(proxied("p", 0, -1)), 0);
+    moved(&conn.call(proxied("p", 1, -1)), 0);
+    assert_eq!(conn.call(proxied("p", 0, 0)).code, response::SUCCESS);
+    assert_eq!(conn.call(proxied("p", 0, 1)).code, response::PULL_NOT_FOUND);
+    assert_eq!(conn.call(proxied("p", 0, 0)).code, response::SUCCESS, "it may ask for any offset");
+    moved(&conn.call(proxied("p", 0, -1)), 1);
+
+    ops::heartbeat_as(&mut conn, "p", group, topic, "BROADCASTING");
+    let direct = || ops::pull_request(group, topic, 0, 0);
+    moved(&conn.call(direct()), 1);
+    assert_eq!(conn.call(direct()).code, response::SUCCESS, "it knows where it is now");
+    moved(&conn.call(proxied("p", 0, 0)), 1);
+
+    // What the slowest has pulled is where others begin, whatever there is.
+    ops::send(&mut conn, topic, 0, "", b"2");
+    ops::wait_for_max_offset(&mut conn, topic, 0, 2);
+    let all = format!("{group}@broadcast");
+    wait::until("the commit of what was pulled", SCAN_LIMIT, || {
+        (ops::committed_offset(&mut conn, &all, topic, 0) == Some(1)).then_some(())
+    });
+    moved(&conn.call(proxied("q", 0, -1)), 1);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oxmq_compat_tests::dev::DevServer;
 use oxmq_compat_tests::ops::{self, response};
-use oxmq_compat_tests::wire::Conn;
+use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{Client, ClientKind, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -18,6 +18,8 @@ const IDLE_RESIDENT_KIB: u64 = 32 * 1024;
 /// Clock ticks (100 a second) that an idle server may use while it is watched.
 const IDLE_WATCH: Duration = Duration::from_secs(10);
 const IDLE_TICKS: u64 = 5;
+/// A minute and two registrations, with room for a busy machine.
+const ABSENT_LIMIT: Duration = Duration::from_secs(300);
 
 #[test]
 fn dev_serves_a_java_client_and_stops_cleanly() {
@@ -74,4 +76,29 @@ fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn dev_names_clients_that_ask_for_routes_and_do_not_connect() {
+    let mut server = DevServer::launch();
+    server.wait_until_booted();
+    let mut namesrv = Conn::connect(&server.namesrv_addr());
+    let mut ask = || {
+        let fields = [("topic", "TBW102")];
+        let answer = namesrv.call(Command::request(ops::code::GET_ROUTEINFO_BY_TOPIC, &fields));
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    };
+    // It asks for a minute, and the broker hears of it at its next registration.
+    let found = "do not connect";
+    let told = wait::until("the log to name the client", ABSENT_LIMIT, || {
+        ask();
+        server.printed().lines().find(|line| line.contains(found)).map(str::to_owned)
+    });
+    assert!(told.contains("client=own") && told.contains("setting=\"brokerIP1\""), "{told}");
+    assert!(told.contains(&server.broker_addr()), "{told}");
+    let _here = Conn::connect(&server.broker_addr());
+    wait::until("the log to say that it connects", ABSENT_LIMIT, || {
+        ask();
+        server.printed().contains("clients connect now").then_some(())
+    });
 }

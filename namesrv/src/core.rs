@@ -9,6 +9,7 @@ use crate::config::NamesrvConfig;
 use crate::durable_file;
 use crate::error::RequestError;
 use crate::kv_config::KvConfigManager;
+use crate::route_askers::RouteAskers;
 use crate::route_info::{MinBrokerIdChange, RouteInfoManager};
 
 /// Tells brokers that another one is to act for their group.
@@ -20,13 +21,14 @@ pub(crate) struct Origin {
     /// The connection's number: brokers are removed with the connection that they registered on.
     pub(crate) connection: u64,
     pub(crate) peer: SocketAddr,
-    /// The port of ours that it came in on.
-    pub(crate) local_port: u16,
+    /// The address of ours that it came in on.
+    pub(crate) local: SocketAddr,
 }
 
 /// Everything a name server knows, without sockets and threads.
 pub(crate) struct NameServer {
     pub(crate) route_info: RouteInfoManager,
+    pub(crate) route_askers: RouteAskers,
     pub(crate) kv_config: KvConfigManager,
     pub(crate) started: Instant,
     settings: RwLock<Arc<NamesrvConfig>>,
@@ -44,6 +46,7 @@ impl NameServer {
     ) -> Self {
         Self {
             route_info: RouteInfoManager::default(),
+            route_askers: RouteAskers::default(),
             kv_config,
             started,
             settings: RwLock::new(Arc::new(settings)),

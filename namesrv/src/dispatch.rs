@@ -59,7 +59,7 @@ impl NameServer {
     fn answer(&self, request: &RemotingCommand, origin: Origin, now: Instant) -> Answer {
         match request.request_code() {
             RequestCode::GET_ROUTEINFO_BY_TOPIC => self.get_route_info(request, origin, now),
-            RequestCode::REGISTER_BROKER => self.register_broker(request, origin.connection, now),
+            RequestCode::REGISTER_BROKER => self.register_broker(request, origin, now),
             RequestCode::UNREGISTER_BROKER => {
                 self.unregister_brokers(&[Self::departure(request)?]);
                 Ok(RemotingCommand::response(ResponseCode::SUCCESS))

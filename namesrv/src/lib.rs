@@ -16,6 +16,7 @@ mod limits;
 mod listeners;
 mod namesrv;
 mod processor;
+mod route_askers;
 mod route_info;
 mod service;
 mod worker;

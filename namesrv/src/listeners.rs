@@ -73,7 +73,7 @@ impl ConfigValue for ListenerNetworks {
 impl NamesrvConfig {
     /// The listener that a question came by, if by any.
     pub(crate) fn listener(&self, origin: Origin) -> Option<&str> {
-        let of_port = self.listeners.of(origin.local_port);
+        let of_port = self.listeners.of(origin.local.port());
         of_port.or_else(|| self.listener_networks.of(origin.peer.ip()))
     }
 }

@@ -51,11 +51,7 @@ impl Service for NamesrvService {
 
 /// Where the requests of a connection come from.
 pub(crate) fn origin(connection: &Connection) -> Origin {
-    Origin {
-        connection: connection.id(),
-        peer: connection.peer(),
-        local_port: connection.local().port(),
-    }
+    Origin { connection: connection.id(), peer: connection.peer(), local: connection.local() }
 }
 
 fn refuse(reply: Reply, code: RequestCode, error: &RequestError) {

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod live;
 pub mod message;
 pub mod properties_file;
+pub mod route_askers;
 mod shorten;
 pub mod version;
 

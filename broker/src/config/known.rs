@@ -151,10 +151,7 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     ),
     (&["maxReconnectInterval"], "nothing in the reference reads it either"),
     (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
-    (
-        &["cold", "Cold"],
-        "thresholds of reads from disk are fixed, and whether something is in memory is asked when it is read",
-    ),
+    (&["cold", "Cold"], "whether something is in memory is asked when it is read"),
     (&["bitMapLengthConsumeQueueExt"], "the reference puts the size of its Bloom filter there"),
     (&["Swap", "Swaped"], "mapped files are left to the page cache"),
     (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),

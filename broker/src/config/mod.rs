@@ -140,6 +140,16 @@ oxmq_protocol::config! {
         cg_cold_read_threshold: i64 = "cgColdReadThreshold" | 3 * 1024 * 1024,
         /// Bytes that all together may.
         global_cold_read_threshold: i64 = "globalColdReadThreshold" | 100 * 1024 * 1024,
+        /// Whether what a group may is raised while all together stay below that, and lowered again.
+        cold_ctr_strategy_enable: bool = "coldCtrStrategyEnable" | false,
+        /// Whether the last windows decide about that, or the last one alone.
+        use_pid_cold_ctr_strategy: bool = "usePIDColdCtrStrategy" | true,
+        /// Whether it is kept how far each member of a group that broadcasts has pulled.
+        enable_broadcast_offset_store: bool = "enableBroadcastOffsetStore" | true,
+        /// Seconds that this is kept of a member that has gone.
+        broadcast_offset_expire_second: i64 = "broadcastOffsetExpireSecond" | 120,
+        /// Seconds that it is kept of one that is there and does not pull.
+        broadcast_offset_expire_max_second: i64 = "broadcastOffsetExpireMaxSecond" | 300,
         /// Whether pulls may be answered with the broker to pull from that the group's settings name.
         slave_read_enable: bool = "slaveReadEnable" | false,
         /// Whether a group that is too far behind may consume nothing any more.

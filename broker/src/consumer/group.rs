@@ -178,6 +178,10 @@ impl<C: Channel> ConsumerGroup<C> {
         self.members.values()
     }
 
+    pub(super) fn member(&self, channel_id: u64) -> Option<&ClientInfo<C>> {
+        self.members.get(&channel_id)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

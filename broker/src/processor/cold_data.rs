@@ -4,6 +4,7 @@
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::ext_fields::Fields as _;
@@ -56,7 +57,7 @@ impl ColdData {
 
     /// Answers with thresholds and what was read.
     pub(crate) fn info(&self) -> Result<RemotingCommand, RequestError> {
-        success_with(&self.reads.info())
+        success_with(&self.reads.info(Instant::now()))
     }
 
     /// Accepts how the system is to read the log ahead. It is always told not to.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::CommandView;
-use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
+use oxmq_protocol::header::{PullMessageView, pull_sys_flag, request_source};
 use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
 
+use crate::broadcast_offset::{BroadcastOffsets, Broadcaster};
 use crate::broker_stats::BrokerStats;
 use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
@@ -40,6 +41,7 @@ pub(crate) struct PullMessage {
     offsets: Arc<ConsumerOffsetManager>,
     stats: Arc<BrokerStats>,
     cold: Arc<ColdReads>,
+    broadcasts: Arc<BroadcastOffsets>,
     hold: PullHold,
 }
 
@@ -69,9 +71,10 @@ impl PullMessage {
         offsets: Arc<ConsumerOffsetManager>,
         stats: Arc<BrokerStats>,
         cold: Arc<ColdReads>,
+        broadcasts: Arc<BroadcastOffsets>,
     ) -> Self {
         let hold = PullHold::default();
-        Self { config, store, topics, groups, consumers, offsets, stats, cold, hold }
+        Self { config, store, topics, groups, consumers, offsets, stats, cold, broadcasts, hold }
     }
 
     pub(crate) fn process(self: &Arc<Self>, request: &CommandView<'_>, reply: Reply) {
@@ -140,6 +143,7 @@ impl PullMessage {
         }
         Ok(PullRequest {
             filter: self.filter(header, &group_name, &topic_name)?,
+            broadcaster: self.broadcaster(header, &group_name, connection),
             group: group_name.into(),
             topic: topic_name.into(),
             queue_id: header.queue_id,
@@ -183,6 +187,24 @@ impl PullMessage {
         self.consumers.filter(group, topic, header.sub_version)
     }
 
+    /// Who pulls, if its group broadcasts.
+    fn broadcaster(
+        &self,
+        header: &PullMessageView<'_>,
+        group: &str,
+        connection: &Connection,
+    ) -> Option<Broadcaster> {
+        if !self.config.enable_broadcast_offset_store {
+            return None;
+        }
+        if header.request_source == Some(request_source::PROXY_FOR_BROADCAST) {
+            let client_id = header.proxy_client_id?.text().into();
+            return Some(Broadcaster { client_id, from_proxy: true });
+        }
+        let client_id = self.consumers.broadcaster(group, connection)?;
+        Some(Broadcaster { client_id, from_proxy: false })
+    }
+
     /// Answers with what there is; when there is nothing yet, waits for up to `suspend`.
     fn answer_or_suspend(
         self: &Arc<Self>,
@@ -194,6 +216,7 @@ impl PullMessage {
             let Ok(result) = self.read_cached(&pull, records) else {
                 return Next::ReadFromDisk(pull, reply);
             };
+            self.note_broadcast(&pull, &result);
             match suspend {
                 Some(time) if is_empty(&result, pull.offset) => Next::Suspend(pull, time, reply),
                 _ => {
@@ -227,6 +250,7 @@ impl PullMessage {
             RECORDS.with_borrow_mut(|records| {
                 let result = this.read(&pull, records);
                 this.cold.note(&pull.group, records.len(), Instant::now());
+                this.note_broadcast(&pull, &result);
                 respond(&pull, &result, records, reply);
             });
         });
@@ -261,16 +285,12 @@ impl PullMessage {
         records.clear();
         let (group, topic, queue_id) = (&pull.group, &pull.topic, pull.queue_id);
         if let Some(reset_offset) = self.offsets.take_reset(group, topic, queue_id) {
-            let (min_offset, max_offset) = self.store.bounds(topic, queue_id);
-            return Ok(GetMessageResult {
-                status: GetMessageStatus::OffsetReset,
-                next_begin_offset: reset_offset,
-                min_offset,
-                max_offset,
-                message_count: 0,
-                suggest_slave: false,
-                behind_bytes: 0,
-            });
+            return Ok(elsewhere(reset_offset, self.store.bounds(topic, queue_id)));
+        }
+        let begin = |member| self.broadcasts.begin(pull.broadcast_queue(), member, pull.offset);
+        if let Some(offset) = pull.broadcaster.as_ref().and_then(begin) {
+            // The reference leaves the bounds out.
+            return Ok(elsewhere(offset, (0, 0)));
         }
         let start = Instant::now();
         let result = self.store.get_cached_message(
@@ -284,6 +304,13 @@ impl PullMessage {
         )?;
         self.note(pull, &result, records.len(), start);
         Ok(result)
+    }
+
+    fn note_broadcast(&self, pull: &PullRequest, result: &GetMessageResult) {
+        let Some(member) = &pull.broadcaster else { return };
+        let has_moved = response_code(result, pull.offset) == ResponseCode::PULL_OFFSET_MOVED;
+        let offset = if has_moved { result.next_begin_offset } else { pull.offset };
+        self.broadcasts.note(pull.broadcast_queue(), member, offset, Instant::now());
     }
 
     fn note(&self, pull: &PullRequest, result: &GetMessageResult, bytes: usize, start: Instant) {
@@ -339,6 +366,19 @@ impl PullMessage {
         for held in self.hold.take_all() {
             self.answer_held(held);
         }
+    }
+}
+
+/// Sends who pulls to another offset; `bounds` are those of the queue.
+fn elsewhere(next_begin_offset: i64, bounds: (i64, i64)) -> GetMessageResult {
+    GetMessageResult {
+        status: GetMessageStatus::OffsetReset,
+        next_begin_offset,
+        min_offset: bounds.0,
+        max_offset: bounds.1,
+        message_count: 0,
+        suggest_slave: false,
+        behind_bytes: 0,
     }
 }
 

@@ -178,6 +178,7 @@ impl RuntimeInfo {
             // Not of the reference.
             ("groupsWithDifferentSubscriptions", self.watch.different_groups().to_string()),
             ("queuesNotPulledFrom", self.watch.unpulled_queues().to_string()),
+            ("clientsThatDoNotConnect", self.watch.absent_clients().to_string()),
         ];
         table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
         for pool in POOLS {

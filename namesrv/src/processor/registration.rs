@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::advertised_listeners::{ADVERTISED_LISTENERS, AdvertisedListeners};
-use oxmq_protocol::body::{DataVersion, GetBrokerMemberGroupResponseBody, RegisterBrokerBody};
+use oxmq_protocol::body::{
+    DataVersion, GetBrokerMemberGroupResponseBody, MASTER_ID, RegisterBrokerBody,
+};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::ext_fields::Fields as _;
@@ -14,9 +16,10 @@ use oxmq_protocol::header::{
 };
 
 use oxmq_protocol::message::record::body_crc;
+use oxmq_protocol::route_askers::{self, ROUTE_ASKERS};
 
 use super::{Answer, read_body, success, success_with};
-use crate::core::NameServer;
+use crate::core::{NameServer, Origin};
 use crate::error::RequestError;
 use crate::kv_config::ORDER_TOPIC_CONFIG;
 use crate::route_info::{BrokerAddress, Departure, Registration};
@@ -40,7 +43,7 @@ impl NameServer {
     pub(crate) fn register_broker(
         &self,
         request: &RemotingCommand,
-        connection: u64,
+        origin: Origin,
         now: Instant,
     ) -> Answer {
         let header = RegisterBrokerRequestHeader::decode(&request.ext_fields)?;
@@ -63,7 +66,7 @@ impl NameServer {
             }),
             enable_acting_master: header.enable_acting_master,
             body: registered_body(request, header.compressed)?,
-            connection,
+            connection: origin.connection,
             delete_missing_topics: settings.delete_topic_with_broker_registration,
         };
         let registered = self.route_info.register_broker(&registration, now)?;
@@ -72,10 +75,16 @@ impl NameServer {
         {
             self.notify(change);
         }
-        let response = success().with_header(&RegisterBrokerResponseHeader {
+        let mut response = success().with_header(&RegisterBrokerResponseHeader {
             ha_server_addr: registered.ha_server_addr,
             master_addr: registered.master_addr,
         });
+        // Clients that only send have no connection to slaves.
+        if registration.broker_id == MASTER_ID && request.ext_fields.get(ROUTE_ASKERS).is_some() {
+            let has = |topic: &str| self.route_info.has_topic(topic, &registration.broker_name);
+            let askers = self.route_askers.of_broker(origin, has, now);
+            response.ext_fields.insert(ROUTE_ASKERS, route_askers::print(&askers));
+        }
         if !settings.return_order_topic_config_to_broker {
             return Ok(response);
         }

@@ -62,7 +62,10 @@ impl NameServer {
             listener: settings.listener(origin),
         };
         match self.route_info.route(&query).map_err(RequestError::Answer)? {
-            Some(route) => Ok(success().with_body(route)),
+            Some(route) => {
+                self.route_askers.note(&header.topic, origin, query.listener, now);
+                Ok(success().with_body(route))
+            }
             None => {
                 let cause = self.route_info.why_no_route(&header.topic);
                 let mut topic = header.topic;

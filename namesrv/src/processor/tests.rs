@@ -25,7 +25,7 @@ use crate::route_info::MinBrokerIdChange;
 const ORIGIN: Origin = Origin {
     connection: 1,
     peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1),
-    local_port: 9876,
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9876),
 };
 
 struct Fixture {
@@ -518,7 +518,8 @@ fn clients_get_the_addresses_of_the_listener_that_they_come_by() {
         (outside, 9877, "example.com:20911"),
         (inside, 9877, "example.com:20911"),
     ] {
-        let origin = Origin { peer, local_port, ..ORIGIN };
+        let local = SocketAddr::new(ORIGIN.local.ip(), local_port);
+        let origin = Origin { peer, local, ..ORIGIN };
         let ask = |code, fields: &[(&str, &str)]| {
             fixture.server.handle(&request(code, fields), origin, Instant::now()).body
         };

@@ -75,6 +75,12 @@ impl RouteInfoManager {
         }
     }
 
+    /// Whether a broker has queues of a topic.
+    pub(crate) fn has_topic(&self, topic: &str, broker_name: &str) -> bool {
+        let tables = self.read();
+        tables.brokers.index(broker_name).is_some_and(|at| tables.queues(topic, at).is_some())
+    }
+
     /// Every topic.
     pub(crate) fn all_topics(&self) -> TopicList {
         self.topics_where(|_| true)

@@ -56,6 +56,14 @@ pub mod pull_sys_flag {
     pub const LITE_PULL: i32 = 16;
 }
 
+/// Who asks for messages.
+///
+/// Reference: `RequestSource` (remoting), 5.5.0.
+pub mod request_source {
+    /// A proxy, for a member of a group that broadcasts.
+    pub const PROXY_FOR_BROADCAST: i32 = 1;
+}
+
 /// Header of a pull, borrowed from the read buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PullMessageView<'a> {
@@ -81,6 +89,10 @@ pub struct PullMessageView<'a> {
     pub sub_version: i64,
     /// `TAG` or `SQL92`; absent is `TAG`.
     pub expression_type: Option<FieldValue<'a>>,
+    /// See [`request_source`]; absent is a client.
+    pub request_source: Option<i32>,
+    /// Id of the client that a proxy asks for.
+    pub proxy_client_id: Option<FieldValue<'a>>,
 }
 
 impl<'a> PullMessageView<'a> {
@@ -110,6 +122,8 @@ impl<'a> PullMessageView<'a> {
                 b"subVersion" => header.sub_version = value.number("subVersion")?,
                 b"subscription" => header.subscription = Some(value),
                 b"expressionType" => header.expression_type = Some(value),
+                b"requestSource" => header.request_source = Some(value.number("requestSource")?),
+                b"proxyFrowardClientId" => header.proxy_client_id = Some(value),
                 _ => {}
             }
             if let Some(at) = REQUIRED.iter().position(|name| name.as_bytes() == key) {
