@@ -259,10 +259,18 @@ fn visit_text<'de, V: Visitor<'de>>(
     }
 }
 
+/// The integer types, which read alike.
 macro_rules! integers {
-    ($($method:ident)+) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-            self.integer(visitor)
+    (|$self:ident, $visitor:ident| $read:expr) => {
+        integers! {
+            |$self, $visitor| $read =>
+            deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+            deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        }
+    };
+    (|$self:ident, $visitor:ident| $read:expr => $($method:ident)+) => {$(
+        fn $method<V: Visitor<'de>>($self, $visitor: V) -> Result<V::Value, Self::Error> {
+            $read
         }
     )+};
 }
@@ -293,10 +301,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         }
     }
 
-    integers! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-    }
+    integers!(|self, visitor| self.integer(visitor));
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let text = self.scalar()?;
@@ -456,14 +461,6 @@ fn field_meant(fields: &'static [&'static str], name: &str) -> Option<&'static s
 /// A map key, which reads as text, as a number, or, when it is an object, as a struct.
 struct Key<'de>(Cow<'de, str>);
 
-macro_rules! integer_keys {
-    ($($method:ident)+) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-            visit_integer(&self.0, visitor)
-        }
-    )+};
-}
-
 impl<'de> Deserializer<'de> for Key<'de> {
     type Error = FastjsonError;
 
@@ -471,10 +468,7 @@ impl<'de> Deserializer<'de> for Key<'de> {
         visit_text(self.0, visitor)
     }
 
-    integer_keys! {
-        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-    }
+    integers!(|self, visitor| visit_integer(&self.0, visitor));
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         visitor.visit_some(self)

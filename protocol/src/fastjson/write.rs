@@ -217,46 +217,29 @@ impl SerializeMap for Compound<'_> {
     }
 }
 
-impl SerializeSeq for Compound<'_> {
-    type Ok = ();
-    type Error = FastjsonError;
+/// The kinds of arrays, which differ in nothing but the names.
+macro_rules! arrays {
+    ($($kind:ident::$element:ident)+) => {$(
+        impl $kind for Compound<'_> {
+            type Ok = ();
+            type Error = FastjsonError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Self::Error> {
-        self.element(value)
-    }
+            fn $element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Self::Error> {
+                self.element(value)
+            }
 
-    fn end(self) -> Result<(), Self::Error> {
-        self.end_array();
-        Ok(())
-    }
+            fn end(self) -> Result<(), Self::Error> {
+                self.end_array();
+                Ok(())
+            }
+        }
+    )+};
 }
 
-impl SerializeTuple for Compound<'_> {
-    type Ok = ();
-    type Error = FastjsonError;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Self::Error> {
-        self.element(value)
-    }
-
-    fn end(self) -> Result<(), Self::Error> {
-        self.end_array();
-        Ok(())
-    }
-}
-
-impl SerializeTupleStruct for Compound<'_> {
-    type Ok = ();
-    type Error = FastjsonError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Self::Error> {
-        self.element(value)
-    }
-
-    fn end(self) -> Result<(), Self::Error> {
-        self.end_array();
-        Ok(())
-    }
+arrays! {
+    SerializeSeq::serialize_element
+    SerializeTuple::serialize_element
+    SerializeTupleStruct::serialize_field
 }
 
 macro_rules! integers {
