@@ -70,8 +70,7 @@ pub(super) fn run(args: &EndToEndArgs) -> Result<Report, BenchError> {
     })?;
     let usage = meter.finish()?;
 
-    let mut sends = Tally::new(window, 0)?;
-    acks.1.into_iter().for_each(|other| sends.merge(other));
+    let sends = Tally::sum(window, acks.1)?;
     let mut latency = tally::histogram()?;
     for other in &received.1 {
         // All have the same bounds, so this cannot fail.

@@ -22,6 +22,7 @@ mod payload;
 mod records;
 mod report;
 mod send;
+mod sender;
 mod setup;
 mod slots;
 mod table;

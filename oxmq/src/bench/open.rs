@@ -47,8 +47,7 @@ pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
     let usage = meter.finish()?;
 
     let (traffic, tallies) = answers;
-    let mut tally = Tally::new(window, 0)?;
-    tallies.into_iter().for_each(|other| tally.merge(other));
+    let tally = Tally::sum(window, tallies)?;
     let answered: u64 = traffic.iter().map(Acks::answered).sum();
     let counts = Counts {
         messages: tally.succeeded,

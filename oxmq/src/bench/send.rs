@@ -9,14 +9,14 @@ use oxmq_protocol::header::{Header, SendMessageResponseHeader};
 
 use super::answer::Answer;
 use super::args::{BatchArgs, SendArgs};
-use super::clock::{Nanos, Window, wall_clock_ms};
+use super::clock::{Nanos, Window};
 use super::error::BenchError;
 use super::lane::{Line, Traffic};
 use super::meter::{Meter, Usage};
-use super::payload::{FIRST_OPAQUE, SendTemplates, identity};
+use super::payload::FIRST_OPAQUE;
 use super::report::{Counts, Report};
+use super::sender::Sender;
 use super::setup::{Setup, run_lanes};
-use super::slots::Slots;
 use super::tally::{Sample, Tally};
 use super::{oneway, verify};
 
@@ -104,12 +104,8 @@ pub(super) fn drive(
             Line::new(
                 stream,
                 ClosedLoop {
-                    connection,
-                    templates: Arc::clone(&templates),
-                    slots: Slots::new(load.in_flight),
-                    turn: connection.into(),
-                    left: count,
-                    window,
+                    sender: Sender::new(connection, &templates, load.in_flight),
+                    quota: Quota { left: count, window },
                 },
             )
         })
@@ -119,9 +115,8 @@ pub(super) fn drive(
     let (traffic, tallies) =
         run_lanes(lines, threads, setup.clock, window, || Tally::new(window, samples))?;
     let usage = meter.finish()?;
-    let mut tally = Tally::new(window, 0)?;
-    tallies.into_iter().for_each(|other| tally.merge(other));
-    let unanswered = traffic.iter().map(|line| line.slots.in_flight() as u64).sum();
+    let tally = Tally::sum(window, tallies)?;
+    let unanswered = traffic.iter().map(|line| line.sender.in_flight() as u64).sum();
     Ok(Outcome { tally, unanswered, usage })
 }
 
@@ -132,18 +127,19 @@ fn share(total: u64, connection: u32, connections: u32) -> u64 {
 }
 
 struct ClosedLoop {
-    connection: u32,
-    templates: Arc<SendTemplates>,
-    slots: Slots,
-    /// Decides the queue of the next request.
-    turn: u64,
+    sender: Sender,
+    quota: Quota,
+}
+
+/// How long requests leave.
+struct Quota {
     /// Requests that may still leave after the warm-up.
     left: Option<u64>,
     window: Window,
 }
 
-impl ClosedLoop {
-    fn may_send(&mut self, now: Nanos) -> bool {
+impl Quota {
+    fn take(&mut self, now: Nanos) -> bool {
         if now >= self.window.end {
             return false;
         }
@@ -156,19 +152,17 @@ impl ClosedLoop {
             _ => true,
         }
     }
+
+    fn is_over(&self, now: Nanos) -> bool {
+        now >= self.window.end || self.left == Some(0)
+    }
 }
 
 impl Traffic for ClosedLoop {
     type Tally = Tally;
 
     fn fill(&mut self, now: Nanos, out: &mut Vec<u8>) {
-        let born_ms = wall_clock_ms();
-        while self.slots.has_free() && self.may_send(now) {
-            let Some(sequence) = self.slots.take(now) else { return };
-            let queue = self.templates.queue(self.turn);
-            self.turn += 1;
-            self.templates.append(out, self.connection, sequence, queue, born_ms);
-        }
+        self.sender.fill(now, out, || self.quota.take(now));
     }
 
     fn receive(
@@ -179,24 +173,21 @@ impl Traffic for ClosedLoop {
     ) -> Result<(), BenchError> {
         let answer = Answer::read(frame)?;
         let sequence = answer.opaque.wrapping_sub(FIRST_OPAQUE) as u32;
-        let Some(sent_at) = self.slots.release(sequence) else {
-            return Err(BenchError::Unexpected(format!("opaque {}", answer.opaque)));
-        };
+        let sent_at = self.sender.answered(sequence)?;
         tally.count(answer.code, sent_at, now);
         if answer.code == 0 && tally.wants_sample() {
             let header = SendMessageResponseHeader::decode(&CommandView::decode(frame)?)?;
-            let first = u64::from(sequence) * self.templates.messages();
             tally.keep(Sample {
                 queue: header.queue_id,
                 offset: header.queue_offset,
-                identity: identity(self.connection, first),
+                identity: self.sender.identity(sequence),
             });
         }
         Ok(())
     }
 
     fn is_done(&self, now: Nanos) -> bool {
-        self.slots.in_flight() == 0 && (now >= self.window.end || self.left == Some(0))
+        self.sender.in_flight() == 0 && self.quota.is_over(now)
     }
 }
 

@@ -50,28 +50,23 @@ impl<'a> Setup<'a> {
         oneway: bool,
         batch: Option<u32>,
     ) -> Result<SendTemplates, BenchError> {
-        let shape = SendShape {
-            topic: &self.common.topic,
-            queues: self.common.queues,
-            form: self.common.form(),
-            oneway,
-            batch,
-            half: false,
-        };
-        SendTemplates::new(&self.payload, &shape)
+        SendTemplates::new(&self.payload, &SendShape { oneway, batch, ..self.send_shape() })
     }
 
     /// Half messages of transactions for the topic.
     pub(super) fn half_templates(&self) -> Result<SendTemplates, BenchError> {
-        let shape = SendShape {
+        SendTemplates::new(&self.payload, &SendShape { half: true, ..self.send_shape() })
+    }
+
+    fn send_shape(&self) -> SendShape<'_> {
+        SendShape {
             topic: &self.common.topic,
             queues: self.common.queues,
             form: self.common.form(),
             oneway: false,
             batch: None,
-            half: true,
-        };
-        SendTemplates::new(&self.payload, &shape)
+            half: false,
+        }
     }
 
     /// The window of a run that starts now.

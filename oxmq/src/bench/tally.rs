@@ -104,6 +104,13 @@ impl Tally {
         self.samples.push(sample);
     }
 
+    /// The counts of all threads.
+    pub(super) fn sum(window: Window, tallies: Vec<Self>) -> Result<Self, BenchError> {
+        let mut sum = Self::new(window, 0)?;
+        tallies.into_iter().for_each(|tally| sum.merge(tally));
+        Ok(sum)
+    }
+
     /// Adds the counts of another thread.
     pub(super) fn merge(&mut self, other: Self) {
         // Both have the same bounds, so this cannot fail.

@@ -13,14 +13,14 @@ use oxmq_protocol::message::{message_id, sys_flag};
 
 use super::answer::Answer;
 use super::args::TransactionArgs;
-use super::clock::{Nanos, Window, wall_clock_ms};
+use super::clock::{Nanos, Window};
 use super::error::BenchError;
 use super::lane::{Line, Traffic};
 use super::meter::Meter;
-use super::payload::{FIRST_OPAQUE, PRODUCER_GROUP, SendTemplates};
+use super::payload::{FIRST_OPAQUE, PRODUCER_GROUP};
 use super::report::{Counts, Report};
+use super::sender::Sender;
 use super::setup::{Setup, run_lanes};
-use super::slots::Slots;
 use super::tally::Tally;
 
 /// Runs `transaction`.
@@ -34,12 +34,9 @@ pub(super) fn run(args: &TransactionArgs) -> Result<Report, BenchError> {
     let window = setup.window();
     let line = |(connection, stream): (u32, TcpStream)| {
         let traffic = Transactions {
-            connection,
-            templates: Arc::clone(&templates),
+            sender: Sender::new(connection, &templates, args.in_flight),
             topic: common.topic.clone(),
             form: common.form(),
-            slots: Slots::new(args.in_flight),
-            turn: connection.into(),
             commits: Vec::new(),
             committed: 0,
             window,
@@ -52,8 +49,7 @@ pub(super) fn run(args: &TransactionArgs) -> Result<Report, BenchError> {
     let (traffic, tallies) =
         run_lanes(lines, threads, setup.clock, window, || Tally::new(window, 0))?;
     let usage = meter.finish()?;
-    let mut tally = Tally::new(window, 0)?;
-    tallies.into_iter().for_each(|other| tally.merge(other));
+    let tally = Tally::sum(window, tallies)?;
     // What was committed has to be where consumers find it.
     let committed: u64 = traffic.iter().map(|line| line.committed).sum();
     let stored = (setup.settle()? - before).max(0) as u64;
@@ -65,7 +61,7 @@ pub(super) fn run(args: &TransactionArgs) -> Result<Report, BenchError> {
         messages: tally.succeeded,
         seconds: Some(window.seconds()),
         refused: tally.refused,
-        unanswered: traffic.iter().map(|line| line.slots.in_flight() as u64).sum(),
+        unanswered: traffic.iter().map(|line| line.sender.in_flight() as u64).sum(),
         verified: committed,
     };
     let mut shape = setup.shape("transaction");
@@ -74,13 +70,9 @@ pub(super) fn run(args: &TransactionArgs) -> Result<Report, BenchError> {
 }
 
 struct Transactions {
-    connection: u32,
-    templates: Arc<SendTemplates>,
+    sender: Sender,
     topic: String,
     form: HeaderForm,
-    slots: Slots,
-    /// Decides the queue of the next message.
-    turn: u64,
     /// Commits that may leave, as frames.
     commits: Vec<u8>,
     /// Commits that were answered with success.
@@ -98,13 +90,7 @@ impl Traffic for Transactions {
 
     fn fill(&mut self, now: Nanos, out: &mut Vec<u8>) {
         out.append(&mut self.commits);
-        let born_ms = wall_clock_ms();
-        while self.slots.has_free() && now < self.window.end {
-            let Some(sequence) = self.slots.take(now) else { return };
-            let queue = self.templates.queue(self.turn);
-            self.turn += 1;
-            self.templates.append(out, self.connection, sequence, queue, born_ms);
-        }
+        self.sender.fill(now, out, || now < self.window.end);
     }
 
     fn receive(
@@ -119,21 +105,18 @@ impl Traffic for Transactions {
             if answer.code == 0 {
                 return self.commit(sequence, &CommandView::decode(frame)?);
             }
-            let sent_at = self.slots.release(sequence);
-            tally.count(answer.code, sent_at.unwrap_or(now), now);
+            tally.count(answer.code, self.sender.answered(sequence)?, now);
             return Ok(());
         }
         let sequence = (-1 - answer.opaque).cast_unsigned();
-        let Some(sent_at) = self.slots.release(sequence) else {
-            return Err(BenchError::Unexpected(format!("opaque {}", answer.opaque)));
-        };
+        let sent_at = self.sender.answered(sequence)?;
         self.committed += u64::from(answer.code == 0);
         tally.count(answer.code, sent_at, now);
         Ok(())
     }
 
     fn is_done(&self, now: Nanos) -> bool {
-        self.slots.in_flight() == 0 && now >= self.window.end
+        self.sender.in_flight() == 0 && now >= self.window.end
     }
 }
 
