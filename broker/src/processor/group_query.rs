@@ -118,9 +118,6 @@ impl<C: Channel> GroupQuery<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use oxmq_protocol::body::{ConsumerData, SubscriptionData};
 
     use super::super::testing::{Managers, body, managers, request, with_view};
     use super::*;
@@ -140,16 +137,7 @@ mod tests {
         let m = managers(|config| config.broker_ip1 = "192.0.2.9".to_owned());
         let processor = processor(&m);
         m.offsets.commit("away", "t", 0, 5);
-        let data = ConsumerData {
-            group_name: "here".to_owned(),
-            subscription_data_set: vec![SubscriptionData {
-                topic: "t".to_owned(),
-                ..SubscriptionData::default()
-            }],
-            ..ConsumerData::default()
-        };
-        let client = TestChannel::new(1).client("c", Instant::now());
-        m.consumers.register(&client, &data, true, true);
+        m.join("c", "here", "t");
 
         let ask = request(&[("topic", "t"), ("group", "away")]);
         let answer = with_view(&ask, |view| processor.consumers_of_topic(view)).unwrap();

@@ -53,7 +53,9 @@ fn success_with(body: &impl Serialize) -> Result<RemotingCommand, RequestError> 
 pub(crate) mod testing {
     use std::path::Path;
     use std::sync::Arc;
+    use std::time::Instant;
 
+    use oxmq_protocol::body::{ConsumerData, SubscriptionData};
     use oxmq_protocol::command::{CommandView, RemotingCommand};
     use oxmq_protocol::frame;
     use oxmq_protocol::message::Message;
@@ -91,6 +93,19 @@ pub(crate) mod testing {
                 ..TopicConfig::new(topic)
             };
             self.topics.update(topic).unwrap();
+        }
+
+        /// Has a new client join `group`, which subscribes to `topic`.
+        pub(crate) fn join(&self, client_id: &str, group: &str, topic: &str) {
+            let subscription =
+                SubscriptionData { topic: topic.to_owned(), ..SubscriptionData::default() };
+            let data = ConsumerData {
+                group_name: group.to_owned(),
+                subscription_data_set: vec![subscription],
+                ..ConsumerData::default()
+            };
+            let client = TestChannel::new(1).client(client_id, Instant::now());
+            self.consumers.register(&client, &data, true, true);
         }
 
         pub(crate) fn store_root(&self) -> &Path {

@@ -150,9 +150,6 @@ impl<C: Channel> Stats<C> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use oxmq_protocol::body::{ConsumerData, SubscriptionData};
     use oxmq_protocol::fastjson;
 
     use super::super::testing::{Managers, body, managers, request, with_view};
@@ -220,16 +217,7 @@ mod tests {
         assert_eq!(stats(&[]), [t.clone(), u.clone()]);
         assert_eq!(stats(&[("topic", "u")]), std::slice::from_ref(&u));
 
-        let data = ConsumerData {
-            group_name: "g".to_owned(),
-            subscription_data_set: vec![SubscriptionData {
-                topic: "t".to_owned(),
-                ..SubscriptionData::default()
-            }],
-            ..ConsumerData::default()
-        };
-        let client = TestChannel::new(1).client("c", Instant::now());
-        m.consumers.register(&client, &data, true, true);
+        m.join("c", "g", "t");
         assert_eq!(stats(&[]), std::slice::from_ref(&t));
         assert_eq!(stats(&[("topic", "u")]), []);
         assert_eq!(stats(&[("topicList", "u;t;none")]), [t, u]);
