@@ -201,17 +201,11 @@ impl<'a> CommandWriter<'a> {
     }
 
     /// Ends the frame with `body`, which may be empty.
-    pub fn finish(self, body: &[u8]) {
-        self.finish_with(|out| out.extend_from_slice(body));
-    }
-
-    /// Ends the header, lets `body` append the body, and ends the frame.
-    pub fn finish_with<R>(mut self, body: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    pub fn finish(mut self, body: &[u8]) {
         self.end_header();
-        let result = body(self.out);
+        self.out.extend_from_slice(body);
         frame::end(self.out, self.start);
         self.finished = true;
-        result
     }
 
     fn end_header(&mut self) {

@@ -1,4 +1,4 @@
-//! Offset message ids and unique keys.
+//! Offset message ids.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -58,39 +58,6 @@ pub fn decode(id: &str) -> Result<(SocketAddr, i64), MessageIdError> {
     Ok((host, i64::from_be_bytes(phy_offset)))
 }
 
-/// What a unique key is made of; the caller owns the clock and the counter.
-#[derive(Debug, Clone, Copy)]
-pub struct UniqueKey {
-    /// Address of the maker.
-    pub host: IpAddr,
-    /// Low 16 bits of the maker's process id.
-    pub process_id: u16,
-    /// Tells apart makers within one process; Java puts a class loader's hash here.
-    pub instance: u32,
-    /// Milliseconds since the start of the month in which the maker started.
-    pub millis: u32,
-    /// Counts within the maker, wrapping.
-    pub counter: u16,
-}
-
-impl UniqueKey {
-    /// The key: upper-case hex of the fields in order, 32 characters with an IPv4 address.
-    ///
-    /// Reference: `MessageClientIDSetter.createUniqID` (common), 5.5.0.
-    pub fn encode(&self) -> String {
-        let mut text = String::with_capacity(56);
-        match self.host {
-            IpAddr::V4(ip) => push_hex(&mut text, &ip.octets()),
-            IpAddr::V6(ip) => push_hex(&mut text, &ip.octets()),
-        }
-        push_hex(&mut text, &self.process_id.to_be_bytes());
-        push_hex(&mut text, &self.instance.to_be_bytes());
-        push_hex(&mut text, &self.millis.to_be_bytes());
-        push_hex(&mut text, &self.counter.to_be_bytes());
-        text
-    }
-}
-
 fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         text.push(char::from(HEX_UPPER[usize::from(byte >> 4)]));
@@ -134,12 +101,5 @@ mod tests {
             assert_eq!(decode(id), Err(MessageIdError), "{id}");
         }
         assert!(decode(&"\u{e9}".repeat(16)).is_err());
-    }
-
-    #[test]
-    fn unique_key_has_the_reference_field_order() {
-        let host = "127.0.0.1".parse().unwrap();
-        let key = UniqueKey { host, process_id: 1, instance: 2, millis: 3, counter: 0xABCD };
-        assert_eq!(key.encode(), "7F0000010001000000020000 0003ABCD".replace(' ', ""));
     }
 }

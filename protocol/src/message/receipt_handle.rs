@@ -141,11 +141,6 @@ impl<'a> ReceiptHandle<'a> {
             queue_offset,
         })
     }
-
-    /// Whether the message is consumed in order.
-    pub fn is_orderly(&self) -> bool {
-        self.revive_queue_id == Self::ORDERLY
-    }
 }
 
 impl fmt::Display for ReceiptHandle<'_> {
@@ -169,10 +164,10 @@ mod tests {
         let handle = ReceiptHandle::parse(TEXT).unwrap();
         assert_eq!((handle.start_offset, handle.queue_offset), (12, 14));
         assert_eq!((handle.kind, handle.broker_name), (TopicKind::RetryV1, "broker-a"));
-        assert!(!handle.is_orderly());
+        assert_eq!(handle.revive_queue_id, 3);
         assert_eq!(handle.to_string(), TEXT);
         let short = ReceiptHandle::parse("12 1 2 999 0 b 5").unwrap();
-        assert!(short.is_orderly() && short.queue_offset == -1);
+        assert_eq!((short.revive_queue_id, short.queue_offset), (ReceiptHandle::ORDERLY, -1));
         // The proxy puts the place in the log behind.
         assert_eq!(ReceiptHandle::parse(&format!("{TEXT} 99")).unwrap(), handle);
     }

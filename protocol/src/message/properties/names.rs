@@ -5,9 +5,6 @@
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {
         $($(#[$doc])* pub const $constant: &str = $name;)*
-
-        /// Every reserved name, for callers that keep users from setting one.
-        pub const RESERVED_NAMES: &[&str] = &[$($constant),*];
     };
 }
 
@@ -135,6 +132,3 @@ names! {
     /// Store-internal: queue to which a relayed message goes.
     FORWARD_QUEUE_ID = "PROPERTY_FORWARD_QUEUE_ID";
 }
-
-/// Names that start like this are never stored.
-pub const TRANSIENT_PREFIX: &str = "__RMQ.TRANSIENT.";
