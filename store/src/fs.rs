@@ -9,10 +9,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use crate::disk::DiskSpace;
 
 /// Bytes that are cleared by one call where holes cannot be made.
 const CLEAR_BYTES_AT_ONCE: usize = 256 << 10;
+
+const PUNCH_HOLE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
 /// A kind of operation that may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,10 +103,7 @@ impl Fs {
     /// Where the file system cannot reserve, nothing is done.
     pub(crate) fn allocate(&self, file: &File, path: &Path, at: u64, bytes: u64) -> io::Result<()> {
         self.check(FsOp::Allocate, path)?;
-        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, at, bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            other => other.map_err(io::Error::from),
-        }
+        fallocate_if_it_can(file, FallocateFlags::KEEP_SIZE, at, bytes)
     }
 
     /// Makes a part of `file` read as zeros again, where the file system can.
@@ -112,17 +114,11 @@ impl Fs {
         at: u64,
         bytes: u64,
     ) -> io::Result<()> {
-        use rustix::fs::FallocateFlags;
-
         self.check(FsOp::Write, path)?;
         if bytes == 0 {
             return Ok(());
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(file, flags, at, bytes) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
-            other => other.map_err(io::Error::from),
-        }
+        fallocate_if_it_can(file, PUNCH_HOLE, at, bytes)
     }
 
     /// Makes the part of `file` behind `at` zeros, up to its length of `bytes`.
@@ -135,17 +131,11 @@ impl Fs {
         at: u64,
         bytes: u64,
     ) -> io::Result<()> {
-        use rustix::fs::FallocateFlags;
-
         self.check(FsOp::Write, path)?;
         if at >= bytes {
             return Ok(());
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(file, flags, at, bytes - at) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-            other => return other.map_err(io::Error::from),
-        }
+        fallocate_if_it_can(file, PUNCH_HOLE, at, bytes - at)?;
         let zeros =
             vec![0; CLEAR_BYTES_AT_ONCE.min(usize::try_from(bytes - at).unwrap_or(usize::MAX))];
         let mut at = at;
@@ -225,6 +215,14 @@ impl Fs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+}
+
+/// Reserves or frees blocks, unless the file system has no way to.
+fn fallocate_if_it_can(file: &File, flags: FallocateFlags, at: u64, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, flags, at, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        other => other.map_err(io::Error::from),
     }
 }
 
