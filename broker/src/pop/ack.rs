@@ -53,6 +53,20 @@ impl<'a> Given<'a> {
         PopRef { topic: self.topic, group: self.group, queue_id: self.queue_id }
     }
 
+    /// The note that one of them is done.
+    fn ack(&self, offset: i64) -> AckMsg {
+        AckMsg {
+            ack_offset: offset,
+            ack_offset_list: None,
+            broker_name: self.broker_name.map(str::to_owned),
+            consumer_group: self.group.to_owned(),
+            pop_time: self.pop_time_ms,
+            queue_id: self.queue_id,
+            start_offset: self.start_offset,
+            topic: self.topic.to_owned(),
+        }
+    }
+
     fn due_ms(&self) -> i64 {
         self.pop_time_ms.saturating_add(self.invisible_ms)
     }
@@ -88,15 +102,9 @@ impl PopService {
         if offsets.is_empty() {
             return Ok(0);
         }
-        let ack = AckMsg {
-            ack_offset: if is_batch { -1 } else { offsets[0] },
-            ack_offset_list: is_batch.then(|| offsets.to_vec()),
-            broker_name: given.broker_name.map(str::to_owned),
-            consumer_group: given.group.to_owned(),
-            pop_time: given.pop_time_ms,
-            queue_id: given.queue_id,
-            start_offset: given.start_offset,
-            topic: given.topic.to_owned(),
+        let ack = match is_batch {
+            true => AckMsg { ack_offset_list: Some(offsets.to_vec()), ..given.ack(-1) },
+            false => given.ack(offsets[0]),
         };
         self.put_ack(given, &ack).map(|stored| stored.end_phy_offset())
     }
@@ -129,17 +137,7 @@ impl PopService {
         self.journal
             .put_check_point(point, given.revive_queue_id)
             .map_err(|_| RequestError::PopNotNoted)?;
-        let ack = AckMsg {
-            ack_offset: offset,
-            ack_offset_list: None,
-            broker_name: given.broker_name.map(str::to_owned),
-            consumer_group: given.group.to_owned(),
-            pop_time: given.pop_time_ms,
-            queue_id: given.queue_id,
-            start_offset: given.start_offset,
-            topic: given.topic.to_owned(),
-        };
-        let stored = self.put_ack(given, &ack)?;
+        let stored = self.put_ack(given, &given.ack(offset))?;
         Ok(Changed {
             pop_time_ms: now_ms,
             invisible_ms,
