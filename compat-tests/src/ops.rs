@@ -305,6 +305,15 @@ pub fn heartbeat(conn: &mut Conn, client_id: &str, group: &str, topic: &str) {
 
 /// [`heartbeat`], of a group with another message model.
 pub fn heartbeat_as(conn: &mut Conn, client_id: &str, group: &str, topic: &str, model: &str) {
+    let subscription = json!({
+        "topic": topic, "subString": "*", "tagsSet": [], "codeSet": [],
+        "subVersion": now_ms(), "expressionType": "TAG", "classFilterMode": false,
+    });
+    subscribe(conn, client_id, group, model, &subscription);
+}
+
+/// [`heartbeat_as`], with a subscription of any kind.
+pub fn subscribe(conn: &mut Conn, client_id: &str, group: &str, model: &str, subscription: &Value) {
     let body = json!({
         "clientID": client_id,
         "producerDataSet": [],
@@ -313,10 +322,7 @@ pub fn heartbeat_as(conn: &mut Conn, client_id: &str, group: &str, topic: &str, 
             "consumeType": "CONSUME_PASSIVELY",
             "messageModel": model,
             "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
-            "subscriptionDataSet": [{
-                "topic": topic, "subString": "*", "tagsSet": [], "codeSet": [],
-                "subVersion": now_ms(), "expressionType": "TAG", "classFilterMode": false,
-            }],
+            "subscriptionDataSet": [subscription],
             "unitMode": false,
         }],
     });

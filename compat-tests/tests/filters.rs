@@ -438,21 +438,9 @@ fn conn_pull(server: &ServerUnderTest, group: &str, topic: &str, version: i64) -
 }
 
 fn heartbeat(conn: &mut Conn, group: &str, topic: &str, expression: &str, version: i64) {
-    let body = json!({
-        "clientID": "filters",
-        "producerDataSet": [],
-        "consumerDataSet": [{
-            "groupName": group,
-            "consumeType": "CONSUME_PASSIVELY",
-            "messageModel": "CLUSTERING",
-            "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
-            "subscriptionDataSet": [{
-                "topic": topic, "subString": expression, "tagsSet": [], "codeSet": [],
-                "subVersion": version, "expressionType": "SQL92", "classFilterMode": false,
-            }],
-            "unitMode": false,
-        }],
+    let subscription = json!({
+        "topic": topic, "subString": expression, "tagsSet": [], "codeSet": [],
+        "subVersion": version, "expressionType": "SQL92", "classFilterMode": false,
     });
-    let request = Command::request(ops::code::HEART_BEAT, &[]).with_body(body.to_string());
-    assert_eq!(conn.call(request).code, response::SUCCESS);
+    ops::subscribe(conn, "filters", group, "CLUSTERING", &subscription);
 }

@@ -103,23 +103,11 @@ fn heartbeat(conn: &mut Conn, group: &str, expression: &str, kind: &str) {
         "TAG" => (json!([expression]), json!([code(expression)])),
         _ => (json!([]), json!([])),
     };
-    let body = json!({
-        "clientID": "extended",
-        "producerDataSet": [],
-        "consumerDataSet": [{
-            "groupName": group,
-            "consumeType": "CONSUME_PASSIVELY",
-            "messageModel": "CLUSTERING",
-            "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET",
-            "subscriptionDataSet": [{
-                "topic": TOPIC, "subString": expression, "tagsSet": tags, "codeSet": codes,
-                "subVersion": 1, "expressionType": kind, "classFilterMode": false,
-            }],
-            "unitMode": false,
-        }],
+    let subscription = json!({
+        "topic": TOPIC, "subString": expression, "tagsSet": tags, "codeSet": codes,
+        "subVersion": 1, "expressionType": kind, "classFilterMode": false,
     });
-    let request = Command::request(ops::code::HEART_BEAT, &[]).with_body(body.to_string());
-    assert_eq!(conn.call(request).code, response::SUCCESS);
+    ops::subscribe(conn, "extended", group, "CLUSTERING", &subscription);
 }
 
 /// `String.hashCode` of Java, of ASCII.
