@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! connections idle  127.0.0.1:PORT PID [COUNT]   opens 10 000 connections, asks once on each, counts memory
-//! connections abuse 127.0.0.1:PORT               latency of one client, alone and beside bad peers
+//! connections abuse 127.0.0.1:PORT [KIND [OTHER]] latency of one client, alone and beside bad peers, or those
+//!                                                 whose description has KIND in it
 //! ```
 //!
+//! With OTHER, the address of another broker, the bad peers go there: what they cost by taking the machine.
 //! The broker may be the reference. Both take their address from this machine only, and less than a
 //! minute and a half.
 
@@ -38,16 +40,19 @@ const BETWEEN_BYTES: Duration = Duration::from_millis(50);
 const SILENT: usize = 1_000;
 /// Connections that are opened and dropped at once.
 const DROPPED: usize = 5_000;
-/// Peers that announce a frame of 2 GiB and send what they can of it.
+/// Peers that announce a frame of 2 GiB and send what they can of it, at a time.
 const BOASTERS: usize = 10;
+const MANY_BOASTERS: usize = 100;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["idle", address, pid] => idle(local(address)?, pid, IDLE_CONNECTIONS),
         ["idle", address, pid, count] => idle(local(address)?, pid, count.parse()?),
-        ["abuse", address] => abuse(local(address)?),
-        _ => Err("connections idle HOST:PORT PID [COUNT] | connections abuse HOST:PORT".into()),
+        ["abuse", address] => abuse(local(address)?, "", local(address)?),
+        ["abuse", address, kind] => abuse(local(address)?, kind, local(address)?),
+        ["abuse", address, kind, other] => abuse(local(address)?, kind, local(other)?),
+        _ => Err("connections idle HOST:PORT PID [COUNT] | abuse HOST:PORT [KIND [OTHER]]".into()),
     }
 }
 
@@ -101,17 +106,23 @@ impl Memory {
     }
 }
 
-fn abuse(address: SocketAddr) -> Result<()> {
+fn abuse(address: SocketAddr, wanted: &str, abused: SocketAddr) -> Result<()> {
     let alone = watch(address, |_| Ok(()))?;
     println!("{:<44} {alone}", "alone");
-    let kinds: [(String, Peers); 4] = [
+    let kinds: [(String, Peers); 5] = [
         (format!("{LORISES} peers send a byte each {BETWEEN_BYTES:?}"), lorises),
         (format!("{SILENT} peers fall silent in a frame"), silent),
         (format!("{DROPPED} connections opened and dropped"), dropped),
-        (format!("{BOASTERS} peers announce 2 GiB each {BETWEEN_BYTES:?}"), boasters),
+        (format!("{BOASTERS} peers announce 2 GiB each {BETWEEN_BYTES:?}"), |address, is_over| {
+            boasters(address, is_over, BOASTERS)
+        }),
+        (
+            format!("{MANY_BOASTERS} peers announce 2 GiB each {BETWEEN_BYTES:?}"),
+            |address, is_over| boasters(address, is_over, MANY_BOASTERS),
+        ),
     ];
-    for (what, kind) in kinds {
-        let beside = watch(address, |is_over| kind(address, is_over))?;
+    for (what, kind) in kinds.into_iter().filter(|(what, _)| what.contains(wanted)) {
+        let beside = watch(address, |is_over| kind(abused, is_over))?;
         let ratio = beside.median.as_secs_f64() / alone.median.as_secs_f64();
         let tail = beside.p99.as_secs_f64() / alone.p99.as_secs_f64();
         println!("{what:<44} {beside}: x {ratio:.2}, p99 x {tail:.2}");
@@ -206,11 +217,11 @@ fn dropped(address: SocketAddr, is_over: &AtomicBool) -> Result<()> {
     }
 }
 
-fn boasters(address: SocketAddr, is_over: &AtomicBool) -> Result<()> {
+fn boasters(address: SocketAddr, is_over: &AtomicBool, count: usize) -> Result<()> {
     let mut boast = i32::MAX.to_be_bytes().to_vec();
     boast.resize(64 * 1024, 0);
     while !is_over.load(Ordering::Relaxed) {
-        for mut peer in connect(address, BOASTERS)? {
+        for mut peer in connect(address, count)? {
             // The other side closes as soon as it has read the length.
             let _ = peer.write_all(&boast);
         }

@@ -6,15 +6,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::error;
 
-use crate::limits::LONGEST_ROUND;
+use crate::limits::{LONGEST_ROUND, LOOK_AFTER_TASKS};
 use crate::spin;
 
 thread_local! {
@@ -106,10 +107,14 @@ fn workers() -> &'static [Handle] {
     })
 }
 
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().event_interval(LOOK_AFTER_TASKS).build()
+}
+
 fn start(number: usize) -> Option<Handle> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{number}"));
-    let started = thread.spawn(move || match Builder::new_current_thread().enable_all().build() {
+    let started = thread.spawn(move || match runtime() {
         Ok(runtime) => {
             CURRENT.set(Some(WorkerId(number)));
             let _ = sender.send(runtime.handle().clone());

@@ -20,6 +20,7 @@ pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode
         .fmt_fields(log::fields())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .map_event_format(log::Limited::new)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

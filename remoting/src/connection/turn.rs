@@ -15,7 +15,7 @@ use tracing::warn;
 use super::Connection;
 use super::greeting::{self, Greeting};
 use super::output::Fate;
-use crate::limits::TURN_BYTES;
+use crate::limits::{FIRST_READ_BYTES, TURN_BYTES};
 use crate::tls::TlsMode;
 use crate::{Reply, Service, spin};
 
@@ -151,7 +151,11 @@ fn turn(
     SCRATCH.with_borrow_mut(|scratch| {
         let kept = partial.len();
         scratch[..kept].copy_from_slice(partial);
-        let read = read(connection, &mut scratch[kept..], kept > 0)?;
+        let room = match connection.greeted.load(Ordering::Relaxed) {
+            true => scratch.len() - kept,
+            false => FIRST_READ_BYTES,
+        };
+        let read = read(connection, &mut scratch[kept..kept + room], kept > 0)?;
         *partial = Vec::new();
         let buffer = &scratch[..kept + read];
         let buffer = match greet(connection, buffer)? {
@@ -166,7 +170,7 @@ fn turn(
         if handled < buffer.len() {
             *partial = buffer[handled..].to_vec();
         }
-        Ok(More::after(read, scratch.len() - kept))
+        Ok(More::after(read, room))
     })
 }
 
