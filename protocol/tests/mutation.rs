@@ -377,6 +377,20 @@ fn mutated_properties_are_read_or_refused() {
 }
 
 #[test]
+fn mutated_handles_are_read_or_refused() {
+    let corpus = [
+        "5 1700000000000 60000 3 0 broker-a 1 7",
+        "0 1700000000000 60000 999 2 broker-a 0 0",
+        "djEgb3JkZXJzIGJyb2tlci1hIDE3MDAwMDAwMDAwMDAgN0YwMDAwMDEwMDAxMDAwMDAwMDAwMDAwMDAwMUFCQ0Q=",
+        "7F0000010000271000000000000003E7",
+        "20010DB8000000000000000000000001000027100000000000000042",
+        "external://broker-1.example.com:10911,v6://[2001:db8::1]:20911",
+        "group topic",
+    ];
+    run("handle", targets::handle, corpus.map(|text| text.as_bytes().to_vec()).to_vec());
+}
+
+#[test]
 fn mutated_property_files_are_read_or_refused() {
     let corpus = [
         &b"# comment\nlistenPort = 10911\nbrokerIP1:1.2.3.4\r\nkey\\ with\\=blank value \\\n   goes on\n"[..],

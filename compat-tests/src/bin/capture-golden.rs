@@ -63,15 +63,19 @@ impl Session {
             .broker_conf("transactionCheckInterval", "500")
             .broker_conf("heartbeatInterval", "1000")
             .broker_conf("enableSlaveActingMaster", "true")
+            .broker_conf("recallMessageEnable", "true")
             .start();
         let broker = proxy(&servers.advertised_addr(), "client", "broker", &servers.broker_addr());
+        // Brokers ask each other at the second port.
+        let vip_addr = servers.vip_addr().replace("127.0.0.1", BROKER_IP);
+        let vip = proxy(&vip_addr, "client", "broker", &servers.vip_addr());
         ops::create_topic(&servers, "GoldenTopic", 2);
         Self {
             recording,
             servers,
             _registry: registry,
             registry_for_clients,
-            _proxies: vec![registry_for_broker, broker],
+            _proxies: vec![registry_for_broker, broker, vip],
         }
     }
 
@@ -122,10 +126,21 @@ impl Session {
     }
 
     fn java(&self, jars: &str, classes: &str, form: &str, calls: &[&str]) {
-        let mut java = JavaCalls::start(jars, classes, form, &self.registry_for_clients.addr());
+        let namesrv = self.registry_for_clients.addr();
+        let mut java = JavaCalls::start(jars, classes, "GoldenCalls", form, &namesrv);
         for call in calls {
             self.recording.call(call);
             java.call(&call.replace("@broker", &self.servers.advertised_addr()));
+        }
+    }
+
+    fn api(&self, form: &str, calls: &[&str]) {
+        let namesrv = self.registry_for_clients.addr();
+        let (jars, classes) = ("reference-5.5.0", "golden-api-5.5.0");
+        let mut java = JavaCalls::start(jars, classes, "GoldenApi", form, &namesrv);
+        for call in calls {
+            self.recording.call(call);
+            java.call(&format!("{call} {}", self.servers.advertised_addr()));
         }
     }
 }
@@ -153,6 +168,7 @@ fn main() {
     for form in ["JSON", "ROCKETMQ"] {
         let lower = form.to_lowercase();
         let broker = format!("broker-5.5.0-{lower}");
+        let api = format!("java-api-5.5.0-{lower}");
         // The binary form has no room for the codes of pop.
         let pop = if form == "JSON" { calls::POP } else { &[] };
         let newest = [calls::COMMON, pop, calls::ADMIN].concat();
@@ -163,7 +179,7 @@ fn main() {
         // The other clients have only the one form.
         let others = if form == "JSON" { OTHERS } else { &[] };
         let names = java.iter().map(|row| &row.0[..]).chain(others.iter().map(|row| row.0));
-        if !names.chain([&broker[..], SLAVE]).any(wanted) {
+        if !names.chain([&broker[..], &api, SLAVE]).any(wanted) {
             continue;
         }
         let mut session = Session::start(form);
@@ -182,6 +198,11 @@ fn main() {
                 session.java(jars, &format!("java-{version}"), form, calls);
                 save(name, "Java client, and mqadmin", version);
             }
+        }
+        if wanted(&api) {
+            let pop = if form == "JSON" { calls::API_POP } else { &[] };
+            session.api(form, &[calls::API, pop, &["end"]].concat());
+            save(&api, "Java classes of client and broker", "5.5.0");
         }
         for (name, client, version, kind, modes) in others {
             if wanted(name) {

@@ -4,15 +4,17 @@
 #[path = "../../../remoting/src/connection/greeting.rs"]
 mod greeting;
 
+use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::*;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::config::ConfigValue as _;
 use oxmq_protocol::fastjson::{Dialect, from_slice, to_vec};
 use oxmq_protocol::frame::{Frame, HeaderForm, split, total_bytes};
 use oxmq_protocol::header::*;
 use oxmq_protocol::message::properties;
 use oxmq_protocol::message::{
-    BatchMessages, EncodeOptions, MessageExt, RecordView, message_id, record,
-    tags_code_of_properties,
+    BatchMessages, EncodeOptions, MessageExt, RecallHandle, ReceiptHandle, RecordView, TopicKind,
+    message_id, record, tags_code_of_properties,
 };
 use oxmq_protocol::properties_file as properties_text;
 
@@ -180,7 +182,39 @@ pub fn body(input: &[u8]) {
         SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
         TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicQueueMappingInfo
         TopicRouteData TopicStatsTable BatchAckMessageRequestBody PopCheckPoint AckMsg
-        ConsumerOrderTable
+        ConsumerOrderTable TimerMetricsTable TransactionMetricsTable
+    }
+    if let Ok(body) = from_slice::<BatchAckMessageRequestBody>(input) {
+        for ack in body.acks {
+            assert!(ack.distances().all(|at| (0..8 * ack.bit_set.len() as i64).contains(&at)));
+        }
+    }
+    if let Ok(body) = from_slice::<PopCheckPoint>(input) {
+        assert!(body.offsets().len() <= i8::MAX as usize);
+    }
+}
+
+/// Names that come as text: of a popped message, of one that waits, of a stored one, of a broker's addresses.
+pub fn handle(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(receipt) = ReceiptHandle::parse(text) {
+        assert_eq!(ReceiptHandle::parse(&receipt.to_string()).as_ref(), Ok(&receipt));
+    }
+    if let Some(handle) = RecallHandle::decode(text) {
+        let again = handle.encode();
+        // A time that is no number is written as -1, which may be longer than a handle can be.
+        assert!(again.len() > text.len() || RecallHandle::decode(&again).as_ref() == Some(&handle));
+    }
+    if let Ok((host, phy_offset)) = message_id::decode(text) {
+        let again = message_id::encode_offset_id(host, phy_offset);
+        assert!(again.eq_ignore_ascii_case(text), "{again}");
+    }
+    if let Some(listeners) = AdvertisedListeners::parse(text) {
+        assert_eq!(AdvertisedListeners::parse(&listeners.print()), Some(listeners));
+    }
+    let (group, topic) = text.split_once(' ').unwrap_or((text, text));
+    for kind in [TopicKind::RetryV1, TopicKind::RetryV2] {
+        assert_eq!(TopicKind::normal_topic(&kind.topic(topic, group), group), topic);
     }
 }
 

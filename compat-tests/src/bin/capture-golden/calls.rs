@@ -37,6 +37,31 @@ pub(crate) const COMMON: &[&str] = &[
 pub(crate) const POP: &[&str] =
     &["mqadmin setConsumeMode -b @broker -t GoldenTopic -g golden_pop -m POP -q 8", "consume-pop"];
 
+/// What only classes of the newest version do, and no client or tool by itself.
+pub(crate) const API: &[&str] = &[
+    "begin",
+    "create-topics",
+    "create-groups",
+    "get-group",
+    "forbid-group",
+    "kv-list",
+    "topic-lists",
+    "consumer-status",
+    "group-queries",
+    "offsets-of-groups",
+    "check-half-message",
+    "first-version",
+    "recall",
+    "cold-data",
+    "timer",
+    "register-topic",
+    "member-group",
+    "heartbeat",
+];
+
+/// The same of popping.
+pub(crate) const API_POP: &[&str] = &["peek", "notification", "polling", "batch-ack"];
+
 /// `@broker` is the broker's address, `@id` and `@offset-id` are ids of a message that was sent.
 pub(crate) const ADMIN: &[&str] = &[
     "consume-on",

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use oxmq_compat_tests::artifacts;
 use tempfile::TempDir;
 
-/// A running `GoldenCalls`.
+/// A running `GoldenCalls` or `GoldenApi`.
 pub(crate) struct JavaCalls {
     child: Child,
     stdin: ChildStdin,
@@ -15,7 +15,14 @@ pub(crate) struct JavaCalls {
 }
 
 impl JavaCalls {
-    pub(crate) fn start(jars: &str, classes: &str, form: &str, namesrv: &str) -> Self {
+    /// Starts `program`, one of these classes.
+    pub(crate) fn start(
+        jars: &str,
+        classes: &str,
+        program: &str,
+        form: &str,
+        namesrv: &str,
+    ) -> Self {
         let home = tempfile::Builder::new().prefix("oxmq-compat-golden-").tempdir().unwrap();
         let mut child = artifacts::java(home.path(), "256m")
             .arg(format!("-Drocketmq.serialize.type={form}"))
@@ -24,7 +31,7 @@ impl JavaCalls {
             .current_dir(home.path())
             .arg("-cp")
             .arg(artifacts::class_path(jars, Some(classes)))
-            .args(["GoldenCalls", namesrv])
+            .args([program, namesrv])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(home.path().join("stderr")).unwrap())
