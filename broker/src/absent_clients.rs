@@ -1,10 +1,11 @@
 //! Clients that ask a name server for the way here and do not come.
 //!
-//! The usual cause is an address that they cannot reach, such as that of a container's own network. The
-//! broker never hears of them, and what they report names no setting. Name servers tell, in their answers to
-//! registrations, from which machines clients have been asking for topics of this broker for a minute;
-//! those without a connection here are logged and counted. Machines are told apart by their addresses as far
-//! as these go: of clients behind one address it is enough that one comes.
+//! The usual cause is an address that they cannot reach, such as that of a container's own network.
+//! The broker never hears of them, and what they report names no setting. Name servers tell, in
+//! their answers to registrations, from which machines clients have been asking for topics of this
+//! broker for a minute; those without a connection here are logged and counted. Machines are told
+//! apart by their addresses as far as these go: of clients behind one address it is enough that one
+//! comes.
 //!
 //! The reference has nothing of this, nor do its name servers tell.
 
@@ -21,8 +22,8 @@ use crate::limits::MAX_SEEN_HOSTS;
 use crate::sync::lock;
 use crate::watch::Figures;
 
-/// How long a machine counts as connected after its last connection has ended. Whoever connects now and then
-/// can reach the broker.
+/// How long a machine counts as connected after its last connection has ended. Whoever connects now
+/// and then can reach the broker.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! The HTTP server that says where the name servers are.
 //!
-//! `GET /rocketmq/<sub-group>` is answered with one line `host:port;host:port`. Our own name server is such
-//! a server when `httpEndpointPort` is set.
+//! `GET /rocketmq/<sub-group>` is answered with one line `host:port;host:port`. Our own name server
+//! is such a server when `httpEndpointPort` is set.
 //!
 //! Reference: `DefaultTopAddressing` (common), 5.5.0.
 

@@ -1,7 +1,7 @@
 //! Messages that are kept aside and stored again later, under the name they were sent to.
 //!
-//! Delay levels, redeliveries, timers and transactions differ in when a message is stored again; where it
-//! comes from, where it belongs and how it is stored is the same for all of them.
+//! Delay levels, redeliveries, timers and transactions differ in when a message is stored again;
+//! where it comes from, where it belongs and how it is stored is the same for all of them.
 
 use oxmq_protocol::message::{Message, RecordView, properties};
 use oxmq_store::{GetMessageResult, MessageStore, PutMessageResult, PutMessageStatus};
@@ -79,8 +79,8 @@ pub(crate) struct Aside<'a> {
 }
 
 impl Aside<'_> {
-    /// Replaces `records` by some messages from `offset` on, as many as `wants`, which gets tags codes,
-    /// says.
+    /// Replaces `records` by some messages from `offset` on, as many as `wants`, which gets tags
+    /// codes, says.
     pub(crate) fn read(
         &self,
         offset: i64,

@@ -15,8 +15,8 @@ pub(crate) const MESSAGE_TYPE: &str = "message.type";
 pub(crate) const QUEUE_TYPE: &str = "queue.type";
 pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
 
-/// Name of the attribute that says which messages of a topic are kept, and its value for the last of each
-/// key.
+/// Name of the attribute that says which messages of a topic are kept, and its value for the last
+/// of each key.
 pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
 pub(crate) const COMPACTION: &str = "COMPACTION";
 

@@ -1,9 +1,9 @@
 //! How far each member of a group that broadcasts has pulled.
 //!
-//! Members of such a group keep their offsets themselves. One that comes through a proxy cannot: it asks from
-//! below zero, and is told where to begin. Whoever moves between a proxy and the broker itself goes on where it
-//! was. What the slowest member of a group has pulled is committed for `<group>@broadcast`, for those that come
-//! for the first time.
+//! Members of such a group keep their offsets themselves. One that comes through a proxy cannot: it
+//! asks from below zero, and is told where to begin. Whoever moves between a proxy and the broker
+//! itself goes on where it was. What the slowest member of a group has pulled is committed for
+//! `<group>@broadcast`, for those that come for the first time.
 //!
 //! Reference: `BroadcastOffsetManager` (broker), 5.5.0.
 

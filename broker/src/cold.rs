@@ -1,8 +1,8 @@
 //! How much each group reads from disk, and whether that is too much.
 //!
-//! With `coldDataFlowControlEnable` a group that has read more than its threshold from disk within five
-//! seconds gets no more of it until they are over, so that it does not push what others need out of memory.
-//! With `coldCtrStrategyEnable` thresholds that no tool has set move by themselves.
+//! With `coldDataFlowControlEnable` a group that has read more than its threshold from disk within
+//! five seconds gets no more of it until they are over, so that it does not push what others need
+//! out of memory. With `coldCtrStrategyEnable` thresholds that no tool has set move by themselves.
 //!
 //! Reference: `ColdDataCgCtrService` (broker), 5.5.0.
 

@@ -30,8 +30,8 @@ use crate::topic_validator;
 
 /// Consumer groups, their members and their subscriptions.
 ///
-/// Whenever the members or subscribed topics of a group change, each of its members is told at once,
-/// so that they share the queues anew.
+/// Whenever the members or subscribed topics of a group change, each of its members is told at
+/// once, so that they share the queues anew.
 #[derive(Debug)]
 pub(crate) struct ConsumerManager<C = Connection> {
     config: Arc<BrokerConfig>,
@@ -131,8 +131,8 @@ impl<C: Channel> ConsumerManager<C> {
         notices.into_iter().for_each(|notice| self.notify(notice));
     }
 
-    /// Drops clients that were silent for too long, with their connections, and queue locks that are
-    /// over.
+    /// Drops clients that were silent for too long, with their connections, and queue locks that
+    /// are over.
     ///
     /// The rest of their groups is told, which the reference forgets to do.
     pub(crate) fn scan(&self, now: Instant) {

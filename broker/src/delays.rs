@@ -17,8 +17,8 @@ pub(crate) struct Delays {
 }
 
 impl Delays {
-    /// Turns a message that is to be delivered later into one that is kept aside: its properties get a
-    /// note of where it belongs, and the topic and queue to store it under are returned.
+    /// Turns a message that is to be delivered later into one that is kept aside: its properties
+    /// get a note of where it belongs, and the topic and queue to store it under are returned.
     ///
     /// `None` when it is to be delivered now.
     ///

@@ -1,8 +1,8 @@
 //! Answers that wait for the disk.
 //!
-//! Each thread that serves connections keeps those of its own requests, in the order of the log. When it
-//! has served everybody who had something to say, it asks the store once for all of them; when the disk has
-//! them, that same thread gives the answers, with one write for each connection.
+//! Each thread that serves connections keeps those of its own requests, in the order of the log.
+//! When it has served everybody who had something to say, it asks the store once for all of them;
+//! when the disk has them, that same thread gives the answers, with one write for each connection.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,9 @@
 //! Requests that wait for a message.
 //!
-//! A request that finds nothing is registered here and then looks once more, so a message that came in
-//! between is not missed. The thread that appends a message takes the requests that it satisfies and
-//! answers them itself, straight into the consumers' sockets. Pulls, pops and notifications wait alike
-//! and differ in whom a message wakes.
+//! A request that finds nothing is registered here and then looks once more, so a message that came
+//! in between is not missed. The thread that appends a message takes the requests that it satisfies
+//! and answers them itself, straight into the consumers' sockets. Pulls, pops and notifications
+//! wait alike and differ in whom a message wakes.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher as _;

@@ -10,8 +10,8 @@ pub(crate) const MAX_SUSPEND_MS: i64 = 600_000;
 /// Most messages in one answer, whatever the pull asks for.
 pub(crate) const MAX_PULL_MESSAGES: i32 = 1024;
 
-/// Most topics of one broker. The reference has no limit, and a peer can create topics by sending; its
-/// largest deployments have some ten thousands.
+/// Most topics of one broker. The reference has no limit, and a peer can create topics by sending;
+/// its largest deployments have some ten thousands.
 pub(crate) const MAX_TOPICS: usize = 1_000_000;
 
 /// Most consumer groups of one broker, for the same reason.
@@ -35,8 +35,8 @@ pub(crate) const MAX_CACHED_ROUTES: usize = 10_000;
 /// Most units of a queue in one answer; a tool shows a screenful.
 pub(crate) const MAX_VIEWED_UNITS: i32 = 10_000;
 
-/// Most queues that the members of one group may hold; a request names any queue, whether it exists or
-/// not.
+/// Most queues that the members of one group may hold; a request names any queue, whether it exists
+/// or not.
 pub(crate) const MAX_LOCKED_QUEUES_PER_GROUP: usize = 1 << 20;
 
 /// Name servers that a list or an HTTP server may name.
@@ -63,8 +63,8 @@ pub(crate) const MAX_HELD_POPS: usize = 1_000_000;
 /// Most messages of one pop, as in the reference: a check point has a bit for each.
 pub(crate) const MAX_POP_MESSAGES: i32 = 32;
 
-/// Bytes of messages after which a pop looks at no further queue. The last message may go beyond it, and
-/// the whole answer has to fit into a frame.
+/// Bytes of messages after which a pop looks at no further queue. The last message may go beyond
+/// it, and the whole answer has to fit into a frame.
 pub(crate) const MAX_POP_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most queues of the revive topic that are worked off.

@@ -1,7 +1,7 @@
 //! What the properties of a message and the attributes of its topic say about each other.
 //!
-//! That a topic says `message.type=FIFO` keeps no other message out: brokers of the reference take them all,
-//! too, and leave it to the proxy to refuse.
+//! That a topic says `message.type=FIFO` keeps no other message out: brokers of the reference take
+//! them all, too, and leave it to the proxy to refuse.
 //!
 //! Reference: `SendMessageProcessor.sendMessage` (broker), `TopicMessageType` (common), 5.5.0.
 
@@ -16,8 +16,8 @@ const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
 const OTHER_TYPES: [&str; 5] =
     ["DELAY", "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", "__SHARDINGKEY"];
 
-/// Where a message with a priority goes: its priority is the number of its queue, and the highest ones share
-/// the last queue. A message that is also something else loses its priority.
+/// Where a message with a priority goes: its priority is the number of its queue, and the highest
+/// ones share the last queue. A message that is also something else loses its priority.
 pub(crate) fn queue_of_priority(text: &mut Vec<u8>, write_queue_nums: i32) -> Option<i32> {
     let priority: i32 = properties::property_str(text, PRIORITY)?.parse().ok()?;
     if priority < 0 {

@@ -293,8 +293,8 @@ impl Processors {
         });
     }
 
-    /// Stops groups that are too far behind, if that is wanted: what they read comes from disk, at the
-    /// cost of everybody else.
+    /// Stops groups that are too far behind, if that is wanted: what they read comes from disk, at
+    /// the cost of everybody else.
     pub(crate) fn stop_slow_groups(&self) {
         if !self.config.disable_consume_if_consumer_read_slowly {
             return;

@@ -64,8 +64,8 @@ pub(crate) type PullHold = Hold<HeldPull>;
 /// How many pulls may wait.
 pub(crate) const PULL_ROOM: Room = Room { in_all: MAX_HELD_PULLS, of_one_group: MAX_HELD_PULLS };
 
-/// Takes the pulls of a queue that a message below `next_offset` satisfies; when it is not known, every
-/// filter counts as satisfied.
+/// Takes the pulls of a queue that a message below `next_offset` satisfies; when it is not known,
+/// every filter counts as satisfied.
 pub(crate) fn take_satisfied(
     hold: &PullHold,
     queue: QueueRef<'_>,

@@ -1,8 +1,8 @@
 //! Messages of a delay level: kept aside, and delivered when their time has come.
 //!
-//! A delayed message is stored in a topic of its own, in the queue of its level, where messages are due
-//! in the order in which they came. Each level goes through its queue and stores what is due again,
-//! under its own topic.
+//! A delayed message is stored in a topic of its own, in the queue of its level, where messages are
+//! due in the order in which they came. Each level goes through its queue and stores what is due
+//! again, under its own topic.
 //!
 //! Reference: `ScheduleMessageService`, `HookUtils` (broker), 5.5.0; kept in `config/delayOffset.json`.
 
@@ -76,8 +76,8 @@ impl ScheduleMessageService {
         Ok(Self { store, progress: Mutex::new(progress), file })
     }
 
-    /// Turns a message that has a delay level into one that is kept aside: its properties get a note of
-    /// where it belongs, and the topic and queue to store it under are returned.
+    /// Turns a message that has a delay level into one that is kept aside: its properties get a
+    /// note of where it belongs, and the topic and queue to store it under are returned.
     ///
     /// `None` when the properties have no level.
     pub(crate) fn divert(

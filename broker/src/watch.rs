@@ -4,8 +4,8 @@
 //! - A queue that members of a group should be pulling from, and none does.
 //! - Clients that ask for the way here and do not come: see `absent_clients.rs`.
 //!
-//! Each is logged when it begins and when it ends, and counted for `GET_BROKER_RUNTIME_INFO`. The reference
-//! has nothing of this.
+//! Each is logged when it begins and when it ends, and counted for `GET_BROKER_RUNTIME_INFO`. The
+//! reference has nothing of this.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,8 +26,8 @@ use crate::request_mode::RequestModes;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 
-/// How long a queue may go without a pull. Clients pull at least every 30 s, as no pull is held for longer,
-/// unless they are full of messages that they cannot get done.
+/// How long a queue may go without a pull. Clients pull at least every 30 s, as no pull is held for
+/// longer, unless they are full of messages that they cannot get done.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// By group, topic and queue; since when.

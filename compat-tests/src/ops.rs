@@ -226,8 +226,8 @@ pub fn max_offset(conn: &mut Conn, topic: &str, queue_id: i32) -> i64 {
     offset_of(conn, code::GET_MAX_OFFSET, topic, queue_id)
 }
 
-/// Waits until a queue serves `count` messages: the reference makes a message visible a moment after
-/// it acknowledged it.
+/// Waits until a queue serves `count` messages: the reference makes a message visible a moment
+/// after it acknowledged it.
 pub fn wait_for_max_offset(conn: &mut Conn, topic: &str, queue_id: i32, count: i64) {
     wait::until(&format!("{count} messages in {topic} queue {queue_id}"), ROUTE_LIMIT, || {
         (max_offset(conn, topic, queue_id) >= count).then_some(())

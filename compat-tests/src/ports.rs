@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const FIRST: u16 = 20_000;
 const LAST: u16 = 32_000;
 
-/// Ports that this process handed out already, as a server that is restarting has none open. Each has a locked
-/// file, which keeps it from the other test programs until this one ends.
+/// Ports that this process handed out already, as a server that is restarting has none open. Each
+/// has a locked file, which keeps it from the other test programs until this one ends.
 fn taken() -> &'static Mutex<HashMap<u16, File>> {
     static TAKEN: OnceLock<Mutex<HashMap<u16, File>>> = OnceLock::new();
     TAKEN.get_or_init(|| Mutex::new(HashMap::new()))

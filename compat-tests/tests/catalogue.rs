@@ -1,9 +1,9 @@
-//! The scenario catalogue: what ordinary applications do, with each official client, all in parallel on
-//! topics of their own, on one server.
+//! The scenario catalogue: what ordinary applications do, with each official client, all in
+//! parallel on topics of their own, on one server.
 //!
 //! The scenarios are in `compat-tests/java/src/Catalogue.java`, `compat-tests/go/catalogue.go`,
-//! `compat-tests/python/catalogue.py` (the C++ client) and `compat-tests/node/catalogue.js`. Each run prints
-//! how many of each client passed.
+//! `compat-tests/python/catalogue.py` (the C++ client) and `compat-tests/node/catalogue.js`. Each
+//! run prints how many of each client passed.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -44,8 +44,8 @@ fn every_scenario_has_the_same_outcome_on_both_servers() {
         ("Java 4.9.8", older.join().unwrap(), LEAST_JAVA - 1),
         ("Go", go.join().unwrap(), LEAST_GO),
     ];
-    // After the others: the more is under way at once, the likelier the reference keeps a member that has
-    // left, and its queues, for more than a minute.
+    // After the others: the more is under way at once, the likelier the reference keeps a member
+    // that has left, and its queues, for more than a minute.
     let cpp = scenarios(artifacts::cpp_catalogue, &server);
     let node = scenarios(artifacts::node_catalogue, &server);
     clients.push(("C++", cpp.join().unwrap(), LEAST_CPP));

@@ -1,4 +1,5 @@
-//! Settings, attributes and properties of the messaging core that few use, each with its effect on answers.
+//! Settings, attributes and properties of the messaging core that few use, each with its effect on
+//! answers.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -243,8 +244,8 @@ fn await_different(conn: &mut Conn, count: &str) {
     });
 }
 
-/// Members of a group that broadcasts keep their offsets themselves. The broker keeps them for those that
-/// come through a proxy, or have.
+/// Members of a group that broadcasts keep their offsets themselves. The broker keeps them for
+/// those that come through a proxy, or have.
 #[test]
 fn a_broadcast_member_goes_on_where_it_was_when_it_moves_between_proxy_and_broker() {
     let (group, topic) = ("broadcasts", "broadcasts");

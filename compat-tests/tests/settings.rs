@@ -117,8 +117,8 @@ fn what_is_no_property_file_is_refused() {
     }
 }
 
-/// The reference changes some of these: an address that it takes over the wire is where it sends its
-/// topics from then on.
+/// The reference changes some of these: an address that it takes over the wire is where it sends
+/// its topics from then on.
 #[test]
 fn ours_closes_every_path_and_address_and_names_what_it_does_not_know() {
     if Kind::under_test() != Kind::Ours {

@@ -1,5 +1,5 @@
-//! Messages that are to be delivered later: at a time of their own or by level, taken back, over a crash
-//! and a change of servers.
+//! Messages that are to be delivered later: at a time of their own or by level, taken back, over a
+//! crash and a change of servers.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,5 +1,5 @@
-//! Half messages and what becomes of them: request by request, with the official clients, and over a
-//! crash and a change of servers.
+//! Half messages and what becomes of them: request by request, with the official clients, and over
+//! a crash and a change of servers.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -20,8 +20,8 @@ const GIVEN_UP_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const UNKNOWN: &str = "0";
 const COMMIT: &str = "8";
 const ROLLBACK: &str = "12";
-/// How long a question, or a message that was decided on, may take. The reference writes decisions in
-/// batches every three seconds and begins its first round late.
+/// How long a question, or a message that was decided on, may take. The reference writes decisions
+/// in batches every three seconds and begins its first round late.
 const LIMIT: Duration = Duration::from_secs(40);
 /// Questions before a message is given up.
 const CHECK_MAX: &str = "3";

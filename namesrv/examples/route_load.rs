@@ -137,8 +137,8 @@ async fn register(
     }
 }
 
-/// The body of a registration before and behind the number that says whether it changed: making it takes
-/// longer than sending it, and would take the time from the clients.
+/// The body of a registration before and behind the number that says whether it changed: making it
+/// takes longer than sending it, and would take the time from the clients.
 struct Body(String, String);
 
 impl Body {

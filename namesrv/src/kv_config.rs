@@ -61,8 +61,8 @@ impl From<FastjsonError> for KvConfigError {
 }
 
 impl KvConfigManager {
-    /// Opens the settings at `path`; a missing file is an empty one. A damaged file stays where it is
-    /// until the next change, and its predecessor counts.
+    /// Opens the settings at `path`; a missing file is an empty one. A damaged file stays where it
+    /// is until the next change, and its predecessor counts.
     pub(crate) fn open(path: PathBuf) -> Result<Self, KvConfigError> {
         let content = match read(&path) {
             Ok(content) => content,

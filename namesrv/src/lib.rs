@@ -1,9 +1,9 @@
 //! The name server: which brokers there are, and where a topic is.
 //!
-//! [`Namesrv::start`] runs one. Queries are answered on the tasks that read them, out of the table in
-//! `route_info`; what changes the table goes through the one thread in `worker`. `dispatch` is the index
-//! of the requests, `processor` answers them without knowing sockets, and `core` is the state that both
-//! share.
+//! [`Namesrv::start`] runs one. Queries are answered on the tasks that read them, out of the table
+//! in `route_info`; what changes the table goes through the one thread in `worker`. `dispatch` is
+//! the index of the requests, `processor` answers them without knowing sockets, and `core` is the
+//! state that both share.
 
 mod config;
 mod core;

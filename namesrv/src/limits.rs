@@ -1,7 +1,7 @@
 //! Limits on what peers can make the name server hold, each beside its reason.
 
-/// Longest name of a topic, broker, cluster or namespace and longest address, in bytes. Retry topics of
-/// the longest consumer group have about 300.
+/// Longest name of a topic, broker, cluster or namespace and longest address, in bytes. Retry
+/// topics of the longest consumer group have about 300.
 pub(crate) const MAX_NAME_BYTES: usize = 1024;
 
 /// Topics in the route table. One costs about 100 bytes and 20 more for each broker that has it.
@@ -16,19 +16,20 @@ pub(crate) const MAX_MEMBERS: usize = 128;
 /// Filter servers of one broker.
 pub(crate) const MAX_FILTER_SERVERS: usize = 64;
 
-/// Queues of a static topic on one broker. The tool that makes such topics has no more than a few hundred.
+/// Queues of a static topic on one broker. The tool that makes such topics has no more than a few
+/// hundred.
 pub(crate) const MAX_MAPPED_QUEUES: usize = 16 * 1024;
 
 /// Topics applied or cleaned in one hold of the table's lock, some 0.2 ms, so that a large
 /// registration does not keep route queries waiting.
 pub(crate) const TOPICS_A_TURN: usize = 1024;
 
-/// Topic names compared with one that has no route: a poll for a topic that does not exist must stay
-/// cheap however many do. Comparing two names takes about half a microsecond.
+/// Topic names compared with one that has no route: a poll for a topic that does not exist must
+/// stay cheap however many do. Comparing two names takes about half a microsecond.
 pub(crate) const MAX_NEAREST_CANDIDATES: usize = 500;
 
-/// Topics and machines that asked for their route of late. One costs some 100 bytes; 1 000 machines with
-/// clients of 50 topics each are 50 000.
+/// Topics and machines that asked for their route of late. One costs some 100 bytes; 1 000 machines
+/// with clients of 50 topics each are 50 000.
 pub(crate) const MAX_ROUTE_QUESTIONS: usize = 100_000;
 
 /// Bytes of all key-value settings: the file is rewritten as a whole on each change.

@@ -1,7 +1,7 @@
 //! Which of a broker's advertised addresses a client is answered with.
 //!
-//! It depends on the port that the question came in on, or on the network that it came from. Not of the
-//! reference, whose name server has one address of a broker for all.
+//! It depends on the port that the question came in on, or on the network that it came from. Not of
+//! the reference, whose name server has one address of a broker for all.
 
 use std::net::IpAddr;
 

@@ -212,8 +212,8 @@ impl NamesrvHandle {
         }
         self.worker.stop();
         let thread = self.thread;
-        // The worker is done as soon as it sees the stop; only a panic of its own is lost here, which it
-        // has reported itself.
+        // The worker is done as soon as it sees the stop; only a panic of its own is lost here,
+        // which it has reported itself.
         let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         tracing::info!("name server stopped");
     }

@@ -1,7 +1,8 @@
 //! Who asks for routes, for brokers that want to know whether their clients find them.
 //!
-//! Clients ask for the route of each of their topics every 30 s, and keep a connection to each master that
-//! the answer names. A broker that hears who asks for its topics can tell who does not come.
+//! Clients ask for the route of each of their topics every 30 s, and keep a connection to each
+//! master that the answer names. A broker that hears who asks for its topics can tell who does not
+//! come.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,8 +14,8 @@ use oxmq_protocol::route_askers::{Host, RouteAsker};
 use crate::core::Origin;
 use crate::limits::MAX_ROUTE_QUESTIONS;
 
-/// How long a client has to ask before brokers hear of it. By then it has asked three times and should
-/// long be connected; who asks once, as tools do, is none of those.
+/// How long a client has to ask before brokers hear of it. By then it has asked three times and
+/// should long be connected; who asks once, as tools do, is none of those.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Silence after which a client has stopped asking.
 const QUIET: Duration = Duration::from_secs(90);
@@ -63,8 +64,8 @@ impl RouteAskers {
         }
     }
 
-    /// Who has been asking for topics for which `is_served` holds, as seen from the broker that asks
-    /// from `broker`: those who have for longest first.
+    /// Who has been asking for topics for which `is_served` holds, as seen from the broker that
+    /// asks from `broker`: those who have for longest first.
     pub(crate) fn of_broker(
         &self,
         broker: Origin,
@@ -107,8 +108,8 @@ impl Origin {
     }
 }
 
-/// A machine as the broker knows it; `None` if that cannot be said, as another machine may know the name
-/// server's by any of its addresses.
+/// A machine as the broker knows it; `None` if that cannot be said, as another machine may know the
+/// name server's by any of its addresses.
 fn seen_from(broker: Origin, host: Host) -> Option<Host> {
     let own = broker.host();
     match (own, host) {

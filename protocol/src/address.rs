@@ -18,8 +18,8 @@ pub fn host_port(host: &str, port: u16) -> String {
     }
 }
 
-/// Tells whether `text` is `host:port`, where the host is a name or an address. As in the reference, the port
-/// is behind the last colon, also of an IPv6 address without brackets.
+/// Tells whether `text` is `host:port`, where the host is a name or an address. As in the
+/// reference, the port is behind the last colon, also of an IPv6 address without brackets.
 pub fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_host = match in_brackets(host) {

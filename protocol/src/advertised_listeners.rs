@@ -1,8 +1,8 @@
 //! Addresses of one broker for clients in different networks.
 //!
-//! Not of the reference, which has one address for all: a broker sends them along with its registration,
-//! where the reference's name server passes over them, and ours answers a client with the one that it
-//! reaches.
+//! Not of the reference, which has one address for all: a broker sends them along with its
+//! registration, where the reference's name server passes over them, and ours answers a client with
+//! the one that it reaches.
 
 use std::fmt::Write as _;
 

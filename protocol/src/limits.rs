@@ -11,13 +11,14 @@ pub const MAX_JSON_DEPTH: usize = 32;
 /// fields, has about thirty.
 pub const MAX_EXT_FIELDS: usize = 256;
 
-/// Longest properties text that is read, from a file or a configuration request. The reference's full
-/// broker configuration is about 20 KiB.
+/// Longest properties text that is read, from a file or a configuration request. The reference's
+/// full broker configuration is about 20 KiB.
 pub const MAX_PROPERTIES_FILE_BYTES: usize = 1024 * 1024;
 
 /// Largest registration once inflated. A broker with 100 000 topics has about 5 MiB of them.
 pub const MAX_INFLATED_REGISTRATION_BYTES: usize = 64 * 1024 * 1024;
 
-/// Longest text of a log field or of an answer's remark; of a longer one the middle is left out. Names have
-/// 255 bytes at most, and no remark of the reference is longer than this but for stack traces.
+/// Longest text of a log field or of an answer's remark; of a longer one the middle is left out.
+/// Names have 255 bytes at most, and no remark of the reference is longer than this but for stack
+/// traces.
 pub const MAX_SHOWN_BYTES: usize = 4 * 1024;

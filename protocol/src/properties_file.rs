@@ -1,8 +1,8 @@
 //! Java property files: the format of `broker.conf` and `namesrv.conf`.
 //!
-//! Bytes are ISO-8859-1. A line ends at CR, LF or both; `#` or `!` first makes it a comment; `\` last
-//! joins the next line, whose leading blanks fall away. A key ends at the first `=`, `:` or blank
-//! that is not escaped. `\uXXXX` is one UTF-16 unit, any other `\c` is `c`.
+//! Bytes are ISO-8859-1. A line ends at CR, LF or both; `#` or `!` first makes it a comment; `\`
+//! last joins the next line, whose leading blanks fall away. A key ends at the first `=`, `:` or
+//! blank that is not escaped. `\uXXXX` is one UTF-16 unit, any other `\c` is `c`.
 //!
 //! Reference: `java.util.Properties.load(InputStream)`.
 
@@ -51,8 +51,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, PropertiesError> {
     Ok(entries)
 }
 
-/// Puts `changes` (key and value) in the place of the entries that there are, or behind the last one.
-/// Comments, order and all other entries stay as they are.
+/// Puts `changes` (key and value) in the place of the entries that there are, or behind the last
+/// one. Comments, order and all other entries stay as they are.
 ///
 /// # Errors
 /// When [`parse`] would not read `bytes`, or would not read the outcome.

@@ -1,7 +1,7 @@
 //! Headers and bodies have the fields of the reference's classes, no more and no fewer.
 //!
-//! The tables list the fields of the classes of 5.5.0, read by reflection. What is declared here but not
-//! listed below is a part of another class, or has no class of its own.
+//! The tables list the fields of the classes of 5.5.0, read by reflection. What is declared here
+//! but not listed below is a part of another class, or has no class of its own.
 #![allow(clippy::unwrap_used)] // Helpers of tests, too.
 
 use std::collections::BTreeMap;

@@ -26,8 +26,9 @@ pub struct RemotingClientConfig {
     pub tls: Option<Arc<TlsClient>>,
     /// Silence after which a connection is closed (`clientChannelMaxIdleTimeSeconds`).
     pub max_idle: Duration,
-    /// Whether a connection is closed when an answer does not come in time (`clientCloseSocketIfTimeout`): the
-    /// peer may be gone without a word, and the next request opens another.
+    /// Whether a connection is closed when an answer does not come in time
+    /// (`clientCloseSocketIfTimeout`): the peer may be gone without a word, and the next request
+    /// opens another.
     pub close_on_timeout: bool,
     /// Whether a request that is answered with `GO_AWAY` is sent again on a new connection
     /// (`enableReconnectForGoAway`).
@@ -48,8 +49,8 @@ impl Default for RemotingClientConfig {
 
 /// Keeps one connection to each address asked for, opened when needed and again when it ended.
 ///
-/// An address that could not be reached is left alone for a while that doubles with each failure: who
-/// asks meanwhile is told at once.
+/// An address that could not be reached is left alone for a while that doubles with each failure:
+/// who asks meanwhile is told at once.
 #[derive(Debug, Default)]
 pub struct RemotingClient {
     config: RemotingClientConfig,
@@ -133,7 +134,8 @@ impl RemotingClient {
         answer
     }
 
-    /// Has the next request open another connection. Those that still wait for answers on this one get them.
+    /// Has the next request open another connection. Those that still wait for answers on this one
+    /// get them.
     async fn leave(&self, address: &str, connection: &Connection) {
         let peer = self.peer(address);
         let mut peer = peer.lock().await;
@@ -281,8 +283,8 @@ async fn serve(connection: Arc<Connection>, max_idle: Duration) {
     }
 }
 
-/// Closes what is connected. Whoever is about to connect is past telling: its connection ends when the
-/// peer closes it for silence.
+/// Closes what is connected. Whoever is about to connect is past telling: its connection ends when
+/// the peer closes it for silence.
 fn close(peer: &tokio::sync::Mutex<Peer>) {
     if let Ok(peer) = peer.try_lock()
         && let Some(connection) = &peer.connection

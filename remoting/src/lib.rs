@@ -1,8 +1,8 @@
 //! The only sockets: the connection turn, the server, the client, and replies that can wait.
 //!
-//! A connection is one task. Each turn reads what the socket holds, hands every whole frame in it to
-//! the [`Service`] on that same task, and writes all answers at once. A [`Reply`] may be kept and
-//! answered from any thread; it then tries the socket directly.
+//! A connection is one task. Each turn reads what the socket holds, hands every whole frame in it
+//! to the [`Service`] on that same task, and writes all answers at once. A [`Reply`] may be kept
+//! and answered from any thread; it then tries the socket directly.
 
 mod client;
 mod connection;

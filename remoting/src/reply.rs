@@ -12,8 +12,8 @@ use crate::Connection;
 
 /// The answer owed to one request: it can be kept, moved to another thread, and given once.
 ///
-/// Dropping it unanswered is a bug, as the peer would wait for nothing; a request that has no answer
-/// says so with [`Reply::abandon`].
+/// Dropping it unanswered is a bug, as the peer would wait for nothing; a request that has no
+/// answer says so with [`Reply::abandon`].
 #[derive(Debug)]
 pub struct Reply {
     connection: Arc<Connection>,

@@ -1,9 +1,9 @@
 //! Keeps a worker awake for a moment after a request.
 //!
-//! Whoever wakes a sleeping worker pays for an interrupt of another core, and the worker begins some
-//! tens of microseconds later. A peer in conversation with it asks again sooner than that, so the worker
-//! looks for events a little longer before it sleeps. Meanwhile it gives its core to every other thread
-//! that has something to do, and so takes no time from them.
+//! Whoever wakes a sleeping worker pays for an interrupt of another core, and the worker begins
+//! some tens of microseconds later. A peer in conversation with it asks again sooner than that, so
+//! the worker looks for events a little longer before it sleeps. Meanwhile it gives its core to
+//! every other thread that has something to do, and so takes no time from them.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;

@@ -96,14 +96,14 @@ impl TlsContext {
         Ok(Self { files: Some(files), current, seen })
     }
 
-    /// A certificate of its own that nobody has signed, made when the first client asks for it: what
-    /// the reference calls test mode, and its default.
+    /// A certificate of its own that nobody has signed, made when the first client asks for it:
+    /// what the reference calls test mode, and its default.
     pub fn self_signed() -> Self {
         Self { files: None, current: RwLock::default(), seen: Mutex::default() }
     }
 
-    /// Loads the files again if one of them has changed. What cannot be used is named in the log, and
-    /// the material in use stays.
+    /// Loads the files again if one of them has changed. What cannot be used is named in the log,
+    /// and the material in use stays.
     pub fn reload_if_changed(&self) {
         let Some(files) = &self.files else { return };
         let now = modification_times(files);

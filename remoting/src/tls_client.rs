@@ -104,8 +104,8 @@ fn trusted(
         .map_err(|error| TlsError::Servers(error.to_string()))
 }
 
-/// Checks who has signed a certificate, and not for which name: servers are reached by addresses that
-/// are in no certificate, and the reference does not look at the name either.
+/// Checks who has signed a certificate, and not for which name: servers are reached by addresses
+/// that are in no certificate, and the reference does not look at the name either.
 #[derive(Debug)]
 struct AnyName {
     trusted: Option<Arc<WebPkiServerVerifier>>,

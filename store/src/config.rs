@@ -43,8 +43,8 @@ oxmq_protocol::config! {
     pub struct StoreConfig {
         /// Directory of the store.
         store_path_root_dir: String = "storePathRootDir" | default_root(),
-        /// Directory of the commit log, or several with `,` between them; empty means `commitlog` in the
-        /// store's directory.
+        /// Directory of the commit log, or several with `,` between them; empty means `commitlog`
+        /// in the store's directory.
         store_path_commit_log: String = "storePathCommitLog" | String::new(),
         /// Directories, with `,` between them, that have log files and get no new ones.
         read_only_commit_log_store_paths: String = "readOnlyCommitLogStorePaths" | String::new(),
@@ -54,12 +54,13 @@ oxmq_protocol::config! {
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue" | 300_000 * 20,
         /// Bytes of a batch-queue file: a multiple of 46.
         mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue" | 300_000 * 46,
-        /// Whether units of queues lead to extended ones, which hold tags code, store time and filter bits.
+        /// Whether units of queues lead to extended ones, which hold tags code, store time and
+        /// filter bits.
         enable_consume_queue_ext: bool = "enableConsumeQueueExt" | false,
         /// Bytes of a file of extended units.
         mapped_file_size_consume_queue_ext: u64 = "mappedFileSizeConsumeQueueExt" | 48 << 20,
-        /// Whether topics and groups with the prefix of light queues exist without being made, and, with
-        /// `enableMultiDispatch`, messages go into the light queues that they name.
+        /// Whether topics and groups with the prefix of light queues exist without being made, and,
+        /// with `enableMultiDispatch`, messages go into the light queues that they name.
         enable_lmq: bool = "enableLmq" | false,
         /// Whether messages go into further queues that they name.
         enable_multi_dispatch: bool = "enableMultiDispatch" | false,
@@ -117,8 +118,8 @@ oxmq_protocol::config! {
         os_page_cache_busy_time_out_mills: u64 = "osPageCacheBusyTimeOutMills" | 1_000,
         /// Delay levels, from 1, in words such as `10s 1m`.
         message_delay_level: String = "messageDelayLevel" | "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
-        /// Milliseconds that messages of one moment of the timer lie apart at most. Of a store that has
-        /// waiting messages it cannot be changed.
+        /// Milliseconds that messages of one moment of the timer lie apart at most. Of a store that
+        /// has waiting messages it cannot be changed.
         timer_precision_ms: u32 = "timerPrecisionMs" | 1_000,
         /// Bytes of one file of the timer log.
         mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog" | 100 << 20,
@@ -128,8 +129,8 @@ oxmq_protocol::config! {
         timer_max_delay_sec: u32 = "timerMaxDelaySec" | 259_200,
         /// Milliseconds between saves of how far the timer has got.
         timer_flush_interval_ms: u64 = "timerFlushIntervalMs" | 1_000,
-        /// Messages of one moment above which senders are refused now and then, and always above twice
-        /// as many.
+        /// Messages of one moment above which senders are refused now and then, and always above
+        /// twice as many.
         timer_congest_num_each_slot: i32 = "timerCongestNumEachSlot" | i32::MAX,
         /// Whether messages are left in the timer's queue.
         timer_stop_enqueue: bool = "timerStopEnqueue" | false,

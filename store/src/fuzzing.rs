@@ -1,5 +1,5 @@
-//! What the fuzz targets of `store/fuzz` do with an input: take it for a part of a store, use what is read of
-//! it, and hold on to what must be so.
+//! What the fuzz targets of `store/fuzz` do with an input: take it for a part of a store, use what
+//! is read of it, and hold on to what must be so.
 //!
 //! Tests of this module run each of them on mutated inputs, on the stable compiler.
 

@@ -1,7 +1,7 @@
 //! Files seen as memory: the only `unsafe` of the workspace.
 //!
-//! A [`MappedFile`] is written by one [`MappedWriter`] at its end, in one of two [`Way`]s, and read by
-//! anyone before it:
+//! A [`MappedFile`] is written by one [`MappedWriter`] at its end, in one of two [`Way`]s, and read
+//! by anyone before it:
 //!
 //! ```text
 //! 0 ............ wrote_position ............ length
@@ -109,8 +109,8 @@ impl MappedFile {
         (end <= self.wrote_position()).then(|| self.written(at, end))
     }
 
-    /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not looked at:
-    /// that would fill them, on some file systems.
+    /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not
+    /// looked at: that would fill them, on some file systems.
     pub(crate) fn next_magic(&self, at: usize, magic: &[u8]) -> Option<usize> {
         let first = *magic.first()?;
         let end = self.wrote_position();
@@ -234,8 +234,8 @@ impl MappedFile {
     pub(crate) fn release(&self, at: usize, count: usize) {
         let count = count.min(self.map.len().saturating_sub(at));
         if count > 0 {
-            // SAFETY: the mapping is shared and has a file behind it (1), so dropping its pages loses
-            // nothing and changes no byte that a slice shows.
+            // SAFETY: the mapping is shared and has a file behind it (1), so dropping its pages
+            // loses nothing and changes no byte that a slice shows.
             drop(unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, count) });
         }
     }
@@ -254,9 +254,9 @@ const CLEARED_BYTES: usize = 8;
 /// How bytes get into a file.
 #[derive(Debug)]
 pub(crate) enum Way {
-    /// They are stored into the mapping, which is the quickest way unless the file is flushed all the
-    /// time: a flush protects the pages that it writes, for which every core that runs this process is
-    /// interrupted, and the next store into such a page faults.
+    /// They are stored into the mapping, which is the quickest way unless the file is flushed all
+    /// the time: a flush protects the pages that it writes, for which every core that runs this
+    /// process is interrupted, and the next store into such a page faults.
     Mapping,
     /// They are written by a call.
     Call(Fs),

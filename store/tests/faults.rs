@@ -53,8 +53,8 @@ fn operation_that_fails_loses_nothing_where_every_append_is_one() {
     fail_one_operation(&sync, 3);
 }
 
-/// Does the same over and over, and has another operation fail each time: one in `stride`. A metadata file
-/// is saved before and after.
+/// Does the same over and over, and has another operation fail each time: one in `stride`. A
+/// metadata file is saved before and after.
 fn fail_one_operation(change: &dyn Fn(StoreConfig) -> StoreConfig, stride: usize) {
     let mut fail_at = 0;
     loop {

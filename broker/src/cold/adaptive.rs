@@ -1,5 +1,5 @@
-//! Thresholds that move by themselves: raised for groups that want more while the disk is not busy, and
-//! lowered again when it is.
+//! Thresholds that move by themselves: raised for groups that want more while the disk is not busy,
+//! and lowered again when it is.
 //!
 //! Reference: `PIDAdaptiveColdCtrStrategy`, `SimpleColdCtrStrategy` and `ColdDataCgCtrService` (broker), 5.5.0.
 

@@ -12,9 +12,9 @@ pub(super) fn host_name() -> String {
 
 /// The address that other machines most likely reach this one by, IPv6 in brackets.
 ///
-/// The reference scans the interfaces and prefers a public IPv4 address. The address that packets to
-/// the outside leave with is the same one on ordinary machines, and on one with bridges of container
-/// networks it is right where a scan has to guess.
+/// The reference scans the interfaces and prefers a public IPv4 address. The address that packets
+/// to the outside leave with is the same one on ordinary machines, and on one with bridges of
+/// container networks it is right where a scan has to guess.
 pub(super) fn advertised_host() -> String {
     let address = source_address("0.0.0.0:0", "198.51.100.1:9")
         .or_else(|| {
@@ -37,8 +37,8 @@ fn source_address(from: &str, to: &str) -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// Reads the machine's own addresses out of `/proc/net/fib_trie`, where `/32 host LOCAL` stands below
-/// each of them.
+/// Reads the machine's own addresses out of `/proc/net/fib_trie`, where `/32 host LOCAL` stands
+/// below each of them.
 fn local_addresses(fib_trie: &str) -> Vec<Ipv4Addr> {
     let lines = fib_trie.lines().map(str::trim);
     let mut addresses: Vec<Ipv4Addr> = lines

@@ -1,9 +1,9 @@
 //! Settings that are changed over the wire while the broker runs.
 //!
 //! Whoever reaches the port can send such a change. Of the published exploits, CVE-2023-33246 set
-//! `rocketmqHome` to a command line, and CVE-2023-37582 a path and what was to be written there. So whatever
-//! says where something is, whom to talk to, what code to load or who the broker is can only be changed in
-//! its file, whatever the black-list says.
+//! `rocketmqHome` to a command line, and CVE-2023-37582 a path and what was to be written there. So
+//! whatever says where something is, whom to talk to, what code to load or who the broker is can
+//! only be changed in its file, whatever the black-list says.
 //!
 //! Reference: `AdminBrokerProcessor.updateBrokerConfig` (broker), `Configuration` (remoting), 5.5.0.
 
@@ -13,8 +13,8 @@ use oxmq_store::StoreConfig;
 
 use super::{BrokerSettings, known};
 
-/// Parts of keys that are closed: paths, addresses, ports, code that is loaded, and sizes of files, which
-/// a store cannot be opened again with.
+/// Parts of keys that are closed: paths, addresses, ports, code that is loaded, and sizes of files,
+/// which a store cannot be opened again with.
 const CLOSED_PARTS: &[&str] = &[
     "Path", "Addr", "Host", "Domain", "SubGroup", "brokerIP", "Port", "Provider", "PlugIn",
     "Proxy", "Target", "Exporter", "FileSize", "tls.",

@@ -22,7 +22,8 @@ oxmq_protocol::config! {
     /// Reference: `BrokerConfig`, `NettyServerConfig` and `MessageStoreConfig`, 5.5.0. A key is here
     /// once something depends on it; every other key of the reference is in `known.rs`.
     pub struct BrokerSettings {
-        /// File that changes over the wire are kept in; the one that was loaded, unless it says otherwise.
+        /// File that changes over the wire are kept in; the one that was loaded, unless it says
+        /// otherwise.
         broker_config_path: Option<String> = "brokerConfigPath" | None,
         /// Keys that may not be changed over the wire, besides those that never may.
         config_black_list: String =
@@ -39,8 +40,8 @@ oxmq_protocol::config! {
         broker_ip1: String = "brokerIP1" | address::advertised_host(),
         /// Host that slaves are told to connect to.
         broker_ip2: String = "brokerIP2" | address::advertised_host(),
-        /// Addresses for clients of other networks, which the name server tells apart. Not a key of the
-        /// reference.
+        /// Addresses for clients of other networks, which the name server tells apart. Not a key of
+        /// the reference.
         advertised_listeners: AdvertisedListeners =
             "advertisedListeners" | AdvertisedListeners::default(),
         /// Address that the ports are bound on.

@@ -1,8 +1,9 @@
 //! Members of one group that want different things.
 //!
-//! A group has one subscription for each topic, that of the latest heartbeat. While members say different
-//! things they overwrite each other, and messages that only some of them want are lost to the group. While
-//! a new release of an application is rolled out that is so for a while; else it is a mistake.
+//! A group has one subscription for each topic, that of the latest heartbeat. While members say
+//! different things they overwrite each other, and messages that only some of them want are lost to
+//! the group. While a new release of an application is rolled out that is so for a while; else it
+//! is a mistake.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! Where a group stands in the bits that are kept of the filters a message matches.
 //!
-//! Such bits are written into extended units of queues, for the reference; here filters are evaluated when
-//! messages are read. The positions stand in `consumerFilter.json`, which the reference drops as a whole when
-//! one is missing.
+//! Such bits are written into extended units of queues, for the reference; here filters are
+//! evaluated when messages are read. The positions stand in `consumerFilter.json`, which the
+//! reference drops as a whole when one is missing.
 //!
 //! Reference: `BloomFilter`, `BitsArray` (filter), 5.5.0.
 
@@ -16,8 +16,8 @@ pub(super) struct Bloom {
 }
 
 impl Bloom {
-    /// A filter for `groups` entries that errs in `error_percent` of all cases, both held in the range
-    /// that makes sense.
+    /// A filter for `groups` entries that errs in `error_percent` of all cases, both held in the
+    /// range that makes sense.
     pub(super) fn new(error_percent: i32, groups: i32) -> Self {
         let error_rate = f64::from(error_percent.clamp(1, 99)) / 100.0;
         // As the reference computes it, since its rounding shows in the file.

@@ -12,8 +12,8 @@ pub(crate) use self::bloom::text as bits_text;
 pub(crate) use self::registry::{ConsumerFilters, FilterProblem};
 pub(crate) use self::sql::{SqlError, SqlFilter};
 
-/// A compiled subscription. Tags are compared by hash, as in the reference: a false positive is left
-/// to the client, which compares the text again.
+/// A compiled subscription. Tags are compared by hash, as in the reference: a false positive is
+/// left to the client, which compares the text again.
 ///
 /// Reference: `FilterAPI` (common), `ExpressionMessageFilter` (broker), 5.5.0.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ impl MessageFilter {
         if codes.is_empty() { Self::All } else { Self::Tags(codes) }
     }
 
-    /// Tells whether a message with this tags code may be wanted, and what its `properties` say if that
-    /// is what counts. Those of a damaged record cannot be read: it is not wanted then.
+    /// Tells whether a message with this tags code may be wanted, and what its `properties` say if
+    /// that is what counts. Those of a damaged record cannot be read: it is not wanted then.
     pub(crate) fn matches<'a>(
         &self,
         tags_code: i64,

@@ -149,8 +149,8 @@ impl ConsumerFilters {
         Some(Arc::clone(&filters.get(topic)?.get(group)?.filter))
     }
 
-    /// Which groups' filters a message of `topic` with these properties matches; nothing when nobody
-    /// filters the topic.
+    /// Which groups' filters a message of `topic` with these properties matches; nothing when
+    /// nobody filters the topic.
     ///
     /// Reference: `CommitLogDispatcherCalcBitMap` (broker), 5.5.0.
     pub(crate) fn bits(&self, topic: &str, properties: &[u8]) -> Option<Vec<u8>> {

@@ -60,8 +60,8 @@ impl Catch {
         self.count >= request.max_messages || self.body.len() >= MAX_POP_BYTES
     }
 
-    /// Gives records of a retry topic, from `begin` on, the name of the topic that was asked for, and a
-    /// receipt, which clients could not make themselves.
+    /// Gives records of a retry topic, from `begin` on, the name of the topic that was asked for,
+    /// and a receipt, which clients could not make themselves.
     pub(super) fn name_as(
         &mut self,
         request: &PopRequest,

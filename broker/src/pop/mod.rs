@@ -49,8 +49,8 @@ use crate::topic::TopicConfigManager;
 
 /// Stands for any queue of a topic.
 pub(crate) const ANY_QUEUE: i32 = -1;
-/// Times that a request which finds nothing looks again at once. A message that still comes between a
-/// look and the wait after it is found when the next one comes.
+/// Times that a request which finds nothing looks again at once. A message that still comes between
+/// a look and the wait after it is found when the next one comes.
 const LOOKS: u32 = 8;
 
 /// What pops share.
@@ -210,8 +210,8 @@ impl PopService {
         if !self.is_any_held() {
             return;
         }
-        // Now and then everyone looks, or an expression that nothing passes would never get past what
-        // it has seen.
+        // Now and then everyone looks, or an expression that nothing passes would never get past
+        // what it has seen.
         let interval = self.config.pop_long_polling_force_notify_interval;
         let forced = interval > 0 && (next_offset - 1) % interval == 0;
         let passes = |filter: &MessageFilter| forced || arrived.passes(filter);
@@ -325,8 +325,8 @@ impl PopService {
         !self.store.flushes_synchronously() || self.store.flushed_phy_offset() >= log_end
     }
 
-    /// Queues of the revive topic that are worked off: those that notes are spread over, and those that
-    /// hold some from when there were more.
+    /// Queues of the revive topic that are worked off: those that notes are spread over, and those
+    /// that hold some from when there were more.
     fn revive_queues(&self) -> i32 {
         let known = self.topics.get(self.journal.topic()).map_or(0, |topic| topic.read_queue_nums);
         known.clamp(self.note_queues, MAX_REVIVE_QUEUES)

@@ -68,8 +68,8 @@ impl PopService {
         max > offset && self.may_pass(&request.filter, topic, queue_id, offset)
     }
 
-    /// Whether a message from `offset` on may be one of those that are wanted; only what would have to be
-    /// read from disk is not looked at.
+    /// Whether a message from `offset` on may be one of those that are wanted; only what would have
+    /// to be read from disk is not looked at.
     fn may_pass(&self, filter: &MessageFilter, topic: &str, queue_id: i32, offset: i64) -> bool {
         if matches!(filter, MessageFilter::All) {
             return true;

@@ -101,8 +101,8 @@ impl ConsumerOrder {
         })
     }
 
-    /// Notes what a pop gives out, adds to `counts` how often each of it was before, and calls `commit`
-    /// before any acknowledgement can.
+    /// Notes what a pop gives out, adds to `counts` how often each of it was before, and calls
+    /// `commit` before any acknowledgement can.
     pub(super) fn give(
         &self,
         queue: PopRef<'_>,
@@ -181,8 +181,8 @@ impl ConsumerOrder {
         Acknowledged::Next { offset: next, blocked }
     }
 
-    /// Gives one message another time at which it is due again. Nothing happens to those of an earlier
-    /// pop.
+    /// Gives one message another time at which it is due again. Nothing happens to those of an
+    /// earlier pop.
     pub(super) fn set_next_visible(
         &self,
         queue: PopRef<'_>,

@@ -1,7 +1,7 @@
 //! Who is popping a queue at the moment, and how far that has got beyond what is committed.
 //!
-//! One pop of a group at a time reads a queue. What it has given out is committed once the note on it
-//! is as durable as configured, in the order of the pops.
+//! One pop of a group at a time reads a queue. What it has given out is committed once the note on
+//! it is as durable as configured, in the order of the pops.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hash, Hasher};
@@ -90,8 +90,8 @@ impl PopQueue {
     /// Begins a turn unless another one has not ended.
     pub(super) fn begin(&self) -> Option<Turn<'_>> {
         if self.busy.swap(true, Ordering::SeqCst) {
-            // Noted before the request waits: whoever has the turn will look for it, or has ended it
-            // before, which is then seen by looking once more.
+            // Noted before the request waits: whoever has the turn will look for it, or has ended
+            // it before, which is then seen by looking once more.
             self.wanted.store(true, Ordering::SeqCst);
             return None;
         }

@@ -4,8 +4,8 @@
 //! that may acknowledge its messages: the timer has delivered all that was put before, and due by, some
 //! time after they were due. What is not acknowledged then is stored under the group's retry topic.
 //!
-//! Progress is committed when what was stored again is on disk, up to before the first check point that
-//! is not worked off.
+//! Progress is committed when what was stored again is on disk, up to before the first check point
+//! that is not worked off.
 //!
 //! Reference: `PopReviveService` (broker), 5.5.0.
 

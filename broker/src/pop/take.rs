@@ -321,8 +321,8 @@ impl PopService {
         true
     }
 
-    /// Reads messages behind those that there are. What there is already is not kept waiting for the
-    /// disk: then the queue just counts as left, and `None` is returned.
+    /// Reads messages behind those that there are. What there is already is not kept waiting for
+    /// the disk: then the queue just counts as left, and `None` is returned.
     fn read(
         &self,
         request: &PopRequest,

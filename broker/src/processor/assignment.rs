@@ -1,5 +1,5 @@
-//! `QUERY_ASSIGNMENT` (400), `SET_MESSAGE_REQUEST_MODE` (401) and `GET_ALL_MESSAGE_REQUEST_MODE` (402):
-//! the broker shares out queues for clients that leave that to it.
+//! `QUERY_ASSIGNMENT` (400), `SET_MESSAGE_REQUEST_MODE` (401) and `GET_ALL_MESSAGE_REQUEST_MODE`
+//! (402): the broker shares out queues for clients that leave that to it.
 //!
 //! Reference: `QueryAssignmentProcessor` (broker), 5.5.0.
 

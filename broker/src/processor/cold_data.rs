@@ -26,8 +26,8 @@ impl ColdData {
         Self { reads }
     }
 
-    /// Gives groups thresholds: a line `group=bytes` for each. What is no number is passed over, as in
-    /// the reference.
+    /// Gives groups thresholds: a line `group=bytes` for each. What is no number is passed over, as
+    /// in the reference.
     pub(crate) fn update(
         &self,
         request: &CommandView<'_>,

@@ -1,7 +1,7 @@
 //! One file per request family.
 //!
-//! Each answers with a command or a refusal; decoding the frame and sending the answer happen around
-//! them, in `dispatch`.
+//! Each answers with a command or a refusal; decoding the frame and sending the answer happen
+//! around them, in `dispatch`.
 
 pub(crate) mod assignment;
 pub(crate) mod broker_config;

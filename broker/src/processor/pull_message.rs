@@ -233,11 +233,11 @@ impl PullMessage {
         }
     }
 
-    /// Answers on a thread that may wait for the disk. There is something, or the disk would not have
-    /// to be asked.
+    /// Answers on a thread that may wait for the disk. There is something, or the disk would not
+    /// have to be asked.
     ///
-    /// A group that has read too much from there gets nothing, or one message if its clients pull on their
-    /// own account, as these do not try again by themselves.
+    /// A group that has read too much from there gets nothing, or one message if its clients pull
+    /// on their own account, as these do not try again by themselves.
     fn answer_from_disk(self: &Arc<Self>, mut pull: PullRequest, reply: Reply) {
         if self.cold.is_too_much(&pull.group, Instant::now()) {
             if self.consumers.is_pushed_to(&pull.group) {

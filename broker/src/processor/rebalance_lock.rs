@@ -1,7 +1,7 @@
 //! `LOCK_BATCH_MQ` (41) and `UNLOCK_BATCH_MQ` (42).
 //!
-//! With `lockInStrictMode` a queue is locked by more than half of `totalReplicas`. There are no others to
-//! ask yet, so of several replicas this one alone is never enough.
+//! With `lockInStrictMode` a queue is locked by more than half of `totalReplicas`. There are no
+//! others to ask yet, so of several replicas this one alone is never enough.
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 

@@ -1,5 +1,5 @@
-//! `GET_CONSUMER_RUNNING_INFO` (307) and `CONSUME_MESSAGE_DIRECTLY` (309): a tool asks a client through
-//! the broker.
+//! `GET_CONSUMER_RUNNING_INFO` (307) and `CONSUME_MESSAGE_DIRECTLY` (309): a tool asks a client
+//! through the broker.
 //!
 //! Reference: `AdminBrokerProcessor.callConsumer` (broker), 5.5.0.
 
@@ -115,8 +115,8 @@ fn relayed(code: RequestCode, request: &CommandView<'_>) -> RemotingCommand {
     command
 }
 
-/// Sends a call and answers with what the client answers. The task ends with its connection, or when
-/// the client's time is over.
+/// Sends a call and answers with what the client answers. The task ends with its connection, or
+/// when the client's time is over.
 fn relay(call: Result<Call<Connection>, RequestError>, reply: Reply) {
     let Call { client, group, request } = match call {
         Ok(call) => call,

@@ -1,5 +1,5 @@
-//! `SEND_REPLY_MESSAGE` (324) and `SEND_REPLY_MESSAGE_V2` (325): the answer of one client to the request
-//! of another, pushed to it at once.
+//! `SEND_REPLY_MESSAGE` (324) and `SEND_REPLY_MESSAGE_V2` (325): the answer of one client to the
+//! request of another, pushed to it at once.
 //!
 //! Reference: `ReplyMessageProcessor` (broker), 5.5.0.
 

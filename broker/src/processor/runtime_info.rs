@@ -171,8 +171,8 @@ impl RuntimeInfo {
             // Gone from the reference, but an exporter reads it without looking whether it is there.
             ("brokerVersion", version::CURRENT.to_string()),
             ("startAcceptSendRequestTimeStamp", accept.to_string()),
-            // Messages are dispatched as they are appended, and there is no pool of buffers, for which
-            // the reference says this.
+            // Messages are dispatched as they are appended, and there is no pool of buffers, for
+            // which the reference says this.
             ("dispatchMaxBuffer", "0".to_owned()),
             ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
             // Not of the reference.

@@ -1,5 +1,6 @@
-//! `UPDATE_AND_CREATE_TOPIC` (17), `UPDATE_AND_CREATE_TOPIC_LIST` (18), `GET_ALL_TOPIC_CONFIG` (21),
-//! `DELETE_TOPIC_IN_BROKER` (215), `GET_SYSTEM_TOPIC_LIST_FROM_BROKER` (305) and `GET_TOPIC_CONFIG` (351).
+//! `UPDATE_AND_CREATE_TOPIC` (17), `UPDATE_AND_CREATE_TOPIC_LIST` (18), `GET_ALL_TOPIC_CONFIG`
+//! (21), `DELETE_TOPIC_IN_BROKER` (215), `GET_SYSTEM_TOPIC_LIST_FROM_BROKER` (305) and
+//! `GET_TOPIC_CONFIG` (351).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
@@ -60,8 +61,8 @@ impl Topics {
 
     /// Creates or changes topics, if all of them may be.
     ///
-    /// One that is just as asked for is left alone. For the reference it ends the whole request, with
-    /// success and without any effect.
+    /// One that is just as asked for is left alone. For the reference it ends the whole request,
+    /// with success and without any effect.
     pub(crate) fn update_and_create_list(
         &self,
         request: &CommandView<'_>,

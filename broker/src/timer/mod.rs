@@ -160,8 +160,8 @@ impl TimerService {
         (checkpoint, behind.max(0))
     }
 
-    /// Ends the threads. A moment of which messages are delivered is brought to its end before, as the
-    /// reference would deliver them again.
+    /// Ends the threads. A moment of which messages are delivered is brought to its end before, as
+    /// the reference would deliver them again.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.poke();

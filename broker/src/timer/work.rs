@@ -150,8 +150,8 @@ impl Work {
         self.delivered_some
     }
 
-    /// Whether everything that was due by `time_ms` has been delivered, if it came into the queue before
-    /// `queue_offset`.
+    /// Whether everything that was due by `time_ms` has been delivered, if it came into the queue
+    /// before `queue_offset`.
     pub(super) fn has_delivered(&self, time_ms: i64, queue_offset: i64) -> bool {
         if self.queue_offset < queue_offset || self.read_time_ms > time_ms {
             return self.queue_offset >= queue_offset;
@@ -217,8 +217,8 @@ impl Work {
         Ok(taken == TAKEN_PER_STEP)
     }
 
-    /// Puts one message into its slot, or delivers it if that has passed. Returns whether the next one
-    /// may follow.
+    /// Puts one message into its slot, or delivers it if that has passed. Returns whether the next
+    /// one may follow.
     fn take_one(&mut self, record: RecordView<'_>, now_ms: i64) -> io::Result<bool> {
         let text = record.properties();
         let (Some(out_ms), Some(home)) = (due::slot_of(record), Home::of(text)) else {

@@ -31,8 +31,8 @@ enum Number {
     Bytes,
 }
 
-/// Rounds of sampling between two samples of a window, and how many samples it has: one more than the
-/// spans between them.
+/// Rounds of sampling between two samples of a window, and how many samples it has: one more than
+/// the spans between them.
 const WINDOWS: [(u64, usize); 3] = [(1, 7), (60, 7), (360, 25)];
 /// One round is ten seconds.
 const ROUND_MS: i64 = 10_000;

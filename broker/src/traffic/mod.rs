@@ -1,7 +1,7 @@
 //! What went to and from each topic and group, now and over the last minute, hour and day.
 //!
-//! Counting is a few additions to numbers that the topic or the group's offsets keep anyway; windows are
-//! made of samples that are taken aside.
+//! Counting is a few additions to numbers that the topic or the group's offsets keep anyway;
+//! windows are made of samples that are taken aside.
 //!
 //! Reference: `BrokerStatsManager` (store), `StatsItem` (common), 5.5.0.
 

@@ -1,7 +1,7 @@
 //! Rounds in which producers are asked about half messages that they have not decided.
 //!
-//! A message that is asked about is put back behind the others with one more try on its count, so that
-//! progress does not wait for it.
+//! A message that is asked about is put back behind the others with one more try on its count, so
+//! that progress does not wait for it.
 //!
 //! Reference: `TransactionalMessageServiceImpl.check` (broker), 5.5.0.
 
@@ -144,8 +144,8 @@ impl TransactionService {
         }
     }
 
-    /// Puts the message back and asks its producer. One that cannot be put back is asked about where
-    /// it is.
+    /// Puts the message back and asks its producer. One that cannot be put back is asked about
+    /// where it is.
     fn ask_about(&self, mut message: MessageExt, times: i64) -> Next {
         let next = match self.put_back(&message, Some(times)) {
             Some(Again::Stored(copy)) => {
@@ -259,8 +259,8 @@ impl TransactionService {
         Next::Over
     }
 
-    /// Starts over with a message that was given up: its producer is asked again. Returns whether it
-    /// was stored.
+    /// Starts over with a message that was given up: its producer is asked again. Returns whether
+    /// it was stored.
     pub(crate) fn resume(&self, phy_offset: i64) -> Option<bool> {
         let record = self.store.look_message_by_offset(phy_offset)?;
         let message = MessageExt::decode(&record).ok()?;

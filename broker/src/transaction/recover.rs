@@ -1,5 +1,5 @@
-//! What is undecided at the start: read from the queues of half messages and decisions, and from the end
-//! of the log after a crash.
+//! What is undecided at the start: read from the queues of half messages and decisions, and from
+//! the end of the log after a crash.
 
 use hashbrown::HashMap;
 use oxmq_protocol::message::{RecordView, properties, sys_flag};
@@ -81,8 +81,8 @@ impl TransactionService {
         undecided
     }
 
-    /// Finds messages that were committed before a crash without a note of it: the notes are written
-    /// some time later. Without this they would be asked about, and committed again.
+    /// Finds messages that were committed before a crash without a note of it: the notes are
+    /// written some time later. Without this they would be asked about, and committed again.
     fn find_lost_commits(&self, undecided: &Undecided) -> Vec<(String, i64)> {
         let mut lost = Vec::new();
         let Some(first) = undecided.first_phy_offset else { return lost };

@@ -309,8 +309,8 @@ impl Groups {
     }
 }
 
-/// Messages that were given to one of these while another had the queue, too: the last commit may be that
-/// of the one that is behind.
+/// Messages that were given to one of these while another had the queue, too: the last commit may
+/// be that of the one that is behind.
 fn at_once(sessions: &[&Session]) -> i64 {
     let mut count = 0;
     for (index, first) in sessions.iter().enumerate() {

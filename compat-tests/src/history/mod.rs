@@ -8,8 +8,8 @@
 //! check.rs      a pure function over that list
 //! ```
 //!
-//! The order of the list is sound: a request is noted before it is written, an answer after it was read,
-//! a crash before it is made.
+//! The order of the list is sound: a request is noted before it is written, an answer after it was
+//! read, a crash before it is made.
 
 mod check;
 mod consumer;

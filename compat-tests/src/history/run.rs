@@ -317,7 +317,8 @@ impl Stage {
             Limits { in_flight: IN_FLIGHT, overlap_ms: OVERLAP_MS, locking_group: GROUPS[1] };
         let violations = check(&history, &limits);
         let mut problems: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        // The reference repeats timers and transactions after a crash, and what was committed while it stopped.
+        // The reference repeats timers and transactions after a crash, and what was committed while
+        // it stopped.
         let repeats = self.server.kind() != Kind::Ours;
         let mut counts = counts(&history);
         for (name, (more, count)) in [

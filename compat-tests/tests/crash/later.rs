@@ -92,8 +92,8 @@ impl Work for Later {
             let mut waiting = due.iter().filter(|(_, due)| **due <= until);
             waiting.all(|(key, _)| delivered.contains_key(key)).then_some(())
         });
-        // A crash repeats what a level delivered since it saved its progress, and so does the timer of
-        // the reference.
+        // A crash repeats what a level delivered since it saved its progress, and so does the timer
+        // of the reference.
         if self.form == Form::Time && server.kind() == Kind::Ours {
             for (key, times) in delivered {
                 assert_eq!(*times, 1, "{key} was delivered {times} times");

@@ -1,7 +1,7 @@
 //! What was acknowledged survives `kill -9` under load of every kind.
 //!
-//! The seed that a run prints makes the next one send the same and kill after as many acknowledgements:
-//! `scripts/crash-rounds` takes it, and a number of rounds.
+//! The seed that a run prints makes the next one send the same and kill after as many
+//! acknowledgements: `scripts/crash-rounds` takes it, and a number of rounds.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -113,8 +113,8 @@ impl Work for Transactions {
         }
     }
 
-    /// What was not decided for certain can be decided now; then all that was committed is delivered,
-    /// and nothing else.
+    /// What was not decided for certain can be decided now; then all that was committed is
+    /// delivered, and nothing else.
     fn check(&self, server: &ServerUnderTest, conn: &mut Conn, round: &Round) {
         let state = &mut *self.state.lock().unwrap();
         for (half, sent) in state.open.drain(..) {

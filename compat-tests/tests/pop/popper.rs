@@ -7,8 +7,8 @@ use oxmq_compat_tests::server::BROKER_NAME;
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{Record, ServerUnderTest, wait};
 
-/// Unacknowledged messages come back this long after they are due, at the latest: the reference looks every
-/// few seconds, on a busy machine.
+/// Unacknowledged messages come back this long after they are due, at the latest: the reference
+/// looks every few seconds, on a busy machine.
 pub(crate) const REVIVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A group that pops one topic.

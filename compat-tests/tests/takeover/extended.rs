@@ -1,4 +1,5 @@
-//! Extended units of queues: what either server writes, the other one shows byte for byte, and filters by.
+//! Extended units of queues: what either server writes, the other one shows byte for byte, and
+//! filters by.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Either server starts on the files that the other one wrote and serves everything in them; ours on
-//! those of older releases, too.
+//! Either server starts on the files that the other one wrote and serves everything in them; ours
+//! on those of older releases, too.
 //!
 //! With `BROKER_UNDER_TEST=reference` both sides are the reference, which shows that the test asks
 //! for nothing that the reference does not do itself.

@@ -77,8 +77,8 @@ pub(crate) fn has_batch_queues(kind: Kind) -> bool {
     !matches!(kind, Kind::Older(version) if version.starts_with('4'))
 }
 
-/// Sends messages of all kinds; returns when all of them can be read. Adds the positions of half messages
-/// to `halves`.
+/// Sends messages of all kinds; returns when all of them can be read. Adds the positions of half
+/// messages to `halves`.
 pub(crate) fn write(conn: &mut Conn, inner: bool, round: Round, halves: &mut Vec<i64>) {
     let mark = round.mark();
     write_plain(conn, mark);
@@ -208,7 +208,8 @@ pub(crate) fn send_due(conn: &mut Conn) {
     ops::send(conn, DUE.0, 0, &format!("DELAY\u{1}{DUE_LEVEL}\u{2}"), b"due");
 }
 
-/// Waits until the message of [`send_due`] is there; after a clean stop once, after a crash perhaps again.
+/// Waits until the message of [`send_due`] is there; after a clean stop once, after a crash perhaps
+/// again.
 pub(crate) fn wait_for_due(conn: &mut Conn, once: bool) {
     ops::wait_for_max_offset(conn, DUE.0, 0, 1);
     let records = ops::walk_queue(conn, "takeover_reader", DUE.0, 0, 0);

@@ -64,17 +64,17 @@ oxmq_protocol::config! {
         /// Keys that may not be changed over the wire, beside the closed ones.
         config_black_list: String =
             "configBlackList" | "configBlackList;configStorePath;kvConfigPath".to_owned(),
-        /// Port on which `GET /rocketmq/nsaddr` answers where the name servers are; unset serves nothing.
-        /// Not a key of the reference.
+        /// Port on which `GET /rocketmq/nsaddr` answers where the name servers are; unset serves
+        /// nothing. Not a key of the reference.
         http_endpoint_port: Option<u16> = "httpEndpointPort" | None,
-        /// What that answers, as `host:port;host:port`; unset is the address that it was reached by. Not
-        /// a key of the reference.
+        /// What that answers, as `host:port;host:port`; unset is the address that it was reached
+        /// by. Not a key of the reference.
         namesrv_addr: Option<String> = "namesrvAddr" | None,
-        /// Further ports: who asks there is answered with the addresses that brokers advertise for the
-        /// listener of that name. Not a key of the reference.
+        /// Further ports: who asks there is answered with the addresses that brokers advertise for
+        /// the listener of that name. Not a key of the reference.
         listeners: ListenerPorts = "listeners" | ListenerPorts::default(),
-        /// Networks whose clients are answered with the addresses of a listener, whatever port they ask
-        /// on, unless the port has a listener itself. Not a key of the reference.
+        /// Networks whose clients are answered with the addresses of a listener, whatever port they
+        /// ask on, unless the port has a listener itself. Not a key of the reference.
         listener_networks: ListenerNetworks =
             "listenerNetworks" | ListenerNetworks::default(),
         /// Address to listen on.
@@ -128,8 +128,8 @@ fn under_home(file: &str) -> String {
 }
 
 impl NamesrvConfig {
-    /// Reads the settings in `file` over the defaults. What is changed over the wire later goes to the
-    /// same file, unless it names another.
+    /// Reads the settings in `file` over the defaults. What is changed over the wire later goes to
+    /// the same file, unless it names another.
     ///
     /// Returns one notice for each key in it that has no effect.
     ///
@@ -158,8 +158,8 @@ impl NamesrvConfig {
         config::print(&[self])
     }
 
-    /// The settings that differ from the defaults, as the file that [`NamesrvConfig::load`] reads. The
-    /// file's own place is not in it: that is where it is loaded from.
+    /// The settings that differ from the defaults, as the file that [`NamesrvConfig::load`] reads.
+    /// The file's own place is not in it: that is where it is loaded from.
     pub(crate) fn file(&self) -> String {
         let defaults = Self::default();
         let mut text = String::new();

@@ -1,7 +1,7 @@
 //! The route table: which topics are where, and which brokers are alive.
 //!
-//! Queries take the table's lock shared for the time of one answer. Changes to the set of brokers are
-//! made one at a time, and those that touch many topics let queries in between.
+//! Queries take the table's lock shared for the time of one answer. Changes to the set of brokers
+//! are made one at a time, and those that touch many topics let queries in between.
 //!
 //! Reference: `RouteInfoManager` (namesrv), 5.5.0.
 
@@ -31,8 +31,8 @@ pub(crate) struct RouteInfoManager {
 }
 
 impl RouteInfoManager {
-    // A panic while the lock was held costs the request that panicked, not the server: the tables are
-    // valid between any two statements.
+    // A panic while the lock was held costs the request that panicked, not the server: the tables
+    // are valid between any two statements.
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
     }

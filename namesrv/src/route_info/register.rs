@@ -147,8 +147,8 @@ impl RouteInfoManager {
                 change(&mut tables, item);
             }
             drop(tables);
-            // The lock is not fair: without this the next turn would often begin before a query that
-            // waits has woken up.
+            // The lock is not fair: without this the next turn would often begin before a query
+            // that waits has woken up.
             std::thread::yield_now();
         }
     }

@@ -42,8 +42,8 @@ impl Zone<'_> {
     }
 }
 
-// The three structs write what `TopicRouteData` reads; they borrow from the table. A test holds them
-// together.
+// The three structs write what `TopicRouteData` reads; they borrow from the table. A test holds
+// them together.
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,8 +78,8 @@ struct QueueRoute<'a> {
 impl RouteInfoManager {
     /// The encoded `TopicRouteData` of a topic; `None` when no broker that is known has it.
     ///
-    /// It is made anew for each query, straight from the table: some 10 us for a topic on 20 brokers,
-    /// and no memory for answers that nobody asks for again.
+    /// It is made anew for each query, straight from the table: some 10 us for a topic on 20
+    /// brokers, and no memory for answers that nobody asks for again.
     ///
     /// # Errors
     /// Never, as far as is known: every part of a route has a form.

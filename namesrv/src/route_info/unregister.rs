@@ -51,8 +51,8 @@ impl MinBrokerIdChange {
 }
 
 impl RouteInfoManager {
-    /// Removes addresses, and with the last one of a name its topics. A name that lost its master but
-    /// has a slave to stand in becomes read-only.
+    /// Removes addresses, and with the last one of a name its topics. A name that lost its master
+    /// but has a slave to stand in becomes read-only.
     ///
     /// Returns what the members that stay should hear.
     pub(crate) fn unregister_brokers(&self, departures: &[Departure]) -> Vec<MinBrokerIdChange> {
@@ -77,8 +77,8 @@ impl RouteInfoManager {
             let was_min = min_broker_id(broker) == Some(*broker_id);
             broker.broker_addrs.retain(|_, addr| *addr != address.broker_addr);
             if broker.broker_addrs.is_empty() {
-                // Registrations are held off, so the name gets neither addresses nor topics before it
-                // is gone.
+                // Registrations are held off, so the name gets neither addresses nor topics before
+                // it is gone.
                 removed.push(index);
                 tables.remove_from_clusters(broker_name);
                 continue;

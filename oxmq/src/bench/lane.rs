@@ -1,7 +1,7 @@
 //! The loop under every load: one thread, its connections, one read and one write a turn.
 //!
-//! A lane with one connection blocks in `read`; with more it waits in `epoll` and then reads what is
-//! ready. Sockets stay blocking: a read follows readiness, and a write that blocks is the broker
+//! A lane with one connection blocks in `read`; with more it waits in `epoll` and then reads what
+//! is ready. Sockets stay blocking: a read follows readiness, and a write that blocks is the broker
 //! holding this connection back, which is what a client would see too.
 
 use std::io::{ErrorKind, Read, Write};

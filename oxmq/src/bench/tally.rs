@@ -61,8 +61,8 @@ impl Tally {
         })
     }
 
-    /// Counts an answer with `code`, received `now` to what was due `since`. Both have to lie in the
-    /// part of the run that counts; a refusal counts whenever it comes.
+    /// Counts an answer with `code`, received `now` to what was due `since`. Both have to lie in
+    /// the part of the run that counts; a refusal counts whenever it comes.
     pub(super) fn count(&mut self, code: i32, since: Nanos, now: Nanos) {
         if code != 0 {
             *self.refused.entry(code).or_default() += 1;

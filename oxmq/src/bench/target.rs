@@ -47,8 +47,8 @@ fn ask(namesrv: SocketAddr, common: &Common) -> Result<SocketAddr, BenchError> {
     resolve(address)
 }
 
-/// The first address of a broker with id 0. The id is a bare number in the reference's answer, which
-/// is therefore not JSON.
+/// The first address of a broker with id 0. The id is a bare number in the reference's answer,
+/// which is therefore not JSON.
 fn first_master(cluster_info: &str) -> Option<&str> {
     const ADDRESSES: &str = "\"brokerAddrs\":{";
     cluster_info.match_indices(ADDRESSES).find_map(|(at, _)| {

@@ -37,8 +37,8 @@ enum StoreCommand {
     Dump(dump::DumpArgs),
     /// Say which parts of a store of the reference work here, and what to do about the others
     ///
-    /// Exit code: 0 when everything works, 1 when parts of it lie idle, 2 when the store must not be
-    /// served as it is.
+    /// Exit code: 0 when everything works, 1 when parts of it lie idle, 2 when the store must not
+    /// be served as it is.
     Plan(plan::PlanArgs),
 }
 

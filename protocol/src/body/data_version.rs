@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Version of a table. Equal in all three parts or different; ordered by state version, then counter,
-/// then time.
+/// Version of a table. Equal in all three parts or different; ordered by state version, then
+/// counter, then time.
 ///
 /// Reference: `DataVersion` (remoting), 5.5.0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Requests and responses, in both header forms.
 //!
-//! A received header is scanned once into a [`CommandView`], which borrows from the read buffer: the
-//! fast path reads it in place, everything else turns it into an owned [`RemotingCommand`]. Both are
-//! written by one [`CommandWriter`].
+//! A received header is scanned once into a [`CommandView`], which borrows from the read buffer:
+//! the fast path reads it in place, everything else turns it into an owned [`RemotingCommand`].
+//! Both are written by one [`CommandWriter`].
 
 mod binary;
 mod find;

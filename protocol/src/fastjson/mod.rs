@@ -6,9 +6,9 @@
 //! numbers for strings and strings for numbers, and 1.2 matched names without regard to case, `_`
 //! and `-`, on which some third-party clients rely.
 //!
-//! [`from_slice`] reads all of it in one pass over the text into any serde type; [`to_vec`] writes the
-//! wire forms and [`to_pretty`] the form of files. Bodies put `#[serde(default)]` on the struct, so
-//! that a member that is missing or null keeps the default of its class.
+//! [`from_slice`] reads all of it in one pass over the text into any serde type; [`to_vec`] writes
+//! the wire forms and [`to_pretty`] the form of files. Bodies put `#[serde(default)]` on the
+//! struct, so that a member that is missing or null keeps the default of its class.
 
 mod read;
 mod refs;
@@ -58,8 +58,8 @@ pub enum Dialect {
 /// Reads a value from either dialect.
 ///
 /// # Errors
-/// When the text is not JSON even by the lenient rules, is nested deeper than [`MAX_DEPTH`], or does
-/// not have the shape of `T`.
+/// When the text is not JSON even by the lenient rules, is nested deeper than [`MAX_DEPTH`], or
+/// does not have the shape of `T`.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, FastjsonError> {
     let text = std::str::from_utf8(text).map_err(|error| FastjsonError {
         reason: "text is not UTF-8".to_owned(),

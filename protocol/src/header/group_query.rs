@@ -66,8 +66,8 @@ header! {
         is_force: bool = "isForce" | false,
     }
 
-    /// `GET_CONSUMER_STATUS_FROM_CLIENT` (221) and `INVOKE_BROKER_TO_GET_CONSUMER_STATUS` (223): where each
-    /// member of a group is in its queues.
+    /// `GET_CONSUMER_STATUS_FROM_CLIENT` (221) and `INVOKE_BROKER_TO_GET_CONSUMER_STATUS` (223):
+    /// where each member of a group is in its queues.
     ///
     /// Reference: `GetConsumerStatusRequestHeader` (remoting), 5.5.0.
     pub struct GetConsumerStatusRequestHeader {

@@ -10,8 +10,8 @@ header! {
         accept_standard_json_only: Option<bool> = "acceptStandardJsonOnly",
     }
 
-    /// `REGISTER_TOPIC_IN_NAMESRV` (217). The body is a [`TopicRouteData`](crate::body::TopicRouteData)
-    /// of which the queues count.
+    /// `REGISTER_TOPIC_IN_NAMESRV` (217). The body is a
+    /// [`TopicRouteData`](crate::body::TopicRouteData) of which the queues count.
     ///
     /// Reference: `RegisterTopicRequestHeader` (remoting), 5.5.0.
     pub struct RegisterTopicRequestHeader {

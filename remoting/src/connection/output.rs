@@ -31,8 +31,8 @@ enum Writer {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The rest of what the socket did not take: it comes before everything else, as it may begin in
-    /// the middle of a frame.
+    /// The rest of what the socket did not take: it comes before everything else, as it may begin
+    /// in the middle of a frame.
     rest: Vec<u8>,
     /// Whole frames.
     unsent: Vec<u8>,
@@ -98,8 +98,8 @@ impl Output {
         }
     }
 
-    /// Keeps answers back until [`Output::end_turn`], so that they leave together. False when they are
-    /// kept back already.
+    /// Keeps answers back until [`Output::end_turn`], so that they leave together. False when they
+    /// are kept back already.
     pub(super) fn begin_turn(&self) -> bool {
         !std::mem::replace(&mut lock(&self.state).in_turn, true)
     }

@@ -9,8 +9,8 @@
 //!             end                                   ready_to
 //! ```
 //!
-//! Zeros are written behind `ready_to` only, and records are appended before it only. Whoever moves it
-//! holds `making`: the helper, or a writer that has overtaken it.
+//! Zeros are written behind `ready_to` only, and records are appended before it only. Whoever moves
+//! it holds `making`: the helper, or a writer that has overtaken it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

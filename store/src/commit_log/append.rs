@@ -49,8 +49,8 @@ pub(crate) struct InnerBatch {
     pub(crate) base_at: usize,
 }
 
-/// Digits of the offset of the first message: every number has as many, so that a record's length is known
-/// before its offset is.
+/// Digits of the offset of the first message: every number has as many, so that a record's length
+/// is known before its offset is.
 pub(crate) const INNER_BASE_DIGITS: usize = 19;
 
 /// Where one of several records ends, and what its unit gets as tags code.

@@ -1,11 +1,11 @@
 //! Making the log durable, and telling those who wait for it.
 //!
-//! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one flush
-//! runs at a time; whoever waits for a position at or below the new watermark is told at once.
-//! A failed flush is final: what the disk holds is unknown then, so the store stops.
+//! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one
+//! flush runs at a time; whoever waits for a position at or below the new watermark is told at
+//! once. A failed flush is final: what the disk holds is unknown then, so the store stops.
 //!
-//! The flusher's thread flushes for everybody, one flush after the other while somebody waits. Who is
-//! alone does it better without: two threads have not to wake each other then.
+//! The flusher's thread flushes for everybody, one flush after the other while somebody waits. Who
+//! is alone does it better without: two threads have not to wake each other then.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -138,14 +138,14 @@ impl CommitLog {
 
     /// Makes durable the pages that are full.
     ///
-    /// Flushing write-protects a page; on the one that is being filled, the next append would fault and
-    /// might wait for the file system's journal.
+    /// Flushing write-protects a page; on the one that is being filled, the next append would fault
+    /// and might wait for the file system's journal.
     fn flush_full_pages(&self) -> io::Result<()> {
         self.flush_to(|end| end - end % PAGE_BYTES)
     }
 
-    /// Makes durable everything that is in the log now, on the caller's thread: whether it did. It does
-    /// not when somebody else is at it or waits for it, or when it would take long.
+    /// Makes durable everything that is in the log now, on the caller's thread: whether it did. It
+    /// does not when somebody else is at it or waits for it, or when it would take long.
     pub(crate) fn flush_if_quick(&self) -> bool {
         let usually = Duration::from_nanos(self.flush.usual_ns.load(Ordering::Relaxed));
         if usually > QUICK_FLUSH || !self.lock_waiters().is_empty() {

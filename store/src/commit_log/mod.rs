@@ -5,8 +5,8 @@
 //! commitlog/00000000001073741824   record record ... (zeros)
 //! ```
 //!
-//! A file is named after the position of its first byte. A record never crosses files: where it does
-//! not fit, eight bytes of *blank* head end the file. Reference: `CommitLog` (store), 5.5.0.
+//! A file is named after the position of its first byte. A record never crosses files: where it
+//! does not fit, eight bytes of *blank* head end the file. Reference: `CommitLog` (store), 5.5.0.
 
 mod ahead;
 mod append;

@@ -126,9 +126,9 @@ fn step(files: &[Arc<MappedFile>], position: i64, check: RecordCheck) -> Step<'_
     record.map_or_else(Step::Bad, Step::Record)
 }
 
-/// The next position behind `position` at which a record is sound beyond doubt: its checksums fit, it
-/// says that it is where it is, and it is not older than what precedes it, as leftovers behind an
-/// earlier end of the log would be.
+/// The next position behind `position` at which a record is sound beyond doubt: its checksums fit,
+/// it says that it is where it is, and it is not older than what precedes it, as leftovers behind
+/// an earlier end of the log would be.
 fn resume(
     files: &[Arc<MappedFile>],
     position: i64,

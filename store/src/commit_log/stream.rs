@@ -1,7 +1,7 @@
 //! The log as a stream of bytes, for replication.
 //!
-//! A replica's log is the master's, byte for byte: what is read here on one side is appended there on
-//! the other, cut anywhere but never across files.
+//! A replica's log is the master's, byte for byte: what is read here on one side is appended there
+//! on the other, cut anywhere but never across files.
 
 use std::io;
 use std::sync::atomic::Ordering;

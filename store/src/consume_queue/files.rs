@@ -28,8 +28,8 @@ pub(crate) struct QueueFiles {
     /// Whether units get extended ones.
     extends: bool,
     open: Mutex<OpenFiles>,
-    /// Held alone while queues are deleted, and shared while one is written: a queue's successor has the
-    /// same directory, and must not write there before it is empty.
+    /// Held alone while queues are deleted, and shared while one is written: a queue's successor
+    /// has the same directory, and must not write there before it is empty.
     deleting: RwLock<()>,
 }
 
@@ -141,8 +141,8 @@ impl QueueFiles {
 
     /// Writes encoded units, the first of which has index `offset`.
     ///
-    /// With `begins_late` the queue has no file yet, and what lies before `offset` in its first file
-    /// is filled with pre-blank units, as a reader of the reference expects.
+    /// With `begins_late` the queue has no file yet, and what lies before `offset` in its first
+    /// file is filled with pre-blank units, as a reader of the reference expects.
     pub(crate) fn write(
         &self,
         queue: &ConsumeQueue,
@@ -254,16 +254,16 @@ impl QueueFiles {
         Ok(deleted)
     }
 
-    /// Removes the files of a queue that begin at or behind `offset`, and clears units from there on
-    /// in the file before them.
+    /// Removes the files of a queue that begin at or behind `offset`, and clears units from there
+    /// on in the file before them.
     pub(crate) fn cut(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {
         let (unit_bytes, file_bytes) = self.sizes(queue);
         let starts = list_files(&self.queue_dir(queue))?;
         self.cut_files(queue, false, &starts, file_bytes, offset as u64 * unit_bytes)
     }
 
-    /// Removes the files of extended units that begin at or behind `position`, and clears the file before
-    /// them from there on.
+    /// Removes the files of extended units that begin at or behind `position`, and clears the file
+    /// before them from there on.
     pub(super) fn cut_extended(
         &self,
         queue: &ConsumeQueue,

@@ -17,13 +17,13 @@ pub(crate) struct ConsumeQueue {
     uid: u64,
     kind: QueueKind,
     tail: Mutex<QueueTail>,
-    /// Held while files of the queue are written or deleted: where its extended units end, once that is
-    /// known.
+    /// Held while files of the queue are written or deleted: where its extended units end, once
+    /// that is known.
     io: Mutex<Option<u64>>,
 }
 
-/// What is known of a queue in memory. Units are counted by their index, which in a simple queue is the
-/// offset of their message.
+/// What is known of a queue in memory. Units are counted by their index, which in a simple queue is
+/// the offset of their message.
 #[derive(Debug, Default)]
 pub(crate) struct QueueTail {
     kind: QueueKind,
@@ -339,7 +339,8 @@ impl QueueTail {
         }
     }
 
-    /// Offset of the first message, and that behind the last one whose record ends at or before `log_end`.
+    /// Offset of the first message, and that behind the last one whose record ends at or before
+    /// `log_end`.
     pub(crate) fn visible_offsets(&self, log_end: i64) -> (i64, i64) {
         let visible = self.max_before(log_end);
         let (min, max) = match self.kind {

@@ -1,5 +1,5 @@
-//! One unit: where a message's record is, and the code of its tags. Queues of records with many messages
-//! have units that also say which messages.
+//! One unit: where a message's record is, and the code of its tags. Queues of records with many
+//! messages have units that also say which messages.
 //!
 //! ```text
 //! 0 i64 physical offset | 8 i32 record size | 12 i64 tags code
@@ -60,7 +60,8 @@ impl QueueKind {
         }
     }
 
-    /// What the units that lie back to back in `bytes` have in common; an incomplete last one is left out.
+    /// What the units that lie back to back in `bytes` have in common; an incomplete last one is
+    /// left out.
     pub(crate) fn decode_all(self, bytes: &[u8]) -> impl DoubleEndedIterator<Item = Unit> {
         bytes.chunks_exact(self.unit_bytes()).map(move |bytes| {
             let unit = bytes.first_chunk().map_or(Unit::NONE, Unit::decode);

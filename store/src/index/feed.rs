@@ -1,9 +1,9 @@
 //! What senders tell the index, so that it need not read the log.
 //!
-//! A sender has the properties at hand and hashes the keys before it takes the log's lock; under the
-//! lock it adds them here, in the order of the log. The thread of the index takes all that is there. What
-//! does not fit, or came into the log another way, is read from the log: that is always right, this is
-//! only quicker.
+//! A sender has the properties at hand and hashes the keys before it takes the log's lock; under
+//! the lock it adds them here, in the order of the log. The thread of the index takes all that is
+//! there. What does not fit, or came into the log another way, is read from the log: that is always
+//! right, this is only quicker.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

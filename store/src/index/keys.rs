@@ -32,8 +32,8 @@ pub(crate) fn for_each_key_hash(record: &RecordView<'_>, visit: impl FnMut(i32))
     }
 }
 
-/// The hash under which a record's tags are indexed, all of them as one key. Releases before 5.5.0 do
-/// not have it.
+/// The hash under which a record's tags are indexed, all of them as one key. Releases before 5.5.0
+/// do not have it.
 pub(crate) fn tags_key_hash(record: &RecordView<'_>) -> Option<i32> {
     let tags = Keys::of(record.properties(), record.sys_flag())?.tags?;
     Some(TopicHash::of(record.topic()).tags(tags))

@@ -28,14 +28,14 @@ pub struct Arrival<'a> {
     pub properties: &'a [u8],
 }
 
-/// Is told of every message that becomes visible, by the thread that makes it so. No lock that a sender
-/// needs is held meanwhile, but the thread waits: it has to be quick.
+/// Is told of every message that becomes visible, by the thread that makes it so. No lock that a
+/// sender needs is held meanwhile, but the thread waits: it has to be quick.
 pub trait ArrivalListener: Send + Sync {
     /// A message has become visible.
     fn arrived(&self, arrival: &Arrival<'_>);
 
-    /// Whether it has to hear of messages at the moment. Whoever begins to wait for one looks for it
-    /// once more after this would answer yes.
+    /// Whether it has to hear of messages at the moment. Whoever begins to wait for one looks for
+    /// it once more after this would answer yes.
     fn is_waiting(&self) -> bool {
         true
     }

@@ -47,9 +47,9 @@ struct Budget {
 impl MessageStore {
     /// Appends records of a queue from `offset` on to `out`, back to back.
     ///
-    /// At most `max_num` records and about `max_bytes` bytes (the first record always fits), and never
-    /// more than the configured limits of one pull. `filter` gets the tags code of each message and
-    /// may look at the record.
+    /// At most `max_num` records and about `max_bytes` bytes (the first record always fits), and
+    /// never more than the configured limits of one pull. `filter` gets the tags code of each
+    /// message and may look at the record.
     ///
     /// Reference: `DefaultMessageStore.getMessage` (store), 5.5.0.
     #[expect(
@@ -240,8 +240,8 @@ impl Pull<'_> {
         self.result.behind_bytes = (self.log_end - self.last_phy_offset).max(0);
     }
 
-    /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has the
-    /// message at `offset`, though others may be before that in it.
+    /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has
+    /// the message at `offset`, though others may be before that in it.
     fn run_batch(
         &mut self,
         offset: i64,
@@ -274,8 +274,8 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Looks whether the first and the last record that may be taken are in the page cache. What lies
-    /// between them was written between them, so it most likely is as well.
+    /// Looks whether the first and the last record that may be taken are in the page cache. What
+    /// lies between them was written between them, so it most likely is as well.
     fn check_cached(&self, units: &[u8]) -> Result<(), Cold> {
         let wanted = units.len().min(self.budget.messages.max(1) as usize * UNIT_BYTES);
         let mut wanted = Unit::decode_all(&units[..wanted]);
@@ -345,8 +345,8 @@ impl Pull<'_> {
 
     /// The tags code of the record that `unit` points to.
     ///
-    /// Where the reference kept an extended queue, the unit holds an address in that instead, which neither
-    /// a hash nor a time can be; the record knows as much.
+    /// Where the reference kept an extended queue, the unit holds an address in that instead, which
+    /// neither a hash nor a time can be; the record knows as much.
     fn tags_code_of(&self, unit: &Unit, bytes: &[u8]) -> i64 {
         if !unit.has_extended_address() {
             return unit.tags_code;
@@ -385,8 +385,8 @@ impl Pull<'_> {
     }
 }
 
-/// The bytes that `unit` points to, when they are a whole record of its size. A damaged one would make a
-/// client give up on all that follows it.
+/// The bytes that `unit` points to, when they are a whole record of its size. A damaged one would
+/// make a client give up on all that follows it.
 fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
     let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
     let record = RecordView::parse(bytes).ok()?;

@@ -1,10 +1,11 @@
 //! Light queues: further queues of a message, which name themselves in its properties.
 //!
-//! `INNER_MULTI_DISPATCH` has their names with commas between them, `INNER_MULTI_QUEUE_OFFSET`, which the store
-//! adds, the message's offset in each. A light queue has id 0 and units like any other; its name is no topic's.
+//! `INNER_MULTI_DISPATCH` has their names with commas between them, `INNER_MULTI_QUEUE_OFFSET`,
+//! which the store adds, the message's offset in each. A light queue has id 0 and units like any
+//! other; its name is no topic's.
 //!
-//! A message is in all the queues that it names or in none: the reference cannot read what it writes where only
-//! some are light.
+//! A message is in all the queues that it names or in none: the reference cannot read what it
+//! writes where only some are light.
 //!
 //! Reference: `LmqDispatch`, `ConsumeQueue.multiDispatchLmqQueue` (store), `MixAll` (common), 5.5.0.
 
@@ -26,11 +27,12 @@ pub(crate) const LIGHT_QUEUE_ID: i32 = 0;
 
 const SEPARATOR: char = ',';
 
-/// Digits of an offset in the property: every offset has as many, so that a record's length is known before its
-/// offsets are.
+/// Digits of an offset in the property: every offset has as many, so that a record's length is
+/// known before its offsets are.
 const OFFSET_DIGITS: usize = 19;
 
-/// Topics whose messages wait here for another one, to be put again: only then do their light queues count.
+/// Topics whose messages wait here for another one, to be put again: only then do their light
+/// queues count.
 const WAITING_PREFIXES: [&str; 3] = ["%RETRY%", "rmq_sys_", "RMQ_SYS_TRANS_HALF_TOPIC"];
 
 impl StoreConfig {
@@ -106,7 +108,8 @@ pub(crate) fn without_offsets(text: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What the store makes of properties that name light queues: how many, with room for offsets, and without.
+/// What the store makes of properties that name light queues: how many, with room for offsets, and
+/// without.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_names(text: &[u8]) -> Option<(usize, Vec<u8>, Vec<u8>)> {
     let names = names(text)?;
@@ -135,8 +138,8 @@ pub(crate) type Appended = Vec<Option<(i64, PushOutcome)>>;
 pub(crate) type LightTails<'a> = Vec<Option<MutexGuard<'a, QueueTail>>>;
 
 impl LightQueues {
-    /// The queues that `queue_of` has for `names`. The record is `record_bytes` long, of which the last
-    /// `tail_bytes` follow the offsets and the separator behind them.
+    /// The queues that `queue_of` has for `names`. The record is `record_bytes` long, of which the
+    /// last `tail_bytes` follow the offsets and the separator behind them.
     pub(crate) fn new(
         names: &[&str],
         record_bytes: usize,

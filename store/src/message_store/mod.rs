@@ -110,8 +110,8 @@ impl MessageStore {
     ///
     /// # Errors
     ///
-    /// When another process uses the directory, a file operation fails, or a file or setting cannot be
-    /// what it should be. What can be rebuilt is no error.
+    /// When another process uses the directory, a file operation fails, or a file or setting cannot
+    /// be what it should be. What can be rebuilt is no error.
     pub fn open(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
         Self::open_with(config, Environment::default())
     }
@@ -144,8 +144,8 @@ impl MessageStore {
         self.announcer.set(listener, self.visible_end());
     }
 
-    /// Sets who looks at filters for extended units. Only the first call counts, and it does nothing in a
-    /// store without them.
+    /// Sets who looks at filters for extended units. Only the first call counts, and it does
+    /// nothing in a store without them.
     pub fn set_filter_bits(&self, filter_bits: FilterBits) {
         let extender = self.queue_writer.extender();
         if extender.is_some_and(|extender| !extender.set_filter_bits(filter_bits)) {

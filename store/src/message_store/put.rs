@@ -49,8 +49,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Lends `work` the thread's scratch. Whoever hears of an arrival may put messages in turn: those find
-/// an empty one.
+/// Lends `work` the thread's scratch. Whoever hears of an arrival may put messages in turn: those
+/// find an empty one.
 fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take();
     let result = work(&mut scratch);
@@ -164,8 +164,8 @@ impl MessageStore {
 
     /// Stores the messages of a batch with consecutive queue offsets, all or none.
     ///
-    /// Everything but flag, body and properties comes from `envelope`, whose own body and properties
-    /// are not used.
+    /// Everything but flag, body and properties comes from `envelope`, whose own body and
+    /// properties are not used.
     pub fn put_batch(&self, envelope: &Message<'_>, inner: BatchMessages<'_>) -> PutMessageResult {
         if let Err(status) = self.check(envelope.topic) {
             return PutMessageResult::refused(status);
@@ -236,14 +236,14 @@ impl MessageStore {
         }
     }
 
-    /// Makes everything in the log durable on this thread, if that is a matter of a moment and nobody
-    /// else waits for it: whether it did. [`Self::when_durable`] is for when it did not.
+    /// Makes everything in the log durable on this thread, if that is a matter of a moment and
+    /// nobody else waits for it: whether it did. [`Self::when_durable`] is for when it did not.
     pub fn flush_if_quick(&self) -> bool {
         self.log.flush_if_quick()
     }
 
-    /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden until
-    /// then; without, this does nothing.
+    /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden
+    /// until then; without, this does nothing.
     pub fn flush_soon(&self) {
         if self.flush_policy.sync {
             self.log.flush_soon();
@@ -371,7 +371,8 @@ impl MessageStore {
         }
     }
 
-    /// Where the keys of messages go; nothing where there is no index, or it must not be ahead of the disk.
+    /// Where the keys of messages go; nothing where there is no index, or it must not be ahead of
+    /// the disk.
     fn key_feed(&self) -> Option<&KeyFeed> {
         self.index.as_ref().filter(|_| !self.hides_unflushed()).map(|index| index.feed())
     }

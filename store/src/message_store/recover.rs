@@ -1,5 +1,5 @@
-//! What a store does before it takes messages: finds the end of the log, and makes the consume queues
-//! agree with it.
+//! What a store does before it takes messages: finds the end of the log, and makes the consume
+//! queues agree with it.
 //!
 //! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins a little
 //!    before the newest unit of all queues. After a crash it begins at the newest file whose first
@@ -137,8 +137,9 @@ impl Recovery<'_> {
         (newest_old.or(files.first()).map_or(0, |file| file.start()), 0)
     }
 
-    /// A record boundary a little before the newest unit of all queues, and the end of that unit's record,
-    /// when this is there. What follows the first is read again, in case a single queue lags.
+    /// A record boundary a little before the newest unit of all queues, and the end of that unit's
+    /// record, when this is there. What follows the first is read again, in case a single queue
+    /// lags.
     fn around_newest_unit(&self, files: &LogFiles) -> Option<(i64, i64)> {
         let queues = self.queues.all();
         let newest = queues.iter().max_by_key(|queue| queue.lock().max_phy())?;
@@ -218,8 +219,8 @@ fn ends_in_zeros(files: &LogFiles, end: i64) -> bool {
 }
 
 pub(super) enum Mode {
-    /// The newest part of the log: queues have what is older. Before `known_before`, a queue that does not
-    /// exist was deleted, and is not made anew.
+    /// The newest part of the log: queues have what is older. Before `known_before`, a queue that
+    /// does not exist was deleted, and is not made anew.
     Newest { known_before: i64 },
     /// The whole log up to `end`, for queues that are being made anew.
     Whole { only: HashSet<u64>, end: i64 },
@@ -327,8 +328,8 @@ impl<'a> Dispatcher<'a> {
         Ok(true)
     }
 
-    /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has to be
-    /// made anew first.
+    /// Gets `queue` ready for a unit at `offset` behind its end. Returns false when the queue has
+    /// to be made anew first.
     fn bridge(&mut self, queue: &Arc<ConsumeQueue>, offset: i64) -> Result<bool, StoreError> {
         if !self.reads_from_the_start() {
             self.incomplete.insert(queue.uid());
@@ -345,8 +346,8 @@ impl<'a> Dispatcher<'a> {
             }
             offset - tail.max()
         };
-        // Records are missing from the middle of the log. Their units lead nowhere, so that the later
-        // ones keep their offsets.
+        // Records are missing from the middle of the log. Their units lead nowhere, so that the
+        // later ones keep their offsets.
         for _ in 0..missing {
             let push = queue.lock().push_lost();
             self.recovery.queue_writer.after_push(queue, push);
@@ -355,8 +356,8 @@ impl<'a> Dispatcher<'a> {
         Ok(true)
     }
 
-    /// Gets `queue` ready for a unit at `offset` before its end. Returns false when the queue has to be
-    /// made anew first, or when the offset is a damaged one.
+    /// Gets `queue` ready for a unit at `offset` before its end. Returns false when the queue has
+    /// to be made anew first, or when the offset is a damaged one.
     fn go_back(&mut self, queue: &Arc<ConsumeQueue>, offset: i64) -> Result<bool, StoreError> {
         if offset == 0 {
             // The topic was deleted and made anew.

@@ -28,13 +28,13 @@ impl MessageStore {
         self.log.read_stream(phy_offset, at_most, out)
     }
 
-    /// Appends raw bytes of a master's log at `phy_offset`, which has to be the end of this log; an empty
-    /// log may begin with any file. Records that are whole then become readable.
+    /// Appends raw bytes of a master's log at `phy_offset`, which has to be the end of this log; an
+    /// empty log may begin with any file. Records that are whole then become readable.
     ///
     /// # Errors
     ///
-    /// When the bytes do not go there, or cannot be stored; nothing has changed then, except that records
-    /// may be in the log without being readable until the store is opened again.
+    /// When the bytes do not go there, or cannot be stored; nothing has changed then, except that
+    /// records may be in the log without being readable until the store is opened again.
     pub fn append_log(&self, phy_offset: i64, bytes: &[u8]) -> Result<(), LogStreamError> {
         // Held over both steps: slices are dispatched in their order.
         let mut incomplete_from =

@@ -1,9 +1,9 @@
 //! Waiting for one's turn to append, no longer than it makes sense.
 //!
-//! One thread appends at a time, for a millionth of a second, so nobody waits for it: unless memory or disk
-//! is so short that this thread is stuck in the kernel. Then all threads would get stuck behind it, and
-//! with them every request of every client. So whoever wants to append looks first how long the log has
-//! been held.
+//! One thread appends at a time, for a millionth of a second, so nobody waits for it: unless memory
+//! or disk is so short that this thread is stuck in the kernel. Then all threads would get stuck
+//! behind it, and with them every request of every client. So whoever wants to append looks first
+//! how long the log has been held.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

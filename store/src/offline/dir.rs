@@ -216,8 +216,8 @@ fn size_of_sequence(
     Ok(most(votes).or_else(|| most(lengths)))
 }
 
-/// Slots and entries of the index file at `path`: the default ones, or those with which its newest entry
-/// is where its slot says.
+/// Slots and entries of the index file at `path`: the default ones, or those with which its newest
+/// entry is where its slot says.
 fn find_index_geometry(path: &Path) -> Result<Option<IndexGeometry>, StoreError> {
     let default = StoreConfig::default();
     let default =

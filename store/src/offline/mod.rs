@@ -1,8 +1,9 @@
 //! A store that nobody serves: what is wrong with it, and what can be done about it.
 //!
-//! [`check()`] reads everything and changes nothing. [`repair()`] mends what a check finds: the log is made
-//! sound in place, derived files are set aside and made anew from it. [`Dump`] shows single records, queues
-//! and lookups. [`plan()`] says which parts of a store of the reference are supported.
+//! [`check()`] reads everything and changes nothing. [`repair()`] mends what a check finds: the log
+//! is made sound in place, derived files are set aside and made anew from it. [`Dump`] shows single
+//! records, queues and lookups. [`plan()`] says which parts of a store of the reference are
+//! supported.
 //!
 //! All of it goes through the store's own readers, so that no format is known twice.
 

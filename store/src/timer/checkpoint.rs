@@ -34,8 +34,8 @@ pub struct TimerCheckpoint {
     pub counter: i64,
     /// When the last one was, in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// Nothing that is not covered by the other fields was delivered before this position of the commit
-    /// log. `None` when another broker has written the file since.
+    /// Nothing that is not covered by the other fields was delivered before this position of the
+    /// commit log. `None` when another broker has written the file since.
     pub delivered_from: Option<i64>,
 }
 

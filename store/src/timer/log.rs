@@ -114,8 +114,8 @@ impl TimerLog {
         Ok(TimerUnit::decode(&self.block.bytes[place..]))
     }
 
-    /// Hands every sound unit from the file that holds `from` on to `each`, with its position, and cuts
-    /// off what follows the last one.
+    /// Hands every sound unit from the file that holds `from` on to `each`, with its position, and
+    /// cuts off what follows the last one.
     pub(super) fn recover(
         &mut self,
         from: u64,

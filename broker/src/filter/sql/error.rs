@@ -2,8 +2,8 @@
 
 use super::lexer::{Token, TokenKind};
 
-/// An expression that cannot be compiled. The text is the reference's, Java class included, as far as
-/// it tells where and what: clients show it.
+/// An expression that cannot be compiled. The text is the reference's, Java class included, as far
+/// as it tells where and what: clients show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct SqlError(String);

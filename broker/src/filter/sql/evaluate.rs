@@ -20,8 +20,8 @@ enum Value<'a> {
     Text(&'a [u8]),
 }
 
-/// The message and the expression do not go together: a text that is no number is compared with one, or a
-/// truth value with a text. Such a message is not matched, whatever stands beside it.
+/// The message and the expression do not go together: a text that is no number is compared with
+/// one, or a truth value with a text. Such a message is not matched, whatever stands beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Incomparable;
 
@@ -139,8 +139,8 @@ fn compare(wanted: Order, left: Value<'_>, right: Value<'_>) -> Result<Option<bo
     }))
 }
 
-/// How two values stand to each other once one has been converted to the kind of the other; `None` when
-/// they cannot be.
+/// How two values stand to each other once one has been converted to the kind of the other; `None`
+/// when they cannot be.
 fn order(left: Value<'_>, right: Value<'_>) -> Result<Option<Ordering>, Incomparable> {
     let parsed = |number: Option<Value<'static>>| number.ok_or(Incomparable);
     Ok(Some(match (left, right) {

@@ -95,8 +95,8 @@ impl TokenKind {
     }
 }
 
-/// Reads tokens when they are asked for: what stands behind the end of an expression is never looked
-/// at, as in the reference.
+/// Reads tokens when they are asked for: what stands behind the end of an expression is never
+/// looked at, as in the reference.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'a> {
     rest: &'a str,

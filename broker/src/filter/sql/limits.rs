@@ -3,6 +3,6 @@
 /// Longest expression. A heartbeat may bring thousands of subscriptions.
 pub(super) const MAX_SQL_BYTES: usize = 64 * 1024;
 
-/// Deepest nesting of parentheses, signs and operators. People write four; each level takes some frames
-/// of the stack, while compiling and for every message.
+/// Deepest nesting of parentheses, signs and operators. People write four; each level takes some
+/// frames of the stack, while compiling and for every message.
 pub(super) const MAX_SQL_DEPTH: usize = 100;

@@ -1,8 +1,8 @@
 //! SQL92 expressions over the properties of a message.
 //!
-//! An expression is compiled once per subscription and evaluated on the property bytes as they lie in
-//! the log; nothing is copied. A property's value is text: it becomes a number when it is compared with
-//! one. What is missing is NULL, and NULL makes most things neither true nor false.
+//! An expression is compiled once per subscription and evaluated on the property bytes as they lie
+//! in the log; nothing is copied. A property's value is text: it becomes a number when it is
+//! compared with one. What is missing is NULL, and NULL makes most things neither true nor false.
 //!
 //! Reference: package `org.apache.rocketmq.filter`, 5.5.0.
 
@@ -34,8 +34,8 @@ impl SqlFilter {
         Ok(Self { root: parser::parse(text)? })
     }
 
-    /// Tells whether a message with these encoded properties is wanted. One that cannot be compared is
-    /// not.
+    /// Tells whether a message with these encoded properties is wanted. One that cannot be compared
+    /// is not.
     pub(crate) fn matches(&self, properties: &[u8]) -> bool {
         self.root.matches(properties).unwrap_or(false)
     }

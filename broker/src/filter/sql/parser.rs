@@ -9,8 +9,8 @@
 //! unary    + unary | - unary | NOT unary | literal | property | (or)
 //! ```
 //!
-//! What follows a whole expression is not looked at, and NOT binds closer than `=`: both are what the
-//! reference does.
+//! What follows a whole expression is not looked at, and NOT binds closer than `=`: both are what
+//! the reference does.
 //!
 //! Reference: `SelectorParser` (filter), 5.5.0.
 

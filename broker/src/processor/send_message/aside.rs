@@ -67,8 +67,8 @@ impl SendMessage {
             return Err(RequestError::TransactionForbidden(self.config.broker_ip1.clone()));
         }
         let topic = message.topic;
-        // Its delay begins with the commit. One that makes no sense is refused now, while the producer
-        // can still do something about it.
+        // Its delay begins with the commit. One that makes no sense is refused now, while the
+        // producer can still do something about it.
         let mut delayed = text.clone();
         let delay = self.delays.divert(topic, message.queue_id, &mut delayed, now_ms());
         if let Err(status) = delay {

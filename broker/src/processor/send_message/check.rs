@@ -17,8 +17,8 @@ use crate::topic::{Topic, TopicConfig};
 use crate::topic_validator;
 
 impl SendMessage {
-    /// Whether a message may go where it is sent, in the reference's order of checks: its topic, which
-    /// may be made for it, and its queue.
+    /// Whether a message may go where it is sent, in the reference's order of checks: its topic,
+    /// which may be made for it, and its queue.
     pub(in crate::processor) fn check(
         &self,
         header: &SendMessageView<'_>,
@@ -92,8 +92,8 @@ impl SendMessage {
         Ok((turn % topic.write_queue_nums.max(1).unsigned_abs()).cast_signed())
     }
 
-    /// A message that a client sends to its own retry topic after it was consumed too often, or by a
-    /// group that consumes in order, becomes a dead letter.
+    /// A message that a client sends to its own retry topic after it was consumed too often, or by
+    /// a group that consumes in order, becomes a dead letter.
     pub(super) fn dead_letter_topic(
         &self,
         retry_topic: &str,

@@ -14,8 +14,8 @@ pub(super) struct Traits {
 }
 
 impl SendMessage {
-    /// Turns what the client sent into what is stored: stamps of this broker, a unique key, and none
-    /// of the names that only a broker may set.
+    /// Turns what the client sent into what is stored: stamps of this broker, a unique key, and
+    /// none of the names that only a broker may set.
     pub(super) fn complete_properties(&self, text: &mut Vec<u8>, batch: bool) -> Traits {
         let mut traits = Traits::default();
         let mut has_unique_key = false;

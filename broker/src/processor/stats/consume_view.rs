@@ -1,5 +1,5 @@
-//! `QUERY_CONSUME_TIME_SPAN` (303), `QUERY_CORRECTION_OFFSET` (308), `VIEW_BROKER_STATS_DATA` (315) and
-//! `GET_BROKER_CONSUME_STATS` (317).
+//! `QUERY_CONSUME_TIME_SPAN` (303), `QUERY_CORRECTION_OFFSET` (308), `VIEW_BROKER_STATS_DATA` (315)
+//! and `GET_BROKER_CONSUME_STATS` (317).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
@@ -114,8 +114,8 @@ impl<C: Channel> Stats<C> {
         success_with(&QueryConsumeTimeSpanBody { consume_time_span_set })
     }
 
-    /// Answers with the lowest offset that any group has in each queue, or the highest number there is
-    /// where the group to compare with is behind all.
+    /// Answers with the lowest offset that any group has in each queue, or the highest number there
+    /// is where the group to compare with is behind all.
     ///
     /// The reference deletes the offsets of the groups that are to be left out; here they stay.
     pub(crate) fn correction_offset(

@@ -1,17 +1,17 @@
 //! Extended units: more about a message than its unit has room for.
 //!
-//! With `enableConsumeQueueExt` a unit's tags code is the address of an extended unit, which holds the code.
-//! Here nobody needs one, since records say the same; they are written for the reference, by the thread that
-//! writes units to their files.
+//! With `enableConsumeQueueExt` a unit's tags code is the address of an extended unit, which holds
+//! the code. Here nobody needs one, since records say the same; they are written for the reference,
+//! by the thread that writes units to their files.
 //!
 //! ```text
 //! 0 i16 bytes of all this | 2 i64 tags code | 10 i64 store time | 18 i16 bytes of filter bits |
 //! 20 filter bits
 //! ```
 //!
-//! They lie back to back under `consumequeue_ext/<topic>/<queueId>/`, and none crosses files: where one does
-//! not fit, -1 stands in the place of its size, and it is the first one of the next file. A file without room
-//! for [`END_BYTES`] more counts as full.
+//! They lie back to back under `consumequeue_ext/<topic>/<queueId>/`, and none crosses files: where
+//! one does not fit, -1 stands in the place of its size, and it is the first one of the next file.
+//! A file without room for [`END_BYTES`] more counts as full.
 //!
 //! Reference: `ConsumeQueueExt` (store), 5.5.0.
 

@@ -15,8 +15,8 @@ use crate::consume_queue::{ConsumeQueue, QueueFiles};
 use crate::error::StoreError;
 use crate::limits::WRITE_EXTENDED_BYTES_AT_ONCE;
 
-/// Says which groups' filters a message matches, in the bits that the reference keeps of it; nothing when
-/// nobody filters its topic.
+/// Says which groups' filters a message matches, in the bits that the reference keeps of it;
+/// nothing when nobody filters its topic.
 pub type FilterBits = Arc<dyn Fn(&RecordView<'_>) -> Option<Vec<u8>> + Send + Sync>;
 
 /// Gives units extended ones, in stores that have them.
@@ -35,11 +35,11 @@ impl Extender {
         self.filter_bits.set(filter_bits).is_ok()
     }
 
-    /// Writes extended units for `units`, the first of which has index `first`, and puts their addresses
-    /// into them. `end` is where the extended units end, if that is known.
+    /// Writes extended units for `units`, the first of which has index `first`, and puts their
+    /// addresses into them. `end` is where the extended units end, if that is known.
     ///
-    /// Returns where they end then, to be kept once the units are written. A unit keeps its tags code when it
-    /// is not of a record of the queue's own topic, or when there is no room.
+    /// Returns where they end then, to be kept once the units are written. A unit keeps its tags
+    /// code when it is not of a record of the queue's own topic, or when there is no room.
     pub(crate) fn extend(
         &self,
         queue: &ConsumeQueue,
@@ -107,8 +107,8 @@ impl Extender {
     }
 }
 
-/// Finds out where the extended units of a queue end that has units before `first` in its files, and clears
-/// what is behind: it is left of a run that crashed.
+/// Finds out where the extended units of a queue end that has units before `first` in its files,
+/// and clears what is behind: it is left of a run that crashed.
 fn find_end(queue: &ConsumeQueue, files: &QueueFiles, first: i64) -> Result<u64, StoreError> {
     let mut reader = files.extended_reader(queue);
     let mut last = Vec::new();

@@ -1,5 +1,5 @@
-//! Batch queues against the log: their units say which messages a record has, so that they are compared by
-//! the records' positions.
+//! Batch queues against the log: their units say which messages a record has, so that they are
+//! compared by the records' positions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -99,8 +99,8 @@ impl BatchQueues {
         Ok(())
     }
 
-    /// Looks at the units behind the last record of each queue. Returns whether any leads behind the log's
-    /// end, and how many queues of deleted topics there are.
+    /// Looks at the units behind the last record of each queue. Returns whether any leads behind
+    /// the log's end, and how many queues of deleted topics there are.
     pub(super) fn finish(
         &mut self,
         topics: Option<&BTreeSet<String>>,

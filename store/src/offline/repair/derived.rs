@@ -79,8 +79,8 @@ fn has_records(path: &Path, with_records: &BTreeSet<QueueKey>) -> bool {
     key().is_some_and(|key| with_records.contains(&key))
 }
 
-/// Cuts a queue none of whose records is left in the log to its sound units: they say which offset the
-/// next message gets.
+/// Cuts a queue none of whose records is left in the log to its sound units: they say which offset
+/// the next message gets.
 fn cut(
     dir: &StoreDir,
     kind: QueueKind,

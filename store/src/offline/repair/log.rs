@@ -232,8 +232,8 @@ fn cut_tail(
     Ok(())
 }
 
-/// The bytes of a file from `at` to the last one that is not zero. Holes, which may be most of the file,
-/// are not read.
+/// The bytes of a file from `at` to the last one that is not zero. Holes, which may be most of the
+/// file, are not read.
 fn rest_of(path: &Path, at: u64) -> Result<Vec<u8>, StoreError> {
     let file = File::open(path).doing("open", path)?;
     let length = file.metadata().doing("look at", path)?.len();

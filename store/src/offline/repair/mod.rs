@@ -50,13 +50,13 @@ pub struct Repair {
     pub after: Option<Report>,
 }
 
-/// Mends the store in `root`, or with `dry_run` says what would be done. Each action is told to `tell`
-/// before it happens.
+/// Mends the store in `root`, or with `dry_run` says what would be done. Each action is told to
+/// `tell` before it happens.
 ///
 /// # Errors
 ///
-/// When the store is in use, its sizes cannot be right, or a file operation fails. What was replaced
-/// until then is still kept.
+/// When the store is in use, its sizes cannot be right, or a file operation fails. What was
+/// replaced until then is still kept.
 pub fn repair(
     root: &Path,
     config: Option<StoreConfig>,
