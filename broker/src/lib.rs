@@ -13,7 +13,7 @@ mod broker_stats;
 mod channel;
 mod clock;
 mod cold;
-pub mod config;
+mod config;
 mod consumer;
 mod consumer_offset;
 mod delays;
@@ -52,6 +52,6 @@ mod transaction;
 mod unique_key;
 mod watch;
 
-pub use config::{BrokerSettings, NAMESRV_ADDR_VARIABLE};
+pub use config::{BrokerRole, BrokerSettings, NAMESRV_ADDR_VARIABLE, RequestMode};
 pub use oxmq_store::StoreConfig;
 pub use server::{Broker, BrokerHandle, StartError};

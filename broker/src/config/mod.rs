@@ -9,12 +9,12 @@ use std::path::Path;
 use oxmq_protocol::address::host_port;
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::MessageRequestMode;
-use oxmq_protocol::config::{self, Checked, Config, ConfigError, ConfigValue, Setting};
+use oxmq_protocol::config::{
+    self, Checked, Config, ConfigError, ConfigValue, Explanation, Notice, Setting, Standing,
+};
 use oxmq_protocol::live::Live;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 use oxmq_store::StoreConfig;
-
-pub use oxmq_protocol::config::{Explanation, Notice, Standing};
 
 oxmq_protocol::config! {
     /// Settings of the broker and its server, at one moment.
