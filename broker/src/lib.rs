@@ -22,6 +22,7 @@ mod durable;
 mod error;
 mod filter;
 mod hold;
+mod journaled_table;
 mod limits;
 mod message_type;
 mod name_servers;

@@ -176,15 +176,18 @@ impl Registration {
     fn body(&self, scope: Scope) -> Option<RegisterBrokerBody> {
         // A name server passes over a version that it knows: a version must not be told of without
         // every topic that changed up to it.
-        let (topics, data_version, changed) = self.topics.snapshot_with(|| self.changes.take());
-        if scope == Scope::Changed && changed.is_empty() {
+        let (topics, data_version) = match scope {
+            Scope::Full => {
+                self.changes.take();
+                self.topics.snapshot()
+            }
+            Scope::Changed => self.topics.named(|| self.changes.take()),
+        };
+        if scope == Scope::Changed && topics.is_empty() {
             return None;
         }
-        let in_scope =
-            |topic: &TopicConfig| scope == Scope::Full || changed.contains(&topic.topic_name);
         let topic_config_table = topics
             .iter()
-            .filter(|topic| in_scope(topic))
             .map(|topic| {
                 let mut topic = TopicConfig::clone(topic);
                 topic.perm &= self.permission_mask();

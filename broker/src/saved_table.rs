@@ -46,6 +46,11 @@ impl<T: Serialize + DeserializeOwned> SavedTable<T> {
         }
     }
 
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Reads what was saved last.
     pub(crate) fn load(&self) -> Result<Option<T>, JsonFileError> {
         self.file.load()

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, RwLock};
 use hashbrown::HashMap;
 use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX};
+use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use crate::attributes::{self, OF_GROUPS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
+use crate::journaled_table::{Journaled, JournaledTable};
 use crate::limits::MAX_GROUPS;
-use crate::saved_table::{SaveSignal, SavedTable};
+use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
 use crate::topic_validator::{self, SYSTEM_GROUP_PREFIX};
 
@@ -39,6 +41,44 @@ pub(crate) const FORBIDDEN_INDEX_READABLE: u32 = 2;
 /// Topics that a group may not consume, each with its bits.
 type Forbidden = BTreeMap<String, BTreeMap<String, i32>>;
 
+/// What the journal of `subscriptionGroup.json` has.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum GroupChange {
+    /// A group is there, as it is now.
+    Put(SubscriptionGroupConfig),
+    /// The group with this name is gone, and what it was forbidden.
+    Delete(String),
+    /// What the group may not consume now.
+    Forbid { group: String, topics: BTreeMap<String, i32> },
+}
+
+impl Journaled for SubscriptionGroupWrapper {
+    type Change = GroupChange;
+
+    fn data_version(&mut self) -> &mut DataVersion {
+        &mut self.data_version
+    }
+
+    fn apply(&mut self, change: GroupChange) {
+        match change {
+            GroupChange::Put(group) => {
+                self.subscription_group_table.insert(group.group_name.clone(), group);
+            }
+            GroupChange::Delete(group) => {
+                self.subscription_group_table.remove(&group);
+                self.forbidden_table.remove(&group);
+            }
+            GroupChange::Forbid { group, topics } if topics.is_empty() => {
+                self.forbidden_table.remove(&group);
+            }
+            GroupChange::Forbid { group, topics } => {
+                self.forbidden_table.insert(group, topics);
+            }
+        }
+    }
+}
+
 /// Every consumer group by name. Looking one up costs a read lock and a count.
 #[derive(Debug)]
 pub(crate) struct SubscriptionGroupManager {
@@ -49,7 +89,7 @@ pub(crate) struct SubscriptionGroupManager {
     data_version: Mutex<DataVersion>,
     /// Whether groups named like light queues exist without being made.
     has_light: bool,
-    file: SavedTable<SubscriptionGroupWrapper>,
+    file: JournaledTable<SubscriptionGroupWrapper>,
     save: SaveSignal,
 }
 
@@ -57,15 +97,14 @@ impl SubscriptionGroupManager {
     /// Makes the groups that are always there and loads the others.
     ///
     /// # Errors
-    /// When neither `subscriptionGroup.json` nor its backup can be read.
+    /// When neither `subscriptionGroup.json` nor its backup can be read, or its journal cannot.
     pub(crate) fn load(
         config: Arc<BrokerConfig>,
         store_root: &Path,
         save: SaveSignal,
     ) -> Result<Self, JsonFileError> {
-        let file =
-            SavedTable::<SubscriptionGroupWrapper>::new(store_root, "subscriptionGroup.json");
-        let saved = file.load()?.unwrap_or_default();
+        let file = JournaledTable::new(store_root, "subscriptionGroup.json");
+        let saved: SubscriptionGroupWrapper = file.load()?;
         let built_in = BUILT_IN_GROUPS.iter().map(|name| SubscriptionGroupConfig::new(*name));
         let table =
             built_in.chain(saved.subscription_group_table.into_values()).map(keyed).collect();
@@ -143,7 +182,7 @@ impl SubscriptionGroupManager {
         info!(group = group.group_name, "group updated");
         self.store(group, &mut data_version);
         drop(data_version);
-        self.save_now();
+        self.keep();
         Ok(())
     }
 
@@ -162,9 +201,9 @@ impl SubscriptionGroupManager {
         write(&self.forbidden).remove(group);
         if write(&self.table).remove(group).is_some() {
             info!(group, "group deleted");
-            self.bump(&mut data_version);
+            self.bump(&mut data_version, GroupChange::Delete(group.to_owned()));
             drop(data_version);
-            self.save_now();
+            self.keep();
         } else {
             warn!(group, "group to delete does not exist");
         }
@@ -185,14 +224,16 @@ impl SubscriptionGroupManager {
         let bits = topics.entry(topic.to_owned()).or_default();
         *bits = if is_forbidden { *bits | (1 << index) } else { *bits & !(1 << index) };
         topics.retain(|_, bits| *bits != 0);
+        let now_forbidden = topics.clone();
         if topics.is_empty() {
             forbidden.remove(group);
         }
         drop(forbidden);
         info!(group, topic, index, is_forbidden, "group's permission updated");
-        self.bump(&mut data_version);
+        let change = GroupChange::Forbid { group: group.to_owned(), topics: now_forbidden };
+        self.bump(&mut data_version, change);
         drop(data_version);
-        self.save_now();
+        self.keep();
     }
 
     /// Returns both tables and their version.
@@ -217,10 +258,10 @@ impl SubscriptionGroupManager {
         self.file.save_if_changed(|| self.snapshot())
     }
 
-    /// Saves what a tool has changed before that is acknowledged; groups that just appear can appear
+    /// Makes durable what a tool has changed before that is acknowledged; groups that just appear can appear
     /// again. What cannot be saved is tried again in the background.
-    fn save_now(&self) {
-        if let Err(error) = self.save_if_changed() {
+    fn keep(&self) {
+        if let Err(error) = self.file.keep(|| self.snapshot()) {
             error!(%error, "subscription groups not saved");
         }
     }
@@ -232,13 +273,13 @@ impl SubscriptionGroupManager {
     ) -> Arc<SubscriptionGroupConfig> {
         let (name, group) = keyed(group);
         write(&self.table).insert(name, Arc::clone(&group));
-        self.bump(data_version);
+        self.bump(data_version, GroupChange::Put(SubscriptionGroupConfig::clone(&group)));
         group
     }
 
-    fn bump(&self, data_version: &mut DataVersion) {
+    fn bump(&self, data_version: &mut DataVersion, change: GroupChange) {
         data_version.advance(0, now_ms());
-        self.file.changed();
+        self.file.note(*data_version, vec![change]);
         self.save.notify();
     }
 }
@@ -315,7 +356,8 @@ mod tests {
         let changed =
             SubscriptionGroupConfig { retry_max_times: 3, ..SubscriptionGroupConfig::new("g") };
         groups.update(changed).unwrap();
-        assert_eq!(manager(dir.path(), |_| ()).get("g").unwrap().retry_max_times, 3);
+        let groups = manager(dir.path(), |_| ());
+        assert_eq!(groups.get("g").unwrap().retry_max_times, 3);
         groups.delete("g");
         assert!(manager(dir.path(), |_| ()).get("g").is_none());
     }
@@ -328,9 +370,11 @@ mod tests {
         groups.set_forbidden("g", "u", 2, true);
         groups.set_forbidden("g", "t", 2, false);
         assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "u", 2));
-        assert!(manager(dir.path(), |_| ()).is_forbidden("g", "u", 2));
+        let groups = manager(dir.path(), |_| ());
+        assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "u", 2));
         groups.set_forbidden("g", "u", 2, false);
         assert!(read(&groups.forbidden).is_empty());
+        assert!(read(&manager(dir.path(), |_| ()).forbidden).is_empty());
     }
 
     #[test]

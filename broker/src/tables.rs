@@ -22,6 +22,9 @@ pub(crate) type LoadError = JsonFileError;
 
 /// Changes are saved together when they come within this time.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How many times as long as a save took the next one is put off, so that large tables that change all the
+/// time do not take the machine. Changes that must not be lost are in a journal meanwhile.
+const REST_FACTOR: u32 = 4;
 
 /// Topics, consumer groups, how far these have come and what they filter with.
 #[derive(Debug)]
@@ -70,11 +73,15 @@ impl Tables {
     /// Saves topics and groups soon after they change and offsets regularly, for ever.
     pub(crate) async fn save_in_background(self: Arc<Self>) {
         let mut saved = Instant::now();
+        let mut rested = saved;
         loop {
             let interval = self.config.flush_consumer_offset_interval.max(1).unsigned_abs();
             let offsets_due = saved + Duration::from_millis(interval);
             tokio::select! {
-                () = self.save.changed() => tokio::time::sleep(DEBOUNCE).await,
+                () = self.save.changed() => {
+                    let debounced = Instant::now() + DEBOUNCE;
+                    tokio::time::sleep_until(debounced.max(rested)).await;
+                }
                 () = tokio::time::sleep_until(offsets_due) => {}
             }
             saved = Instant::now();
@@ -83,6 +90,7 @@ impl Tables {
             if let Err(panic) = saving.await {
                 error!(%panic, "saving metadata failed");
             }
+            rested = Instant::now() + saved.elapsed() * REST_FACTOR;
         }
     }
 

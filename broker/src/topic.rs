@@ -12,14 +12,16 @@ use hashbrown::HashMap;
 pub(crate) use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX};
+use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
 use crate::attributes::{self, OF_TOPICS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
+use crate::journaled_table::{Journaled, JournaledTable};
 use crate::limits::MAX_TOPICS;
 use crate::perm;
-use crate::saved_table::{SaveSignal, SavedTable};
+use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
 use crate::system_topics::system_topics;
 use crate::topic_validator::{self, AUTO_CREATE_TOPIC};
@@ -46,6 +48,35 @@ impl Deref for Topic {
     }
 }
 
+/// What the journal of `topics.json` has.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TopicChange {
+    /// A topic is there, as it is now.
+    Put(TopicConfig),
+    /// The topic with this name is gone.
+    Delete(String),
+}
+
+impl Journaled for TopicConfigSerializeWrapper {
+    type Change = TopicChange;
+
+    fn data_version(&mut self) -> &mut DataVersion {
+        &mut self.data_version
+    }
+
+    fn apply(&mut self, change: TopicChange) {
+        match change {
+            TopicChange::Put(topic) => {
+                self.topic_config_table.insert(topic.topic_name.clone(), topic);
+            }
+            TopicChange::Delete(topic) => {
+                self.topic_config_table.remove(&topic);
+            }
+        }
+    }
+}
+
 /// Is told the name of each topic that the name servers have to hear of.
 type ChangeListener = dyn Fn(&str) + Send + Sync;
 
@@ -59,7 +90,7 @@ pub(crate) struct TopicConfigManager {
     system_topics: HashSet<String>,
     /// Whether light queues are topics that exist without being made.
     has_light: bool,
-    file: SavedTable<TopicConfigSerializeWrapper>,
+    file: JournaledTable<TopicConfigSerializeWrapper>,
     save: SaveSignal,
     listener: OnceLock<Box<ChangeListener>>,
 }
@@ -68,18 +99,18 @@ impl TopicConfigManager {
     /// Makes the system topics and loads the others.
     ///
     /// # Errors
-    /// When neither `topics.json` nor its backup can be read.
+    /// When neither `topics.json` nor its backup can be read, or its journal cannot.
     pub(crate) fn load(
         config: Arc<BrokerConfig>,
         store_root: &Path,
         save: SaveSignal,
     ) -> Result<Self, JsonFileError> {
-        let file = SavedTable::<TopicConfigSerializeWrapper>::new(store_root, "topics.json");
+        let file = JournaledTable::new(store_root, "topics.json");
         let system_topics = system_topics(&config);
         let names = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
         let mut topics: HashMap<Box<str>, Arc<Topic>> =
             system_topics.into_iter().map(keyed).collect();
-        let saved = file.load()?.unwrap_or_default();
+        let saved: TopicConfigSerializeWrapper = file.load()?;
         // What was saved wins over what is made at every start.
         topics.extend(saved.topic_config_table.into_values().map(keyed));
         file.changed();
@@ -137,18 +168,21 @@ impl TopicConfigManager {
 
     /// Returns all topics and the version of the table.
     pub(crate) fn snapshot(&self) -> (Vec<Arc<Topic>>, DataVersion) {
-        let (topics, data_version, ()) = self.snapshot_with(|| ());
-        (topics, data_version)
+        let data_version = lock(&self.data_version);
+        (read(&self.table).values().cloned().collect(), *data_version)
     }
 
-    /// Returns all topics, the version of the table, and what `also` returns while no topic changes and
-    /// the listener has heard of every change.
-    pub(crate) fn snapshot_with<T>(
+    /// Returns those topics that `names` names, and the version of the table. It is called while no topic
+    /// changes and the listener has heard of every change.
+    pub(crate) fn named(
         &self,
-        also: impl FnOnce() -> T,
-    ) -> (Vec<Arc<Topic>>, DataVersion, T) {
+        names: impl FnOnce() -> BTreeSet<String>,
+    ) -> (Vec<Arc<Topic>>, DataVersion) {
         let data_version = lock(&self.data_version);
-        (read(&self.table).values().cloned().collect(), *data_version, also())
+        let names = names();
+        let table = read(&self.table);
+        let topics = names.iter().filter_map(|name| table.get(name.as_str()).cloned());
+        (topics.collect(), *data_version)
     }
 
     /// Creates a topic that is sent to, with the settings of `default_topic` if those may be taken.
@@ -224,7 +258,7 @@ impl TopicConfigManager {
             write_queue_nums: queue_nums,
             ..TopicConfig::new(topic)
         })?;
-        self.save_now();
+        self.keep();
         Some(created)
     }
 
@@ -247,7 +281,7 @@ impl TopicConfigManager {
         info!(%topic, "topic updated");
         self.store(topic, &mut data_version);
         drop(data_version);
-        self.save_now();
+        self.keep();
         Ok(())
     }
 
@@ -256,9 +290,9 @@ impl TopicConfigManager {
         let mut data_version = lock(&self.data_version);
         if write(&self.table).remove(topic).is_some() {
             info!(%topic, "topic deleted");
-            self.bump(&mut data_version);
+            self.bump(&mut data_version, vec![TopicChange::Delete(topic.to_owned())]);
             drop(data_version);
-            self.save_now();
+            self.keep();
         } else {
             warn!(%topic, "topic to delete does not exist");
         }
@@ -268,16 +302,16 @@ impl TopicConfigManager {
     pub(crate) fn mark_ordered<'t>(&self, topics: impl Iterator<Item = &'t str>) {
         let mut data_version = lock(&self.data_version);
         let mut table = write(&self.table);
-        let mut changed = false;
+        let mut changes = Vec::new();
         for topic in topics {
             if let Some(found) = table.get_mut(topic).filter(|found| !found.order) {
                 Arc::make_mut(found).config.order = true;
-                changed = true;
+                changes.push(TopicChange::Put(TopicConfig::clone(found)));
             }
         }
         drop(table);
-        if changed {
-            self.bump(&mut data_version);
+        if !changes.is_empty() {
+            self.bump(&mut data_version, changes);
         }
     }
 
@@ -286,20 +320,23 @@ impl TopicConfigManager {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
-        self.file.save_if_changed(|| {
-            let (topics, data_version) = self.snapshot();
-            let topics = topics.iter().map(|topic| TopicConfig::clone(topic));
-            TopicConfigSerializeWrapper {
-                data_version,
-                topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
-            }
-        })
+        self.file.save_if_changed(|| self.saved())
+    }
+
+    /// What `topics.json` is to hold.
+    fn saved(&self) -> TopicConfigSerializeWrapper {
+        let (topics, data_version) = self.snapshot();
+        let topics = topics.iter().map(|topic| TopicConfig::clone(topic));
+        TopicConfigSerializeWrapper {
+            data_version,
+            topic_config_table: topics.map(|t| (t.topic_name.clone(), t)).collect(),
+        }
     }
 
     /// Lets the name servers hear of every topic again.
     pub(crate) fn announce_all(&self) {
         let mut data_version = lock(&self.data_version);
-        self.bump(&mut data_version);
+        self.bump(&mut data_version, Vec::new());
         let Some(listener) = self.listener.get() else { return };
         // The listener looks at the table, too.
         let names: Vec<_> = read(&self.table).keys().cloned().collect();
@@ -324,7 +361,7 @@ impl TopicConfigManager {
         // Retry topics come with heartbeats, hundreds at once when a broker is new, and come again with
         // the next ones.
         if !topic_validator::is_retry_topic(&created.topic_name) {
-            self.save_now();
+            self.keep();
         }
         Some(created)
     }
@@ -334,10 +371,10 @@ impl TopicConfigManager {
         self.store(topic, &mut data_version)
     }
 
-    /// Saves before the change is acknowledged: a topic that a crash takes back would take the
+    /// Makes a change durable before it is acknowledged: a topic that a crash takes back would take the
     /// messages sent to it along. What cannot be saved is tried again in the background.
-    fn save_now(&self) {
-        if let Err(error) = self.save_if_changed() {
+    fn keep(&self) {
+        if let Err(error) = self.file.keep(|| self.saved()) {
             error!(%error, "topics not saved");
         }
     }
@@ -346,16 +383,16 @@ impl TopicConfigManager {
         let put = self.get(&topic.topic_name).map(|known| Arc::clone(&known.put));
         let (name, topic) = keyed_with(topic, put.unwrap_or_default());
         write(&self.table).insert(name, Arc::clone(&topic));
-        self.bump(data_version);
+        self.bump(data_version, vec![TopicChange::Put(TopicConfig::clone(&topic))]);
         if let Some(listener) = self.listener.get() {
             listener(&topic.topic_name);
         }
         topic
     }
 
-    fn bump(&self, data_version: &mut DataVersion) {
+    fn bump(&self, data_version: &mut DataVersion, changes: Vec<TopicChange>) {
         data_version.advance(0, now_ms());
-        self.file.changed();
+        self.file.note(*data_version, changes);
         self.save.notify();
     }
 }
@@ -476,21 +513,44 @@ mod tests {
         assert!(topics.is_ordered("TBW102"));
     }
 
+    /// What a broker finds that starts on `dir` as a crash would leave it now.
+    fn after_crash(dir: &Path) -> TopicConfigManager {
+        let copy = tempfile::tempdir().unwrap();
+        fs::create_dir(copy.path().join("config")).unwrap();
+        for file in fs::read_dir(dir.join("config")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), copy.path().join("config").join(file.file_name())).unwrap();
+        }
+        manager(copy.path(), |_| ())
+    }
+
     #[test]
-    fn change_is_in_the_file_once_it_is_made_unless_heartbeats_make_it_again() {
+    fn change_outlives_a_crash_once_it_is_made_unless_heartbeats_make_it_again() {
         let dir = tempfile::tempdir().unwrap();
         let topics = manager(dir.path(), |_| ());
         send(&topics, "sent", 4).unwrap();
         topics.update(TopicConfig { perm: 4, ..TopicConfig::new("updated") }).unwrap();
         topics.create_in_send_back("%DLQ%g", 1, 6, false, 0).unwrap();
         topics.create_in_send_back("%RETRY%g", 1, 6, false, 0).unwrap();
-        // As after a crash: nobody saved.
-        let found = manager(dir.path(), |_| ());
+        assert!(!dir.path().join("config/topics.json").exists(), "the journal has it all");
+        let found = after_crash(dir.path());
         assert_eq!(found.get("updated").unwrap().perm, 4);
         assert!(found.get("sent").is_some() && found.get("%DLQ%g").is_some());
         assert!(found.get("%RETRY%g").is_none());
         topics.delete("sent");
-        assert!(manager(dir.path(), |_| ()).get("sent").is_none());
+        topics.mark_ordered(["updated"].into_iter());
+        topics.announce_all();
+        topics.update(TopicConfig::new("last")).unwrap();
+        for save in [false, true] {
+            if save {
+                topics.save_if_changed().unwrap();
+            }
+            let found = after_crash(dir.path());
+            assert!(found.get("sent").is_none() && found.get("last").is_some());
+            assert!(found.is_ordered("updated"));
+            assert_eq!(found.snapshot().1, topics.snapshot().1);
+        }
+        assert!(!dir.path().join("config/topics.json.journal").exists());
     }
 
     #[test]

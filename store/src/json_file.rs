@@ -123,10 +123,7 @@ pub fn replace_file(path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
 }
 
 fn replace(fs: &Fs, path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     fs.create_dir_all(directory).doing("create", directory)?;
 
     let temporary = with_suffix(path, ".tmp");
@@ -139,7 +136,14 @@ fn replace(fs: &Fs, path: &Path, text: &[u8]) -> Result<(), JsonFileError> {
     fs.sync_dir(directory).doing("sync", directory)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
+}
+
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {
     match std::fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other.doing("read", path),
@@ -156,13 +160,13 @@ fn keep_backup(fs: &Fs, path: &Path, backup: &Path) -> Result<(), JsonFileError>
     fs.link(path, backup).or_else(|_| fs.rename(path, backup)).doing("back up", path)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-trait IoContext<T> {
+pub(crate) trait IoContext<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, JsonFileError>;
 }
 

@@ -19,6 +19,7 @@ mod fs;
 pub mod fuzzing;
 mod index;
 mod json_file;
+mod json_journal;
 pub mod limits;
 mod local_time;
 #[allow(unsafe_code)]
@@ -39,6 +40,7 @@ pub use disk::DiskSpace;
 pub use error::StoreError;
 pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};
+pub use json_journal::JsonJournal;
 pub use message_store::{
     Arrival, ArrivalListener, Boundary, Cold, Environment, LIGHT_PREFIX, LazyRecord, MessageStore,
     QueryResult, QueueUnit, Refusal, Stuck,

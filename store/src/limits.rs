@@ -66,6 +66,10 @@ pub const MAX_PULL_BYTES: usize = 128 << 20;
 /// Bytes of one metadata file; a larger one is not read.
 pub const MAX_JSON_FILE_BYTES: u64 = 1 << 30;
 
+/// Bytes of changes that wait for their metadata file to be written; some 200 000 topics. Beyond, each
+/// change waits for the file itself.
+pub const MAX_JOURNAL_BYTES: usize = 64 << 20;
+
 /// Bytes of a topic name as a directory name.
 pub const MAX_TOPIC_DIR_BYTES: usize = 255;
 

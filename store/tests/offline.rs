@@ -149,6 +149,23 @@ fn deleted_messages_and_topics_made_anew_are_no_damage() {
     assert!(is_clean(&report), "{:?}", report.findings);
 }
 
+#[test]
+fn topics_are_not_taken_for_deleted_while_a_journal_may_have_them() {
+    let dir = sound();
+    let journal = dir.path().join("config/topics.json.journal");
+    fs::write(dir.path().join("config/topics.json"), "{\"topicConfigTable\":{}}").unwrap();
+    let deleted = |report: &Report| {
+        report.findings.iter().any(|finding| finding.what.contains("deleted topics"))
+    };
+    fs::remove_dir_all(dir.path().join("consumequeue/TopicA")).unwrap();
+    assert!(deleted(&check(dir.path())));
+    fs::write(&journal, "").unwrap();
+    let report = check(dir.path());
+    assert!(!deleted(&report), "{:?}", report.findings);
+    let told = report.findings.iter().find(|finding| finding.kind == Kind::Journal).unwrap();
+    assert_eq!((told.severity, &told.path), (Severity::Info, &journal));
+}
+
 /// The first or last file of a directory.
 fn file_in(dir: PathBuf, last: bool) -> PathBuf {
     let mut files: Vec<PathBuf> =

@@ -70,6 +70,8 @@ pub enum Kind {
     Checkpoint,
     /// A metadata file cannot be read.
     Config,
+    /// A crash has left changes of a metadata file that are not in it.
+    Journal,
 }
 
 impl Kind {

@@ -11,6 +11,7 @@ use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::error::{IoContext, StoreError};
+use crate::json_journal::JOURNAL;
 use crate::limits::MAX_JSON_FILE_BYTES;
 
 /// Metadata files without an ending.
@@ -56,7 +57,15 @@ pub(super) fn check(
                 "the next save of the broker replaces it; `oxmq store repair` sets it aside";
             report.add(Severity::Warning, Kind::Config, (&backup, None), what, advice);
         }
+        let journal = config_dir.join(format!("{name}{JOURNAL}"));
+        let is_behind = journal.exists();
+        if is_behind {
+            let what = "changes are here that a crash has kept from the file".to_owned();
+            let advice = "the next start of this broker takes them over; others do not know them";
+            report.add(Severity::Info, Kind::Journal, (&journal, None), what, advice);
+        }
         if name == "topics.json"
+            && !is_behind
             && let Text::Good(value) = if matches!(text, Text::Good(_)) { text } else { kept }
             && let Some(table) = value.get("topicConfigTable").and_then(Value::as_object)
         {
@@ -81,7 +90,7 @@ fn judge(path: &Path, text: &Text, kept: &Text, report: &mut Report) {
     report.add(severity, Kind::Config, (path, None), what, advice);
 }
 
-/// Names of the metadata files in `dir` without backups, including those of which only a backup is left.
+/// Names of the metadata files in `dir`, including those of which only a backup or a journal is there.
 pub(in super::super) fn names(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -95,7 +104,7 @@ pub(in super::super) fn names(dir: &Path) -> Result<BTreeSet<String>, StoreError
         let Some(name) = name.to_str() else {
             continue;
         };
-        let name = name.strip_suffix(BACKUP).unwrap_or(name);
+        let name = [BACKUP, JOURNAL].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
         if (name.ends_with(".json") || OTHER_NAMES.contains(&name)) && entry.path().is_file() {
             names.insert(name.to_owned());
         }

@@ -1,0 +1,474 @@
+//! Changes of a metadata file that are not in it yet.
+//!
+//! A file of many thousand topics takes long to write, too long for each new one to wait for. So a change
+//! is added to `X.journal`, which is made durable before the change is acknowledged, and `X` itself is
+//! written a little later. Then the changes that it has leave the journal, and the last ones take the file
+//! along: a broker that knows nothing of journals finds `X` as it should be, and nothing else.
+//!
+//! ```text
+//! a line      CRC-32 of the JSON in 8 hexadecimal digits | space | a change as JSON | \n
+//! ```
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use oxmq_protocol::fastjson::FastjsonError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::ser::Error as _;
+use tracing::warn;
+
+use crate::fs::Fs;
+use crate::json_file::{IoContext, JsonFileError, directory_of, read, with_suffix};
+use crate::limits::MAX_JOURNAL_BYTES;
+
+/// What the journal's name has behind that of its metadata file.
+pub(crate) const JOURNAL: &str = ".journal";
+
+/// Hexadecimal digits of a CRC and the space behind them.
+const PREFIX_BYTES: usize = 9;
+
+/// The journal of one metadata file.
+///
+/// Each change has a number, higher than those of the changes before.
+#[derive(Debug)]
+pub struct JsonJournal<C> {
+    fs: Fs,
+    path: PathBuf,
+    noted: Mutex<Noted>,
+    /// Held while the file is written; taken before `noted`.
+    file: Mutex<Option<Open>>,
+    change: PhantomData<fn() -> C>,
+}
+
+/// The changes that the metadata file lacks.
+#[derive(Debug, Default)]
+struct Noted {
+    /// Each with its number.
+    lines: VecDeque<(i64, Vec<u8>)>,
+    bytes: usize,
+    /// How many of the last ones are not in the journal either.
+    unwritten: usize,
+    /// The journal lacks changes, the last of which has this number: until the metadata file has it,
+    /// nothing is added.
+    missing: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    bytes: u64,
+}
+
+impl<C: Serialize + DeserializeOwned> JsonJournal<C> {
+    /// The journal of the metadata file at `path`.
+    pub fn of(path: &Path) -> Self {
+        Self::with_fs(Fs::default(), path)
+    }
+
+    /// [`Self::of`] on a file system of the caller's.
+    pub fn with_fs(fs: Fs, path: &Path) -> Self {
+        Self {
+            fs,
+            path: with_suffix(path, JOURNAL),
+            noted: Mutex::default(),
+            file: Mutex::default(),
+            change: PhantomData,
+        }
+    }
+
+    /// Where the journal is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the changes that a crash has left, in their order.
+    ///
+    /// Those that cannot be read are passed over and reported, and the journal is kept as `X.journal.damaged`.
+    /// An incomplete last one was not acknowledged.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn load(&self) -> Result<Vec<C>, JsonFileError> {
+        let text = read(&self.path)?;
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let path = self.path.display();
+        if whole < text.len() {
+            warn!(%path, bytes = text.len() - whole, "the last change of a journal is incomplete");
+        }
+        let mut changes = Vec::new();
+        let mut damaged = 0;
+        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match decode(line) {
+                Some(change) => changes.push(change),
+                None => damaged += 1,
+            }
+        }
+        if damaged > 0 {
+            let aside = with_suffix(&self.path, ".damaged");
+            warn!(%path, damaged, kept = %aside.display(), "changes of a journal are damaged");
+            if let Err(error) = self.write_new(&aside, &text) {
+                warn!(%error, "damaged journal not kept");
+            }
+        }
+        let file = self.fs.open(&self.path).doing("open", &self.path)?;
+        *lock(&self.file) = Some(Open { file, bytes: whole as u64 });
+        Ok(changes)
+    }
+
+    /// Renames a journal that does not belong to the metadata file to `X.journal.foreign`.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self) -> Result<PathBuf, JsonFileError> {
+        let mut file = lock(&self.file);
+        let aside = with_suffix(&self.path, ".foreign");
+        self.fs.rename(&self.path, &aside).doing("set aside", &self.path)?;
+        *file = None;
+        Ok(aside)
+    }
+
+    /// Notes a change; [`Self::keep`] makes it durable.
+    ///
+    /// # Errors
+    /// When the change has no JSON, which is a bug.
+    pub fn note(&self, number: i64, change: &C) -> Result<(), JsonFileError> {
+        let json = serde_json::to_vec(change).map_err(|error| JsonFileError::Encode {
+            path: self.path.clone(),
+            source: FastjsonError::custom(error),
+        });
+        let mut noted = lock(&self.noted);
+        match &json {
+            Ok(json) => noted.add(number, encode(json)),
+            Err(_) => noted.give_up(number),
+        }
+        json.map(drop)
+    }
+
+    /// Makes all changes durable that were noted before the call. Those who call this at the same time
+    /// share the work.
+    ///
+    /// # Errors
+    /// When a file operation fails, now or since the metadata file was written last. The changes are
+    /// durable once that is written again.
+    pub fn keep(&self) -> Result<(), JsonFileError> {
+        let mut file = lock(&self.file);
+        let (text, count) = {
+            let noted = lock(&self.noted);
+            if noted.missing.is_some() {
+                let gap = io::Error::other("an earlier change could not be added");
+                return Err(gap).doing("add to", &self.path);
+            }
+            let written = noted.lines.len() - noted.unwritten;
+            (noted.text_from(written), noted.unwritten)
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        let added = self.add(&mut file, &text);
+        let mut noted = lock(&self.noted);
+        match added {
+            Ok(()) => noted.unwritten -= count,
+            Err(_) => noted.give_up(i64::MIN),
+        }
+        added
+    }
+
+    /// Forgets the changes with numbers up to `last`: the metadata file has them now, durably.
+    ///
+    /// # Errors
+    /// When a file operation fails. Then the next changes wait for the metadata file.
+    pub fn forget(&self, last: i64) -> Result<(), JsonFileError> {
+        let mut file = lock(&self.file);
+        let (text, count) = {
+            let mut noted = lock(&self.noted);
+            noted.forget(last);
+            (noted.text_from(0), noted.lines.len())
+        };
+        let outcome = self.replace(&mut file, &text);
+        let mut noted = lock(&self.noted);
+        match outcome {
+            Ok(()) => noted.unwritten = noted.lines.len() - count,
+            Err(_) => noted.give_up(last),
+        }
+        outcome
+    }
+
+    fn add(&self, file: &mut Option<Open>, text: &[u8]) -> Result<(), JsonFileError> {
+        if let Some(open) = file {
+            self.fs
+                .write_at(&open.file, &self.path, text, open.bytes)
+                .doing("write", &self.path)?;
+            self.fs.sync(&open.file, &self.path).doing("sync", &self.path)?;
+            open.bytes += text.len() as u64;
+            return Ok(());
+        }
+        let directory = directory_of(&self.path);
+        self.fs.create_dir_all(directory).doing("create", directory)?;
+        *file = Some(self.write_new(&self.path, text)?);
+        self.fs.sync_dir(directory).doing("sync", directory)
+    }
+
+    /// Has the file hold `text`, or not be there when that is empty.
+    fn replace(&self, file: &mut Option<Open>, text: &[u8]) -> Result<(), JsonFileError> {
+        if text.is_empty() {
+            *file = None;
+            // A name that a power failure brings back does no harm: what is in there is known.
+            return self.fs.remove_file(&self.path).doing("remove", &self.path);
+        }
+        let temporary = with_suffix(&self.path, ".tmp");
+        let new = self.write_new(&temporary, text)?;
+        self.fs.rename(&temporary, &self.path).doing("rename", &temporary)?;
+        *file = Some(new);
+        let directory = directory_of(&self.path);
+        self.fs.sync_dir(directory).doing("sync", directory)
+    }
+
+    fn write_new(&self, path: &Path, text: &[u8]) -> Result<Open, JsonFileError> {
+        let file = self.fs.create(path).doing("create", path)?;
+        self.fs.write_at(&file, path, text, 0).doing("write", path)?;
+        self.fs.sync(&file, path).doing("sync", path)?;
+        Ok(Open { file, bytes: text.len() as u64 })
+    }
+}
+
+impl Noted {
+    fn add(&mut self, number: i64, line: Vec<u8>) {
+        if self.missing.is_some() || self.bytes + line.len() > MAX_JOURNAL_BYTES {
+            return self.give_up(number);
+        }
+        self.bytes += line.len();
+        self.lines.push_back((number, line));
+        self.unwritten += 1;
+    }
+
+    /// Nothing that was noted is in the journal for sure, nor is the change with this number.
+    fn give_up(&mut self, number: i64) {
+        let last = self.lines.back().map(|(last, _)| *last);
+        *self = Self { missing: self.missing.max(last).max(Some(number)), ..Self::default() };
+    }
+
+    fn forget(&mut self, last: i64) {
+        self.missing.take_if(|missing| *missing <= last);
+        while let Some((_, line)) = self.lines.pop_front_if(|(number, _)| *number <= last) {
+            self.bytes -= line.len();
+        }
+        self.unwritten = self.unwritten.min(self.lines.len());
+    }
+
+    fn text_from(&self, first: usize) -> Vec<u8> {
+        self.lines.range(first..).flat_map(|(_, line)| line).copied().collect()
+    }
+}
+
+fn encode(json: &[u8]) -> Vec<u8> {
+    let mut line = format!("{:08x} ", crc32fast::hash(json)).into_bytes();
+    line.extend_from_slice(json);
+    line.push(b'\n');
+    line
+}
+
+fn decode<C: DeserializeOwned>(line: &[u8]) -> Option<C> {
+    let (prefix, json) = line.split_at_checked(PREFIX_BYTES)?;
+    let crc = std::str::from_utf8(prefix.strip_suffix(b" ")?).ok()?;
+    let is_whole = u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(json);
+    is_whole.then(|| serde_json::from_slice(json).ok()).flatten()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::fs::FsOp;
+
+    fn journal(dir: &TempDir) -> JsonJournal<String> {
+        JsonJournal::of(&dir.path().join("config/x.json"))
+    }
+
+    fn note(journal: &JsonJournal<String>, numbers: std::ops::RangeInclusive<i64>) {
+        for number in numbers {
+            journal.note(number, &number.to_string()).unwrap();
+        }
+    }
+
+    fn after_crash(dir: &TempDir) -> Vec<String> {
+        journal(dir).load().unwrap()
+    }
+
+    #[test]
+    fn change_that_is_kept_outlives_the_process_until_the_file_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(&dir);
+        journal.keep().unwrap();
+        assert!(!journal.path().exists(), "nothing was noted");
+        note(&journal, 1..=2);
+        journal.keep().unwrap();
+        note(&journal, 3..=3);
+        assert_eq!(after_crash(&dir), ["1", "2"]);
+        journal.forget(1).unwrap();
+        assert_eq!(after_crash(&dir), ["2", "3"]);
+        note(&journal, 4..=4);
+        journal.keep().unwrap();
+        assert_eq!(after_crash(&dir), ["2", "3", "4"]);
+        journal.forget(4).unwrap();
+        assert!(!journal.path().exists());
+        assert_eq!(after_crash(&dir), [""; 0]);
+    }
+
+    #[test]
+    fn journal_of_a_crash_is_added_to_until_the_file_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = journal(&dir);
+        note(&first, 1..=2);
+        first.keep().unwrap();
+        let second = journal(&dir);
+        second.load().unwrap();
+        note(&second, 3..=3);
+        second.keep().unwrap();
+        assert_eq!(after_crash(&dir), ["1", "2", "3"]);
+        second.forget(3).unwrap();
+        assert!(!second.path().exists());
+    }
+
+    #[test]
+    fn journal_that_is_cut_anywhere_has_the_whole_changes_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = journal(&dir);
+        note(&whole, 1..=3);
+        whole.keep().unwrap();
+        let text = fs::read(whole.path()).unwrap();
+        for length in 0..text.len() {
+            fs::write(whole.path(), &text[..length]).unwrap();
+            let cut = journal(&dir);
+            let lines = text[..length].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(cut.load().unwrap(), ["1", "2", "3"][..lines], "cut at {length}");
+            note(&cut, 4..=4);
+            cut.keep().unwrap();
+            assert_eq!(after_crash(&dir)[..], [&["1", "2", "3"][..lines], &["4"]].concat());
+        }
+        assert!(!with_suffix(whole.path(), ".damaged").exists());
+    }
+
+    #[test]
+    fn change_that_is_damaged_anywhere_is_passed_over_and_kept_for_whoever_wants_to_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = journal(&dir);
+        note(&whole, 1..=3);
+        whole.keep().unwrap();
+        let text = fs::read(whole.path()).unwrap();
+        let line = text.len() / 3;
+        for at in line..2 * line - 1 {
+            let mut damaged = text.clone();
+            damaged[at] = 0xff;
+            fs::write(whole.path(), &damaged).unwrap();
+            assert_eq!(after_crash(&dir), ["1", "3"], "damaged at {at}");
+            let aside = with_suffix(whole.path(), ".damaged");
+            assert_eq!(fs::read(aside).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn operation_that_fails_is_an_error_until_the_file_has_all() {
+        let mut fail_at = 0;
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let calls = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&calls);
+            let faulty = Fs::with_fault(move |_: FsOp, _: &Path| {
+                match counter.fetch_add(1, Ordering::Relaxed) == fail_at {
+                    true => Err(io::Error::other("injected")),
+                    false => Ok(()),
+                }
+            });
+            let journal = JsonJournal::<String>::with_fs(faulty, &dir.path().join("config/x.json"));
+            // What the metadata file would have.
+            let mut saved = 0;
+            let mut failures = 0;
+            for number in 1..=6 {
+                note(&journal, number..=number);
+                if journal.keep().is_err() {
+                    failures += 1;
+                    assert!(journal.keep().is_err(), "operation {fail_at}: there is a gap");
+                    saved = number;
+                    if journal.forget(saved).is_err() {
+                        journal.forget(saved).unwrap();
+                    }
+                } else if number % 3 == 0 {
+                    note(&journal, number + 1..=number + 1);
+                    saved = number;
+                    if journal.forget(saved).is_err() {
+                        failures += 1;
+                        saved = number + 1;
+                        journal.forget(saved).unwrap();
+                    }
+                }
+                let kept = after_crash(&dir);
+                for wanted in saved + 1..=number {
+                    assert!(kept.contains(&wanted.to_string()), "operation {fail_at}: {kept:?}");
+                }
+            }
+            if calls.load(Ordering::Relaxed) <= fail_at {
+                assert!(failures == 0 && fail_at > 10, "{fail_at} operations");
+                return;
+            }
+            assert_eq!(failures, 1, "operation {fail_at}");
+            fail_at += 1;
+        }
+    }
+
+    #[test]
+    fn change_that_comes_while_there_is_a_gap_is_not_kept_before_the_file_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config"), "no directory").unwrap();
+        let journal = journal(&dir);
+        note(&journal, 1..=1);
+        assert!(journal.keep().is_err());
+        note(&journal, 2..=2);
+        fs::remove_file(dir.path().join("config")).unwrap();
+        journal.forget(1).unwrap();
+        assert!(journal.keep().is_err(), "the second is nowhere");
+        journal.forget(2).unwrap();
+        note(&journal, 3..=3);
+        journal.keep().unwrap();
+        assert_eq!(after_crash(&dir), ["3"]);
+    }
+
+    #[test]
+    fn changes_of_many_threads_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(&dir);
+        let numbers = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        {
+                            let mut number = lock(&numbers);
+                            *number += 1;
+                            note(&journal, *number..=*number);
+                        }
+                        journal.keep().unwrap();
+                    }
+                });
+            }
+        });
+        let wanted: Vec<_> = (1..=80).map(|number: i64| number.to_string()).collect();
+        assert_eq!(after_crash(&dir), wanted);
+    }
+}
