@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! route_load serve PORT              a name server
-//! route_load load HOST:PORT [PID]    20 brokers with 50 000 topics each, 2 000 clients for 30 s
+//! route_load load HOST:PORT [PID]    20 brokers with 50 000 topics each, 2 000 clients for twice 30 s
 //! ```
 //!
-//! Each client asks for one topic a second, 30 times as often as a Java client does. Brokers register in
-//! turn, one every 1.5 s, with a changed data version, so that every topic is applied again. Latency
-//! counts from the moment that a query was due. `PID` is the server's process: its memory is printed.
+//! The server may be the reference. Each client asks for one topic a second, 30 times as often as a Java client
+//! does: for 30 s alone, and for 30 s while brokers register in turn, one every 1.5 s, with a changed data
+//! version, so that every topic is applied again. Latency counts from the moment that a query was due. `PID`
+//! is the server's process: its memory and CPU time are printed.
 //! The brokers are a process of their own, so that the making of bodies does not hold up the clients.
 
 use std::error::Error;
@@ -63,24 +64,50 @@ async fn load(address: &str, pid: Option<&str>) -> Result<()> {
     let mut lines = BufReader::new(brokers.stdout.take().ok_or("no output")?).lines();
     println!("{}", lines.next().ok_or("brokers ended")??);
     print_memory("registered", pid);
-    let address: Arc<str> = address.into();
-    let start = TokioInstant::now() + Duration::from_secs(5);
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| tokio::spawn(poll(Arc::clone(&address), number, start)))
-        .collect();
-    sleep_until(start).await;
-    drop(brokers.stdin.take()); // Starts the second half.
-    let mut latencies = Vec::new();
-    for client in clients {
-        latencies.extend(client.await??);
-    }
-    print("route query", latencies);
+    query("alone", address, pid, || ()).await?;
+    // The end of their input has the brokers register again.
+    query("beside registrations", address, pid, || drop(brokers.stdin.take())).await?;
     for line in lines {
         println!("{}", line?);
     }
     brokers.wait()?;
     print_memory("loaded", pid);
     Ok(())
+}
+
+/// Has all clients ask for [`LENGTH`], from the moment that `begin` is called in.
+async fn query(when: &str, address: &str, pid: Option<&str>, begin: impl FnOnce()) -> Result<()> {
+    let address: Arc<str> = address.into();
+    let start = TokioInstant::now() + Duration::from_secs(5);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| tokio::spawn(poll(Arc::clone(&address), number, start)))
+        .collect();
+    sleep_until(start).await;
+    let cpu_before = pid.map(cpu_time).transpose()?;
+    begin();
+    let mut latencies = Vec::new();
+    for client in clients {
+        latencies.extend(client.await??);
+    }
+    let count = latencies.len();
+    print(&format!("route query {when}"), latencies);
+    if let (Some(pid), Some(before)) = (pid, cpu_before) {
+        let cpu = cpu_time(pid)? - before;
+        let each = cpu.as_secs_f64() * 1e6 / count as f64;
+        println!("server, {when}: {cpu:?} of CPU, {each:.1} us for each query");
+    }
+    Ok(())
+}
+
+/// CPU time that a process has had, in steps of 10 ms.
+fn cpu_time(pid: &str) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name of the process is in brackets and may hold anything; user and system time are behind it.
+    let (_, behind) = stat.rsplit_once(')').ok_or("no process name")?;
+    let fields: Vec<&str> = behind.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).ok_or("no CPU time")?;
+    Ok(Duration::from_millis(10) * (user + system))
 }
 
 /// Registers all brokers, waits for the end of the input, and registers them in turn.

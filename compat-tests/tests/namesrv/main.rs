@@ -5,6 +5,7 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod both;
 mod broker;
 mod code;
 mod departure;
