@@ -237,3 +237,24 @@ fn unusable_files_are_named() {
     let error = TlsContext::load(files("empty.pem")).unwrap_err().to_string();
     assert!(error.contains("empty.pem: there is no certificate"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_behind_a_proxy_may_speak_tls_at_once_or_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    authority.write_pair(dir.path(), "server");
+    let server = serve(TlsMode::Enforcing, Some(context(dir.path(), ClientAuth::None, None)));
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 5555 10911\r\n";
+    for in_one_piece in [true, false] {
+        let mut stream = secure(&server, &authority.client(None));
+        let mut first = header.to_vec();
+        if in_one_piece {
+            stream.conn.write_tls(&mut first).unwrap();
+        }
+        stream.sock.write_all(&first).unwrap();
+        assert_eq!(ask(&mut stream, b"proxied").unwrap(), b"proxied");
+    }
+    let mut stream = plain(&server);
+    stream.write_all(header).unwrap();
+    assert!(ask(&mut stream, b"plain").is_none(), "TLS is enforced behind a proxy, too");
+}

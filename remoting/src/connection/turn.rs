@@ -164,7 +164,7 @@ fn turn(
                 return Ok(More::Unknown);
             }
             Begin::Frames(at) => &buffer[at..],
-            Begin::Handshake => return handshake(connection, buffer),
+            Begin::Handshake(at) => return handshake(connection, &buffer[at..]),
         };
         let handled = frames(connection, service, buffer)?;
         if handled < buffer.len() {
@@ -178,8 +178,8 @@ fn turn(
 enum Begin {
     /// With frames, from this byte on.
     Frames(usize),
-    /// With a TLS handshake.
-    Handshake,
+    /// With a TLS handshake, from this byte on.
+    Handshake(usize),
     /// Not before there is more of it.
     Incomplete,
 }
@@ -188,28 +188,28 @@ fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
     if connection.greeted.load(Ordering::Relaxed) {
         return Ok(Begin::Frames(0));
     }
-    let begin = match greeting::read(buffer) {
-        Greeting::Frame if connection.rules.tls.mode == TlsMode::Enforcing => {
-            return Err(End::Foreign("it does not speak TLS, which is enforced"));
-        }
-        Greeting::Frame => Begin::Frames(0),
-        Greeting::Incomplete => return Ok(Begin::Incomplete),
-        Greeting::Proxied { bytes, source } => {
-            if let Some(source) = source {
-                let _ = connection.proxied_peer.set(source);
+    // Behind the header of a proxy, which stands for one client, comes what that client says.
+    let mut at = 0;
+    let begin = loop {
+        match greeting::read(&buffer[at..]) {
+            Greeting::Frame if connection.rules.tls.mode == TlsMode::Enforcing => {
+                return Err(End::Foreign("it does not speak TLS, which is enforced"));
             }
-            return match &buffer[bytes..] {
-                // Whatever the client says comes with the next read, and is looked at then.
-                [] => Ok(Begin::Frames(bytes)),
-                rest if rest[0] == 0 && connection.rules.tls.mode != TlsMode::Enforcing => {
-                    connection.greeted.store(true, Ordering::Relaxed);
-                    Ok(Begin::Frames(bytes))
+            Greeting::Frame => break Begin::Frames(at),
+            Greeting::Tls => break Begin::Handshake(at),
+            Greeting::Incomplete if at > 0 && at == buffer.len() => return Ok(Begin::Frames(at)),
+            Greeting::Incomplete => return Ok(Begin::Incomplete),
+            Greeting::Proxied { .. } if at > 0 => {
+                return Err(End::Foreign("it begins with two PROXY headers"));
+            }
+            Greeting::Proxied { bytes, source } => {
+                if let Some(source) = source {
+                    let _ = connection.proxied_peer.set(source);
                 }
-                _ => Err(End::Foreign("it does not go on with a frame behind its PROXY header")),
-            };
+                at += bytes;
+            }
+            Greeting::Foreign(what) => return Err(End::Foreign(what)),
         }
-        Greeting::Tls => Begin::Handshake,
-        Greeting::Foreign(what) => return Err(End::Foreign(what)),
     };
     connection.greeted.store(true, Ordering::Relaxed);
     Ok(begin)
