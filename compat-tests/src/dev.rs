@@ -25,6 +25,12 @@ impl DevServer {
     /// Starts it; does not wait for anything.
     #[must_use]
     pub fn launch() -> Self {
+        Self::launch_with(&[])
+    }
+
+    /// Starts it with more options.
+    #[must_use]
+    pub fn launch_with(options: &[&str]) -> Self {
         let root = tempfile::Builder::new().prefix("oxmq-compat-").tempdir().unwrap();
         let (namesrv_port, broker_port) = (ports::free_port(), ports::free_broker_port());
         let mut command = Command::new(artifacts::oxmq());
@@ -33,6 +39,7 @@ impl DevServer {
             .args(["--data".as_ref(), root.path().join("data").as_os_str()])
             .args(["--namesrv-port", &namesrv_port.to_string()])
             .args(["--broker-port", &broker_port.to_string()])
+            .args(options)
             .env_remove("NAMESRV_ADDR")
             .env("HOME", root.path())
             .current_dir(root.path());

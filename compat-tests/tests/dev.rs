@@ -3,12 +3,14 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use oxmq_compat_tests::dev::DevServer;
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{Client, ClientKind, wait};
+use oxmq_compat_tests::{Client, ClientKind, ports, wait};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 /// From the start of the process to the first accepted send. The goal is 500 ms on an idle machine;
@@ -36,6 +38,19 @@ fn dev_serves_a_java_client_and_stops_cleanly() {
     assert!(!printed.to_lowercase().contains("panicked"), "{printed}");
     assert!(server.data_dir().join("store/commitlog").is_dir());
     assert!(!server.data_dir().join("store/abort").exists(), "not a clean stop");
+}
+
+#[test]
+fn dev_says_by_http_where_its_name_server_is() {
+    let port = ports::free_port();
+    let mut server = DevServer::launch_with(&["--http-endpoint-port", &port.to_string()]);
+    server.wait_until_booted();
+    let mut http = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    http.write_all(b"GET /rocketmq/nsaddr HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    http.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(answer.lines().last(), Some(server.namesrv_addr().as_str()), "{answer}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub(crate) struct DevArgs {
     /// Port of the name server
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     namesrv_port: u16,
+    /// Port of an HTTP server that says where the name server is, at /rocketmq/nsaddr
+    #[arg(long, value_name = "PORT")]
+    http_endpoint_port: Option<u16>,
     /// Port of the broker; it also takes the one two below
     #[arg(long, value_name = "PORT", default_value_t = 10911)]
     broker_port: u16,
@@ -40,6 +43,7 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
         let namesrv_config = NamesrvConfig {
             bind_address: bind_address.to_owned(),
             listen_port: args.namesrv_port,
+            http_endpoint_port: args.http_endpoint_port,
             kv_config_path: args.data.join("namesrv").join("kvConfig.json").display().to_string(),
             ..NamesrvConfig::default()
         };
