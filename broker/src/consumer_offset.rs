@@ -275,14 +275,16 @@ impl ConsumerOffsetManager {
         self.file.changed();
     }
 
-    /// Topics of which the group has offsets.
+    /// Topics of which the group has committed offsets; to pull is not enough.
     pub(crate) fn topics_of(&self, group: &str) -> BTreeSet<String> {
-        self.collect(|entry| (*entry.group == *group).then(|| entry.topic.to_string()))
+        let is_of = |entry: &Entry| *entry.group == *group && !entry.committed.0.is_empty();
+        self.collect(|entry| is_of(entry).then(|| entry.topic.to_string()))
     }
 
-    /// Groups that have offsets of the topic.
+    /// Groups that have committed offsets of the topic.
     pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
-        self.collect(|entry| (*entry.topic == *topic).then(|| entry.group.to_string()))
+        let is_of = |entry: &Entry| *entry.topic == *topic && !entry.committed.0.is_empty();
+        self.collect(|entry| is_of(entry).then(|| entry.group.to_string()))
     }
 
     /// Forgets all offsets of a group.
@@ -488,7 +490,9 @@ mod tests {
         for (group, topic) in [("g", "t"), ("g", "u"), ("h", "t"), ("h", "u")] {
             offsets.commit(group, topic, 0, 1);
         }
+        offsets.commit_pull("g", "pulled only", 0, 1, 0);
         assert_eq!(offsets.topics_of("g").len(), 2);
+        assert_eq!(offsets.groups_of("pulled only").len(), 0);
         offsets.remove_topic("t");
         assert_eq!(offsets.groups_of("t").len(), 0);
         offsets.remove_group("h");

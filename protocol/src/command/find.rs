@@ -1,4 +1,4 @@
-//! Finds the bytes that matter in JSON strings, eight at a time.
+//! Finds the bytes that matter in JSON strings and in properties, eight at a time.
 //!
 //! Most strings of a header end within their first word, so nothing here is set up per call.
 
@@ -38,6 +38,23 @@ pub(super) fn quote_or_backslash(bytes: &[u8], at: usize) -> usize {
         at += 8;
     }
     while bytes.get(at).is_some_and(|&byte| byte != b'"' && byte != b'\\') {
+        at += 1;
+    }
+    at
+}
+
+/// Position of the first `BYTE`; the length when there is none.
+#[inline(always)]
+pub(crate) fn byte<const BYTE: u8>(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = word(bytes, at) {
+        let hits = zero_byte(word ^ (BYTE as u64 * ONES)) & TOPS;
+        if hits != 0 {
+            return at + hits.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|&other| other != BYTE) {
         at += 1;
     }
     at
@@ -86,6 +103,8 @@ mod tests {
                     let found = if ends { at } else { 20 };
                     assert_eq!(quote_or_backslash(&bytes, from), found, "{byte} at {at}");
                 }
+                let found = if byte == 2 { at } else { 20 };
+                assert_eq!(self::byte::<2>(&bytes), found, "{byte} at {at}");
                 let escaped = ends || byte < 0x20;
                 assert_eq!(is_ascii(&bytes), byte < 0x80, "{byte} at {at}");
                 let found = if escaped { at } else { 20 };

@@ -5,7 +5,7 @@
 //! Both are written by one [`CommandWriter`].
 
 mod binary;
-mod find;
+pub(crate) mod find;
 mod json;
 mod owned;
 mod view;

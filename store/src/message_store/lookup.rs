@@ -217,7 +217,8 @@ impl MessageStore {
     }
 
     /// Records of `topic` that have `key` as unique key or among their keys, stored in
-    /// `begin_ms..=end_ms`, newest first. The hash of the key decides: callers compare the keys.
+    /// `begin_ms..=end_ms`: of too many the newest, and those in the order of the log. The hash of the key
+    /// decides: callers compare the keys.
     ///
     /// Everything that was put before the call is found.
     ///
@@ -237,7 +238,8 @@ impl MessageStore {
         };
         index.catch_up(&self.log, self.visible_end(), &Signal::default())?;
         let at_most = max_num.min(self.config.max_msgs_num_batch) as usize;
-        let found = index.query(topic, key, at_most, begin_ms, end_ms);
+        let mut found = index.query(topic, key, at_most, begin_ms, end_ms);
+        found.phy_offsets.sort_unstable();
         let mut result = QueryResult {
             index_last_update_timestamp_ms: found.last_update_timestamp_ms,
             index_last_update_phy_offset: found.last_update_phy_offset,

@@ -9,6 +9,8 @@
 
 mod names;
 
+use crate::command::find;
+
 pub use names::*;
 
 /// Ends each pair.
@@ -20,10 +22,17 @@ pub const PROPERTY_CRC_TAIL_BYTES: usize = 20;
 
 /// Value of the property `name` in encoded `properties`, if there is one.
 pub fn property<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut found = None;
-    for (this, value) in pairs(properties) {
-        if this == name.as_bytes() {
-            found = Some(value);
+    let name = name.as_bytes();
+    let (mut found, mut rest) = (None, properties);
+    while !rest.is_empty() {
+        let segment;
+        (segment, rest) = split_segment(rest);
+        // The byte behind the name tells most of the others apart.
+        let is_it = segment.get(name.len()) == Some(&NAME_VALUE_SEPARATOR)
+            && segment.starts_with(name)
+            && !name.is_empty();
+        if is_it && segment.len() > name.len() + 1 {
+            found = Some(&segment[name.len() + 1..]);
         }
     }
     found
@@ -110,10 +119,8 @@ pub fn set(properties: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Splits at the first pair separator: the segment before it, and what follows it.
 fn split_segment(bytes: &[u8]) -> (&[u8], &[u8]) {
-    match bytes.iter().position(|byte| *byte == PAIR_SEPARATOR) {
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (bytes, &[]),
-    }
+    let (segment, rest) = bytes.split_at(find::byte::<PAIR_SEPARATOR>(bytes));
+    (segment, rest.get(1..).unwrap_or_default())
 }
 
 fn split_pair(segment: &[u8]) -> Option<(&[u8], &[u8])> {
