@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use oxmq_protocol::frame::HeaderForm;
 
 use super::error::BenchError;
+use super::filter::Filter;
 
 /// Smallest body: it starts with the run and the message's identity.
 const MIN_BODY_BYTES: u64 = super::payload::HEAD_BYTES as u64;
@@ -39,6 +40,8 @@ pub(super) enum Mode {
     Transaction(TransactionArgs),
     /// Makes many topics and sends a message into each of their queues.
     Topics(TopicsArgs),
+    /// Many pulls that wait: idle, woken by messages, and running out.
+    Held(HeldArgs),
     /// A server that answers everything with success: the ceiling of this generator.
     EchoServer(EchoArgs),
     /// Compares recorded runs of two servers in one table.
@@ -144,7 +147,7 @@ pub(super) struct EndToEndArgs {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) rate: u64,
     /// Consumer groups, each of which receives everything on a connection of its own.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) groups: u32,
 }
 
@@ -162,6 +165,12 @@ pub(super) struct DrainArgs {
     /// Messages to send before; 0 drains what is there.
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(0..=MAX_COUNT))]
     pub(super) fill: u64,
+    /// What is asked for; other than all is what `--one-in` says, and counts are of messages looked at.
+    #[arg(long, value_enum, default_value_t = Filter::None)]
+    pub(super) filter: Filter,
+    /// One message in so many is asked for.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) one_in: u64,
 }
 
 /// Flags of `transaction`.
@@ -182,6 +191,25 @@ pub(super) struct TopicsArgs {
     /// Topics, called as `--topic` says and numbered.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) topics: u32,
+}
+
+/// Flags of `held`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct HeldArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Groups, each with a pull for each queue.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) groups: u32,
+    /// Messages, each into one queue.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) messages: u32,
+    /// Seconds for which pulls run out; a quarter more before that.
+    #[arg(long, default_value_t = 60.0, value_parser = seconds)]
+    pub(super) churn_seconds: f64,
+    /// Milliseconds after which they do.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub(super) suspend_ms: u32,
 }
 
 /// Flags of `echo-server`.

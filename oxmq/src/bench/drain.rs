@@ -8,13 +8,14 @@ use std::time::Duration;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, CommandWriter};
 use oxmq_protocol::frame::{Frame, HeaderForm};
-use oxmq_protocol::header::Header;
+use oxmq_protocol::header::{Header, PullMessageResponseHeader};
 use oxmq_protocol::message::RecordView;
 
 use super::args::DrainArgs;
 use super::clock::{Nanos, Window};
 use super::control::pull_header;
 use super::error::BenchError;
+use super::filter::Filter;
 use super::lane::{Line, Traffic};
 use super::meter::Meter;
 use super::payload::FIRST_OPAQUE;
@@ -39,12 +40,14 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
     let common = &args.common;
     common.without_count("drain")?;
     let mut setup = Setup::new(common)?;
+    setup.rare = args.filter.chooses().then_some(args.one_in);
     if args.fill > 0 {
         fill(&setup, args.fill)?;
         setup.settle()?;
     }
     let pulls = common.connections * args.in_flight;
     let ranges = ranges(&mut setup, pulls, args.fill > 0)?;
+    args.filter.subscribe(&mut setup.control, GROUP, &common.topic)?;
     let streams = setup.connect(common.connections)?;
     let window = setup.window();
     let mut lines: Vec<_> = streams
@@ -54,6 +57,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
                 topic: common.topic.clone(),
                 form: common.form(),
                 pull: args.pull as i32,
+                filter: args.filter,
                 window,
                 ranges: Vec::new(),
                 in_flight: args.in_flight as usize,
@@ -72,16 +76,31 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
     let threads = common.threads(args.in_flight * args.pull).min(lines.len());
     let meter = Meter::start(setup.clock, window, common.server_pid);
     let (traffic, tallies) = run_lanes(lines, threads, setup.clock, window, || {
-        Ok(Drained { pulls: Tally::new(window, 0)?, messages: 0, seen: 0, checked: 0 })
+        Ok(Drained {
+            pulls: Tally::new(window, 0)?,
+            messages: 0,
+            looked_at: 0,
+            seen: 0,
+            checked: 0,
+        })
     })?;
     let usage = meter.finish()?;
 
     let mut pulls = Tally::new(window, 0)?;
+    let (mut looked_at, mut seen) = (0, 0);
     let mut counts = Counts { seconds: Some(window.seconds()), ..Counts::default() };
     for drained in tallies {
         pulls.merge(drained.pulls);
         counts.messages += drained.messages;
         counts.verified += drained.checked;
+        (looked_at, seen) = (looked_at + drained.looked_at, seen + drained.seen);
+    }
+    if args.filter.chooses() {
+        let due = looked_at / args.one_in;
+        // Each connection of the fill begins with one of them, and ranges end anywhere.
+        if seen.abs_diff(due) > due / 4 + u64::from(FILL.0) {
+            return Err(BenchError::Wrong(format!("{seen} messages came instead of {due}")));
+        }
     }
     counts.refused = std::mem::take(&mut pulls.refused);
     counts.unanswered = traffic.iter().map(|drain| drain.outstanding() as u64).sum();
@@ -142,6 +161,8 @@ struct Range {
 struct Drained {
     pulls: Tally,
     messages: u64,
+    /// Offsets that were gone over, also where nothing was found.
+    looked_at: u64,
     seen: u64,
     checked: u64,
 }
@@ -150,6 +171,7 @@ struct Drain {
     topic: String,
     form: HeaderForm,
     pull: i32,
+    filter: Filter,
     window: Window,
     ranges: Vec<Range>,
     in_flight: usize,
@@ -180,7 +202,8 @@ impl Traffic for Drain {
             };
             free -= 1;
             let count = i64::from(self.pull).min(range.to - range.next) as i32;
-            let header = pull_header(GROUP, &self.topic, range.queue, range.next, count);
+            let mut header = pull_header(GROUP, &self.topic, range.queue, range.next, count);
+            self.filter.apply(&mut header);
             let opaque = FIRST_OPAQUE + index as i32;
             let code = RequestCode::PULL_MESSAGE;
             let mut writer = CommandWriter::request(out, self.form, code, opaque, false);
@@ -202,8 +225,11 @@ impl Traffic for Drain {
         let Some((asked_at, range)) = asked else {
             return Err(BenchError::Unexpected(format!("opaque {}", view.opaque)));
         };
-        drained.pulls.count(view.code, asked_at, now);
-        if view.response_code() != ResponseCode::SUCCESS {
+        let is_empty =
+            self.filter.chooses() && view.response_code() == ResponseCode::PULL_RETRY_IMMEDIATELY;
+        let code = if is_empty { ResponseCode::SUCCESS.0 } else { view.code };
+        drained.pulls.count(code, asked_at, now);
+        if code != ResponseCode::SUCCESS.0 {
             let refused: u64 = drained.pulls.refused.values().sum();
             if refused > MAX_REFUSALS {
                 let code = view.response_code();
@@ -211,25 +237,40 @@ impl Traffic for Drain {
             }
             return Ok(());
         }
-        let mut count = 0;
-        for record in records(view.body) {
+        let first = range.next;
+        for record in records(if is_empty { &[] } else { view.body }) {
             let record = record?;
-            if record.queue_offset != range.next {
+            let is_next = match self.filter {
+                Filter::None => record.queue_offset == range.next,
+                _ => record.queue_offset >= range.next,
+            };
+            if !is_next {
                 return Err(BenchError::Wrong(format!(
                     "queue {} gave offset {} instead of {}",
                     range.queue, record.queue_offset, range.next
                 )));
             }
             drained.seen += 1;
-            if drained.seen.is_multiple_of(CHECK_STRIDE) {
-                RecordView::parse(record.bytes)?.verify_body_crc()?;
-                drained.checked += 1;
+            let wants_check = drained.seen.is_multiple_of(CHECK_STRIDE);
+            if wants_check || self.filter.chooses() {
+                let view = RecordView::parse(record.bytes)?;
+                if !self.filter.gives(view.properties()) {
+                    return Err(BenchError::Wrong("a message came that was not asked for".into()));
+                }
+                if wants_check {
+                    view.verify_body_crc()?;
+                    drained.checked += 1;
+                }
             }
-            range.next += 1;
-            count += 1;
+            range.next = record.queue_offset + 1;
         }
+        if self.filter.chooses() {
+            range.next = PullMessageResponseHeader::decode(&view)?.next_begin_offset;
+        }
+        let passed = range.next.saturating_sub(first).unsigned_abs();
+        drained.looked_at += passed;
         if asked_at >= self.window.warm && now < self.window.end {
-            drained.messages += count;
+            drained.messages += passed;
         }
         if range.next >= range.to {
             range.next = range.from;

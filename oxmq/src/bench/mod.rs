@@ -13,6 +13,8 @@ mod drain;
 mod echo;
 mod end_to_end;
 mod error;
+mod filter;
+mod held;
 mod lane;
 mod meter;
 mod oneway;
@@ -61,6 +63,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Topics(args) => {
             topics::run(args).and_then(|report| print_any(&report, args.common.json))
         }
+        Mode::Held(args) => held::run(args).and_then(|report| print_any(&report, args.common.json)),
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),
     };

@@ -18,6 +18,7 @@ use oxmq_protocol::message::{InnerMessage, properties, sys_flag};
 
 use super::clock::wall_clock_ms;
 use super::error::BenchError;
+use super::filter::{COMMON_TAG, RARE_TAG};
 
 /// Bytes in front of a body: run and identity.
 pub(super) const HEAD_BYTES: usize = 16;
@@ -92,11 +93,11 @@ impl Payload {
             && body.get(HEAD_BYTES..) == self.body.get(HEAD_BYTES..)
     }
 
-    fn properties(&self) -> Vec<u8> {
+    fn properties(&self, tag: &str) -> Vec<u8> {
         let mut text = Vec::new();
         let identity = format!("{IDENTITY_PLACEHOLDER:016X}");
         properties::append(&mut text, "KEYS", format!("order-{identity}").as_bytes());
-        properties::append(&mut text, "TAGS", b"TagA");
+        properties::append(&mut text, "TAGS", tag.as_bytes());
         let unique = format!("{:016X}{identity}", self.run);
         properties::append(&mut text, "UNIQ_KEY", unique.as_bytes());
         text
@@ -114,12 +115,16 @@ pub(super) struct SendShape<'a> {
     pub(super) batch: Option<u32>,
     /// Half messages of transactions.
     pub(super) half: bool,
+    /// One request in so many has [`RARE_TAG`].
+    pub(super) rare: Option<u64>,
 }
 
 /// Send requests ready to be patched: one for each number of digits that a queue id can have.
 #[derive(Debug)]
 pub(super) struct SendTemplates {
     by_digits: Vec<Template>,
+    /// The same of those with the other tag, and one request in how many is one of them.
+    rare: Option<(u64, Vec<Template>)>,
     messages: u64,
     queues: u32,
 }
@@ -127,10 +132,18 @@ pub(super) struct SendTemplates {
 impl SendTemplates {
     pub(super) fn new(payload: &Payload, shape: &SendShape<'_>) -> Result<Self, BenchError> {
         let digits = (shape.queues - 1).to_string().len();
-        let by_digits = (1..=digits)
-            .map(|digits| Template::new(payload, shape, digits))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { by_digits, messages: shape.batch.unwrap_or(1).into(), queues: shape.queues })
+        let with = |tag: &str| -> Result<Vec<Template>, BenchError> {
+            (1..=digits).map(|digits| Template::new(payload, shape, tag, digits)).collect()
+        };
+        let by_digits = with(COMMON_TAG)?;
+        let rare = shape.rare.map(|one_in| Ok::<_, BenchError>((one_in, with(RARE_TAG)?)));
+        let rare = rare.transpose()?;
+        Ok(Self {
+            by_digits,
+            rare,
+            messages: shape.batch.unwrap_or(1).into(),
+            queues: shape.queues,
+        })
     }
 
     /// Messages in one request.
@@ -154,7 +167,11 @@ impl SendTemplates {
     ) {
         let digits = queue.checked_ilog10().unwrap_or(0) as usize;
         let start = out.len();
-        let Some(template) = self.by_digits.get(digits) else { return };
+        let templates = match &self.rare {
+            Some((one_in, rare)) if u64::from(sequence).is_multiple_of(*one_in) => rare,
+            _ => &self.by_digits,
+        };
+        let Some(template) = templates.get(digits) else { return };
         out.extend_from_slice(&template.bytes);
         let first = u64::from(sequence) * self.messages;
         template.patch(&mut out[start..], connection, sequence, first, queue, born_ms);
@@ -177,10 +194,11 @@ impl Template {
     fn new(
         payload: &Payload,
         shape: &SendShape<'_>,
+        tag: &str,
         queue_digits: usize,
     ) -> Result<Self, BenchError> {
         let queue = "9".repeat(queue_digits);
-        let mut properties = payload.properties();
+        let mut properties = payload.properties(tag);
         if shape.half {
             properties::append(&mut properties, "TRAN_MSG", b"true");
             properties::append(&mut properties, "PGROUP", PRODUCER_GROUP.as_bytes());
@@ -323,7 +341,8 @@ mod tests {
     use oxmq_protocol::message::properties::property_str;
 
     fn shape(form: HeaderForm, batch: Option<u32>) -> SendShape<'static> {
-        SendShape { topic: "orders", queues: 12, form, oneway: false, batch, half: false }
+        let (topic, queues) = ("orders", 12);
+        SendShape { topic, queues, form, oneway: false, batch, half: false, rare: None }
     }
 
     #[test]
@@ -352,6 +371,22 @@ mod tests {
                 SendMessageRequestHeaderV2::decode(&CommandView::decode(second).unwrap()).unwrap();
             assert_eq!(header.queue_id, 9);
         }
+    }
+
+    #[test]
+    fn one_request_in_so_many_has_the_other_tag() {
+        let payload = Payload::of_run(7, 100);
+        let shape = SendShape { rare: Some(3), ..shape(HeaderForm::Json, None) };
+        let templates = SendTemplates::new(&payload, &shape).unwrap();
+        let tags = (0..7).map(|sequence| {
+            let mut out = Vec::new();
+            templates.append(&mut out, 1, sequence, 11, 1_700_000_000_000);
+            let (frame, _) = frame::split(&out).unwrap().unwrap();
+            let view = CommandView::decode(frame).unwrap();
+            let text = SendMessageRequestHeaderV2::decode(&view).unwrap().properties.unwrap();
+            property_str(text.as_bytes(), "TAGS") == Some(RARE_TAG)
+        });
+        assert_eq!(tags.collect::<Vec<_>>(), [true, false, false, true, false, false, true]);
     }
 
     #[test]

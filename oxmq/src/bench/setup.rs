@@ -27,6 +27,8 @@ pub(super) struct Setup<'a> {
     pub(super) control: Control,
     pub(super) clock: Clock,
     pub(super) payload: Payload,
+    /// One message in so many has the other tag.
+    pub(super) rare: Option<u64>,
 }
 
 impl<'a> Setup<'a> {
@@ -36,7 +38,7 @@ impl<'a> Setup<'a> {
         let mut control = Control::connect(broker, common.form())?;
         control.create_topic(&common.topic, common.queues)?;
         let payload = Payload::new(common.size as usize);
-        Ok(Self { common, broker, control, clock: Clock::new(), payload })
+        Ok(Self { common, broker, control, clock: Clock::new(), payload, rare: None })
     }
 
     /// Opens the load's connections.
@@ -66,6 +68,7 @@ impl<'a> Setup<'a> {
             oneway: false,
             batch: None,
             half: false,
+            rare: self.rare,
         }
     }
 

@@ -94,7 +94,8 @@ fn each_topic(
     })
 }
 
-fn send(control: &mut Control, topic: &str, queue: u32) -> Result<(), BenchError> {
+/// Sends a message of one byte.
+pub(super) fn send(control: &mut Control, topic: &str, queue: u32) -> Result<(), BenchError> {
     let queue = queue.to_string();
     let mut request = RemotingCommand::request(RequestCode::SEND_MESSAGE).with_body(b"x".to_vec());
     for (name, value) in [
