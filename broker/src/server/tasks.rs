@@ -1,0 +1,99 @@
+//! What a running broker does again and again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::error;
+
+use super::BrokerHandle;
+use crate::schedule::ScheduleMessageService;
+
+/// How often held pulls are looked at for those whose time is up.
+const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
+/// How often pops are looked at for what is not needed any more.
+const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
+/// How often silent clients are looked for, as in the reference.
+const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
+/// How often it is committed how far groups that broadcast have got, as in the reference.
+const SCAN_BROADCASTS_EVERY: Duration = Duration::from_secs(5);
+/// How often groups that consume too slowly are looked for, as in the reference.
+const STOP_SLOW_GROUPS_EVERY: Duration = Duration::from_secs(180);
+/// How often traffic is counted for the rates that tools show.
+const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
+/// How often what went to and from each topic is counted, as in the reference.
+const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
+/// How often the progress of delay levels is saved, as in the reference.
+const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
+/// How often decisions on transactions are looked at that wait to be written.
+const TICK_TRANSACTIONS_EVERY: Duration = Duration::from_millis(100);
+
+impl BrokerHandle {
+    pub(super) fn spawn_tasks(&mut self) {
+        let Self { tasks, processors, delays, transactions, tables, registration, .. } = self;
+        let (tables, schedule) = (Arc::clone(tables), &delays.schedule);
+        let (registers, follows) = (Arc::clone(registration), Arc::clone(registration));
+        tasks.spawn(async move { registers.run().await });
+        tasks.spawn(async move { follows.follow_name_servers().await });
+        tasks.spawn(Arc::clone(&processors.request_counters).log());
+        tasks.spawn(Arc::clone(schedule).run());
+        tasks.spawn(Arc::clone(transactions).run());
+        tasks.spawn(async move { tables.save_in_background().await });
+        if let Some(revive) = &self.revive {
+            tasks.spawn(Arc::clone(revive).run());
+        }
+
+        let pulls = &processors.pull_message;
+        every(tasks, EXPIRE_PULLS_EVERY, pulls, |pulls| pulls.expire(Instant::now()));
+        every(tasks, EXPIRE_PULLS_EVERY, &processors.pop, |pop| pop.tick(Instant::now()));
+        every(tasks, CLEAN_POPS_EVERY, &processors.pop, |pop| pop.clean());
+        every(tasks, SCAN_CLIENTS_EVERY, processors, |all| all.scan_clients());
+        every(tasks, SCAN_BROADCASTS_EVERY, processors, |all| all.scan_broadcasts());
+        every(tasks, STOP_SLOW_GROUPS_EVERY, processors, |all| all.stop_slow_groups());
+        every(tasks, SAMPLE_TRAFFIC_EVERY, processors, |all| all.sample_traffic());
+        every(tasks, TICK_TRANSACTIONS_EVERY, transactions, |all| all.tick());
+        let save_metrics_every = self.save_transaction_metrics_every;
+        every_blocking(tasks, SAMPLE_TOPICS_EVERY, processors, |all| {
+            all.sample_topics_and_groups();
+        });
+        every_blocking(tasks, SAVE_SCHEDULE_EVERY, schedule, save_schedule);
+        every_blocking(tasks, save_metrics_every, transactions, |all| all.save_metrics());
+    }
+}
+
+pub(super) fn save_schedule(schedule: &ScheduleMessageService) {
+    if let Err(error) = schedule.save_if_changed() {
+        error!(%error, "progress of delay levels not saved");
+    }
+}
+
+/// Has `who` do something at once and then once in each period.
+fn every<T: Send + Sync + 'static>(
+    tasks: &mut JoinSet<()>,
+    period: Duration,
+    who: &Arc<T>,
+    work: impl Fn(&Arc<T>) + Send + 'static,
+) {
+    let who = Arc::clone(who);
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            work(&who);
+        }
+    });
+}
+
+/// The same for work that waits for the disk or takes long.
+fn every_blocking<T: Send + Sync + 'static>(
+    tasks: &mut JoinSet<()>,
+    period: Duration,
+    who: &Arc<T>,
+    work: fn(&T),
+) {
+    every(tasks, period, who, move |who| {
+        let who = Arc::clone(who);
+        spawn_blocking(move || work(&who));
+    });
+}
