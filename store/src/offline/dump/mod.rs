@@ -83,7 +83,11 @@ impl<'a> Dump<'a> {
         Ok(Self { dir, files: dir.log_files()? })
     }
 
-    /// The record at `phy_offset`, or why there is none.
+    /// The record at `phy_offset`.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
     pub fn record(&self, phy_offset: i64) -> Result<RecordDump, String> {
         match record_at(&self.files, phy_offset) {
             Some(record) => Ok(RecordDump::of(&record)),
