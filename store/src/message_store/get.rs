@@ -327,20 +327,33 @@ impl Pull<'_> {
             return;
         }
         self.read_ahead(unit);
-        let Some(bytes) = sound_record(self.files, unit) else {
-            // What is before the log's start need not be looked for one by one.
-            self.skip_before = self.store.log.min_offset();
-            self.note(GetMessageStatus::MessageWasRemoving);
-            return;
+        let Some(bytes) = bytes_at(self.files, unit.phy_offset, unit.size) else {
+            return self.removed();
         };
-        if !filter(self.tags_code_of(unit, bytes), LazyRecord { bytes }) {
+        let is_wanted = filter(self.tags_code_of(unit, bytes), LazyRecord { bytes });
+        let begin = out.len();
+        if is_wanted {
+            out.extend_from_slice(bytes);
+        }
+        // Copied as a stream and then looked at, as the log is in no cache and the copy is.
+        if !is_sound(if is_wanted { &out[begin..] } else { bytes }) {
+            out.truncate(begin);
+            return self.removed();
+        }
+        if !is_wanted {
             self.note(GetMessageStatus::NoMatchedMessage);
             return;
         }
-        out.extend_from_slice(bytes);
         self.result.message_count += messages;
         self.result.status = GetMessageStatus::Found;
         self.skip_before = i64::MIN;
+    }
+
+    /// There is no record any more where a unit points to.
+    fn removed(&mut self) {
+        // What is before the log's start need not be looked for one by one.
+        self.skip_before = self.store.log.min_offset();
+        self.note(GetMessageStatus::MessageWasRemoving);
     }
 
     /// The tags code of the record that `unit` points to.
@@ -385,12 +398,10 @@ impl Pull<'_> {
     }
 }
 
-/// The bytes that `unit` points to, when they are a whole record of its size. A damaged one would
-/// make a client give up on all that follows it.
-fn sound_record<'a>(files: &'a LogFiles, unit: &Unit) -> Option<&'a [u8]> {
-    let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
-    let record = RecordView::parse(bytes).ok()?;
-    (record.total_bytes() == bytes.len()).then_some(bytes)
+/// Whether `bytes` are a whole record and nothing else. A damaged one would make a client give up on all
+/// that follows it.
+fn is_sound(bytes: &[u8]) -> bool {
+    RecordView::parse(bytes).is_ok_and(|record| record.total_bytes() == bytes.len())
 }
 
 fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {
