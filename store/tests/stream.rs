@@ -125,3 +125,16 @@ fn replica_indexes_records_once_they_are_whole() {
     replicate(&master, &replica, end - 5, 100);
     assert_eq!(find(), 3);
 }
+
+#[test]
+fn confirmed_position_is_in_the_checkpoint() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..10);
+    let confirmed = store.max_phy_offset() / 2;
+    store.set_confirm_offset(confirmed);
+    assert_eq!(store.confirm_offset(), confirmed);
+    store.close().unwrap();
+    let checkpoint = std::fs::read(dir.path().join("checkpoint")).unwrap();
+    assert_eq!(checkpoint[32..40], confirmed.to_be_bytes());
+}

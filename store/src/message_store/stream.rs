@@ -52,6 +52,16 @@ impl MessageStore {
         Ok(())
     }
 
+    /// Position up to which the log is confirmed by replication, as kept in the checkpoint.
+    pub fn confirm_offset(&self) -> i64 {
+        self.checkpoint.values().confirm_phy_offset
+    }
+
+    /// Moves the confirmed position; it is written with the next checkpoint.
+    pub fn set_confirm_offset(&self, phy_offset: i64) {
+        self.checkpoint.update(|values| values.confirm_phy_offset = phy_offset);
+    }
+
     /// Dispatches the whole records from position `from` on; returns where they end.
     fn dispatch_from(&self, from: i64) -> Result<i64, StoreError> {
         let context = Recovery {
