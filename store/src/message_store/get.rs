@@ -1,6 +1,6 @@
 //! Getting messages of one queue.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 
 use oxmq_protocol::message::RecordView;
 use tracing::warn;
@@ -17,13 +17,17 @@ const MIN_PULL_BYTES: usize = 100;
 /// A record that a filter may look at; what it does not look at is not read from disk.
 #[derive(Debug, Clone, Copy)]
 pub struct LazyRecord<'a> {
-    bytes: &'a [u8],
+    files: &'a LogFiles,
+    unit: &'a Unit,
+    /// What it was found to be, once anyone has looked.
+    seen: &'a OnceCell<Option<RecordView<'a>>>,
 }
 
 impl<'a> LazyRecord<'a> {
-    /// The record; nothing when it is damaged.
+    /// The record; nothing when it is damaged or gone.
     pub fn view(&self) -> Option<RecordView<'a>> {
-        RecordView::parse(self.bytes).ok()
+        let bytes = || bytes_at(self.files, self.unit.phy_offset, self.unit.size);
+        *self.seen.get_or_init(|| bytes().and_then(sound))
     }
 }
 
@@ -327,22 +331,25 @@ impl Pull<'_> {
             return;
         }
         self.read_ahead(unit);
+        let seen = OnceCell::new();
+        let record = || LazyRecord { files: self.files, unit, seen: &seen };
+        if !filter(self.tags_code_of(unit, &record()), record()) {
+            // The log is not touched for what the queue alone tells to be another's.
+            match seen.get() {
+                Some(None) => self.removed(),
+                _ => self.note(GetMessageStatus::NoMatchedMessage),
+            }
+            return;
+        }
         let Some(bytes) = bytes_at(self.files, unit.phy_offset, unit.size) else {
             return self.removed();
         };
-        let is_wanted = filter(self.tags_code_of(unit, bytes), LazyRecord { bytes });
         let begin = out.len();
-        if is_wanted {
-            out.extend_from_slice(bytes);
-        }
+        out.extend_from_slice(bytes);
         // Copied as a stream and then looked at, as the log is in no cache and the copy is.
-        if !is_sound(if is_wanted { &out[begin..] } else { bytes }) {
+        if sound(&out[begin..]).is_none() {
             out.truncate(begin);
             return self.removed();
-        }
-        if !is_wanted {
-            self.note(GetMessageStatus::NoMatchedMessage);
-            return;
         }
         self.result.message_count += messages;
         self.result.status = GetMessageStatus::Found;
@@ -360,12 +367,11 @@ impl Pull<'_> {
     ///
     /// Where the reference kept an extended queue, the unit holds an address in that instead, which
     /// neither a hash nor a time can be; the record knows as much.
-    fn tags_code_of(&self, unit: &Unit, bytes: &[u8]) -> i64 {
+    fn tags_code_of(&self, unit: &Unit, record: &LazyRecord<'_>) -> i64 {
         if !unit.has_extended_address() {
             return unit.tags_code;
         }
-        let record = RecordView::parse(bytes);
-        record.map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
+        record.view().map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
     }
 
     /// Has the kernel read what this pull will want, in one go rather than page by page.
@@ -398,10 +404,10 @@ impl Pull<'_> {
     }
 }
 
-/// Whether `bytes` are a whole record and nothing else. A damaged one would make a client give up on all
-/// that follows it.
-fn is_sound(bytes: &[u8]) -> bool {
-    RecordView::parse(bytes).is_ok_and(|record| record.total_bytes() == bytes.len())
+/// The record that `bytes` are, when they are a whole one and nothing else. A damaged one would make a client
+/// give up on all that follows it.
+fn sound(bytes: &[u8]) -> Option<RecordView<'_>> {
+    RecordView::parse(bytes).ok().filter(|record| record.total_bytes() == bytes.len())
 }
 
 fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {
