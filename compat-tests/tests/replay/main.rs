@@ -79,7 +79,8 @@ impl Player {
     fn settle(&mut self) {
         wait::until("messages in their queues", SETTLE_LIMIT, || {
             let answer = self.watch.call(Command::request(GET_BROKER_RUNTIME_INFO, &[]));
-            let body: Value = serde_json::from_slice(&answer.body).unwrap();
+            // The reference fails over its own figures now and then.
+            let body: Value = serde_json::from_slice(&answer.body).ok()?;
             (body["table"]["dispatchBehindBytes"] == "0").then_some(())
         });
     }
