@@ -271,8 +271,8 @@ impl RemotingClient {
 /// Serves a connection of ours until it ends, by itself or for silence.
 async fn serve(connection: Arc<Connection>, max_idle: Duration) {
     let watching = async {
-        while connection.idle() < max_idle {
-            tokio::time::sleep(max_idle - connection.idle()).await;
+        while let Some(rest) = max_idle.checked_sub(connection.idle()) {
+            tokio::time::sleep(rest).await;
         }
         connection.close();
         std::future::pending().await
