@@ -20,6 +20,9 @@ const STEP: usize = 200;
 const FLOWING: usize = 20;
 /// Between two messages of the load: about 400 messages a second.
 const PACE: Duration = Duration::from_millis(2);
+/// A moved queue may repeat what its old owner had in hand: at this pace a message or two, as every
+/// pull commits what was consumed before it. The reference repeats 0 or 1 in the whole test.
+const REPEATED_PER_MOVED_QUEUE: usize = 4;
 
 #[test]
 fn a_java_5_5_0_group_loses_nothing_when_a_third_consumer_joins_and_leaves() {
@@ -60,9 +63,14 @@ fn a_group_loses_nothing_when_a_consumer_is_killed() {
         });
         load.step();
         let sent = load.finish();
-        let received = [("c", Received::read_journal(&journal))];
-        let received = wait_for_all(&mut [("a", &mut stays)], received.into(), sent);
-        assert_nothing_lost(&received, sent);
+        let received = Received::read_journal(&journal);
+        // Nobody could commit these for it.
+        let is_in_hand =
+            |m: &&Received| killed.committed.get(&m.queue_id).is_none_or(|c| m.queue_offset >= *c);
+        let in_hand = received.iter().filter(is_in_hand).count();
+        let received = wait_for_all(&mut [("a", &mut stays)], [("c", received)].into(), sent);
+        let joined = QUEUES as usize * REPEATED_PER_MOVED_QUEUE;
+        assert_nothing_lost(&received, sent, joined + in_hand);
         assert_nothing_committed_comes_again(&[joins, killed], &received);
     });
 }
@@ -107,7 +115,9 @@ fn third_consumer_joins_and_leaves(kind: ClientKind, name: &str) {
         let received = [("c", third.received("c"))];
         let mut pair = [("a", &mut first), ("b", &mut second)];
         let received = wait_for_all(&mut pair, received.into(), sent);
-        assert_nothing_lost(&received, sent);
+        // Queues move when the second, then the third one joins, and when that one leaves.
+        let moved = 3 * QUEUES as usize;
+        assert_nothing_lost(&received, sent, moved * REPEATED_PER_MOVED_QUEUE);
         let marks = [second_joins, third_joins, third_leaves];
         assert_nothing_committed_comes_again(&marks, &received);
     });
@@ -175,15 +185,18 @@ fn wait_for_all(consumers: &mut Consumers<'_>, others: Given, sent: usize) -> Gi
     given
 }
 
-fn assert_nothing_lost(given: &Given, sent: usize) {
+fn assert_nothing_lost(given: &Given, sent: usize, may_repeat: usize) {
     let received: BTreeSet<&str> = given.values().flatten().map(|m| m.body.as_str()).collect();
     let lost: Vec<String> =
         (0..sent).map(body).filter(|body| !received.contains(body.as_str())).collect();
     assert!(lost.is_empty(), "lost {} of {sent}: {lost:?}", lost.len());
+    let repeated = given.values().map(Vec::len).sum::<usize>() - sent;
+    println!("{sent} sent, {repeated} repeated");
+    assert!(repeated <= may_repeat, "{repeated} of {sent} repeated, {may_repeat} allowed");
 }
 
 /// A queue that moves goes on where its group had committed: only what its old owner had in hand comes
-/// twice, in the reference too, and how much that is depends on the machine.
+/// twice, in the reference too.
 fn assert_nothing_committed_comes_again(marks: &[Mark], given: &Given) {
     for (at, mark) in marks.iter().enumerate() {
         for (id, messages) in given {

@@ -95,11 +95,12 @@ const QUEUES: &str = "the reference makes a topic that has no queues";
 const LONG: &str = "names have a limit here, so there is nothing by such a name either";
 
 /// Cases, by their end, whose answer depends on the order in which the reference, with its many threads, takes
-/// the requests before them, and what it may be: a value is put, and so is the lack of one; and the one message
-/// that there is may be with another pop.
-const RACES: &[(i32, &str, &[&str])] =
-    &[(101, " body", &["0", "22"]), (200_050, "", POPPED), (200_052, "", POPPED)];
+/// the requests before them, and what it may be: a value is put, and so is the lack of one.
+const RACES: &[Race] = &[(101, " body", &["0", "22"])];
+/// The same within the reference alone: the one message that there is may be with another pop.
+const RACES_OF_REFERENCE: &[Race] = &[(200_050, "", POPPED), (200_052, "", POPPED)];
 const POPPED: &[&str] = &["0", "19", "210"];
+type Race = (i32, &'static str, &'static [&'static str]);
 
 /// Fields that every request can carry: the sender's names and wishes, which no server reads.
 const OF_EVERY_REQUEST: &[&str] = &["ns", "nsd", "bname", "oway", "lo"];
@@ -163,7 +164,8 @@ fn every_bad_request_has_one_answer_and_the_code_of_the_reference() {
             let is_right = match under_test {
                 Kind::Reference => {
                     answer.trim_end_matches('f') == expected
-                        || is_race(*code, case, expected, answer)
+                        || is_race(RACES, *code, case, expected, answer)
+                        || is_race(RACES_OF_REFERENCE, *code, case, expected, answer)
                 }
                 _ => is_right(*code, case, expected, answer),
             };
@@ -210,15 +212,15 @@ fn is_right(code: i32, case: &str, expected: &str, answer: &str) -> bool {
     // it or fails over it.
     let is_named = answer == "1f";
     match expected {
-        _ if is_race(code, case, expected, answer) => true,
+        _ if is_race(RACES, code, case, expected, answer) => true,
         theirs if theirs == answer.trim_end_matches('f') => true,
         "1!" => is_named || is_listed || !is_malformed(case) || answer != "1",
         _ => is_named || is_listed,
     }
 }
 
-fn is_race(code: i32, case: &str, expected: &str, answer: &str) -> bool {
-    RACES.iter().any(|(listed, end, answers)| {
+fn is_race(races: &[Race], code: i32, case: &str, expected: &str, answer: &str) -> bool {
+    races.iter().any(|(listed, end, answers)| {
         *listed == code
             && case.ends_with(end)
             && answers.contains(&expected)

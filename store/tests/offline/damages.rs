@@ -165,16 +165,7 @@ pub(crate) const DAMAGES: &[Damage] = &[
     },
     Damage {
         name: "queue ahead of the log",
-        plant: |root| {
-            let path = file_in(root.join("consumequeue/TopicA/1"), true);
-            let bytes = fs::read(&path).unwrap();
-            let at = bytes.chunks(20).position(|unit| unit.iter().all(|b| *b == 0)).unwrap() * 20;
-            let mut unit = [0; 20];
-            unit[..8].copy_from_slice(&(1_i64 << 30).to_be_bytes());
-            unit[8..12].copy_from_slice(&200_i32.to_be_bytes());
-            overwrite(&path, at as u64, &unit);
-            (path, Some(at as u64))
-        },
+        plant: put_queue_ahead,
         kind: Kind::QueueAhead,
         lost: 0,
     },
@@ -280,4 +271,16 @@ damages! {
     a_damaged_checkpoint: "damaged checkpoint",
     damaged_topics: "damaged topics.json",
     a_queue_ahead_of_the_log: "queue ahead of the log",
+}
+
+/// Gives a queue a unit that points behind the log: the file, and where in it.
+pub(super) fn put_queue_ahead(root: &Path) -> (PathBuf, Option<u64>) {
+    let path = file_in(root.join("consumequeue/TopicA/1"), true);
+    let bytes = fs::read(&path).unwrap();
+    let at = bytes.chunks(20).position(|unit| unit.iter().all(|b| *b == 0)).unwrap() * 20;
+    let mut unit = [0; 20];
+    unit[..8].copy_from_slice(&(1_i64 << 30).to_be_bytes());
+    unit[8..12].copy_from_slice(&200_i32.to_be_bytes());
+    overwrite(&path, at as u64, &unit);
+    (path, Some(at as u64))
 }

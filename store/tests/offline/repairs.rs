@@ -4,7 +4,7 @@ use std::fs;
 
 use oxmq_store::offline::{Kind, Severity};
 
-use super::damages::{DAMAGES, Damage};
+use super::damages::{DAMAGES, Damage, put_queue_ahead};
 use super::*;
 
 #[test]
@@ -73,13 +73,7 @@ fn queue_without_records_keeps_its_next_offset() {
         max
     };
     let before = max(1);
-    let path = file_in(dir.path().join("consumequeue/TopicA/1"), true);
-    let bytes = fs::read(&path).unwrap();
-    let at = bytes.chunks(20).position(|unit| unit.iter().all(|b| *b == 0)).unwrap() * 20;
-    let mut unit = [0; 20];
-    unit[..8].copy_from_slice(&(1_i64 << 30).to_be_bytes());
-    unit[8..12].copy_from_slice(&200_i32.to_be_bytes());
-    overwrite(&path, at as u64, &unit);
+    put_queue_ahead(dir.path());
     assert!(!is_clean(&check(dir.path())));
     repair(dir.path());
     let report = check(dir.path());
