@@ -39,13 +39,18 @@ pub enum StoreError {
     Poisoned(String),
 }
 
-/// Adds what was done, and to which file, to an I/O error.
+/// Adds what was done, and to which file, to an I/O error; or the file alone.
 pub(crate) trait IoContext<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError>;
+    fn at(self, path: &Path) -> io::Result<T>;
 }
 
 impl<T> IoContext<T> for io::Result<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Io { doing, path: path.to_owned(), source })
+    }
+
+    fn at(self, path: &Path) -> io::Result<T> {
+        self.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 }

@@ -52,6 +52,10 @@ pub const QUIET_STEP_BYTES: u64 = 64 << 10;
 /// Distance of the log's helper from which on a store counts as busy.
 pub const BUSY_FROM_BYTES: u64 = 4 << 20;
 
+/// Records in memory that no file has, where senders wait for the disk. A flush writes them; beyond
+/// this, whoever has another one writes them first. As much again may be on its way into the files.
+pub const MAX_UNWRITTEN_BYTES: usize = 4 << 20;
+
 /// Log bytes for which disk blocks are reserved at a time.
 pub const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
 

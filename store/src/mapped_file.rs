@@ -1,7 +1,7 @@
 //! Files seen as memory: the only `unsafe` of the workspace.
 //!
 //! A [`MappedFile`] is written by one [`MappedWriter`] at its end, in one of two [`Way`]s, and read
-//! by anyone before it:
+//! by anyone before the position up to which it is written:
 //!
 //! ```text
 //! 0 ............ wrote_position ............ length
@@ -13,7 +13,8 @@
 //! 1. The mapping covers `0..length` of an open file whose length was set to `length` before it was
 //!    mapped. The store's process lock keeps other brokers from shortening it, and we never do.
 //! 2. There is at most one `MappedWriter` of a file, and its methods take `&mut self`: bytes at and
-//!    behind `wrote_position` have one user.
+//!    behind `wrote_position` have one user. Either it stores into the mapping, or what it gives away
+//!    as [`Unwritten`] is written by calls; never both.
 //! 3. `wrote_position` only grows while the file is shared. It is stored (release) after the bytes
 //!    before it, and loaded (acquire) before they are read: bytes before it never change.
 //! 4. The mapping lives as long as the `MappedFile`; every slice borrows from it.
@@ -31,6 +32,7 @@ use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::ReadWriteFlags;
 
+use crate::error::IoContext;
 use crate::fs::Fs;
 
 /// One fixed-size file of a sequence, mapped.
@@ -181,7 +183,14 @@ impl MappedFile {
     pub(crate) fn writer(self: &Arc<Self>, way: Way) -> Option<MappedWriter> {
         let first = !self.has_writer.swap(true, Ordering::AcqRel);
         let position = self.wrote_position();
-        first.then(|| MappedWriter { file: Arc::clone(self), way, position })
+        let file = Arc::clone(self);
+        let (unwritten, unwritten_at) = (Vec::new(), position);
+        first.then(|| MappedWriter { file, way, position, unwritten, unwritten_at })
+    }
+
+    /// Lets readers see everything before `position`.
+    fn publish(&self, position: usize) {
+        self.wrote.store(position, Ordering::Release);
     }
 
     /// Makes the bytes `from..to` durable.
@@ -252,14 +261,14 @@ const SEARCH_BYTES: usize = 4096;
 const CLEARED_BYTES: usize = 8;
 
 /// How bytes get into a file.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// They are stored into the mapping, which is the quickest way unless the file is flushed all
     /// the time: a flush protects the pages that it writes, for which every core that runs this
     /// process is interrupted, and the next store into such a page faults.
     Mapping,
-    /// They are written by a call.
-    Call(Fs),
+    /// They are collected in memory, for one call that writes them all.
+    Later,
 }
 
 /// The one writer of a [`MappedFile`].
@@ -268,6 +277,20 @@ pub(crate) struct MappedWriter {
     file: Arc<MappedFile>,
     way: Way,
     position: usize,
+    /// What has been appended from `unwritten_at` on and is not in the file.
+    unwritten: Vec<u8>,
+    unwritten_at: usize,
+}
+
+/// Bytes that have been appended to a file and are not in it.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    file: Arc<MappedFile>,
+    /// Where they go.
+    at: usize,
+    bytes: Vec<u8>,
+    /// How far the file counts as written once they are in it.
+    until: usize,
 }
 
 impl MappedWriter {
@@ -285,26 +308,24 @@ impl MappedWriter {
         self.file.map.len() - self.position
     }
 
-    /// Appends `bytes` and publishes them.
+    /// Appends `bytes` and, where they are in the file then, publishes them.
     ///
     /// # Errors
     ///
-    /// When they do not fit, or cannot be written. Then nothing is published.
+    /// When they do not fit.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > self.remaining() {
             return Err(io::Error::other("the file is full"));
         }
-        match &self.way {
+        match self.way {
             // SAFETY: in bounds by (1) and the check above; ours alone by (2).
             Way::Mapping => unsafe {
                 let target = self.file.map.as_mut_ptr().add(self.position);
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
             },
-            Way::Call(fs) => {
-                fs.write_at(&self.file.file, &self.file.path, bytes, self.position as u64)?;
-            }
+            Way::Later => self.unwritten.extend_from_slice(bytes),
         }
-        self.publish(self.position + bytes.len());
+        self.advance(self.position + bytes.len());
         Ok(())
     }
 
@@ -315,13 +336,53 @@ impl MappedWriter {
     /// As [`Self::append`].
     pub(crate) fn finish(&mut self, head: &[u8]) -> io::Result<()> {
         self.append(head)?;
-        self.publish(self.file.map.len());
+        self.advance(self.file.map.len());
         Ok(())
     }
 
-    fn publish(&mut self, position: usize) {
+    /// Gives away what is not in the file, and goes on collecting in `empty`; nothing when all is.
+    /// What is given away first has to be written first.
+    pub(crate) fn take_unwritten(&mut self, empty: &mut Vec<u8>) -> Option<Unwritten> {
+        if self.unwritten.is_empty() {
+            return None;
+        }
+        debug_assert!(empty.is_empty());
+        let bytes = std::mem::replace(&mut self.unwritten, std::mem::take(empty));
+        let at = std::mem::replace(&mut self.unwritten_at, self.position);
+        Some(Unwritten { file: Arc::clone(&self.file), at, bytes, until: self.position })
+    }
+
+    fn advance(&mut self, position: usize) {
         self.position = position;
-        self.file.wrote.store(position, Ordering::Release);
+        if self.way == Way::Mapping {
+            self.file.publish(position);
+        }
+    }
+}
+
+impl Unwritten {
+    /// Position in the sequence up to which the file is written once this is.
+    pub(crate) fn end(&self) -> i64 {
+        self.file.start + self.until as i64
+    }
+
+    /// Writes the bytes and publishes them.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written. Nothing is published then, and they may be written again.
+    pub(crate) fn write(&self, fs: &Fs) -> io::Result<()> {
+        let MappedFile { file, path, .. } = &*self.file;
+        fs.write_at(file, path, &self.bytes, self.at as u64).at(path)?;
+        // What comes behind this has not been written: it is given away later, and written later.
+        self.file.publish(self.until.max(self.file.wrote_position()));
+        Ok(())
+    }
+
+    /// Room for the next bytes.
+    pub(crate) fn into_buffer(mut self) -> Vec<u8> {
+        self.bytes.clear();
+        self.bytes
     }
 }
 
@@ -389,6 +450,30 @@ mod tests {
         assert_eq!(file.written_from(4), Some(&b"o"[..]));
         assert_eq!(file.written_from(5), None);
         assert_eq!(&std::fs::read(file.path()).unwrap()[..6], b"hello\0");
+    }
+
+    #[test]
+    fn bytes_that_are_written_later_are_readable_once_they_are() {
+        let (_dir, file) = mapped(64);
+        let mut writer = file.writer(Way::Later).unwrap();
+        writer.append(b"he").unwrap();
+        writer.append(b"l").unwrap();
+        let mut spare = Vec::with_capacity(100);
+        let first = writer.take_unwritten(&mut spare).unwrap();
+        assert!(writer.take_unwritten(&mut Vec::new()).is_none());
+        writer.finish(b"lo").unwrap();
+        let second = writer.take_unwritten(&mut spare).unwrap();
+        assert_eq!((first.end(), second.end(), writer.remaining()), (3, 64, 0));
+        assert_eq!(file.read(0, 1), None);
+        let full = Fs::with_fault(|_, _| Err(io::ErrorKind::StorageFull.into()));
+        assert_eq!(first.write(&full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.read(0, 1), None);
+        first.write(&Fs::default()).unwrap();
+        assert_eq!((file.read(0, 3), file.read(0, 4)), (Some(&b"hel"[..]), None));
+        second.write(&Fs::default()).unwrap();
+        assert_eq!(file.read(0, 64).unwrap()[..6], *b"hello\0");
+        assert_eq!(first.into_buffer(), b"");
+        assert!(second.into_buffer().capacity() >= 100);
     }
 
     #[test]

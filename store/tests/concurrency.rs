@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use oxmq_protocol::message::{BatchMessages, Message, MessageExt};
-use oxmq_store::{GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
+use oxmq_store::{FlushDiskType, GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
 
 const TOPICS: [&str; 3] = ["stays", "comes-and-goes", "batches"];
 const QUEUES: i32 = 3;
@@ -106,6 +106,15 @@ fn follow(store: &MessageStore, stop: &AtomicBool, topic: &str, queue_id: i32) -
 
 #[test]
 fn no_reader_is_ever_given_a_wrong_message() {
+    run(FlushDiskType::AsyncFlush);
+}
+
+#[test]
+fn no_reader_is_ever_given_a_wrong_message_where_records_are_in_memory_first() {
+    run(FlushDiskType::SyncFlush);
+}
+
+fn run(flush_disk_type: FlushDiskType) {
     let dir = temp_dir();
     let config = StoreConfig {
         mapped_file_size_commit_log: 256 << 10,
@@ -120,6 +129,7 @@ fn no_reader_is_ever_given_a_wrong_message() {
         mapped_file_size_consume_queue_ext: 1_000,
         enable_lmq: true,
         enable_multi_dispatch: true,
+        flush_disk_type,
         ..small(dir.path())
     };
     let store = open(&config);
@@ -161,6 +171,10 @@ fn no_reader_is_ever_given_a_wrong_message() {
         sent.load(Ordering::Relaxed),
         seen.load(Ordering::Relaxed)
     );
+    let (answer, answers) = std::sync::mpsc::channel();
+    store
+        .when_durable(store.max_phy_offset(), Box::new(move |status| answer.send(status).unwrap()));
+    assert_eq!(answers.recv().unwrap(), PutMessageStatus::PutOk);
     let ends = [("stays", 0), (LIGHT[0], 0)].map(|(topic, queue)| store.max_offset(topic, queue));
     store.close().unwrap();
 

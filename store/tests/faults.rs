@@ -20,12 +20,20 @@ fn open_with(config: &StoreConfig, fs: Fs) -> Result<Arc<MessageStore>, StoreErr
     MessageStore::open_with(config.clone(), Environment { fs, ..Environment::default() })
 }
 
-/// Puts `numbers` in order and stops at the first that is not stored; returns the next number.
+/// Puts `numbers` in order and stops at the first that is not as durable as configured; returns the
+/// next number.
 fn put_while_ok(store: &MessageStore, numbers: std::ops::Range<usize>) -> usize {
     for number in numbers.clone() {
         let body = body(number);
         let message = message("TopicA", (number % 2) as i32, &body);
-        if store.put_message(&message).status != PutMessageStatus::PutOk {
+        let result = store.put_message(&message);
+        if result.status != PutMessageStatus::PutOk {
+            return number;
+        }
+        let (answer, answers) = std::sync::mpsc::channel();
+        let tell = move |status| answer.send(status).unwrap();
+        store.when_durable(result.end_phy_offset(), Box::new(tell));
+        if answers.recv().unwrap() != PutMessageStatus::PutOk {
             return number;
         }
     }
@@ -48,9 +56,9 @@ fn operation_that_fails_loses_nothing_where_units_lead_to_extended_ones() {
 }
 
 #[test]
-fn operation_that_fails_loses_nothing_where_every_append_is_one() {
+fn operation_that_fails_loses_nothing_where_every_message_is_flushed() {
     let sync = |config| StoreConfig { flush_disk_type: FlushDiskType::SyncFlush, ..config };
-    fail_one_operation(&sync, 3);
+    fail_one_operation(&sync, 5);
 }
 
 /// Does the same over and over, and has another operation fail each time: one in `stride`. A

@@ -1,8 +1,9 @@
 //! Appending under the one append lock.
 //!
 //! Under the lock: the queue's next offset is read, the record is patched and copied, the unit is
-//! pushed, the new end is published. No allocation of disk or memory, no system call and no page
-//! fault happens there while the helper of [`super::ahead`] keeps up.
+//! pushed, the new end is published. No allocation of disk, no system call and no page fault happens
+//! there while the helper of [`super::ahead`] keeps up: with SYNC_FLUSH the copy goes into a buffer,
+//! which [`super::unwritten`] brings into the file.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 use super::CommitLog;
 use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
 use crate::index::feed::{Entry, KeyFeed};
-use crate::mapped_file::MappedWriter;
+use crate::mapped_file::{MappedWriter, Unwritten};
 use crate::message_store::LightQueues;
 
 /// Encoded records that are appended together, all for one queue.
@@ -105,6 +106,8 @@ pub(crate) enum AppendError {
 pub(super) struct Appender {
     /// Nothing before the first file of an empty log.
     pub(super) writer: Option<MappedWriter>,
+    /// What is not in the files before that of `writer`.
+    pub(super) rolled: Vec<Unwritten>,
     /// Store time of the newest record: it never goes backwards.
     pub(super) last_store_timestamp_ms: i64,
 }
@@ -118,6 +121,7 @@ impl CommitLog {
         now_ms: i64,
         still_open: impl FnOnce() -> bool,
     ) -> Result<Appended, AppendError> {
+        self.make_room(now_ms).map_err(AppendError::NoFile)?;
         let (appended, wake_ahead) = {
             let mut appender = self.lock_appender();
             // Under the lock, so that whoever closes the store and then takes the lock sees the end.
@@ -144,7 +148,7 @@ impl CommitLog {
     ) -> Result<Appended, AppendError> {
         let end_before = self.max_offset();
         let store_timestamp_ms = now_ms.max(appender.last_store_timestamp_ms);
-        let writer = self.writer_with_room(&mut appender.writer, records.bytes.len())?;
+        let writer = self.writer_with_room(appender, records.bytes.len())?;
         let phy_offset = writer.file().start() + writer.position() as i64;
 
         let mut tail = queue.map(ConsumeQueue::lock);
@@ -222,17 +226,17 @@ impl CommitLog {
     /// The writer of the file into which `bytes` go, with disk blocks reserved for them.
     fn writer_with_room<'a>(
         &self,
-        slot: &'a mut Option<MappedWriter>,
+        appender: &'a mut Appender,
         bytes: usize,
     ) -> Result<&'a mut MappedWriter, AppendError> {
         let needed = bytes + BLANK_HEAD_BYTES;
         if needed as u64 > self.file_bytes {
             return Err(AppendError::TooLarge);
         }
-        if slot.as_ref().is_none_or(|writer| writer.remaining() < needed) {
-            self.roll(slot).map_err(AppendError::NoFile)?;
+        if appender.writer.as_ref().is_none_or(|writer| writer.remaining() < needed) {
+            self.roll(appender).map_err(AppendError::NoFile)?;
         }
-        let writer = slot.as_mut().ok_or(AppendError::TooLarge)?;
+        let writer = appender.writer.as_mut().ok_or(AppendError::TooLarge)?;
         self.reserve(writer, needed).map_err(AppendError::NoFile)?;
         Ok(writer)
     }
@@ -247,7 +251,8 @@ impl CommitLog {
     }
 
     /// Ends the current file with a blank and goes on in the next one.
-    pub(super) fn roll(&self, slot: &mut Option<MappedWriter>) -> io::Result<()> {
+    pub(super) fn roll(&self, appender: &mut Appender) -> io::Result<()> {
+        let Appender { writer: slot, rolled, .. } = appender;
         let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
         // The helper looks at the files under this lock: it must not see the next file neither
         // prepared nor in use, or it would make it again.
@@ -268,6 +273,7 @@ impl CommitLog {
             let blank = record::blank_head(writer.remaining() as u32);
             writer.finish(&blank)?;
         }
+        rolled.extend(slot.as_mut().and_then(|writer| writer.take_unwritten(&mut Vec::new())));
         let writer = next
             .writer(self.way())
             .ok_or_else(|| io::Error::other("the next log file is being written already"))?;

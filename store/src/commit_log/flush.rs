@@ -2,7 +2,8 @@
 //!
 //! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one
 //! flush runs at a time; whoever waits for a position at or below the new watermark is told at
-//! once. A failed flush is final: what the disk holds is unknown then, so the store stops.
+//! once. A failed flush is final: what the disk holds is unknown then, so the store stops. To write
+//! what is only in memory is a part of it.
 //!
 //! The flusher's thread flushes for everybody, one flush after the other while somebody waits. Who
 //! is alone does it better without: two threads have not to wake each other then.
@@ -17,6 +18,7 @@ use tracing::error;
 
 use super::CommitLog;
 use crate::config::{FlushDiskType, StoreConfig};
+use crate::error::IoContext;
 use crate::limits::QUICK_FLUSH;
 use crate::status::PutMessageStatus;
 use crate::worker::Signal;
@@ -173,17 +175,13 @@ impl CommitLog {
             return Err(io::Error::other(failure.to_owned()));
         }
         let begin = Instant::now();
-        let (end, timestamp_ms) = self.end_and_timestamp();
+        let (end, timestamp_ms) = self.write_out().inspect_err(|error| self.fail(error))?;
         let (from, to) = (self.flushed(), limit(end));
         for file in self.files().iter().filter(|file| file.end() > from && file.start() < to) {
             let begin = (from.max(file.start()) - file.start()) as usize;
             let end = (to.min(file.end()) - file.start()) as usize;
-            if let Err(error) = file.flush(&self.fs, begin, end) {
-                error!(path = %file.path().display(), %error, "commit log flush failed: the store stops");
-                // Set under the lock: at most once.
-                drop(self.flush.failure.set(format!("{}: {error}", file.path().display())));
-                return Err(error);
-            }
+            let flushed = file.flush(&self.fs, begin, end);
+            flushed.at(file.path()).inspect_err(|error| self.fail(error))?;
         }
         self.note_duration(begin.elapsed());
         self.flush.flushed.fetch_max(to, Ordering::AcqRel);
@@ -195,6 +193,12 @@ impl CommitLog {
             job(self);
         }
         Ok(())
+    }
+
+    /// Has the store take nothing any more. To be called by whoever runs a flush: at most once.
+    fn fail(&self, error: &io::Error) {
+        error!(%error, "commit log flush failed: the store stops");
+        drop(self.flush.failure.set(error.to_string()));
     }
 
     /// Moves the usual time towards `took`. One that was interrupted counts as twice the usual.

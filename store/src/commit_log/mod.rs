@@ -15,6 +15,7 @@ mod flush;
 mod open;
 mod scan;
 mod stream;
+mod unwritten;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -33,6 +34,7 @@ pub use stream::LogStreamError;
 use self::ahead::Ahead;
 use self::append::Appender;
 use self::flush::Flush;
+use self::unwritten::WriteOut;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::{MappedFile, Way};
@@ -55,6 +57,7 @@ pub(crate) struct CommitLog {
     /// When the append lock was taken, in milliseconds since 1970; zero while it is free.
     held_since_ms: AtomicI64,
     ahead: Ahead,
+    write_out: WriteOut,
     flush: Flush,
 }
 
@@ -66,7 +69,7 @@ impl CommitLog {
 
     /// How records get into the files.
     fn way(&self) -> Way {
-        if self.flushed_often { Way::Call(self.fs.clone()) } else { Way::Mapping }
+        if self.flushed_often { Way::Later } else { Way::Mapping }
     }
 
     /// Position of the first byte that is still there.
@@ -84,18 +87,17 @@ impl CommitLog {
         Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells whether a thread is appending now.
+    /// Tells whether a thread is appending now, or waits for what is in memory to be written.
     #[inline]
     pub(crate) fn is_locked(&self) -> bool {
-        self.held_since_ms.load(Ordering::Relaxed) != 0
+        self.held_since_ms.load(Ordering::Relaxed) != 0 || self.write_out.awaited_since_ms() != 0
     }
 
-    /// Milliseconds for which the append lock has been held at `now_ms`.
+    /// Milliseconds for which nobody else has been able to append at `now_ms`.
     pub(crate) fn locked_for_ms(&self, now_ms: i64) -> i64 {
-        match self.held_since_ms.load(Ordering::Relaxed) {
-            0 => 0,
-            since => now_ms.saturating_sub(since).max(0),
-        }
+        let since = [self.held_since_ms.load(Ordering::Relaxed), self.write_out.awaited_since_ms()];
+        let since = since.into_iter().filter(|since| *since != 0).min();
+        since.map_or(0, |since| now_ms.saturating_sub(since).max(0))
     }
 
     /// Takes files from the front while `expired` says so; never the last one.

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::ahead::Ahead;
 use super::append::Appender;
 use super::flush::Flush;
+use super::unwritten::WriteOut;
 use super::{CommitLog, LogDirs};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -17,7 +18,8 @@ use crate::mapped_file::MappedFile;
 impl CommitLog {
     /// Opens the log in `dirs`. Nothing can be appended before [`Self::begin_at`].
     ///
-    /// All bytes of all files count as written until then. With `flushed_often` each append is a call.
+    /// All bytes of all files count as written until then. With `flushed_often` records are
+    /// written when they are flushed.
     pub(crate) fn open(
         fs: &Fs,
         dirs: LogDirs,
@@ -39,6 +41,7 @@ impl CommitLog {
             end: AtomicI64::new(end),
             held_since_ms: AtomicI64::new(0),
             ahead: Ahead::default(),
+            write_out: WriteOut::default(),
             flush: Flush::default(),
         })
     }
@@ -65,6 +68,7 @@ impl CommitLog {
         }
         appender.last_store_timestamp_ms = last_timestamp_ms;
         self.end.store(end, Ordering::Release);
+        self.write_out.set_written(end);
         self.set_flushed(end, last_timestamp_ms);
         *guard = Arc::new(files);
         Ok(())

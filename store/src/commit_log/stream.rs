@@ -57,7 +57,7 @@ impl CommitLog {
         out: &mut Vec<u8>,
     ) -> Result<usize, LogStreamError> {
         let files = self.files();
-        let max = self.max_offset();
+        let max = self.written();
         if position == max {
             return Ok(0);
         }
@@ -86,6 +86,8 @@ impl CommitLog {
             }
             self.append_stream_locked(&mut appender, position, bytes)?;
         }
+        // A record may go on in the next slice, and is looked for in the file.
+        self.write_out()?;
         if self.ahead.is_due(self.max_offset()) {
             self.ahead.wake();
         }
@@ -106,10 +108,11 @@ impl CommitLog {
         }
         if is_new {
             self.end.store(position, Ordering::Release);
+            self.write_out.set_written(position);
             self.set_flushed(position, 0);
         }
         if appender.writer.as_ref().is_none_or(|writer| writer.remaining() == 0) {
-            self.roll(&mut appender.writer)?;
+            self.roll(appender)?;
         }
         let Some(writer) = &mut appender.writer else {
             return Err(LogStreamError::CrossesFiles { position, bytes: bytes.len() });

@@ -159,7 +159,8 @@ impl Index {
         }
     }
 
-    /// Indexes what lies before log position `end`, and maybe more, unless `signal` says stop meanwhile.
+    /// Indexes what lies before log position `end`, the end of a record, unless `signal` says stop
+    /// meanwhile. What senders have fed from there on waits.
     pub(crate) fn catch_up(
         &self,
         log: &CommitLog,
@@ -168,23 +169,34 @@ impl Index {
     ) -> Result<(), StoreError> {
         let mut work = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            work.clear();
-            self.feed.take(&mut work);
+            if work.is_empty() {
+                work.clear();
+                self.feed.take(&mut work);
+            }
             if work.is_empty() {
                 return self.read_log(log, end, &mut work.entries, signal);
             }
-            if self.position() < work.from {
-                self.read_log(log, work.from, &mut Vec::new(), signal)?;
+            let from = work.from.min(end);
+            if self.position() < from {
+                self.read_log(log, from, &mut Vec::new(), signal)?;
             }
             let position = self.position();
             if position < work.from {
-                // Told to stop, or the log cannot be read up to there.
+                // Nothing of it is due, or told to stop, or the log cannot be read up to there.
                 return Ok(());
             }
-            let known = work.entries.partition_point(|entry| entry.phy_offset < position);
-            self.put_all(&work.entries[known..])?;
-            self.position.store(position.max(work.to), Ordering::Release);
-            if work.to >= end {
+            let index_of = |at| work.entries.partition_point(|entry| entry.phy_offset < at);
+            let (known, due) = (index_of(position), index_of(end.max(position)));
+            self.put_all(&work.entries[known..due])?;
+            let reached = position.max(work.to.min(end));
+            self.position.store(reached, Ordering::Release);
+            if work.to > reached {
+                work.entries.drain(..due);
+                work.from = reached;
+                return Ok(());
+            }
+            work.clear();
+            if reached >= end {
                 return Ok(());
             }
         }

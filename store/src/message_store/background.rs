@@ -59,7 +59,7 @@ impl MessageStore {
             let only_flushed = self.hides_unflushed();
             let signal = Arc::clone(index.signal());
             let run = move |signal: &Signal| {
-                let end = || if only_flushed { log.flushed() } else { log.max_offset() };
+                let end = || if only_flushed { log.flushed() } else { log.written() };
                 index.run(signal, &log, end);
             };
             spawn("index", &signal, Box::new(run))?;

@@ -161,7 +161,7 @@ impl MessageStore {
 
     /// First offset of a queue, and the offset behind its last readable message.
     pub(super) fn visible_bounds(&self, queue: &ConsumeQueue) -> (i64, i64) {
-        let until = if self.hides_unflushed() { self.log.flushed() } else { i64::MAX };
+        let until = if self.flush_policy.sync { self.visible_end() } else { i64::MAX };
         queue.lock().visible_offsets(until)
     }
 

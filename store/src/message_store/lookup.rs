@@ -166,7 +166,7 @@ impl MessageStore {
     pub fn for_each_record(&self, from: i64, mut each: impl FnMut(RecordView<'_>) -> bool) {
         let files = self.log.files();
         let file_bytes = self.log.file_bytes() as i64;
-        let end = self.log.max_offset();
+        let end = self.log.written();
         let mut at = from;
         while at < end {
             let Some(record) = record_at(&files, at) else {

@@ -260,7 +260,7 @@ impl MessageStore {
 
     /// Log position up to which messages may be read.
     fn visible_end(&self) -> i64 {
-        if self.hides_unflushed() { self.log.flushed() } else { self.log.max_offset() }
+        if self.hides_unflushed() { self.log.flushed() } else { self.log.written() }
     }
 
     fn hides_unflushed(&self) -> bool {

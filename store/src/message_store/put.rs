@@ -242,10 +242,11 @@ impl MessageStore {
         self.log.flush_if_quick()
     }
 
-    /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden
-    /// until then; without, this does nothing.
+    /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden until
+    /// then, but survives the end of the process from now on; without, this does nothing.
     pub fn flush_soon(&self) {
         if self.flush_policy.sync {
+            self.write_out();
             self.log.flush_soon();
         }
     }
@@ -305,6 +306,9 @@ impl MessageStore {
                 return PutMessageResult::refused(PutMessageStatus::UnknownError);
             }
         };
+        if self.flush_policy.sync && !self.hides_unflushed() {
+            self.write_out();
+        }
         if let Some(queue) = &queue {
             self.queue_writer.after_push(queue, appended.push);
             let messages = inner.map_or(1, |inner| i64::from(inner.count));
@@ -371,10 +375,17 @@ impl MessageStore {
         }
     }
 
-    /// Where the keys of messages go; nothing where there is no index, or it must not be ahead of
-    /// the disk.
+    /// Where the keys of messages go; nothing where there is no index.
     fn key_feed(&self) -> Option<&KeyFeed> {
-        self.index.as_ref().filter(|_| !self.hides_unflushed()).map(|index| index.feed())
+        self.index.as_ref().map(|index| index.feed())
+    }
+
+    /// Brings what was appended into the files.
+    fn write_out(&self) {
+        if let Err(error) = self.log.write_out_at_once(self.clock.now_ms()) {
+            // The flush tries it again, and stops the store when it fails, too.
+            warn!(%error, "records not written");
+        }
     }
 
     /// Tells the listener about appended messages, unless they are hidden: then the flush does.
