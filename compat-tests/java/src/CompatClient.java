@@ -11,11 +11,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
-import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.MessageQueueSelector;
@@ -293,39 +295,37 @@ public final class CompatClient {
         push.setConsumeThreadMin(1);
         push.setConsumeThreadMax(1);
         push.subscribe(options.get("topic"), options.getOrDefault("tag", "*"));
-        push.registerMessageListener(new MessageListenerConcurrently() {
-            @Override
-            public ConsumeConcurrentlyStatus consumeMessage(List<MessageExt> messages,
-                ConsumeConcurrentlyContext context) {
-                synchronized (consumer.received) {
-                    for (MessageExt message : messages) {
-                        consumer.received.add(json(message));
-                        note(json(message));
-                    }
-                }
+        Function<List<MessageExt>, Boolean> take = messages -> {
+            synchronized (consumer.received) {
                 for (MessageExt message : messages) {
-                    String body = new String(message.getBody(), StandardCharsets.UTF_8);
-                    if (failsOnce != null && body.startsWith(failsOnce) && message.getReconsumeTimes() == 0) {
-                        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-                    }
-                }
-                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
-            }
-
-            private void note(String message) {
-                if (journal != null) {
-                    try {
-                        journal.write((message + "\n").getBytes(StandardCharsets.UTF_8));
-                    } catch (IOException error) {
-                        throw new UncheckedIOException(error);
-                    }
+                    consumer.received.add(json(message));
+                    note(journal, json(message));
                 }
             }
-        });
+            return messages.stream().noneMatch(message -> failsOnce != null && message.getReconsumeTimes() == 0
+                && new String(message.getBody(), StandardCharsets.UTF_8).startsWith(failsOnce));
+        };
+        if (options.containsKey("orderly")) {
+            push.registerMessageListener((MessageListenerOrderly) (messages, context) -> take.apply(messages)
+                ? ConsumeOrderlyStatus.SUCCESS : ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT);
+        } else {
+            push.registerMessageListener((MessageListenerConcurrently) (messages, context) -> take.apply(messages)
+                ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER);
+        }
         consumer.push = push;
         push.start();
         CONSUMERS.put(options.get("id"), consumer);
         return "{}";
+    }
+
+    private static void note(FileOutputStream journal, String message) {
+        if (journal != null) {
+            try {
+                journal.write((message + "\n").getBytes(StandardCharsets.UTF_8));
+            } catch (IOException error) {
+                throw new UncheckedIOException(error);
+            }
+        }
     }
 
     private static String json(MessageExt message) {
