@@ -53,14 +53,40 @@ const LEFT_OVER: &[(i32, &str)] = &[
     (2004, "READ_AHEAD_MODE"),
 ];
 
-/// Codes that no server here serves; their headers and bodies need not be declared.
-fn absent_codes() -> BTreeSet<i32> {
+/// The request codes that are absent here, or those that are not.
+fn codes(are_absent: bool) -> BTreeSet<i32> {
     let table = include_str!("../../COMPATIBILITY.md");
     let rows = table.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
-    let codes = rows.filter(|row| row.get(4) == Some(&"absent"));
-    let codes: BTreeSet<_> = codes.filter_map(|row| row[1].parse().ok()).collect();
+    let rows = rows.filter(|row| row.get(4).is_some_and(|it| (*it == "absent") == are_absent));
+    rows.filter_map(|row| row[1].parse().ok()).collect()
+}
+
+/// Codes that no server here serves; their headers and bodies need not be declared.
+fn absent_codes() -> BTreeSet<i32> {
+    let codes = codes(true);
     assert!(codes.contains(&902), "{codes:?}");
     codes
+}
+
+#[test]
+fn each_code_that_is_served_has_frames_of_a_request_and_unless_nobody_wants_one_of_an_answer() {
+    let (mut asked, mut wanted, mut answered) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for captured in captured() {
+        let view = captured.view();
+        if view.is_response() {
+            answered.insert(captured.request_code);
+            continue;
+        }
+        asked.insert(captured.request_code);
+        if !view.is_oneway() {
+            wanted.insert(captured.request_code);
+        }
+    }
+    let served = codes(false);
+    assert!(served.len() > 100, "{served:?}");
+    let none = BTreeSet::new();
+    assert_eq!(&served - &asked, none, "no request");
+    assert_eq!(&(&served & &wanted) - &answered, none, "no answer");
 }
 
 #[test]
