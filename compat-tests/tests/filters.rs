@@ -349,6 +349,23 @@ fn a_group_filters_with_the_newest_expression_of_its_heartbeats() {
     );
 }
 
+/// The classes of former filter servers among them.
+#[test]
+fn an_expression_of_another_kind_is_none() {
+    let (server, topic, group) = (server(), "of_a_class", "of_a_class_group");
+    ops::create_topic(server, topic, 1);
+    let mut conn = Conn::connect(&server.broker_addr());
+    let subscription = json!({
+        "topic": topic, "subString": "Filter", "tagsSet": [], "codeSet": [], "subVersion": 1,
+        "expressionType": "CLASS", "classFilterMode": false,
+    });
+    let body = json!({"clientId": "c", "group": group, "subscriptionData": subscription});
+    let checked = Command::request(CHECK_CLIENT_CONFIG, &[]).with_body(body.to_string());
+    assert_eq!(conn.call(checked).code, response::SUBSCRIPTION_PARSE_FAILED);
+    ops::subscribe(&mut conn, "c", group, "CLUSTERING", &subscription);
+    assert_eq!(conn_pull(server, group, topic, 1).code, FILTER_DATA_NOT_EXIST);
+}
+
 #[test]
 fn without_the_switch_expressions_are_refused() {
     let server = ServerUnderTest::shared();

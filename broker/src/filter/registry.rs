@@ -99,7 +99,7 @@ impl ConsumerFilters {
         if data.sub_string.is_empty() || !is_known && count >= MAX_FILTERS {
             return Err(FilterProblem);
         }
-        let filter = match SqlFilter::compile(&data.sub_string) {
+        let filter = match SqlFilter::compile_as(&data.expression_type, &data.sub_string) {
             Ok(filter) => Arc::new(filter),
             Err(error) => {
                 warn!(group, topic = data.topic, expression = data.sub_string, %error,
@@ -226,7 +226,7 @@ fn restore(filters: &mut Filters, data: &ConsumerFilterData, now_ms: i64) {
     if is_tag_type(&data.expression_type) {
         return;
     }
-    let Ok(filter) = SqlFilter::compile(&data.expression) else {
+    let Ok(filter) = SqlFilter::compile_as(&data.expression_type, &data.expression) else {
         warn!(
             group = data.consumer_group,
             topic = data.topic,
@@ -278,6 +278,8 @@ mod tests {
         let filters = load(dir.path());
         let register = |text: &str, version| filters.register("g", &subscription(text, version));
         assert_eq!(register("a >", 1), Err(FilterProblem));
+        let class = SubscriptionData { expression_type: "CLASS".into(), ..subscription("a", 1) };
+        assert_eq!(filters.register("g", &class), Err(FilterProblem));
         let first = register("a > 1", 1).unwrap();
         assert_eq!(register("a > 2", 1).unwrap(), first, "not newer");
         assert_eq!(register("a >", 2), Err(FilterProblem));

@@ -153,7 +153,7 @@ impl<C: Channel> ClientManage<C> {
                 if !self.config.enable_property_filter {
                     return Err(RequestError::FilterTypeNotSupported(data.expression_type));
                 }
-                SqlFilter::compile(&data.sub_string)?;
+                SqlFilter::compile_as(&data.expression_type, &data.sub_string)?;
             }
             _ => {}
         }

@@ -268,10 +268,9 @@ fn filter(kind: Option<&str>, expression: Option<&str>) -> Result<MessageFilter,
     match kind {
         None => Ok(MessageFilter::from_tags(expression)),
         Some(kind) if is_tag_type(kind) => Ok(MessageFilter::from_tags(expression)),
-        Some("SQL92") => SqlFilter::compile(expression)
+        Some(kind) => SqlFilter::compile_as(kind, expression)
             .map(|filter| MessageFilter::Sql(Arc::new(filter)))
             .map_err(|_| RequestError::SubscriptionParse),
-        Some(_) => Err(RequestError::SubscriptionParse),
     }
 }
 

@@ -174,12 +174,12 @@ impl PullMessage {
                     Ok(MessageFilter::from_tags(expression.as_deref().unwrap_or("*")))
                 }
                 Some(kind) => {
-                    let text = header.subscription.map(|text| text.text());
-                    let filter = SqlFilter::compile(text.as_deref().unwrap_or_default())
-                        .map_err(|_| RequestError::SubscriptionParse)?;
                     if !self.config.enable_property_filter {
                         return Err(RequestError::FilterTypeNotSupported(kind.to_owned()));
                     }
+                    let text = header.subscription.map(|text| text.text());
+                    let filter = SqlFilter::compile_as(kind, text.as_deref().unwrap_or_default())
+                        .map_err(|_| RequestError::SubscriptionParse)?;
                     Ok(MessageFilter::Sql(Arc::new(filter)))
                 }
             };

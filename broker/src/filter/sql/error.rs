@@ -42,6 +42,10 @@ impl SqlError {
         Self(format!("java.lang.NumberFormatException: For input string: \"{text}\""))
     }
 
+    pub(super) fn kind(kind: &str) -> Self {
+        Self(format!("there are no filters of the kind {kind}"))
+    }
+
     pub(super) fn limit(what: &str, limit: usize) -> Self {
         Self(format!("the expression has {what} than {limit}"))
     }

@@ -25,6 +25,9 @@ pub(crate) struct SqlFilter {
     root: Expression,
 }
 
+/// What clients call these expressions.
+const KIND: &str = "SQL92";
+
 impl SqlFilter {
     /// Compiles an expression.
     ///
@@ -32,6 +35,17 @@ impl SqlFilter {
     /// When it is none, or too large.
     pub(crate) fn compile(text: &str) -> Result<Self, SqlError> {
         Ok(Self { root: parser::parse(text)? })
+    }
+
+    /// Compiles an expression of the kind that a client names.
+    ///
+    /// # Errors
+    /// As [`SqlFilter::compile`], and for kinds that nothing here compiles, such as classes.
+    pub(crate) fn compile_as(kind: &str, text: &str) -> Result<Self, SqlError> {
+        if kind != KIND {
+            return Err(SqlError::kind(kind));
+        }
+        Self::compile(text)
     }
 
     /// Tells whether a message with these encoded properties is wanted. One that cannot be compared
