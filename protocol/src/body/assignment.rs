@@ -57,8 +57,8 @@ pub struct QueryAssignmentResponseBody {
 pub struct MessageQueueAssignment {
     /// The queue; -1 is any queue of its broker.
     pub message_queue: MessageQueue,
-    /// How it is read.
-    #[serde(deserialize_with = "lenient")]
+    /// How it is read; nothing is a mode that only the sender knows.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub mode: Option<MessageRequestMode>,
 }
 
@@ -106,6 +106,15 @@ pub struct MessageRequestModeTable {
 mod tests {
     use super::*;
     use crate::fastjson::{self, Dialect};
+
+    #[test]
+    fn an_unknown_mode_is_read_and_written_as_none() {
+        let text = r#"{"messageQueueAssignments":[{"messageQueue":{"topic":"t"},"mode":"PUSH"}]}"#;
+        let body: QueryAssignmentResponseBody = fastjson::from_slice(text.as_bytes()).unwrap();
+        let written = fastjson::to_vec(&body, Dialect::Raw).unwrap();
+        assert_eq!(fastjson::from_slice::<QueryAssignmentResponseBody>(&written).unwrap(), body);
+        assert_eq!(body.message_queue_assignments.unwrap()[0].mode, None);
+    }
 
     #[test]
     fn assignment_without_a_list_is_an_empty_object() {
