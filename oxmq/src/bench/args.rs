@@ -221,6 +221,9 @@ pub(super) struct EchoArgs {
     /// Threads, each with connections of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) threads: u32,
+    /// Answer pulls with messages, whose bodies have so many bytes.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(MIN_BODY_BYTES..=MAX_BODY_BYTES))]
+    pub(super) size: Option<u64>,
 }
 
 /// Flags of `table`.

@@ -1,4 +1,5 @@
-//! A server that answers every request with success and stores nothing.
+//! A server that answers every request with success and stores nothing; pulls it answers with messages,
+//! when it is told their size.
 //!
 //! What a load reaches against it is the ceiling of the generator and of the loopback.
 
@@ -16,6 +17,7 @@ use rustix::fd::OwnedFd;
 
 use super::answer::{self, Answer};
 use super::args::EchoArgs;
+use super::endless::EndlessQueues;
 use super::error::{BenchError, io};
 use super::lane::take_frames;
 use super::payload::FIRST_OPAQUE;
@@ -27,7 +29,7 @@ const MAX_CONNECTIONS: usize = 65_536;
 
 /// Runs `echo-server` until the process is ended.
 pub(super) fn run(args: &EchoArgs) -> Result<(), BenchError> {
-    let echo = Echo::bind(args.port, args.threads)?;
+    let echo = Echo::bind(args.port, args.threads, args.size)?;
     println!("echo server on {}, process {}", echo.address, std::process::id());
     echo.serve()
 }
@@ -40,12 +42,12 @@ pub(super) struct Echo {
 }
 
 impl Echo {
-    /// Listens on the loopback; port 0 picks one.
-    pub(super) fn bind(port: u16, threads: u32) -> Result<Self, BenchError> {
+    /// Listens on the loopback; port 0 picks one. Pulls get messages with bodies of `size` bytes.
+    pub(super) fn bind(port: u16, threads: u32, size: Option<u64>) -> Result<Self, BenchError> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(io("listen on loopback"))?;
         let address = listener.local_addr().map_err(io("listen on loopback"))?;
-        let workers = (0..threads).map(|_| Worker::new()).collect::<Result<_, _>>()?;
+        let workers = (0..threads).map(|_| Worker::new(size)).collect::<Result<_, _>>()?;
         Ok(Self { listener, address, workers })
     }
 
@@ -73,6 +75,7 @@ struct Worker {
     /// By the number that `poll` knows them under.
     lines: Mutex<Vec<Option<Line>>>,
     canned: [Canned; 2],
+    queues: Option<EndlessQueues>,
     /// Requests so far: what a queue's offset is asked for.
     requests: AtomicU64,
 }
@@ -83,10 +86,11 @@ struct Line {
 }
 
 impl Worker {
-    fn new() -> Result<Self, BenchError> {
+    fn new(size: Option<u64>) -> Result<Self, BenchError> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| io("epoll")(e.into()))?;
         let canned = [Canned::new(HeaderForm::Json), Canned::new(HeaderForm::RocketMq)];
-        Ok(Self { poll, lines: Mutex::default(), canned, requests: AtomicU64::new(0) })
+        let queues = size.map(|size| EndlessQueues::new(size as usize)).transpose()?;
+        Ok(Self { poll, lines: Mutex::default(), canned, queues, requests: AtomicU64::new(0) })
     }
 
     fn add(&self, stream: TcpStream) -> Result<(), BenchError> {
@@ -157,6 +161,11 @@ impl Worker {
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let Answer { opaque, .. } = Answer::read(frame)?;
         if answer::flag(frame).is_some_and(|flag| flag & ONEWAY_FLAG != 0) {
+            return Ok(());
+        }
+        if let Some(queues) = &self.queues
+            && queues.answer(frame, out)?
+        {
             return Ok(());
         }
         let form = frame.form;

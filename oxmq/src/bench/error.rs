@@ -6,7 +6,7 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::CommandError;
 use oxmq_protocol::frame::FrameError;
 use oxmq_protocol::header::HeaderError;
-use oxmq_protocol::message::{BatchError, RecordError};
+use oxmq_protocol::message::{BatchError, EncodeError, RecordError};
 
 /// A run that cannot go on; nothing that it measured is reported.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,9 @@ pub(super) enum BenchError {
     /// A record that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A record that cannot be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
     /// A batch that cannot be written.
     #[error(transparent)]
     Batch(#[from] BatchError),

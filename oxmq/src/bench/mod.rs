@@ -12,6 +12,7 @@ mod control;
 mod drain;
 mod echo;
 mod end_to_end;
+mod endless;
 mod error;
 mod filter;
 mod held;
@@ -115,9 +116,12 @@ mod tests {
         bench: BenchArgs,
     }
 
+    /// Bytes of the bodies of what the echo server gives to who pulls.
+    const SIZE: u64 = 200;
+
     /// Runs a load against an echo server and returns its report.
     fn report(load: &str) -> Value {
-        let echo = echo::Echo::bind(0, 2).unwrap();
+        let echo = echo::Echo::bind(0, 2, Some(SIZE)).unwrap();
         let address = echo.address.to_string();
         std::thread::spawn(move || echo.serve());
         let flags = ["bench"].into_iter().chain(load.split(' '));
@@ -126,6 +130,7 @@ mod tests {
             Mode::Send(args) => send::run(&args),
             Mode::Batch(args) => send::run_batch(&args),
             Mode::Open(args) => open::run(&args),
+            Mode::Drain(args) => drain::run(&args),
             _ => panic!("the echo server stores nothing"),
         };
         serde_json::to_value(report.unwrap()).unwrap()
@@ -152,6 +157,14 @@ mod tests {
     fn open_loop_sends_what_is_due_and_no_more() {
         let report = report("open --rate 2000 --seconds 0.2 --connections 3");
         assert_eq!((&report["messages"], &report["unanswered"]), (&400.into(), &0.into()));
+    }
+
+    #[test]
+    fn drain_gets_the_messages_that_it_asks_for() {
+        // It compares every offset, and some of the checksums.
+        let report = report("drain --fill 0 --seconds 1 --connections 3");
+        let messages = report["messages"].as_u64().unwrap();
+        assert!(messages > 0 && messages.is_multiple_of(32), "{messages}");
     }
 
     #[test]

@@ -93,7 +93,13 @@ impl Payload {
             && body.get(HEAD_BYTES..) == self.body.get(HEAD_BYTES..)
     }
 
-    fn properties(&self, tag: &str) -> Vec<u8> {
+    /// A body, with an identity that no message has.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The properties of its message.
+    pub(super) fn properties(&self, tag: &str) -> Vec<u8> {
         let mut text = Vec::new();
         let identity = format!("{IDENTITY_PLACEHOLDER:016X}");
         properties::append(&mut text, "KEYS", format!("order-{identity}").as_bytes());
