@@ -27,8 +27,14 @@ pub const WAKE_WRITER_AT_UNITS: usize = 64 * 1024;
 /// Units written to a queue file by one call.
 pub const WRITE_UNITS_AT_ONCE: usize = 64 * 1024;
 
-/// Units read at a time while a pull looks for messages.
+/// Units read first when a pull looks for messages: as many as most pulls want.
 pub const READ_UNITS_AT_ONCE: usize = 32;
+
+/// Units read at a time when those were not enough, as a filter wants few of them.
+pub const READ_MORE_UNITS_AT_ONCE: usize = 256;
+
+/// Units of whose records the ends alone are looked for in the page cache.
+pub const CHECK_UNITS_AT_ONCE: usize = 32;
 
 /// Queue files synced one by one in a round; more are synced by one call for the whole file system.
 pub const SYNC_FILES_ONE_BY_ONE: usize = 64;

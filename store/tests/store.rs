@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use oxmq_protocol::message::{BatchMessages, Message, MessageExt, properties, sys_flag};
 use oxmq_store::{
-    Arrival, Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, MessageStore,
-    PutMessageStatus, StoreConfig, StoreError,
+    Arrival, Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, LazyRecord,
+    MessageStore, PutMessageStatus, StoreConfig, StoreError,
 };
 
 #[test]
@@ -50,6 +50,38 @@ fn dropped_store_opens_as_after_a_crash() {
         put_run(&store, round * 100..(round + 1) * 100);
         drop(store);
         assert!(dir.path().join("abort").exists());
+    }
+}
+
+#[test]
+fn filter_is_asked_once_for_each_message_and_in_order() {
+    let dir = temp_dir();
+    let queue_file = 20 * 400;
+    let config = StoreConfig { mapped_file_size_consume_queue: queue_file, ..small(dir.path()) };
+    let store = open(&config);
+    for number in 0..1_500 {
+        put(&store, "TopicA", 0, &body(number));
+    }
+    for one_in in [1, 7, 100, 5_000] {
+        let (mut looked_at, mut found, mut offset) = (Vec::new(), Vec::new(), 0);
+        while offset < 1_500 {
+            let wanted = |_, record: LazyRecord<'_>| {
+                let at = record.view().unwrap().queue_offset();
+                looked_at.push(at);
+                at % one_in == 0
+            };
+            let mut out = Vec::new();
+            let result = store
+                .get_cached_message("TopicA", 0, offset, 32, usize::MAX, wanted, &mut out)
+                .unwrap();
+            offset = result.next_begin_offset;
+            let messages = MessageExt::decode_all(&out).unwrap();
+            assert!(messages.len() <= 32 && messages.len() as u32 == result.message_count);
+            found.extend(messages.into_iter().map(|message| message.queue_offset));
+        }
+        assert_eq!(looked_at, (0..1_500).collect::<Vec<i64>>());
+        let due: Vec<i64> = looked_at.into_iter().filter(|at| at % one_in == 0).collect();
+        assert_eq!(found, due, "one in {one_in}");
     }
 }
 

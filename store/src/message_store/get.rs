@@ -5,10 +5,14 @@ use std::cell::{OnceCell, RefCell};
 use oxmq_protocol::message::RecordView;
 use tracing::warn;
 
+use super::ahead::Needs;
 use super::{MessageStore, tags_code_of_record};
 use crate::commit_log::{LogFiles, bytes_at, find_file};
 use crate::consume_queue::{ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
-use crate::limits::{MAX_PULL_BYTES, READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES};
+use crate::limits::{
+    CHECK_UNITS_AT_ONCE, MAX_PULL_BYTES, READ_MORE_UNITS_AT_ONCE, READ_UNITS_AT_ONCE,
+    SURELY_CACHED_BYTES,
+};
 use crate::status::{GetMessageResult, GetMessageStatus};
 
 /// Reference: `DefaultMessageStore.getMessage` (store), 5.5.0, takes at least this.
@@ -150,6 +154,8 @@ impl MessageStore {
                 last_phy_offset: 0,
                 skip_before: i64::MIN,
                 advised_to: 0,
+                needs: Needs::Copy,
+                has_checked: false,
             };
             match queue.kind() {
                 QueueKind::Simple => pull.run(offset, filter, units, out)?,
@@ -194,6 +200,16 @@ struct Pull<'a> {
     skip_before: i64,
     /// The kernel has been asked to read the log up to here.
     advised_to: i64,
+    /// What the last record was needed for.
+    needs: Needs,
+    /// Whether a record has been looked for in the page cache.
+    has_checked: bool,
+}
+
+/// Whether a pull may take more.
+enum Room {
+    Left,
+    Full,
 }
 
 impl Pull<'_> {
@@ -205,9 +221,13 @@ impl Pull<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), Cold> {
         let stop_at = self.max.min(offset.saturating_add(self.budget.units));
-        while self.result.next_begin_offset < stop_at {
+        let mut at_once = READ_UNITS_AT_ONCE;
+        let wanted = self.budget.messages.max(1);
+        while self.result.next_begin_offset < stop_at && self.result.message_count < wanted {
             let first = self.result.next_begin_offset;
-            let count = (stop_at - first).min(READ_UNITS_AT_ONCE as i64) as usize;
+            let count = (stop_at - first).min(at_once as i64) as usize;
+            // Who does not find enough at once looks at many.
+            at_once = READ_MORE_UNITS_AT_ONCE;
             units.clear();
             if let Err(error) = self.queue.read_units(&self.store.queue_files, first, count, units)
             {
@@ -219,24 +239,40 @@ impl Pull<'_> {
                 self.unreadable(first);
                 break;
             }
-            if !self.may_wait && self.result.message_count == 0 {
-                self.check_cached(units)?;
-            }
-            let mut full = false;
-            for unit in Unit::decode_all(units) {
-                if self.is_full(&unit, 1, out) {
-                    full = true;
-                    break;
-                }
-                self.result.next_begin_offset += 1;
-                self.take(&unit, 1, &mut filter, out);
-            }
-            if full {
-                break;
+            match self.take_all(units.as_chunks().0, &mut filter, out) {
+                Ok(Room::Left) => {}
+                Ok(Room::Full) => break,
+                // What was found so far need not wait for the rest.
+                Err(Cold) if self.result.message_count > 0 => break,
+                Err(Cold) => return Err(Cold),
             }
         }
         self.note_distance();
         Ok(())
+    }
+
+    /// Takes what `units` lead to, as long as it fits and need not be waited for.
+    fn take_all(
+        &mut self,
+        units: &[[u8; UNIT_BYTES]],
+        filter: &mut impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Room, Cold> {
+        let (mut checked, mut fetched) = (0, 0);
+        for (index, unit) in units.iter().enumerate() {
+            let unit = Unit::decode(unit);
+            if self.is_full(&unit, 1, out) {
+                return Ok(Room::Full);
+            }
+            // It comes while the kernel is asked.
+            fetched = self.needs.fetch(self.files, units, index, fetched);
+            if index == checked && !self.may_wait {
+                checked += self.check_cached(&units[index..])?;
+            }
+            self.result.next_begin_offset += 1;
+            self.take(&unit, 1, filter, out);
+        }
+        Ok(Room::Left)
     }
 
     fn note_distance(&mut self) {
@@ -264,8 +300,13 @@ impl Pull<'_> {
                     break;
                 }
             };
-            if !self.may_wait && self.result.message_count == 0 {
-                self.check_cached(&unit.unit.encode())?;
+            if !self.may_wait
+                && let Err(Cold) = self.check_cached_one(&unit.unit)
+            {
+                if self.result.message_count == 0 {
+                    return Err(Cold);
+                }
+                break;
             }
             let messages = u32::from(unit.count.unsigned_abs());
             if self.is_full(&unit.unit, messages, out) {
@@ -278,22 +319,30 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// Looks whether the first and the last record that may be taken are in the page cache. What
-    /// lies between them was written between them, so it most likely is as well.
-    fn check_cached(&self, units: &[u8]) -> Result<(), Cold> {
-        let wanted = units.len().min(self.budget.messages.max(1) as usize * UNIT_BYTES);
-        let mut wanted = Unit::decode_all(&units[..wanted]);
-        let ends = [wanted.next(), wanted.next_back()];
-        for unit in ends.into_iter().flatten() {
-            if self.log_end - unit.phy_offset <= SURELY_CACHED_BYTES {
-                continue;
-            }
-            let file = find_file(self.files, unit.phy_offset);
-            if file.is_some_and(|file| !file.is_cached((unit.phy_offset - file.start()) as u64)) {
-                return Err(Cold);
-            }
+    /// Looks whether the first and the last record that may be taken next are in the page cache. What
+    /// lies between them was written between them, so it most likely is as well. Returns how many
+    /// units that holds for.
+    fn check_cached(&mut self, units: &[[u8; UNIT_BYTES]]) -> Result<usize, Cold> {
+        let goes_on = std::mem::replace(&mut self.has_checked, true);
+        // Who has not found enough among the first looks at all.
+        let wanted = if goes_on { usize::MAX } else { self.budget.messages.max(1) as usize };
+        let count = units.len().min(CHECK_UNITS_AT_ONCE).min(wanted);
+        // The record in front of those that come later was the last of the others.
+        let first = units.first().filter(|_| !goes_on && count > 1);
+        for unit in first.into_iter().chain(units[..count].last()) {
+            self.check_cached_one(&Unit::decode(unit))?;
         }
-        Ok(())
+        Ok(count)
+    }
+
+    fn check_cached_one(&self, unit: &Unit) -> Result<(), Cold> {
+        if self.log_end - unit.phy_offset <= SURELY_CACHED_BYTES {
+            return Ok(());
+        }
+        match find_file(self.files, unit.phy_offset) {
+            Some(file) if !file.is_cached((unit.phy_offset - file.start()) as u64) => Err(Cold),
+            _ => Ok(()),
+        }
     }
 
     fn is_full(&self, unit: &Unit, messages: u32, out: &[u8]) -> bool {
@@ -334,12 +383,16 @@ impl Pull<'_> {
         let seen = OnceCell::new();
         let record = || LazyRecord { files: self.files, unit, seen: &seen };
         if !filter(self.tags_code_of(unit, &record()), record()) {
+            self.needs = if seen.get().is_some() { Needs::Look } else { Needs::Nothing };
             // The log is not touched for what the queue alone tells to be another's.
             match seen.get() {
                 Some(None) => self.removed(),
                 _ => self.note(GetMessageStatus::NoMatchedMessage),
             }
             return;
+        }
+        if seen.get().is_none() {
+            self.needs = Needs::Copy;
         }
         let Some(bytes) = bytes_at(self.files, unit.phy_offset, unit.size) else {
             return self.removed();
@@ -419,5 +472,47 @@ fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageR
         message_count: 0,
         suggest_slave: false,
         behind_bytes: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::limits::SURELY_CACHED_BYTES;
+    use oxmq_protocol::message::Message;
+
+    #[test]
+    fn pull_gives_what_it_found_before_the_first_cold_record_and_goes_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        let file_bytes = 2 * SURELY_CACHED_BYTES as u64;
+        let store = MessageStore::open(StoreConfig {
+            mapped_file_size_commit_log: file_bytes,
+            ..StoreConfig::in_dir(dir.path())
+        })
+        .unwrap();
+        for number in 0_i32..100 {
+            store.put_message(&Message { flag: number, ..Message::new("t", 0, b"small") });
+        }
+        let cold = store.queues.get("t", 0).unwrap();
+        let cold = cold.unit(&store.queue_files, 64).unwrap().unwrap();
+        // Far from the log's end, so that the kernel is asked.
+        let large = vec![0; 1 << 20];
+        while store.max_phy_offset() <= SURELY_CACHED_BYTES + cold.end() {
+            store.put_message(&Message::new("other", 0, &large));
+        }
+        store.log.files()[0].cold_from.set(cold.phy_offset as u64).unwrap();
+
+        let pull = |offset| {
+            let wanted = |_, record: LazyRecord<'_>| record.view().unwrap().flag() % 10 == 0;
+            let mut out = Vec::new();
+            store.get_cached_message("t", 0, offset, 32, usize::MAX, wanted, &mut out)
+        };
+        let result = pull(0).unwrap();
+        assert_eq!((result.message_count, result.next_begin_offset), (7, 64));
+        let result = pull(31).unwrap();
+        assert_eq!((result.message_count, result.next_begin_offset), (3, 63));
+        assert_eq!(pull(64), Err(Cold));
+        assert_eq!(pull(61), Err(Cold));
     }
 }

@@ -1,5 +1,6 @@
 //! The store: one door to the log and what is derived from it.
 
+mod ahead;
 mod announce;
 mod background;
 mod batch_topics;

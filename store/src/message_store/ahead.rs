@@ -1,0 +1,66 @@
+//! Has the processor fetch records before a pull reads them.
+//!
+//! The log is in none of its caches, and the records of a queue lie apart: reading them one by one would be
+//! one wait for memory after the other.
+
+use crate::commit_log::{LogFiles, find_file};
+use crate::consume_queue::{UNIT_BYTES, Unit};
+
+/// Bytes at the start of a record that lead to its properties.
+const HEAD_BYTES: usize = 96;
+/// Bytes at the end of a record that are fetched for a filter: the properties of most.
+const TAIL_BYTES: usize = 256;
+/// Bytes of a record that are fetched before it is copied. More would push others out.
+const COPY_BYTES: usize = 2048;
+
+/// What a record was needed for. The next ones most likely are for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// The queue alone told that it is another's.
+    Nothing,
+    /// A filter read its properties.
+    Look,
+    /// It was given.
+    Copy,
+}
+
+impl Needs {
+    /// How many records are fetched ahead: a copy takes long enough for one, a look for hardly any.
+    fn records_ahead(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Look => 8,
+            Self::Copy => 1,
+        }
+    }
+
+    /// Fetches what will be needed of the records of `units` at and behind `index`, from unit `fetched`
+    /// on; returns the unit to go on with.
+    pub(super) fn fetch(
+        self,
+        files: &LogFiles,
+        units: &[[u8; UNIT_BYTES]],
+        index: usize,
+        fetched: usize,
+    ) -> usize {
+        let ahead = self.records_ahead();
+        if ahead == 0 {
+            return fetched;
+        }
+        let until = units.len().min(index + 1 + ahead);
+        for unit in units.get(fetched..until).unwrap_or_default() {
+            let unit = Unit::decode(unit);
+            let Some(file) = find_file(files, unit.phy_offset) else { continue };
+            let begin = (unit.phy_offset - file.start()) as usize;
+            let end = begin.saturating_add(usize::try_from(unit.size).unwrap_or(0));
+            if self == Self::Copy {
+                file.prefetch(begin, end.min(begin + COPY_BYTES));
+            } else {
+                let head_end = end.min(begin + HEAD_BYTES);
+                file.prefetch(begin, head_end);
+                file.prefetch(end.saturating_sub(TAIL_BYTES).max(head_end), end);
+            }
+        }
+        until.max(fetched)
+    }
+}
