@@ -38,6 +38,10 @@ pub(super) enum Mode {
     Drain(DrainArgs),
     /// Closed loop of transactions: a half message, then its commit.
     Transaction(TransactionArgs),
+    /// Consumers that pop and acknowledge a filled topic, and how soon one that waits is answered.
+    Pop(PopArgs),
+    /// Messages that wait for their time: many of them, many due together, and single ones.
+    Timers(TimersArgs),
     /// Makes many topics and sends a message into each of their queues.
     Topics(TopicsArgs),
     /// Many pulls that wait: idle, woken by messages, and running out.
@@ -181,6 +185,53 @@ pub(super) struct TransactionArgs {
     /// Transactions under way on each connection.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(super) in_flight: u32,
+}
+
+/// Flags of `pop`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PopArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Messages to send before.
+    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) fill: u64,
+    /// Messages asked for by each pop.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(super) pop: u32,
+    /// Seconds after which messages come back that are not acknowledged.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) invisible_seconds: u32,
+    /// Pops that wait at an empty queue, one after the other, and are answered by a message.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) waits: u32,
+}
+
+/// Flags of `timers`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TimersArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Messages that wait all the time.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(super) pending: u64,
+    /// Seconds until the first of them is due: longer than the run.
+    #[arg(long, default_value_t = 1_800, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) ahead_seconds: u32,
+    /// Seconds over which they are spread.
+    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(super) spread_seconds: u32,
+    /// Messages that are due in the same moment.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) together: u64,
+    /// Seconds from the first send of those to that moment.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=600))]
+    pub(super) lead_seconds: u32,
+    /// Messages a second that are due one by one.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(super) rate: u64,
+    /// Milliseconds from the send of each of those to its time.
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub(super) delay_ms: u32,
 }
 
 /// Flags of `topics`.

@@ -111,7 +111,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
 }
 
 /// Sends `count` messages, not measured.
-fn fill(setup: &Setup<'_>, count: u64) -> Result<(), BenchError> {
+pub(super) fn fill(setup: &Setup<'_>, count: u64) -> Result<(), BenchError> {
     let (connections, in_flight) = FILL;
     let streams = setup.connect(connections)?;
     let window = Window::new(setup.clock.now(), Duration::ZERO, FILL_LIMIT);

@@ -170,7 +170,7 @@ fn run_out(
 }
 
 /// Of one core.
-fn cpu_percent(meter: Meter) -> Result<f64, BenchError> {
+pub(super) fn cpu_percent(meter: Meter) -> Result<f64, BenchError> {
     let usage = meter.finish()?;
     let cpu = usage.server.map_or(0.0, |server| server.cpu_seconds);
     Ok(cpu / usage.seconds.max(0.01) * 100.0)

@@ -22,6 +22,7 @@ mod oneway;
 mod open;
 mod pacer;
 mod payload;
+mod pop;
 mod records;
 mod report;
 mod send;
@@ -31,6 +32,7 @@ mod slots;
 mod table;
 mod tally;
 mod target;
+mod timers;
 mod topics;
 mod transaction;
 mod verify;
@@ -60,6 +62,10 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Drain(args) => drain::run(args).and_then(|report| print(&report, args.common.json)),
         Mode::Transaction(args) => {
             transaction::run(args).and_then(|report| print(&report, args.common.json))
+        }
+        Mode::Pop(args) => pop::run(args).and_then(|report| print_any(&report, args.common.json)),
+        Mode::Timers(args) => {
+            timers::run(args).and_then(|report| print_any(&report, args.common.json))
         }
         Mode::Topics(args) => {
             topics::run(args).and_then(|report| print_any(&report, args.common.json))

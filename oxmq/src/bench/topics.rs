@@ -96,6 +96,16 @@ fn each_topic(
 
 /// Sends a message of one byte.
 pub(super) fn send(control: &mut Control, topic: &str, queue: u32) -> Result<(), BenchError> {
+    send_with(control, topic, queue, "")
+}
+
+/// The same with properties.
+pub(super) fn send_with(
+    control: &mut Control,
+    topic: &str,
+    queue: u32,
+    properties: &str,
+) -> Result<(), BenchError> {
     let queue = queue.to_string();
     let mut request = RemotingCommand::request(RequestCode::SEND_MESSAGE).with_body(b"x".to_vec());
     for (name, value) in [
@@ -107,7 +117,7 @@ pub(super) fn send(control: &mut Control, topic: &str, queue: u32) -> Result<(),
         ("sysFlag", "0"),
         ("bornTimestamp", "0"),
         ("flag", "0"),
-        ("properties", ""),
+        ("properties", properties),
         ("reconsumeTimes", "0"),
         ("unitMode", "false"),
         ("batch", "false"),
