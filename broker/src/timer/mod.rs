@@ -30,6 +30,8 @@ use crate::sync::lock;
 
 /// Topic of messages that wait for a time of their own.
 pub(crate) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+/// Between two steps that follow each other: whoever sends meanwhile is not behind all that is due.
+const BREATH: Duration = Duration::from_millis(1);
 /// Longest wait of the thread.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest that a stop waits for the end of a moment of which messages are delivered.
@@ -191,8 +193,12 @@ impl TimerService {
     fn run(&self) {
         while !self.stopped.load(Ordering::Acquire) {
             let pause = lock(&self.work).step(now_ms()).min(LONGEST_PAUSE);
+            if pause.is_zero() {
+                std::thread::park_timeout(BREATH);
+                continue;
+            }
             let mut woken = lock(&self.woken);
-            if !*woken && !pause.is_zero() {
+            if !*woken {
                 woken = self
                     .wake
                     .wait_timeout_while(woken, pause, |woken| !*woken)

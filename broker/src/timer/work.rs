@@ -20,8 +20,8 @@ use crate::again::{Again, Aside, Home, store_again};
 
 /// Messages taken from the queue before others are delivered.
 const TAKEN_PER_STEP: usize = 4_096;
-/// Messages delivered before others are taken.
-const DELIVERED_PER_STEP: usize = 4_096;
+/// Messages delivered before the thread lets others at the log: half a millisecond's.
+const DELIVERED_PER_STEP: usize = 256;
 /// Pause after the store or a file did not take something.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Slots that are kept free between the oldest and the newest, as in the reference.
