@@ -20,6 +20,7 @@ pub mod history;
 pub mod message_ops;
 pub mod offsets_file;
 pub mod ops;
+pub mod popper;
 pub mod ports;
 mod process;
 pub mod proxy;

@@ -94,6 +94,8 @@ const LIVE: &[&str] = &[
     "defaultMessageRequestMode",
     "defaultPopShareQueueNum",
     "popFromRetryProbability",
+    "enablePopMessageThreshold",
+    "popInflightMessageThreshold",
     "enableRetryTopicV2",
     "retrieveMessageFromPopRetryTopicV1",
     "popResponseReturnActualRetryTopic",

@@ -127,7 +127,6 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["ForPriority"], "priority messages are not built yet"),
     (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
     (&["popConsumerFSServiceInit"], "popped messages are always noted in the revive topic"),
-    (&["popInflight", "PopMessageThreshold"], "messages that are given out are not counted"),
     (&["PopCalculateLag"], "metrics are not exported yet"),
     (
         &["popCk", "PopBufferMerge", "PopBatchAck"],

@@ -103,6 +103,10 @@ oxmq_protocol::config! {
         revive_queue_num: i32 = "reviveQueueNum" | 8,
         /// Percent of pops that look for messages to try again first.
         pop_from_retry_probability: i32 = "popFromRetryProbability" | 20,
+        /// Whether a queue from which too much is given out and not done gives out nothing more.
+        enable_pop_message_threshold: bool = "enablePopMessageThreshold" | false,
+        /// How many messages of a queue those are, for each group.
+        pop_inflight_message_threshold: i64 = "popInflightMessageThreshold" | 10_000,
         /// Whether messages to try again are named `%RETRY%group+topic` instead of `%RETRY%group_topic`.
         enable_retry_topic_v2: bool = "enableRetryTopicV2" | false,
         /// Whether those with the other name are popped, too.

@@ -106,7 +106,9 @@ impl PopService {
             true => AckMsg { ack_offset_list: Some(offsets.to_vec()), ..given.ack(-1) },
             false => given.ack(offsets[0]),
         };
-        self.put_ack(given, &ack).map(|stored| stored.end_phy_offset())
+        let stored = self.put_ack(given, &ack)?;
+        self.count_done(given.queue(), given.pop_time_ms, offsets.len());
+        Ok(stored.end_phy_offset())
     }
 
     /// Has a message given out again at another time.
@@ -179,7 +181,12 @@ impl PopService {
                 self.offsets.commit(group, topic, queue_id, next);
             }
         };
-        match self.order.acknowledge(given.queue(), offset, given.pop_time_ms, now_ms(), commit) {
+        let outcome =
+            self.order.acknowledge(given.queue(), offset, given.pop_time_ms, now_ms(), commit);
+        if !matches!(outcome, Acknowledged::Unknown) {
+            self.count_done(given.queue(), given.pop_time_ms, 1);
+        }
+        match outcome {
             Acknowledged::Next { blocked: false, .. } => {
                 for queue_id in [ANY_QUEUE, queue_id] {
                     self.wake_queue(topic, group, queue_id);

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use hashbrown::DefaultHashBuilder;
 use oxmq_protocol::code::ResponseCode;
+use oxmq_protocol::message::TopicKind;
 use oxmq_remoting::Reply;
 use oxmq_store::MessageStore;
 use tokio::runtime::Handle;
@@ -33,7 +34,7 @@ use self::catch::Catch;
 pub(crate) use self::held::{HeldNotice, HeldPop, NoticeRequest, PopRequest, deadline};
 pub(crate) use self::journal::Journal;
 pub(crate) use self::order::ConsumerOrder;
-use self::queues::PopQueues;
+use self::queues::{PopQueue, PopQueues, PopRef};
 pub(crate) use self::revive::Revive;
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
@@ -71,6 +72,8 @@ pub(crate) struct PopService {
     notices: Hold<HeldNotice>,
     /// Pops so far, which take turns.
     turn: AtomicU64,
+    /// Messages that were popped before, ms since 1970, are not counted as given out.
+    began_ms: i64,
     hasher: DefaultHashBuilder,
 }
 
@@ -111,6 +114,7 @@ impl PopService {
             held: Hold::default(),
             notices: Hold::default(),
             turn: AtomicU64::new(0),
+            began_ms: now_ms(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -259,11 +263,12 @@ impl PopService {
 
     /// Forgets what is not needed any more.
     pub(crate) fn clean(&self) {
-        self.queues.remove_idle();
-        self.order.clean(now_ms(), |topic, group, queue_id| {
+        let exists = |topic: &str, group: &str, queue_id: i32| {
             self.groups.get(group).is_some()
                 && self.topics.get(topic).is_some_and(|topic| queue_id < topic.read_queue_nums)
-        });
+        };
+        self.queues.retain(|queue| exists(queue.topic, queue.group, queue.queue_id));
+        self.order.clean(now_ms(), exists);
     }
 
     /// Answers everyone who waits, at shutdown. Nobody is given anything: it could not be acknowledged.
@@ -317,6 +322,31 @@ impl PopService {
             in_all: number(self.config.max_pop_polling_size),
             // The reference looks before it adds.
             of_one_group: number(i64::from(self.config.pop_polling_size) + 1),
+        }
+    }
+
+    /// Whether so much of a queue is given out that it gives out nothing more.
+    fn is_over_threshold(&self, queue: &PopQueue) -> bool {
+        self.config.enable_pop_message_threshold
+            && queue.in_flight() > self.config.pop_inflight_message_threshold
+    }
+
+    /// Messages that were popped at `pop_time_ms` are not given out any more. Whoever waits may be given
+    /// others when there were too many.
+    fn count_done(self: &Arc<Self>, queue_ref: PopRef<'_>, pop_time_ms: i64, count: usize) {
+        if pop_time_ms < self.began_ms {
+            return;
+        }
+        let Some(queue) = self.queues.find(queue_ref) else { return };
+        let before = queue.done(count);
+        if self.config.enable_pop_message_threshold
+            && before > self.config.pop_inflight_message_threshold
+            && !self.is_over_threshold(&queue)
+        {
+            self.wake_group(
+                TopicKind::normal_topic(queue_ref.topic, queue_ref.group),
+                queue_ref.group,
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
@@ -54,6 +54,8 @@ pub(super) struct PopQueue {
     busy: AtomicBool,
     /// Somebody has found it busy.
     wanted: AtomicBool,
+    /// Messages that are given out and not done. It may be too low for a while after a start.
+    in_flight: AtomicI64,
     /// Pops that are not committed, in order.
     uncommitted: Mutex<VecDeque<Uncommitted>>,
 }
@@ -143,8 +145,31 @@ impl PopQueue {
         lock(&self.uncommitted).clear();
     }
 
+    /// Messages that are given out and not done.
+    pub(super) fn in_flight(&self) -> i64 {
+        self.in_flight.load(Ordering::Relaxed).max(0)
+    }
+
+    /// Messages are given out.
+    pub(super) fn given(&self, count: usize) {
+        self.in_flight.fetch_add(count as i64, Ordering::Relaxed);
+    }
+
+    /// Messages are done, or given out by another queue. Returns how many were given out before.
+    pub(super) fn done(&self, count: usize) -> i64 {
+        let less = |given: i64| Some((given - count as i64).max(0));
+        match self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(before) | Err(before) => before,
+        }
+    }
+
+    /// Nothing counts as given out any more.
+    pub(super) fn forget_given(&self) {
+        self.in_flight.store(0, Ordering::Relaxed);
+    }
+
     fn is_idle(&self) -> bool {
-        !self.is_busy() && lock(&self.uncommitted).is_empty()
+        !self.is_busy() && self.in_flight() == 0 && lock(&self.uncommitted).is_empty()
     }
 }
 
@@ -170,10 +195,19 @@ impl PopQueues {
         Arc::clone(shard.entry(key).or_default())
     }
 
-    /// Forgets queues that nothing is known of and nobody pops.
-    pub(super) fn remove_idle(&self) {
+    /// The state of one queue, if something is known of it.
+    pub(super) fn find(&self, queue: PopRef<'_>) -> Option<Arc<PopQueue>> {
+        lock(&self.shards[self.hasher.hash_one(queue) as usize % SHARDS]).get(&queue).cloned()
+    }
+
+    /// Forgets queues that do not exist any more, and those that nothing is known of and nobody pops.
+    pub(super) fn retain(&self, exists: impl Fn(PopRef<'_>) -> bool) {
         for shard in &self.shards {
-            lock(shard).retain(|_, queue| Arc::strong_count(queue) > 1 || !queue.is_idle());
+            lock(shard).retain(|key, queue| {
+                let PopKey { topic, group, queue_id } = key;
+                Arc::strong_count(queue) > 1
+                    || !queue.is_idle() && exists(PopRef { topic, group, queue_id: *queue_id })
+            });
         }
     }
 }
@@ -213,16 +247,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_out_is_counted_until_it_is_done_and_never_below_nothing() {
+        let queue = PopQueue::default();
+        queue.given(3);
+        assert_eq!((queue.done(1), queue.in_flight()), (3, 2));
+        assert_eq!((queue.done(5), queue.in_flight()), (2, 0));
+        queue.given(4);
+        queue.forget_given();
+        assert_eq!(queue.in_flight(), 0);
+    }
+
+    #[test]
     fn only_queues_in_use_are_kept() {
         let queues = PopQueues::default();
         let key = |queue_id| PopRef { topic: "t", group: "g", queue_id };
         queues.get(key(0)).popped(1, 1);
         queues.get(key(1));
         let kept = queues.get(key(2));
-        queues.remove_idle();
+        queues.get(key(3)).given(1);
+        queues.get(key(4)).given(1);
+        queues.retain(|queue| queue.queue_id != 4);
         assert_eq!(queues.get(key(0)).next_offset(), Some(1));
         assert!(Arc::ptr_eq(&kept, &queues.get(key(2))));
-        let count: usize = queues.shards.iter().map(|shard| lock(shard).len()).sum();
-        assert_eq!(count, 2);
+        assert!(queues.find(key(3)).is_some());
+        assert!(queues.find(key(1)).is_none() && queues.find(key(4)).is_none());
     }
 }

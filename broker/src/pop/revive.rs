@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use super::PopService;
 use super::journal::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG};
+use super::queues::PopRef;
 use crate::again::{Again, Aside, store_again};
 use crate::clock::now_ms;
 use crate::limits::{MAX_MESSAGES_PER_CHECK_POINT, MAX_OPEN_CHECK_POINTS};
@@ -348,6 +349,8 @@ fn revive(pop: &Arc<PopService>, open: &mut Open) -> bool {
             return false;
         }
         open.left.remove(0);
+        let queue_id = open.point.queue_id;
+        pop.count_done(PopRef { topic, group, queue_id }, open.point.pop_time, 1);
     }
     pop.wake_group(normal_topic, group);
     true

@@ -128,14 +128,15 @@ impl PopService {
             let group = &request.group;
             let queue_ref = PopRef { topic, group, queue_id };
             let queue = self.queues.get(queue_ref);
-            // Whoever makes it busy looks for others when it ends.
             let is_blocked = || {
                 let attempt = request.attempt.as_deref();
                 self.order.is_blocked(queue_ref, attempt, request.invisible_ms, now_ms())
             };
-            !queue.is_busy()
-                && self.store.max_offset(topic, queue_id)
-                    > self.next_offset(request, queue_ref, &queue)
+            // Whoever makes it busy looks for others when it ends, and whoever has too much when it is done.
+            if queue.is_busy() || self.is_over_threshold(&queue) {
+                return false;
+            }
+            self.store.max_offset(topic, queue_id) > self.next_offset(request, queue_ref, &queue)
                 && !(request.order && is_blocked())
         };
         let any = |topic: &str| {
@@ -211,6 +212,10 @@ impl PopService {
         catch: &mut Catch,
     ) -> Result<(), Cold> {
         let PopRef { topic, group, queue_id } = queue_ref;
+        if self.is_over_threshold(queue) {
+            catch.rest += self.left(request, queue_ref, queue);
+            return Ok(());
+        }
         let mut offset = self.begin_at(request, queue_ref, queue);
         if request.order {
             let attempt = request.attempt.as_deref();
@@ -218,6 +223,8 @@ impl PopService {
             if self.order.is_blocked(queue_ref, attempt, request.invisible_ms, round.pop_time_ms) {
                 return Ok(());
             }
+            // Nothing of it is given out, or it would be blocked.
+            queue.forget_given();
         }
         if catch.is_full(request) {
             catch.rest += self.store.max_offset(topic, queue_id) - offset;
@@ -265,6 +272,7 @@ impl PopService {
         }
         if !given.is_empty() {
             let bytes = (catch.body.len() - begin) as u64;
+            queue.given(given.len());
             self.offsets.note_popped(group, topic, given.len() as u64, bytes);
             catch.count += given.len() as u32;
             catch.starts.start(topic, queue_id, offset);
@@ -373,6 +381,7 @@ impl PopService {
         if let Some(reset) = self.offsets.take_reset(group, topic, queue_id) {
             self.order.forget(queue_ref);
             queue.forget();
+            queue.forget_given();
             self.offsets.commit(group, topic, queue_id, reset);
             return reset;
         }

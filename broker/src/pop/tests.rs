@@ -130,6 +130,30 @@ fn request(invisible_ms: i64) -> PopRequest {
 }
 
 #[test]
+fn too_many_given_out_stop_a_queue_until_some_are_done_or_due_again() {
+    let setup = setup(|config| {
+        config.enable_pop_message_threshold = true;
+        config.pop_inflight_message_threshold = 1;
+    });
+    setup.send(&["one", "two"]);
+    let first = setup.catch(OVER_MS);
+    assert_eq!(first.count, 2);
+    setup.send(&["three"]);
+    let stopped = setup.catch(LONG_MS);
+    assert_eq!((stopped.count, stopped.rest), (0, 1));
+    setup.ack(&first, OVER_MS, 0).unwrap();
+    let third = setup.catch(OVER_MS);
+    assert_eq!(third.count, 1);
+    setup.send(&["four"]);
+    assert_eq!(setup.bodies(LONG_MS), [""; 0], "two and three are given out");
+    let mut reviver = Reviver::new(&setup.pop);
+    reviver.round(now_ms());
+    let mut bodies = setup.bodies(LONG_MS);
+    bodies.sort();
+    assert_eq!(bodies, ["four", "three", "two"]);
+}
+
+#[test]
 fn message_is_given_out_once_until_it_is_due_again() {
     let setup = setup(|_| ());
     setup.send(&["one", "two"]);

@@ -6,16 +6,16 @@
 mod clients;
 mod order;
 mod polling;
-mod popper;
 mod restart;
 mod settings;
+mod shares;
 
 use std::sync::OnceLock;
 
 use oxmq_compat_tests::ops::{self, code, now_ms, response};
+use oxmq_compat_tests::popper::{Popped, Popper, REVIVE_LIMIT};
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{ServerUnderTest, Setup, wait};
-use popper::{Popped, Popper, REVIVE_LIMIT};
 
 /// Long enough that nothing comes back within a test.
 const LONG_MS: i64 = 120_000;

@@ -3,8 +3,8 @@
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wait;
 
-use crate::popper::{Popper, REVIVE_LIMIT};
 use crate::{LONG_MS, SHORT_MS, server};
+use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 
 fn orderly(name: &str, queues: u32) -> Popper {
     Popper::create(server(), name, queues).with("order", "true").with("maxMsgNums", "2")

@@ -6,8 +6,8 @@ use oxmq_compat_tests::ops::{code, now_ms, response};
 use oxmq_compat_tests::wait;
 use oxmq_compat_tests::wire::{Command, Conn};
 
-use crate::popper::{Popper, REVIVE_LIMIT};
 use crate::{LONG_MS, server};
+use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 
 #[test]
 fn an_empty_pop_is_answered_when_its_time_is_up() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use oxmq_compat_tests::wire::Conn;
 use oxmq_compat_tests::{Kind, ServerUnderTest, ops, wait};
 
-use crate::popper::{Popped, Popper};
 use crate::{LONG_MS, setup};
+use oxmq_compat_tests::popper::{Popped, Popper};
 
 /// Messages come back at the latest this long after a server has started.
 const LIMIT: Duration = Duration::from_secs(120);

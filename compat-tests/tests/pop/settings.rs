@@ -1,9 +1,9 @@
 //! Brokers that are set otherwise.
 
-use oxmq_compat_tests::ops;
+use oxmq_compat_tests::ops::{self, response};
 
-use crate::popper::Popper;
 use crate::{LONG_MS, setup};
+use oxmq_compat_tests::popper::Popper;
 
 #[test]
 fn messages_to_try_again_have_names_of_two_kinds() {
@@ -50,4 +50,25 @@ fn a_broker_that_waits_for_the_disk_keeps_to_the_same() {
             ops::committed_offset(&mut popper.conn, &popper.group, &popper.topic, queue_id);
         assert_eq!(committed, Some(next));
     }
+}
+
+#[test]
+fn too_many_messages_given_out_stop_their_queue() {
+    let server = setup()
+        .broker_conf("enablePopMessageThreshold", "true")
+        .broker_conf("popInflightMessageThreshold", "2")
+        .start();
+    let mut popper = Popper::create(&server, "threshold", 1);
+    popper.send_all(&["a", "b", "c", "d"]);
+    popper.set("maxMsgNums", "3");
+    let given = popper.pop(LONG_MS).messages;
+    assert_eq!(given.len(), 3);
+    let stopped = popper.pop(LONG_MS).command;
+    assert_eq!(stopped.code, response::POLLING_TIMEOUT, "{stopped:?}");
+    assert_eq!(stopped.number("restNum"), 1, "{stopped:?}");
+    // Another time for one of them leaves it given out.
+    popper.change(&given[2], LONG_MS);
+    assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
+    popper.ack(&given[0]);
+    assert_eq!(popper.pop(LONG_MS).bodies(), ["d"]);
 }

@@ -2,49 +2,57 @@
 
 use std::time::Duration;
 
-use oxmq_compat_tests::ops::{self, code, now_ms, response};
-use oxmq_compat_tests::server::BROKER_NAME;
-use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{Record, ServerUnderTest, wait};
+use crate::ops::{self, code, now_ms, response};
+use crate::server::BROKER_NAME;
+use crate::wire::{Command, Conn};
+use crate::{Record, ServerUnderTest, wait};
 
 /// Unacknowledged messages come back this long after they are due, at the latest: the reference
 /// looks every few seconds, on a busy machine.
-pub(crate) const REVIVE_LIMIT: Duration = Duration::from_secs(60);
+pub const REVIVE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A group that pops one topic.
-pub(crate) struct Popper {
-    pub(crate) conn: Conn,
-    pub(crate) topic: String,
-    pub(crate) group: String,
+pub struct Popper {
+    /// Where it asks.
+    pub conn: Conn,
+    /// What it pops.
+    pub topic: String,
+    /// Its group.
+    pub group: String,
     /// More fields of each pop, overruling the usual ones.
-    pub(crate) fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// A message and what it is given back by.
 #[derive(Clone, Debug)]
-pub(crate) struct Popped {
-    pub(crate) record: Record,
-    pub(crate) receipt: String,
+pub struct Popped {
+    /// The message.
+    pub record: Record,
+    /// Names the pop.
+    pub receipt: String,
     /// The topic that it is given back under.
-    pub(crate) topic: String,
+    pub topic: String,
 }
 
 /// An answer with messages.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) command: Command,
-    pub(crate) messages: Vec<Popped>,
+pub struct Answer {
+    /// The answer itself.
+    pub command: Command,
+    /// What it gave.
+    pub messages: Vec<Popped>,
 }
 
 impl Answer {
-    pub(crate) fn bodies(&self) -> Vec<String> {
+    /// The texts of the messages.
+    pub fn bodies(&self) -> Vec<String> {
         self.messages.iter().map(|message| message.record.text().to_owned()).collect()
     }
 }
 
 impl Popper {
     /// Creates the topic, too.
-    pub(crate) fn create(server: &ServerUnderTest, name: &str, queues: u32) -> Self {
+    pub fn create(server: &ServerUnderTest, name: &str, queues: u32) -> Self {
         let topic = format!("pop_{name}");
         ops::create_topic(server, &topic, queues);
         Self {
@@ -56,7 +64,7 @@ impl Popper {
     }
 
     /// The same group on another connection.
-    pub(crate) fn again(&self, server: &ServerUnderTest) -> Self {
+    pub fn again(&self, server: &ServerUnderTest) -> Self {
         Self {
             conn: Conn::connect(&server.broker_addr()),
             topic: self.topic.clone(),
@@ -65,30 +73,34 @@ impl Popper {
         }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+    /// The same with a field of each pop set.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.set(name, value);
         self
     }
 
-    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+    /// Sets a field of each pop.
+    pub fn set(&mut self, name: &'static str, value: &str) {
         self.fields.retain(|(known, _)| *known != name);
         self.fields.push((name, value.to_owned()));
     }
 
-    pub(crate) fn send(&mut self, queue_id: i32, properties: &str, body: &str) -> i64 {
+    /// Sends a message and waits until it can be popped.
+    pub fn send(&mut self, queue_id: i32, properties: &str, body: &str) -> i64 {
         let offset = ops::send(&mut self.conn, &self.topic, queue_id, properties, body.as_bytes());
         ops::wait_for_max_offset(&mut self.conn, &self.topic, queue_id, offset + 1);
         offset
     }
 
-    pub(crate) fn send_all(&mut self, bodies: &[&str]) {
+    /// Sends messages to the first queue.
+    pub fn send_all(&mut self, bodies: &[&str]) {
         bodies.iter().for_each(|body| {
             self.send(0, "", body);
         });
     }
 
     /// A pop for a while, of any queue, that is answered at once.
-    pub(crate) fn request(&self, invisible_ms: i64) -> Command {
+    pub fn request(&self, invisible_ms: i64) -> Command {
         let (invisible, born) = (invisible_ms.to_string(), now_ms().to_string());
         let mut request = Command::request(
             code::POP_MESSAGE,
@@ -112,14 +124,15 @@ impl Popper {
         request
     }
 
-    pub(crate) fn pop(&mut self, invisible_ms: i64) -> Answer {
+    /// Pops once.
+    pub fn pop(&mut self, invisible_ms: i64) -> Answer {
         let request = self.request(invisible_ms);
         let command = self.conn.call(request);
         self.read(command)
     }
 
     /// Reads an answer: messages of the topic itself get their receipts from its header.
-    pub(crate) fn read(&self, command: Command) -> Answer {
+    pub fn read(&self, command: Command) -> Answer {
         let messages = match command.code {
             response::SUCCESS => Record::decode_all(&command.body),
             _ => Vec::new(),
@@ -153,7 +166,7 @@ impl Popper {
     }
 
     /// Pops until so many messages have come, each once; gives none back.
-    pub(crate) fn await_messages(&mut self, invisible_ms: i64, count: usize) -> Vec<Popped> {
+    pub fn await_messages(&mut self, invisible_ms: i64, count: usize) -> Vec<Popped> {
         let mut messages = Vec::new();
         wait::until(&format!("{count} messages of {}", self.topic), REVIVE_LIMIT, || {
             messages.extend(self.pop(invisible_ms).messages);
@@ -163,7 +176,8 @@ impl Popper {
         messages
     }
 
-    pub(crate) fn ack_request(&self, message: &Popped) -> Command {
+    /// The request that says that a message is done.
+    pub fn ack_request(&self, message: &Popped) -> Command {
         Command::request(
             code::ACK_MESSAGE,
             &[
@@ -176,13 +190,15 @@ impl Popper {
         )
     }
 
-    pub(crate) fn ack(&mut self, message: &Popped) {
+    /// Says that a message is done.
+    pub fn ack(&mut self, message: &Popped) {
         let request = self.ack_request(message);
         let answer = self.conn.call(request);
         assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     }
 
-    pub(crate) fn change_request(&self, message: &Popped, invisible_ms: i64) -> Command {
+    /// The request for another time.
+    pub fn change_request(&self, message: &Popped, invisible_ms: i64) -> Command {
         let mut request = self.ack_request(message);
         request.code = code::CHANGE_MESSAGE_INVISIBLETIME;
         request.ext.insert("invisibleTime".to_owned(), invisible_ms.to_string());
@@ -190,7 +206,7 @@ impl Popper {
     }
 
     /// Answers the message with its new receipt.
-    pub(crate) fn change(&mut self, message: &Popped, invisible_ms: i64) -> Popped {
+    pub fn change(&mut self, message: &Popped, invisible_ms: i64) -> Popped {
         let request = self.change_request(message, invisible_ms);
         let answer = self.conn.call(request);
         assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
@@ -205,7 +221,8 @@ impl Popper {
         Popped { receipt: fields.join(" "), ..message.clone() }
     }
 
-    pub(crate) fn retry_topic(&self) -> String {
+    /// Where its messages come again.
+    pub fn retry_topic(&self) -> String {
         format!("%RETRY%{}_{}", self.group, self.topic)
     }
 }
