@@ -20,6 +20,12 @@ pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
 pub(crate) const CLEANUP_POLICY: &str = "cleanup.policy";
 pub(crate) const COMPACTION: &str = "COMPACTION";
 
+/// Name of our own attribute that says for how long a message is stored once, however often it is sent.
+pub(crate) const DEDUP_WINDOW_MS: &str = "oxmq.dedup.window.ms";
+
+/// Longest such time: clients give up long before.
+const MOST_DEDUP_WINDOW_MS: i64 = 60 * 60 * 1_000;
+
 /// Minutes of the longest time that a lite topic is kept without use.
 const MOST_LITE_EXPIRATION_MINUTES: i64 = 30 * 24 * 60;
 
@@ -67,6 +73,7 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
         ]),
     ),
     Attribute::changeable("reserve.time", Values::ReserveTime),
+    Attribute::changeable(DEDUP_WINDOW_MS, Values::Range(0, MOST_DEDUP_WINDOW_MS)),
     Attribute::changeable("lite.topic.expiration", Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
 ];
 

@@ -26,6 +26,7 @@ mod journaled_table;
 mod limits;
 mod message_type;
 mod name_servers;
+mod once;
 mod perm;
 mod pop;
 mod processor;

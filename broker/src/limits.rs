@@ -60,6 +60,13 @@ pub(crate) const MAX_UNPULLED_QUEUES: usize = 10_000;
 /// Pops and notifications that wait, each, whatever `maxPopPollingSize` says.
 pub(crate) const MAX_HELD_POPS: usize = 1_000_000;
 
+/// Messages that topics with a window for equal ones remember, in all of them together, of about 300
+/// bytes each. Beyond that the oldest are forgotten.
+pub(crate) const MAX_DEDUP_MESSAGES: usize = 500_000;
+
+/// Longest unique key that is remembered; those of clients have 32 bytes.
+pub(crate) const MAX_DEDUP_KEY_BYTES: usize = 256;
+
 /// Most messages of one pop, as in the reference: a check point has a bit for each.
 pub(crate) const MAX_POP_MESSAGES: i32 = 32;
 

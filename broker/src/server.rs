@@ -20,6 +20,7 @@ use self::sockets::{advertised_ip, bind, client, serve};
 use self::tasks::save_schedule;
 use crate::arrivals::Arrivals;
 use crate::attributes::{BATCH_QUEUES, QUEUE_TYPE};
+use crate::clock::now_ms;
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
 use crate::name_servers::NameServers;
@@ -118,6 +119,9 @@ impl Broker {
         let store = open(&root, move || MessageStore::open(store_config)).await?;
         for topic in tables.topics.snapshot().0 {
             use_queues_of(&topic, &store);
+            if let Some(window) = &topic.window {
+                window.recover(&topic, &store, now_ms());
+            }
         }
         write_filter_bits(&config, &tables, &store);
         let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);

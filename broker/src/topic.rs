@@ -20,6 +20,7 @@ use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::journaled_table::{Journaled, JournaledTable};
 use crate::limits::MAX_TOPICS;
+use crate::once::{Room, Window};
 use crate::perm;
 use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
@@ -38,6 +39,8 @@ pub(crate) struct Topic {
     config: TopicConfig,
     /// Counts on when the configuration changes.
     pub(crate) put: Arc<Counter>,
+    /// What was sent to it of late, if it asks to be sent each message once.
+    pub(crate) window: Option<Arc<Window>>,
 }
 
 impl Deref for Topic {
@@ -90,6 +93,8 @@ pub(crate) struct TopicConfigManager {
     system_topics: HashSet<String>,
     /// Whether light queues are topics that exist without being made.
     has_light: bool,
+    /// For all windows.
+    room: Arc<Room>,
     file: JournaledTable<TopicConfigSerializeWrapper>,
     save: SaveSignal,
     listener: OnceLock<Box<ChangeListener>>,
@@ -108,6 +113,8 @@ impl TopicConfigManager {
         let file = JournaledTable::new(store_root, "topics.json");
         let system_topics = system_topics(&config);
         let names = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
+        let room = Arc::default();
+        let keyed = |topic| keyed(topic, &room, None);
         let mut topics: HashMap<Box<str>, Arc<Topic>> =
             system_topics.into_iter().map(keyed).collect();
         let saved: TopicConfigSerializeWrapper = file.load()?;
@@ -120,6 +127,7 @@ impl TopicConfigManager {
             data_version: Mutex::new(saved.data_version),
             system_topics: names,
             has_light: false,
+            room,
             file,
             save,
             listener: OnceLock::new(),
@@ -145,7 +153,7 @@ impl TopicConfigManager {
     /// Returns a topic.
     pub(crate) fn get(&self, topic: &str) -> Option<Arc<Topic>> {
         if self.is_light(topic) {
-            return Some(keyed(light_topic(topic)).1);
+            return Some(keyed(light_topic(topic), &self.room, None).1);
         }
         read(&self.table).get(topic).cloned()
     }
@@ -380,8 +388,8 @@ impl TopicConfigManager {
     }
 
     fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<Topic> {
-        let put = self.get(&topic.topic_name).map(|known| Arc::clone(&known.put));
-        let (name, topic) = keyed_with(topic, put.unwrap_or_default());
+        let known = self.get(&topic.topic_name);
+        let (name, topic) = keyed(topic, &self.room, known.as_deref());
         write(&self.table).insert(name, Arc::clone(&topic));
         self.bump(data_version, vec![TopicChange::Put(TopicConfig::clone(&topic))]);
         if let Some(listener) = self.listener.get() {
@@ -403,12 +411,11 @@ impl std::fmt::Debug for TopicConfigManager {
     }
 }
 
-fn keyed(topic: TopicConfig) -> (Box<str>, Arc<Topic>) {
-    keyed_with(topic, Arc::default())
-}
-
-fn keyed_with(config: TopicConfig, put: Arc<Counter>) -> (Box<str>, Arc<Topic>) {
-    (config.topic_name.as_str().into(), Arc::new(Topic { config, put }))
+/// A topic that takes over what is known of `known`.
+fn keyed(config: TopicConfig, room: &Arc<Room>, known: Option<&Topic>) -> (Box<str>, Arc<Topic>) {
+    let put = known.map(|known| Arc::clone(&known.put)).unwrap_or_default();
+    let window = Window::of(&config, room, known.and_then(|known| known.window.as_ref()));
+    (config.topic_name.as_str().into(), Arc::new(Topic { config, put, window }))
 }
 
 /// What every light queue is as a topic.

@@ -23,11 +23,13 @@ use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
 
 use self::answers::{Answers, Stored};
 use crate::broker_stats::BrokerStats;
+use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
 use crate::durable::DurableAnswers;
 use crate::error::RequestError;
 use crate::message_type;
+use crate::once::{First, Window};
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -170,16 +172,26 @@ impl SendMessage {
             return Err(RequestError::KeyMissing);
         }
         let text = &mut scratch.properties;
-        if traits.is_half && !aside::is_redelivery(&header, text) {
-            let result = self.put_half(&topic, message, text)?;
-            return Ok(Stored::single(result, queue_id, !traits.no_wait));
+        let is_half = traits.is_half && !aside::is_redelivery(&header, text);
+        let put = |text: &mut Vec<u8>| {
+            if is_half {
+                let result = self.put_half(&topic, message, text)?;
+                return Ok(Stored::single(result, queue_id, !traits.no_wait));
+            }
+            if traits.is_delayed {
+                return Ok(self.put_delayed(&topic, message, queue_id, text, &traits));
+            }
+            let message = Message { properties: text, ..message };
+            let result = self.count(&topic, || self.store.put_message(&message));
+            Ok(Stored::single(result, queue_id, !traits.no_wait))
+        };
+        match &topic.window {
+            // What consumers send is meant to come again.
+            Some(window) if traits.has_unique_key && header.reconsume_times == 0 => {
+                put_once(window, text, request.body, !traits.no_wait, put)
+            }
+            _ => put(text),
         }
-        if traits.is_delayed {
-            return Ok(self.put_delayed(&topic, message, queue_id, text, &traits));
-        }
-        message.properties = text;
-        let result = self.count(&topic, || self.store.put_message(&message));
-        Ok(Stored::single(result, queue_id, !traits.no_wait))
     }
 
     /// Producers read this broker's stamps from a refusal as well.
@@ -227,4 +239,22 @@ impl SendMessage {
             answers.respond(&stored, unique_key.as_deref(), &mut String::new(), reply);
         });
     }
+}
+
+/// Stores a message unless its topic knows it: then it is answered as the first time.
+fn put_once(
+    window: &Window,
+    text: &mut Vec<u8>,
+    body: &[u8],
+    waits_for_disk: bool,
+    put: impl FnOnce(&mut Vec<u8>) -> Result<Stored, RequestError>,
+) -> Result<Stored, RequestError> {
+    let unique_key = properties::property_str(text, properties::UNIQ_KEY).map(str::to_owned);
+    let Some(unique_key) = unique_key else { return put(text) };
+    let First { result, queue_id, recall_handle } =
+        window.put_once(&unique_key, body, now_ms(), || {
+            let Stored { result, queue_id, recall_handle, .. } = put(text)?;
+            Ok::<_, RequestError>(First { result, queue_id, recall_handle })
+        })?;
+    Ok(Stored { recall_handle, ..Stored::single(result, queue_id, waits_for_disk) })
 }

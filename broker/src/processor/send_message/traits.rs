@@ -9,6 +9,8 @@ use super::SendMessage;
 pub(super) struct Traits {
     pub(super) is_delayed: bool,
     pub(super) is_half: bool,
+    /// The client has given it one, and again when it sends it again.
+    pub(super) has_unique_key: bool,
     pub(super) has_priority: bool,
     pub(super) no_wait: bool,
 }
@@ -18,11 +20,10 @@ impl SendMessage {
     /// none of the names that only a broker may set.
     pub(super) fn complete_properties(&self, text: &mut Vec<u8>, batch: bool) -> Traits {
         let mut traits = Traits::default();
-        let mut has_unique_key = false;
         let mut has_stamps = false;
         for (name, value) in properties::pairs(text) {
             match name {
-                b"UNIQ_KEY" => has_unique_key = true,
+                b"UNIQ_KEY" => traits.has_unique_key = true,
                 b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" | b"POP_CK" => has_stamps = true,
                 b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
                     traits.is_half = !batch;
@@ -48,7 +49,7 @@ impl SendMessage {
         if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
             text.push(properties::PAIR_SEPARATOR);
         }
-        if !has_unique_key {
+        if !traits.has_unique_key {
             text.extend_from_slice(b"UNIQ_KEY\x01");
             self.unique_keys.append_next(text);
             text.push(properties::PAIR_SEPARATOR);
