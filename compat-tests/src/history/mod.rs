@@ -3,7 +3,7 @@
 //! ```text
 //! schedule.rs   seed -> what happens when: crashes, cuts, joins, leaves, restarts
 //! run.rs        a server, clients behind proxies that can cut them off, and the schedule
-//! producer.rs, consumer.rs, transactions.rs, timers.rs, java.rs     the clients
+//! producer.rs, consumer.rs, transactions.rs, timers.rs, pops.rs, java.rs     the clients
 //! log.rs        one list of all that they saw, in one order
 //! check.rs      a pure function over that list
 //! ```
@@ -15,6 +15,7 @@ mod check;
 mod consumer;
 mod java;
 mod log;
+mod pops;
 mod producer;
 mod run;
 mod schedule;

@@ -10,6 +10,7 @@ use super::check::{Limits, check};
 use super::consumer::Consumer;
 use super::java::JavaPair;
 use super::log::{History, Log, Message, Stored, What};
+use super::pops::Pops;
 use super::producer::Producer;
 use super::schedule::{Random, Schedule, Trouble};
 use super::timers::Timers;
@@ -168,6 +169,7 @@ struct Stage {
     java: JavaPair,
     transactions: Transactions,
     timers: Timers,
+    pops: Pops,
 }
 
 impl Stage {
@@ -176,6 +178,7 @@ impl Stage {
         let java = JavaPair::start(&server);
         let transactions = Transactions::start(&server);
         let timers = Timers::start(&server);
+        let pops = Pops::start(&server);
         let mut stage = Self {
             server,
             log: Arc::new(Log::new()),
@@ -186,6 +189,7 @@ impl Stage {
             java,
             transactions,
             timers,
+            pops,
         };
         for group in [0, 0, 1, 1] {
             stage.join(GROUPS[group]);
@@ -200,10 +204,11 @@ impl Stage {
         match trouble {
             Trouble::Cut(which) => {
                 let clients: Vec<&Member> = self.consumers.iter().chain(&self.producers).collect();
-                match which as usize % (clients.len() + 2) {
+                match which as usize % (clients.len() + 3) {
                     0 => self.transactions.cut(),
                     1 => self.timers.cut(),
-                    index => clients[index - 2].cut(),
+                    2 => self.pops.cut(which),
+                    index => clients[index - 3].cut(),
                 }
             }
             Trouble::CutJava => self.java.cut(),
@@ -238,6 +243,7 @@ impl Stage {
             Trouble::Kill => {
                 self.server.kill9();
                 self.log.note(What::Killed { persisted: self.persisted() });
+                self.pops.killed(&self.server);
                 self.server.restart();
                 self.log.note(What::Started);
             }
@@ -317,7 +323,7 @@ impl Stage {
             Limits { in_flight: IN_FLIGHT, overlap_ms: OVERLAP_MS, locking_group: GROUPS[1] };
         let violations = check(&history, &limits);
         let mut problems: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        // The reference repeats timers and transactions after a crash, and what was committed while
+        // The reference repeats timers, transactions and pops after a crash, and what was committed while
         // it stopped.
         let repeats = self.server.kind() != Kind::Ours;
         let mut counts = counts(&history);
@@ -325,6 +331,7 @@ impl Stage {
             ("with the Java client", self.java.finish(&self.server)),
             ("in transactions", self.transactions.finish(&self.server, repeats)),
             ("for later", self.timers.finish(&self.server, repeats)),
+            ("popped", self.pops.finish(repeats)),
         ] {
             problems.extend(more);
             counts.push_str(&format!(", {count} {name}"));

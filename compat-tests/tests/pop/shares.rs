@@ -1,0 +1,127 @@
+//! Who is given what: queues, groups, members of a group, and messages that come by other ways.
+
+use oxmq_compat_tests::ops::{self, code, response};
+use oxmq_compat_tests::popper::Popper;
+use oxmq_compat_tests::wire::Command;
+
+use crate::{LONG_MS, server};
+
+fn sorted(mut bodies: Vec<String>) -> Vec<String> {
+    bodies.sort();
+    bodies
+}
+
+#[test]
+fn a_pop_of_one_queue_takes_nothing_of_the_others() {
+    let mut popper = Popper::create(server(), "one_queue", 3).with("queueId", "1");
+    for (queue_id, body) in [(0, "a"), (1, "b"), (2, "c"), (1, "d")] {
+        popper.send(queue_id, "", body);
+    }
+    assert_eq!(popper.pop(LONG_MS).bodies(), ["b", "d"]);
+    assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
+    popper.set("queueId", "-1");
+    assert_eq!(sorted(popper.pop(LONG_MS).bodies()), ["a", "c"]);
+}
+
+#[test]
+fn every_group_is_given_every_message() {
+    let mut first = Popper::create(server(), "groups", 1);
+    first.send_all(&["a", "b"]);
+    let mut second = first.again(server());
+    second.group.push_str("_second");
+    for popper in [&mut first, &mut second] {
+        let answer = popper.pop(LONG_MS);
+        assert_eq!(answer.bodies(), ["a", "b"]);
+        answer.messages.iter().for_each(|message| popper.ack(message));
+        assert!(popper.pop(LONG_MS).messages.is_empty());
+    }
+}
+
+#[test]
+fn members_of_a_group_share_its_messages() {
+    let mut first = Popper::create(server(), "members", 1).with("maxMsgNums", "2");
+    first.send_all(&["a", "b", "c"]);
+    let mut second = first.again(server());
+    assert_eq!(first.pop(LONG_MS).bodies(), ["a", "b"]);
+    assert_eq!(second.pop(LONG_MS).bodies(), ["c"]);
+    assert!(first.pop(LONG_MS).messages.is_empty());
+}
+
+#[test]
+fn a_message_is_done_as_often_as_one_says_so() {
+    let mut popper = Popper::create(server(), "done_twice", 1);
+    popper.send_all(&["a", "b"]);
+    let given = popper.pop(LONG_MS).messages;
+    popper.ack(&given[0]);
+    popper.ack(&given[0]);
+    // Anyone may say so: the receipt is all that counts.
+    let mut member = popper.again(server());
+    member.ack(&given[1]);
+    assert!(popper.pop(LONG_MS).messages.is_empty());
+}
+
+#[test]
+fn a_filter_may_name_several_tags() {
+    let mut popper = Popper::create(server(), "tags", 1).with("exp", "TagA || TagC");
+    for (tag, body) in [("TagA", "a"), ("TagB", "b"), ("TagC", "c")] {
+        popper.send(0, &format!("TAGS\u{1}{tag}\u{2}"), body);
+    }
+    assert_eq!(popper.pop(LONG_MS).bodies(), ["a", "c"]);
+}
+
+#[test]
+fn a_message_for_later_is_popped_when_it_is_due() {
+    for (name, property) in
+        [("level", "DELAY\u{1}1\u{2}"), ("time", "TIMER_DELAY_MS\u{1}1500\u{2}")]
+    {
+        let mut popper = Popper::create(server(), &format!("later_{name}"), 1);
+        let sent = ops::now_ms();
+        let request = ops::send_request(&popper.topic, 0, property, b"later");
+        assert_eq!(popper.conn.call(request).code, response::SUCCESS);
+        let message = popper.await_messages(LONG_MS, 1).remove(0);
+        assert_eq!(message.record.text(), "later");
+        // The reference delivers at whole seconds, the one before the time included.
+        let waited_ms = message.record.store_timestamp_ms - sent;
+        assert!(waited_ms >= 500, "{name} after {waited_ms} ms");
+        popper.ack(&message);
+    }
+}
+
+#[test]
+fn a_half_message_is_popped_once_it_is_committed() {
+    let mut popper = Popper::create(server(), "half", 1);
+    let half = |index: i32| {
+        format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pop_half\u{2}UNIQ_KEY\u{1}{index:032}\u{2}")
+    };
+    let mut send = |index| {
+        let mut request = ops::send_request(&popper.topic, 0, &half(index), b"half");
+        request.ext.insert("f".to_owned(), "4".to_owned());
+        let answer = popper.conn.call(request);
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        let id = answer.ext["msgId"].clone();
+        let log_offset = i64::from_str_radix(&id[id.len() - 16..], 16).unwrap();
+        (log_offset, answer.number("queueOffset"))
+    };
+    let (commit, rollback) = (send(1), send(2));
+    assert!(popper.pop(LONG_MS).messages.is_empty(), "neither is decided");
+    for ((log_offset, queue_offset), decision) in [(rollback, "12"), (commit, "8")] {
+        let request = Command::request(
+            code::END_TRANSACTION,
+            &[
+                ("topic", popper.topic.as_str()),
+                ("producerGroup", "pop_half"),
+                ("tranStateTableOffset", &queue_offset.to_string()),
+                ("commitLogOffset", &log_offset.to_string()),
+                ("commitOrRollback", decision),
+                ("fromTransactionCheck", "false"),
+                ("msgId", ""),
+                ("transactionId", ""),
+            ],
+        );
+        let answer = popper.conn.call(request);
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    }
+    let message = popper.await_messages(LONG_MS, 1).remove(0);
+    assert_eq!((message.record.text(), message.record.queue_offset), ("half", 0));
+    assert!(popper.pop(LONG_MS).messages.is_empty());
+}
