@@ -157,6 +157,43 @@ fn tools_see_how_far_the_timer_and_the_levels_have_got() {
 }
 
 #[test]
+fn what_a_message_says_is_what_is_delivered() {
+    let mut topic = Topic::create(server(), "kept");
+    let own = "KEYS\u{1}k1 k2\u{2}TAGS\u{1}TagA\u{2}colour\u{1}blue\u{2}";
+    for (body, form) in [("timer", "TIMER_DELAY_MS\u{1}2000\u{2}"), ("level", "DELAY\u{1}1\u{2}")] {
+        let answer = topic.send(body, &format!("{own}{form}"));
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    }
+    for record in topic.await_delivered(2) {
+        let property = |name: &str| record.properties.get(name).map(String::as_str);
+        for (name, value) in [("KEYS", "k1 k2"), ("TAGS", "TagA"), ("colour", "blue")] {
+            assert_eq!(property(name), Some(value), "{name} of {record:?}");
+        }
+        assert!(property("UNIQ_KEY").unwrap().starts_with(&topic.name), "{record:?}");
+        assert_eq!((&record.topic, record.queue_id, record.sys_flag), (&topic.name, 0, 0));
+        assert!(record.born_timestamp_ms <= record.store_timestamp_ms);
+        assert_eq!(record.reconsume_times, 0);
+    }
+}
+
+#[test]
+fn levels_are_those_that_the_broker_is_set_to() {
+    let server = setup().broker_conf("messageDelayLevel", "1s 2s 3s").start();
+    let mut topic = Topic::create(&server, "levels");
+    let sent = now_ms();
+    for level in [3, 1, 2, 9] {
+        let answer = topic.send(&level.to_string(), &format!("DELAY\u{1}{level}\u{2}"));
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    }
+    for record in topic.await_delivered(4) {
+        // One beyond the last is the last.
+        let level = record.text().parse::<i64>().unwrap().min(3);
+        let waited = record.store_timestamp_ms - sent;
+        assert!(waited >= level * 1_000, "{} after {waited} ms", record.text());
+    }
+}
+
+#[test]
 fn every_message_is_delivered_once_over_kill_9() {
     let mut server = setup().start();
     let mut topic = Topic::create(&server, "killed");
