@@ -93,7 +93,7 @@ pub fn index_head(input: &[u8], dir: &Path) {
     std::fs::write(&path, bytes).expect("a temporary file can be written");
     let fs = Fs::default();
     let mut file = IndexFile::open(&fs, &path, GEOMETRY).expect("it has the right length");
-    let is_sound = file.is_sound(i64::MAX);
+    let _ = file.is_sound(i64::MAX);
     let mut found = Vec::new();
     for hash in [0, 1, 2, 3, 4, i32::MIN, i32::MAX] {
         let lookup = Lookup { hash, begin_ms: i64::MIN, end_ms: i64::MAX, at_most: 64 };
@@ -105,7 +105,8 @@ pub fn index_head(input: &[u8], dir: &Path) {
         .collect();
     let left = file.put_all(&fs, &entries).expect("it is mapped");
     assert!(left.len() <= entries.len());
-    assert!(!is_sound || file.is_full() != left.is_empty());
+    // Entries of records before the newest are in the file already, so that it may be full without any left.
+    assert!(file.is_full() || left.is_empty());
 }
 
 /// A checkpoint.
