@@ -13,6 +13,8 @@ use oxmq_protocol::header::{
     Header as _, PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeaderV2,
     pull_sys_flag,
 };
+use oxmq_protocol::message::MessageExt;
+use oxmq_store::FlushDiskType;
 
 const TOPIC: &str = "raced";
 /// Enough for many pulls to be held in the very moment in which a message comes.
@@ -59,6 +61,10 @@ impl Peer {
 }
 
 fn send() -> RemotingCommand {
+    send_with(None)
+}
+
+fn send_with(properties: Option<&str>) -> RemotingCommand {
     let header = SendMessageRequestHeaderV2 {
         producer_group: "producers".into(),
         topic: TOPIC.into(),
@@ -68,7 +74,7 @@ fn send() -> RemotingCommand {
         sys_flag: 0,
         born_timestamp: 1_700_000_000_000,
         flag: 0,
-        properties: None,
+        properties: properties.map(Into::into),
         reconsume_times: None,
         unit_mode: None,
         max_reconsume_times: None,
@@ -81,16 +87,20 @@ fn send() -> RemotingCommand {
 }
 
 fn pull(offset: i64) -> RemotingCommand {
+    pull_from(TOPIC, offset, 20_000)
+}
+
+fn pull_from(topic: &str, offset: i64, suspend_timeout_millis: i64) -> RemotingCommand {
     let header = PullMessageRequestHeader {
         consumer_group: "consumers".into(),
-        topic: TOPIC.into(),
+        topic: topic.into(),
         lite_topic: None,
         queue_id: 0,
         queue_offset: offset,
         max_msg_nums: 32,
         sys_flag: pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION,
         commit_offset: 0,
-        suspend_timeout_millis: 20_000,
+        suspend_timeout_millis,
         subscription: Some("*".into()),
         sub_version: 0,
         expression_type: None,
@@ -116,16 +126,19 @@ fn pull_all(address: SocketAddr) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pull_is_answered_when_its_message_comes_while_it_is_being_held() {
-    let root = tempfile::tempdir().unwrap();
-    let config = BrokerSettings {
+fn settings() -> BrokerSettings {
+    BrokerSettings {
         broker_ip1: "127.0.0.1".to_owned(),
         bind_address: "127.0.0.1".to_owned(),
         listen_port: 0,
         ..BrokerSettings::default()
-    };
-    let broker = Broker::start(config, StoreConfig::in_dir(root.path())).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pull_is_answered_when_its_message_comes_while_it_is_being_held() {
+    let root = tempfile::tempdir().unwrap();
+    let broker = Broker::start(settings(), StoreConfig::in_dir(root.path())).await.unwrap();
     let address = broker.local_addr();
     let done = tokio::task::spawn_blocking(move || {
         let mut sender = Peer::connect(address);
@@ -143,6 +156,46 @@ async fn pull_is_answered_when_its_message_comes_while_it_is_being_held() {
                 }
             }
         });
+    });
+    done.await.unwrap();
+    broker.shutdown().await;
+}
+
+/// That it is flushed by then, a test of the store shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn pull_of_a_light_queue_is_answered_when_a_message_that_names_it_is_flushed() {
+    const LIGHT: &str = "%LMQ%held";
+    let root = tempfile::tempdir().unwrap();
+    let store = StoreConfig {
+        enable_lmq: true,
+        enable_multi_dispatch: true,
+        flush_disk_type: FlushDiskType::SyncFlush,
+        ..StoreConfig::in_dir(root.path())
+    };
+    let broker = Broker::start(settings(), store).await.unwrap();
+    let address = broker.local_addr();
+    let done = tokio::task::spawn_blocking(move || {
+        let (mut sender, mut puller) = (Peer::connect(address), Peer::connect(address));
+        let held = RemotingCommand { opaque: 7, ..pull_from(LIGHT, 0, 3_600_000) };
+        // Requests of a connection are handled in order: the second answer means that the first waits.
+        let probe = |puller: &mut Peer, opaque: i32| {
+            let absent = RemotingCommand::request(RequestCode(-1));
+            puller.write(&[RemotingCommand { opaque, ..absent }]);
+            assert_eq!(puller.answer().opaque, opaque);
+        };
+        puller.write(&[held]);
+        probe(&mut puller, 8);
+        sender.write(&[send()]);
+        assert_eq!(sender.answer().response_code(), ResponseCode::SUCCESS);
+        probe(&mut puller, 9);
+        sender.write(&[send_with(Some("INNER_MULTI_DISPATCH\x01%LMQ%held\x02"))]);
+        let answer = puller.answer();
+        assert_eq!((answer.opaque, answer.response_code()), (7, ResponseCode::SUCCESS));
+        let header = PullMessageResponseHeader::decode(&answer.ext_fields).unwrap();
+        assert_eq!(header.next_begin_offset, 1);
+        let records = MessageExt::decode_all(&answer.body).unwrap();
+        assert_eq!((records.len(), records[0].queue_offset), (1, 1), "its offset in its own queue");
+        assert_eq!(sender.answer().response_code(), ResponseCode::SUCCESS);
     });
     done.await.unwrap();
     broker.shutdown().await;

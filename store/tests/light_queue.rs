@@ -232,6 +232,39 @@ fn there_are_as_many_light_queues_as_may_be() {
 }
 
 #[test]
+fn light_queues_hide_a_message_until_it_is_flushed_and_are_announced_then() {
+    let dir = temp_dir();
+    let config = StoreConfig {
+        flush_disk_type: FlushDiskType::SyncFlush,
+        flush_interval_commit_log: 3_600_000,
+        ..config(dir.path())
+    };
+    let store = open(&config);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&heard);
+    store.set_arrival_listener(Arc::new(move |arrival: &Arrival<'_>| {
+        list.lock().unwrap().push((arrival.topic.to_owned(), arrival.next_queue_offset));
+    }));
+    // The flusher begins with a look, and has had it when it has flushed for somebody.
+    let (flushed, is_flushed) = std::sync::mpsc::channel();
+    let end = put_into(&store, "t", "%LMQ%a", b"first").end_phy_offset();
+    store.when_durable(end, Box::new(move |status| flushed.send(status).unwrap()));
+    assert_eq!(is_flushed.recv().unwrap(), PutMessageStatus::PutOk);
+    wait_until(|| heard.lock().unwrap().len() == 2);
+    heard.lock().unwrap().clear();
+
+    put_into(&store, "t", "%LMQ%a,%LMQ%b", b"second");
+    let seen = || [store.max_offset("%LMQ%a", 0), store.max_offset("%LMQ%b", 0)];
+    assert_eq!((seen(), heard.lock().unwrap().len()), ([1, 0], 0));
+    store.flush_soon();
+    wait_until(|| heard.lock().unwrap().len() == 3);
+    let expected = [("t", 2), ("%LMQ%a", 2), ("%LMQ%b", 1)].map(|(name, at)| (name.to_owned(), at));
+    assert_eq!(*heard.lock().unwrap(), expected);
+    assert_eq!(seen(), [2, 1]);
+    store.close().unwrap();
+}
+
+#[test]
 fn repair_makes_light_queues_anew() {
     let dir = temp_dir();
     let store = open(&config(dir.path()));
