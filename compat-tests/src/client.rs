@@ -310,6 +310,8 @@ fn java_client(
     let mut command = artifacts::java(home.path(), "192m");
     command.args(jvm_options);
     command.arg(format!("-Drocketmq.serialize.type={header}"));
+    // Three seconds are short for a busy machine, on which a connection may begin with TLS.
+    command.arg("-Dcom.rocketmq.remoting.client.connect.timeout=20000");
     for key in ["NAMESRV_ADDR", "ROCKETMQ_SERIALIZE_TYPE", "JAVA_TOOL_OPTIONS"] {
         command.env_remove(key);
     }

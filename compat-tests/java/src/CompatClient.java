@@ -38,6 +38,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * <p>Compiled against every client version under test, so it uses only what they have in common.
  */
 public final class CompatClient {
+    /** As long as a busy machine may take: the clients' own limits are those of their users. */
     private static final int SEND_TIMEOUT_MS = 20_000;
     private static final int ASYNC_IN_FLIGHT = 32;
     private static final int SELECTOR_QUEUES = 4;
@@ -155,6 +156,7 @@ public final class CompatClient {
         producer.setNamesrvAddr(options.get("namesrv"));
         producer.setInstanceName("transactions-" + options.get("namesrv"));
         producer.setSendMsgTimeout(SEND_TIMEOUT_MS);
+        producer.setMqClientApiTimeout(SEND_TIMEOUT_MS);
         producer.setTransactionListener(new TransactionListener() {
             @Override
             public LocalTransactionState executeLocalTransaction(Message message, Object argument) {
@@ -254,6 +256,7 @@ public final class CompatClient {
             producer.setNamesrvAddr(namesrv);
             producer.setInstanceName("producer-" + namesrv);
             producer.setSendMsgTimeout(SEND_TIMEOUT_MS);
+            producer.setMqClientApiTimeout(SEND_TIMEOUT_MS);
             producer.start();
             PRODUCERS.put(namesrv, producer);
         }
@@ -284,6 +287,7 @@ public final class CompatClient {
             options.containsKey("journal") ? new FileOutputStream(options.get("journal")) : null;
         DefaultMQPushConsumer push = new DefaultMQPushConsumer(options.get("group"));
         push.setNamesrvAddr(options.get("namesrv"));
+        push.setMqClientApiTimeout(SEND_TIMEOUT_MS);
         push.setInstanceName(options.get("id") + "-" + ProcessHandle.current().pid());
         push.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         if (options.containsKey("pop")) {
