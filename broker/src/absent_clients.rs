@@ -5,7 +5,8 @@
 //! their answers to registrations, from which machines clients have been asking for topics of this
 //! broker for a minute; those without a connection here are logged and counted. Machines are told
 //! apart by their addresses as far as these go: of clients behind one address it is enough that one
-//! comes.
+//! comes, and one that asks over IPv6 and connects over IPv4 is taken for two, the first of which
+//! does not come: nothing on the wire says that they are one.
 //!
 //! The reference has nothing of this, nor do its name servers tell.
 

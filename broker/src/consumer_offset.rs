@@ -96,6 +96,8 @@ pub(crate) struct ConsumerOffsetManager {
     version_step: i64,
     /// Whether groups named like light queues have a table of their own.
     has_light: bool,
+    /// Whether their traffic is told for all together.
+    joins_light_traffic: bool,
     file: SavedTable<ConsumerOffsetTable>,
 }
 
@@ -121,6 +123,7 @@ impl ConsumerOffsetManager {
             commits: AtomicI64::new(0),
             version_step: config.consumer_offset_update_version_step.max(1),
             has_light,
+            joins_light_traffic: has_light && !config.enable_lmq_stats,
             file,
         };
         let light = saved.lmq_offset_table.unwrap_or_default();
@@ -221,16 +224,29 @@ impl ConsumerOffsetManager {
         self.with_entry(group, topic, |entry| entry.sent_back.add(1, bytes));
     }
 
-    /// What groups were given and sent back, by topic and group.
-    pub(crate) fn traffic(&self) -> Vec<(String, Flow, Flow)> {
-        let mut traffic = Vec::new();
+    /// What groups were given and sent back, by their [`Self::traffic_key`].
+    pub(crate) fn traffic(&self) -> BTreeMap<String, (Flow, Flow)> {
+        let mut traffic: BTreeMap<String, (Flow, Flow)> = BTreeMap::new();
         for shard in &self.shards {
             for entry in lock(shard).iter().filter(|entry| entry.given.times > 0) {
-                let key = format!("{}@{}", entry.topic, entry.group);
-                traffic.push((key, entry.given, entry.sent_back));
+                let key = self.traffic_key(&entry.group, &entry.topic);
+                let (given, sent_back) = traffic.entry(key).or_default();
+                given.join(entry.given);
+                sent_back.join(entry.sent_back);
             }
         }
         traffic
+    }
+
+    /// What the traffic of a group and topic is called.
+    ///
+    /// Reference: `LmqBrokerStatsManager` (store), 5.5.0.
+    pub(crate) fn traffic_key(&self, group: &str, topic: &str) -> String {
+        let [topic, group] = [topic, group].map(|name| {
+            let is_joined = self.joins_light_traffic && name.starts_with(LIGHT_PREFIX);
+            if is_joined { LIGHT_PREFIX } else { name }
+        });
+        format!("{topic}@{group}")
     }
 
     /// Offsets that a group has committed of a topic, by queue.
@@ -396,6 +412,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::BrokerSettings;
 
     fn manager(dir: &Path) -> ConsumerOffsetManager {
         ConsumerOffsetManager::load(&BrokerConfig::default(), dir, false).unwrap()
@@ -419,6 +436,27 @@ mod tests {
         assert_eq!(offsets.query("%LMQ%g", "%LMQ%q", 0), Some(7));
         assert_eq!(offsets.query("g", "%LMQ%q", 0), Some(8));
         assert_eq!(load(false).query("g", "%LMQ%q", 0), None, "the reference reads one of them");
+    }
+
+    #[test]
+    fn traffic_of_light_queues_is_told_for_all_together_unless_it_is_wanted_for_each() {
+        let dir = tempfile::tempdir().unwrap();
+        for (has_light, enable_lmq_stats, keys) in [
+            (true, false, vec![("%LMQ%@%LMQ%", 3), ("t@g", 4)]),
+            (true, true, vec![("%LMQ%a@%LMQ%g", 1), ("%LMQ%b@%LMQ%h", 2), ("t@g", 4)]),
+            (false, false, vec![("%LMQ%a@%LMQ%g", 1), ("%LMQ%b@%LMQ%h", 2), ("t@g", 4)]),
+        ] {
+            let settings = BrokerSettings { enable_lmq_stats, ..BrokerSettings::default() };
+            let config = BrokerConfig::new(settings);
+            let offsets = ConsumerOffsetManager::load(&config, dir.path(), has_light).unwrap();
+            offsets.note_popped("%LMQ%g", "%LMQ%a", 1, 10);
+            offsets.note_popped("%LMQ%h", "%LMQ%b", 2, 20);
+            offsets.note_popped("g", "t", 4, 40);
+            let traffic = offsets.traffic();
+            let messages = traffic.iter().map(|(key, (given, _))| (key.as_str(), given.messages));
+            assert_eq!(messages.collect::<Vec<_>>(), keys);
+            assert!(traffic.contains_key(&offsets.traffic_key("%LMQ%g", "%LMQ%a")));
+        }
     }
 
     #[test]

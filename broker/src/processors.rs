@@ -258,10 +258,11 @@ impl Processors {
         let topics = topics
             .iter()
             .map(|topic| (Kind::TopicPut, Box::from(topic.topic_name.as_str()), topic.put.flow()));
-        let groups = self.offset_table.traffic().into_iter().flat_map(|(key, given, sent_back)| {
-            let key = key.into_boxed_str();
-            [(Kind::GroupGet, key.clone(), given), (Kind::SendBack, key, sent_back)]
-        });
+        let groups =
+            self.offset_table.traffic().into_iter().flat_map(|(key, (given, sent_back))| {
+                let key = key.into_boxed_str();
+                [(Kind::GroupGet, key.clone(), given), (Kind::SendBack, key, sent_back)]
+            });
         let totals = self.broker_stats.totals();
         let put = Flow {
             messages: totals.put_messages,

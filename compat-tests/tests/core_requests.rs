@@ -237,6 +237,32 @@ fn what_tools_ask_a_client_goes_to_it_and_its_answer_comes_back() {
     assert_eq!((records.len(), &*records[0].body), (1, &b"consume me"[..]));
 }
 
+/// No name server knows light topics, and none has to.
+#[test]
+fn a_light_topic_is_one_queue_that_the_first_member_gets() {
+    let (mut one, mut two) = (connect(), connect());
+    let (topic, group) = ("%LMQ%light", "%LMQ%light_group");
+    ops::heartbeat(&mut one, "one", group, topic);
+    ops::heartbeat(&mut two, "two", group, topic);
+    let mut given = |client_id: &str, model: &str| {
+        let body = json!({
+            "topic": topic, "consumerGroup": group, "clientId": client_id, "strategyName": "AVG",
+            "messageModel": model,
+        });
+        let request = Command::request(QUERY_ASSIGNMENT, &[]).with_body(body.to_string());
+        let answer = one.call(request);
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        body["messageQueueAssignments"].clone()
+    };
+    let queue = json!({"brokerName": BROKER_NAME, "queueId": 0, "topic": topic});
+    let assigned = given("one", "CLUSTERING");
+    assert_eq!(assigned.as_array().unwrap().len(), 1, "{assigned}");
+    assert_eq!(assigned[0]["messageQueue"], queue);
+    assert_eq!(given("two", "CLUSTERING"), json!([]));
+    assert_eq!(given("one", "BROADCASTING"), Value::Null);
+}
+
 #[test]
 fn the_broker_shares_queues_out_among_those_who_ask_it_to() {
     let (mut one, mut two) = (connect(), connect());

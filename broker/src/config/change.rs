@@ -352,6 +352,7 @@ mod tests {
             "messageIndexEnable",
             "enableConsumeQueueExt",
             "enableLmq",
+            "enableLmqStats",
             "enableMultiDispatch",
             "autoMessageVersionOnTopicLen",
             "enabledAppendPropCRC",

@@ -157,6 +157,8 @@ oxmq_protocol::config! {
         broadcast_offset_expire_max_second: i64 = "broadcastOffsetExpireMaxSecond" | 300,
         /// Whether pulls may be answered with the broker to pull from that the group's settings name.
         slave_read_enable: bool = "slaveReadEnable" | false,
+        /// Whether traffic of light queues and their groups is counted for each, not for all together.
+        enable_lmq_stats: bool = "enableLmqStats" | false,
         /// Whether a group that is too far behind may consume nothing any more.
         disable_consume_if_consumer_read_slowly: bool = "disableConsumeIfConsumerReadSlowly" | false,
         /// Bytes of the log that are too far.

@@ -15,6 +15,7 @@ use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::HeaderError;
 use oxmq_remoting::{Connection, Reply};
+use oxmq_store::LIGHT_PREFIX;
 
 use self::share::Strategy;
 use super::{success, success_with};
@@ -93,6 +94,15 @@ impl<C: Channel> Assignment<C> {
         (mode, self.config.default_pop_share_queue_num)
     }
 
+    /// The one queue of a light topic: no name server knows it.
+    fn light_queue(&self, topic: &str, model: MessageModel) -> Option<Queues> {
+        let is_light = model == MessageModel::Clustering && topic.starts_with(LIGHT_PREFIX);
+        is_light.then(|| {
+            let broker_name = self.config.broker_name.clone();
+            [MessageQueue { topic: topic.to_owned(), broker_name, queue_id: 0 }].into()
+        })
+    }
+
     fn assign(
         &self,
         query: &QueryAssignmentRequestBody,
@@ -148,7 +158,10 @@ impl Assignment {
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let queues = this.routes.queues(&query.topic).await;
+            let queues = match this.light_queue(&query.topic, model) {
+                Some(queue) => Some(queue),
+                None => this.routes.queues(&query.topic).await,
+            };
             match success_with(&this.assign(&query, model, queues)) {
                 Ok(answer) => reply.send(answer),
                 Err(error) => reply.fail(error.response_code(), &error.to_string()),
@@ -251,6 +264,19 @@ mod tests {
         assert_eq!(processor.mode("t", "TOOLS_CONSUMER"), (MessageRequestMode::Pop, 2));
         assert_eq!(processor.mode("t", "g"), (MessageRequestMode::Pull, -1));
         assert_eq!(processor.mode("%RETRY%g", "g").0, MessageRequestMode::Pull);
+    }
+
+    #[test]
+    fn a_light_topic_has_one_queue_here_and_none_for_broadcasts() {
+        let m = managers(|_| ());
+        let processor = processor(&m);
+        let light = |topic, model| processor.light_queue(topic, model);
+        let queues = light("%LMQ%q", MessageModel::Clustering).unwrap();
+        let queue = |queue: &MessageQueue| (queue.topic.clone(), queue.queue_id);
+        assert_eq!(queues.iter().map(queue).collect::<Vec<_>>(), [("%LMQ%q".to_owned(), 0)]);
+        assert_eq!(queues[0].broker_name, m.config.broker_name);
+        assert!(light("%LMQ%q", MessageModel::Broadcasting).is_none());
+        assert!(light("t", MessageModel::Clustering).is_none());
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl<C: Channel> Stats<C> {
         for name in self.topics_to_collect(header) {
             // Offsets outlive their topic.
             let Some(topic) = self.topics.get(&name) else { continue };
-            stats.consume_tps += self.traffic.tps(Kind::GroupGet, &format!("{name}@{group}"));
+            stats.consume_tps +=
+                self.traffic.tps(Kind::GroupGet, &self.offsets.traffic_key(&group, &name));
             for queue_id in 0..topic.read_queue_nums {
                 let progress = self.progress(&group, &name, queue_id);
                 stats.offset_table.insert(self.queue(&name, queue_id), progress);

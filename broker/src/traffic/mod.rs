@@ -29,6 +29,13 @@ impl Flow {
         self.bytes += bytes;
         self.times += 1;
     }
+
+    /// Counts what another one has counted.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+        self.times += other.times;
+    }
 }
 
 /// A [`Flow`] that many threads count.

@@ -67,7 +67,7 @@ impl<C: Channel> Stats<C> {
             return None;
         }
         let mut stats = ConsumeStats {
-            consume_tps: self.traffic.tps(Kind::GroupGet, &format!("{topic}@{group}")),
+            consume_tps: self.traffic.tps(Kind::GroupGet, &self.offsets.traffic_key(group, topic)),
             ..ConsumeStats::default()
         };
         for queue_id in 0..config.write_queue_nums {
