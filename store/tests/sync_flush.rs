@@ -38,9 +38,13 @@ fn open_with(config: &StoreConfig, fs: Fs) -> Arc<MessageStore> {
 
 /// What becomes of all that is in the log now.
 fn durable(store: &MessageStore) -> Receiver<PutMessageStatus> {
+    durable_until(store, store.max_phy_offset())
+}
+
+fn durable_until(store: &MessageStore, end_phy_offset: i64) -> Receiver<PutMessageStatus> {
     let (answer, answers) = channel();
     let tell = move |status| answer.send(status).unwrap();
-    store.when_durable(store.max_phy_offset(), Box::new(tell));
+    store.when_durable(end_phy_offset, Box::new(tell));
     answers
 }
 
@@ -135,12 +139,15 @@ fn write_that_fails_refuses_all_that_wait_for_it() {
     let store = open_with(&config, fails_while(&broken));
     put_run(&store, 0..10);
     assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
+    // The first flush that fails has the store refuse what comes after it.
+    let ends: Vec<_> = (10..20)
+        .map(|number| {
+            put_run(&store, number..number + 1);
+            store.max_phy_offset()
+        })
+        .collect();
     broken.store(true, Ordering::Relaxed);
-    let mut answers = Vec::new();
-    for number in 10..20 {
-        put_run(&store, number..number + 1);
-        answers.push(durable(&store));
-    }
+    let answers: Vec<_> = ends.into_iter().map(|end| durable_until(&store, end)).collect();
     for answer in answers {
         assert_eq!(answer.recv().unwrap(), PutMessageStatus::ServiceNotAvailable);
     }
