@@ -57,6 +57,12 @@ pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 /// How long a worker stays awake after traffic. A peer on the same machine answers within it.
 pub const SPIN: Duration = Duration::from_micros(20);
 
+/// After how many turns on end that no other followed within [`SPIN`] a worker no longer stays awake.
+pub(crate) const SPIN_IN_VAIN: u32 = 32;
+
+/// One turn in so many is then followed by staying awake, in case that peers ask more often again.
+pub(crate) const SPIN_ONCE_IN: u32 = 8;
+
 /// How long a worker that always has something to read puts off what is done once for many requests: about
 /// as long as a flush of the disk takes.
 pub(crate) const LONGEST_ROUND: Duration = Duration::from_micros(150);

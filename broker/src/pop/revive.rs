@@ -11,12 +11,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use oxmq_protocol::body::{AckMsg, PopCheckPoint};
 use oxmq_protocol::fastjson;
 use oxmq_protocol::message::{Message, MessageExt, RecordView, TopicKind, properties};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::PopService;
@@ -35,8 +35,6 @@ const GRACE_MS: i64 = 1_000;
 const DISORDER_MS: i64 = 2_000;
 /// Notes that are read in each round even when there is hardly room for them.
 const NOTES_PER_ROUND: usize = 4_096;
-/// Between two rounds.
-const ROUND_EVERY: Duration = Duration::from_millis(100);
 /// Queues of a retry topic.
 const RETRY_QUEUES: i32 = 1;
 
@@ -130,6 +128,8 @@ struct State {
 pub(crate) struct Revive {
     pop: Arc<PopService>,
     timers: Arc<TimerService>,
+    /// A round is due.
+    due: Notify,
     state: Mutex<State>,
 }
 
@@ -137,13 +137,22 @@ impl Revive {
     pub(crate) fn new(pop: Arc<PopService>, timers: Arc<TimerService>) -> Self {
         let lanes = (0..pop.revive_queues()).map(|queue_id| Lane::new(&pop, queue_id)).collect();
         let state = State { lanes, awaited: None, delivered: None, horizon_ms: 0 };
-        Self { pop, timers, state: Mutex::new(state) }
+        Self { pop, timers, due: Notify::new(), state: Mutex::new(state) }
+    }
+
+    /// Has a round begin if there is something to do. Asks no disk.
+    pub(crate) fn tick(&self) {
+        // A round that goes on looks at everything anyway.
+        let Some(state) = crate::sync::try_lock(&self.state) else { return };
+        if !state.lanes.iter().all(|lane| lane.is_worked_off(&self.pop)) {
+            self.due.notify_one();
+        }
     }
 
     /// Goes round for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(ROUND_EVERY).await;
+            self.due.notified().await;
             let this = Arc::clone(&self);
             let round = tokio::task::spawn_blocking(move || this.round(now_ms()));
             if let Err(panic) = round.await {
@@ -201,6 +210,16 @@ impl Lane {
             committed: next - 1,
             committable: None,
         }
+    }
+
+    /// Whether everything there is has been read, worked off and committed.
+    fn is_worked_off(&self, pop: &PopService) -> bool {
+        let (_, max) = pop.store.bounds(pop.journal.topic(), self.queue_id);
+        self.next >= max
+            && self.open.is_empty()
+            && self.early.is_empty()
+            && self.committable.is_none()
+            && self.committed >= self.worked_off()
     }
 
     fn round(&mut self, pop: &Arc<PopService>, horizon_ms: i64) {

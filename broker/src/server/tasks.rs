@@ -9,8 +9,10 @@ use tracing::error;
 use super::BrokerHandle;
 use crate::schedule::ScheduleMessageService;
 
-/// How often held pulls are looked at for those whose time is up.
-const EXPIRE_PULLS_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked for what is up to the moment: held requests whose time is up, decisions on
+/// transactions that wait to be written, and pops that nobody acknowledged. In one task, as each task
+/// wakes a thread of a process that may be idle.
+const TICK_EVERY: Duration = Duration::from_millis(100);
 /// How often pops are looked at for what is not needed any more.
 const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
 /// How often silent clients are looked for, as in the reference.
@@ -25,8 +27,6 @@ const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
 const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
 /// How often the progress of delay levels is saved, as in the reference.
 const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
-/// How often decisions on transactions are looked at that wait to be written.
-const TICK_TRANSACTIONS_EVERY: Duration = Duration::from_millis(100);
 
 impl BrokerHandle {
     pub(super) fn spawn_tasks(&mut self) {
@@ -43,15 +43,21 @@ impl BrokerHandle {
             tasks.spawn(Arc::clone(revive).run());
         }
 
-        let pulls = &processors.pull_message;
-        every(tasks, EXPIRE_PULLS_EVERY, pulls, |pulls| pulls.expire(Instant::now()));
-        every(tasks, EXPIRE_PULLS_EVERY, &processors.pop, |pop| pop.tick(Instant::now()));
+        let (decisions, revive) = (Arc::clone(transactions), self.revive.clone());
+        every(tasks, TICK_EVERY, processors, move |all| {
+            let now = Instant::now();
+            all.pull_message.expire(now);
+            all.pop.tick(now);
+            decisions.tick();
+            if let Some(revive) = &revive {
+                revive.tick();
+            }
+        });
         every(tasks, CLEAN_POPS_EVERY, &processors.pop, |pop| pop.clean());
         every(tasks, SCAN_CLIENTS_EVERY, processors, |all| all.scan_clients());
         every(tasks, SCAN_BROADCASTS_EVERY, processors, |all| all.scan_broadcasts());
         every(tasks, STOP_SLOW_GROUPS_EVERY, processors, |all| all.stop_slow_groups());
         every(tasks, SAMPLE_TRAFFIC_EVERY, processors, |all| all.sample_traffic());
-        every(tasks, TICK_TRANSACTIONS_EVERY, transactions, |all| all.tick());
         let save_metrics_every = self.save_transaction_metrics_every;
         every_blocking(tasks, SAMPLE_TOPICS_EVERY, processors, |all| {
             all.sample_topics_and_groups();
