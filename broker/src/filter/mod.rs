@@ -61,7 +61,10 @@ impl MessageFilter {
         match self {
             Self::All => true,
             Self::Tags(codes) => codes.iter().any(|&code| i64::from(code) == tags_code),
-            Self::Sql(filter) => properties().is_some_and(|properties| filter.matches(properties)),
+            Self::Sql(filter) => {
+                filter.may_match(tags_code)
+                    && properties().is_some_and(|properties| filter.matches(properties))
+            }
             Self::Retried { filters, group } => properties().is_some_and(|properties| {
                 let topic = properties::property_str(properties, properties::RETRY_TOPIC);
                 let filter = topic.and_then(|topic| filters.find(group, topic));

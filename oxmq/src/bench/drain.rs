@@ -25,7 +25,6 @@ use super::send::{self, Load};
 use super::setup::{Setup, run_lanes};
 use super::tally::Tally;
 
-const GROUP: &str = "oxmq-bench-drain";
 /// One record in so many is checked against its CRC.
 const CHECK_STRIDE: u64 = 64;
 /// Connections and requests in flight of the fill.
@@ -47,7 +46,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
     }
     let pulls = common.connections * args.in_flight;
     let ranges = ranges(&mut setup, pulls, args.fill > 0)?;
-    args.filter.subscribe(&mut setup.control, GROUP, &common.topic)?;
+    args.filter.subscribe(&mut setup.control, &common.topic)?;
     let streams = setup.connect(common.connections)?;
     let window = setup.window();
     let mut lines: Vec<_> = streams
@@ -202,7 +201,8 @@ impl Traffic for Drain {
             };
             free -= 1;
             let count = i64::from(self.pull).min(range.to - range.next) as i32;
-            let mut header = pull_header(GROUP, &self.topic, range.queue, range.next, count);
+            let group = self.filter.group();
+            let mut header = pull_header(group, &self.topic, range.queue, range.next, count);
             self.filter.apply(&mut header);
             let opaque = FIRST_OPAQUE + index as i32;
             let code = RequestCode::PULL_MESSAGE;

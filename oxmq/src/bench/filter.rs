@@ -28,8 +28,11 @@ pub(super) enum Filter {
     None,
     /// By the hash of their tag, which their queue holds.
     Tag,
-    /// By an SQL92 expression over their properties; the broker has to allow it.
+    /// By an SQL92 expression that wants a tag; the broker has to allow it.
     Sql,
+    /// By an SQL92 expression of which the hash of a tag tells nothing, so that every record has to be
+    /// looked at.
+    SqlProperties,
 }
 
 impl Filter {
@@ -38,22 +41,28 @@ impl Filter {
         self != Self::None
     }
 
+    /// Who asks. Each has a group of its own, which a broker knows by one subscription.
+    pub(super) fn group(self) -> &'static str {
+        match self {
+            Self::None => "oxmq-bench-drain",
+            Self::Tag => "oxmq-bench-drain-tag",
+            Self::Sql => "oxmq-bench-drain-sql",
+            Self::SqlProperties => "oxmq-bench-drain-sql-properties",
+        }
+    }
+
     /// Joins the group on this connection, with its subscription.
-    pub(super) fn subscribe(
-        self,
-        control: &mut Control,
-        group: &str,
-        topic: &str,
-    ) -> Result<(), BenchError> {
+    pub(super) fn subscribe(self, control: &mut Control, topic: &str) -> Result<(), BenchError> {
         let (kind, expression, tags, codes) = match self {
             Self::None => return Ok(()),
             Self::Tag => ("TAG", RARE_TAG.to_owned(), vec![RARE_TAG], vec![hash(RARE_TAG)]),
             Self::Sql => ("SQL92", format!("TAGS = '{RARE_TAG}'"), vec![], vec![]),
+            Self::SqlProperties => ("SQL92", format!("TAGS CONTAINS '{RARE_TAG}'"), vec![], vec![]),
         };
         let body = json!({
             "clientID": "oxmq-bench", "producerDataSet": [],
             "consumerDataSet": [{
-                "groupName": group, "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+                "groupName": self.group(), "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
                 "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "unitMode": false,
                 "subscriptionDataSet": [{
                     "topic": topic, "subString": expression, "tagsSet": tags, "codeSet": codes,

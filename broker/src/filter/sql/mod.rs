@@ -13,6 +13,7 @@ mod lexer;
 mod limits;
 mod number;
 mod parser;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,8 @@ use self::expression::Expression;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SqlFilter {
     root: Expression,
+    /// Hashes of the tags that a message may have; nothing when that does not matter.
+    tag_hashes: Option<Box<[i32]>>,
 }
 
 /// What clients call these expressions.
@@ -34,7 +37,9 @@ impl SqlFilter {
     /// # Errors
     /// When it is none, or too large.
     pub(crate) fn compile(text: &str) -> Result<Self, SqlError> {
-        Ok(Self { root: parser::parse(text)? })
+        let root = parser::parse(text)?;
+        let tag_hashes = root.tag_hashes().map(|hashes| hashes.into_iter().collect());
+        Ok(Self { root, tag_hashes })
     }
 
     /// Compiles an expression of the kind that a client names.
@@ -46,6 +51,15 @@ impl SqlFilter {
             return Err(SqlError::kind(kind));
         }
         Self::compile(text)
+    }
+
+    /// Tells whether a message with this tags code may be wanted, for all that the code tells. A code
+    /// that is no hash, as a delayed message has its time of delivery instead, tells nothing.
+    pub(crate) fn may_match(&self, tags_code: i64) -> bool {
+        match (&self.tag_hashes, i32::try_from(tags_code)) {
+            (Some(hashes), Ok(hash)) => hashes.binary_search(&hash).is_ok(),
+            _ => true,
+        }
     }
 
     /// Tells whether a message with these encoded properties is wanted. One that cannot be compared

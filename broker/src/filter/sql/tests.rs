@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use oxmq_protocol::message::{tags_code, tags_code_of_properties};
+
 use super::SqlFilter;
 
 const MESSAGE: &[(&str, &str)] = &[
@@ -236,9 +238,42 @@ fn size_and_depth_are_limited() {
     assert!(error(&"a".repeat(70_000)).contains("more bytes than 65536"));
 }
 
-/// Expressions over two properties, as text.
+#[test]
+fn tags_rule_out_what_an_expression_cannot_match() {
+    // The first two tags have one hash.
+    for (text, expected) in [
+        ("TAGS = 'Aa'", "Aa BB"),
+        ("'x' = TAGS", "x"),
+        ("TAGS IN ('x', 'BB')", "Aa BB x"),
+        ("(TAGS = 'x' OR TAGS = 'Aa') AND i > 1", "Aa BB x"),
+        ("i > 1 AND TAGS = 'x' AND word IS NULL", "x"),
+        ("TAGS = 'x' AND TAGS IN ('Aa')", ""),
+        ("TAGS = 'x' OR i > 1", "Aa BB x y"),
+        ("TAGS NOT IN ('x')", "Aa BB x y"),
+        ("NOT (TAGS = 'x')", "Aa BB x y"),
+        ("TAGS <> 'x'", "Aa BB x y"),
+        ("TAGS CONTAINS 'x'", "Aa BB x y"),
+        ("TAGS = i", "Aa BB x y"),
+        ("TAGS = 5", "Aa BB x y"),
+        ("tags = 'x'", "Aa BB x y"),
+    ] {
+        let filter = SqlFilter::compile(text).unwrap();
+        let tags =
+            ["Aa", "BB", "x", "y"].into_iter().filter(|tag| filter.may_match(tags_code(tag)));
+        assert_eq!(tags.collect::<Vec<_>>().join(" "), expected, "{text}");
+        assert!(filter.may_match(1_700_000_000_000), "a time is no hash");
+    }
+}
+
+/// Expressions over three properties, as text.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
+        Just("TAGS = '1'"),
+        Just("'31' = TAGS"),
+        Just("TAGS IN ('2', '3', 'Aa')"),
+        Just("TAGS NOT IN ('1')"),
+        Just("TAGS IS NULL"),
+        Just("TAGS = a"),
         Just("a = 1"),
         Just("b > 2"),
         Just("a IS NULL"),
@@ -261,7 +296,10 @@ fn expression() -> impl Strategy<Value = String> {
 
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let value = || prop_oneof![Just(""), Just("1"), Just("2"), Just("3"), Just("31")];
-    (value(), value()).prop_map(|(a, b)| encode(&[("a", a), ("x", "y"), ("b", b)]))
+    let tags = prop_oneof![value(), Just("Aa"), Just("BB")];
+    (value(), value(), tags, value()).prop_map(|(a, b, tags, more)| {
+        encode(&[("a", a), ("TAGS", tags), ("x", "y"), ("b", b), ("TAGS", more)])
+    })
 }
 
 proptest! {
@@ -275,6 +313,13 @@ proptest! {
     #[test]
     fn any_bytes_are_matched_or_not(text in expression(), bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         SqlFilter::compile(&text).unwrap().matches(&bytes);
+    }
+
+    #[test]
+    fn whatever_matches_is_not_ruled_out_by_its_tags(text in expression(), message in message()) {
+        let filter = SqlFilter::compile(&text).unwrap();
+        let may_match = filter.may_match(tags_code_of_properties(&message));
+        prop_assert!(may_match || !filter.matches(&message));
     }
 
     #[test]
