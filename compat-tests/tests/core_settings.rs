@@ -31,6 +31,7 @@ fn server() -> &'static ServerUnderTest {
             .broker_conf("lockInStrictMode", "true")
             .broker_conf("totalReplicas", "3")
             .broker_conf("slaveReadEnable", "true")
+            .broker_conf("rejectTransactionMessage", "true")
             // Whatever is not the end of the log is far away.
             .broker_conf("accessMessageInMemoryMaxRatio", "0")
             .start()
@@ -115,6 +116,18 @@ fn a_compacted_topic_takes_no_message_without_a_key() {
     assert_eq!(send(""), refused);
     assert_eq!(send("KEYS\u{1} \u{2}"), refused);
     assert_eq!(send("KEYS\u{1}k\u{2}").0, response::SUCCESS);
+}
+
+#[test]
+fn a_broker_may_take_no_half_messages() {
+    ops::create_topic(server(), "no_halves", 1);
+    let mut conn = connect();
+    let half = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}no_halves\u{2}UNIQ_KEY\u{1}no-halves-1\u{2}";
+    let answer = conn.call(ops::send_request("no_halves", 0, half, b"half"));
+    assert_eq!(answer.code, response::NO_PERMISSION, "{answer:?}");
+    let remark = "the broker[127.0.0.1] sending transaction message is forbidden";
+    assert_eq!(answer.remark.as_deref(), Some(remark));
+    assert_eq!(ops::send(&mut conn, "no_halves", 0, "", b"whole"), 0);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod batches;
 mod clients;
 mod order;
 mod polling;
 mod restart;
 mod settings;
 mod shares;
+mod starts;
 
 use std::sync::OnceLock;
 

@@ -4,6 +4,9 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ends;
+mod producer;
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +14,8 @@ use std::time::Duration;
 use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{Client, ClientKind, Kind, Record, ServerUnderTest, Setup, wait};
-use serde_json::json;
+
+use crate::producer::Producer;
 
 const GROUP: &str = "transactions_group";
 const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
@@ -296,135 +300,6 @@ fn client_ends_its_transactions(kind: ClientKind, name: &str) {
     indexes.sort_unstable();
     let expected: Vec<usize> = (0..COUNT).filter(|index| index % 2 == 0).collect();
     assert_eq!(indexes, expected);
-}
-
-/// A producer on one connection, with a topic of its own.
-struct Producer {
-    conn: Conn,
-    group: String,
-    topic: String,
-    sent: usize,
-    client_id: String,
-}
-
-/// A half message as the answer to its send describes it.
-#[derive(Debug)]
-struct Half {
-    unique_key: String,
-    offset: i64,
-    commit_log_offset: i64,
-}
-
-/// What the broker asks.
-#[derive(Debug)]
-struct Question {
-    fields: std::collections::BTreeMap<String, String>,
-    unique_key: String,
-    offset: i64,
-    commit_log_offset: i64,
-    message: Record,
-}
-
-impl Producer {
-    fn join(server: &ServerUnderTest, name: &str) -> Self {
-        ops::create_topic(server, &format!("transactions_{name}"), 1);
-        Self::join_as(server, name, "first")
-    }
-
-    fn join_as(server: &ServerUnderTest, name: &str, client_id: &str) -> Self {
-        let group = format!("transactions_{name}_producers");
-        let mut conn = Conn::connect(&server.broker_addr());
-        conn.set_answer_limit(LIMIT);
-        let body = json!({
-            "clientID": client_id,
-            "producerDataSet": [{"groupName": group}],
-            "consumerDataSet": [],
-        });
-        let hello = Command::request(code::HEART_BEAT, &[]).with_body(body.to_string());
-        assert_eq!(conn.call(hello).code, response::SUCCESS);
-        let topic = format!("transactions_{name}");
-        Self { conn, group, topic, sent: 0, client_id: client_id.to_owned() }
-    }
-
-    fn half(&mut self, body: &str, more: &str) -> Half {
-        self.sent += 1;
-        let key = format!("{}-{}-{}", self.topic, self.client_id, self.sent);
-        let group = &self.group;
-        let properties =
-            format!("UNIQ_KEY\u{1}{key}\u{2}TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{group}\u{2}{more}");
-        let request = ops::send_request(&self.topic, 0, &properties, body.as_bytes());
-        let answer = self.conn.call(request);
-        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-        let id = &answer.ext["msgId"];
-        Half {
-            offset: answer.number("queueOffset"),
-            commit_log_offset: i64::from_str_radix(&id[id.len() - 16..], 16).unwrap(),
-            unique_key: key,
-        }
-    }
-
-    fn decision(&self, half: &Half, kind: &str) -> Command {
-        Command::request(
-            code::END_TRANSACTION,
-            &[
-                ("producerGroup", self.group.as_str()),
-                ("tranStateTableOffset", &half.offset.to_string()),
-                ("commitLogOffset", &half.commit_log_offset.to_string()),
-                ("commitOrRollback", kind),
-                ("msgId", &half.unique_key),
-                ("transactionId", &half.unique_key),
-            ],
-        )
-    }
-
-    fn end(&mut self, half: &Half, kind: &str) -> Command {
-        self.conn.call(self.decision(half, kind))
-    }
-
-    fn end_oneway(&mut self, half: &Half, kind: &str) {
-        let mut request = self.decision(half, kind);
-        request.flag = 2;
-        self.conn.send(request).unwrap();
-    }
-
-    fn answer(&mut self, question: &Question, kind: &str) -> Command {
-        let half = Half {
-            unique_key: question.unique_key.clone(),
-            offset: question.offset,
-            commit_log_offset: question.commit_log_offset,
-        };
-        let mut request = self.decision(&half, kind);
-        request.ext.insert("fromTransactionCheck".to_owned(), "true".to_owned());
-        self.conn.call(request)
-    }
-
-    fn await_question(&mut self) -> Question {
-        loop {
-            let command = self.conn.receive().expect("a question");
-            if command.flag & 1 == 1 || command.code != code::CHECK_TRANSACTION_STATE {
-                continue;
-            }
-            assert_eq!(command.flag, 2, "no answer is wanted");
-            return Question {
-                unique_key: command.ext["msgId"].clone(),
-                offset: command.number("tranStateTableOffset"),
-                commit_log_offset: command.number("commitLogOffset"),
-                message: Record::decode_all(&command.body).remove(0),
-                fields: command.ext,
-            };
-        }
-    }
-
-    fn delivered(&mut self) -> Vec<Record> {
-        ops::walk_queue(&mut self.conn, GROUP, &self.topic, 0, 0)
-    }
-
-    fn await_delivered(&mut self, count: usize) -> Vec<Record> {
-        ops::wait_for_max_offset(&mut self.conn, &self.topic, 0, count as i64);
-        let delivered = self.delivered();
-        assert_eq!(delivered.len(), count, "{delivered:?}");
-        delivered
-    }
 }
 
 /// The id of a message that says where in the log it lies.

@@ -4,13 +4,19 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod levels;
+mod topic;
+mod waiting;
+
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use oxmq_compat_tests::ops::{self, code, now_ms, response};
 use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{Kind, Record, ServerUnderTest, Setup, wait};
+use oxmq_compat_tests::{Kind, ServerUnderTest, Setup, wait};
+
+use crate::topic::Topic;
 
 const GROUP: &str = "timers_group";
 const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
@@ -177,23 +183,6 @@ fn what_a_message_says_is_what_is_delivered() {
 }
 
 #[test]
-fn levels_are_those_that_the_broker_is_set_to() {
-    let server = setup().broker_conf("messageDelayLevel", "1s 2s 3s").start();
-    let mut topic = Topic::create(&server, "levels");
-    let sent = now_ms();
-    for level in [3, 1, 2, 9] {
-        let answer = topic.send(&level.to_string(), &format!("DELAY\u{1}{level}\u{2}"));
-        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    }
-    for record in topic.await_delivered(4) {
-        // One beyond the last is the last.
-        let level = record.text().parse::<i64>().unwrap().min(3);
-        let waited = record.store_timestamp_ms - sent;
-        assert!(waited >= level * 1_000, "{} after {waited} ms", record.text());
-    }
-}
-
-#[test]
 fn every_message_is_delivered_once_over_kill_9() {
     let mut server = setup().start();
     let mut topic = Topic::create(&server, "killed");
@@ -266,52 +255,4 @@ fn takeover(first: Kind, second: Kind) {
     let bodies: Vec<String> =
         topic.delivered().iter().map(|record| record.text().to_owned()).collect();
     assert_eq!(bodies, ["before", "between", "after"]);
-}
-
-/// A topic of one queue and a connection that uses it.
-struct Topic {
-    conn: Conn,
-    name: String,
-    sent: usize,
-}
-
-impl Topic {
-    fn create(server: &ServerUnderTest, name: &str) -> Self {
-        let name = format!("timers_{name}");
-        ops::create_topic(server, &name, 1);
-        Self { conn: Conn::connect(&server.broker_addr()), name, sent: 0 }
-    }
-
-    fn send(&mut self, body: &str, form: &str) -> Command {
-        self.sent += 1;
-        let properties = format!("UNIQ_KEY\u{1}{}-{}\u{2}{form}", self.name, self.sent);
-        self.conn.call(ops::send_request(&self.name, 0, &properties, body.as_bytes()))
-    }
-
-    fn recall(&mut self, handle: &str) -> Command {
-        let fields = [
-            ("producerGroup", "compat_producer"),
-            ("topic", self.name.as_str()),
-            ("recallHandle", handle),
-        ];
-        self.conn.call(Command::request(code::RECALL_MESSAGE, &fields))
-    }
-
-    fn delivered(&mut self) -> Vec<Record> {
-        ops::walk_queue(&mut self.conn, GROUP, &self.name, 0, 0)
-    }
-
-    fn await_delivered_at_least(&mut self, count: usize) {
-        let (conn, name) = (&mut self.conn, &self.name);
-        wait::until(&format!("{count} messages in {name}"), LIMIT, || {
-            (ops::max_offset(conn, name, 0) >= count as i64).then_some(())
-        });
-    }
-
-    fn await_delivered(&mut self, count: usize) -> Vec<Record> {
-        self.await_delivered_at_least(count);
-        let delivered = self.delivered();
-        assert_eq!(delivered.len(), count, "{delivered:?}");
-        delivered
-    }
 }
