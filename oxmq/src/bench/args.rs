@@ -50,6 +50,8 @@ pub(super) enum Mode {
     EchoServer(EchoArgs),
     /// Compares recorded runs of two servers in one table.
     Table(TableArgs),
+    /// Draws recorded runs of growing loads.
+    Plot(PlotArgs),
 }
 
 /// Flags of every load.
@@ -288,6 +290,16 @@ pub(super) struct TableArgs {
     /// Server that is compared.
     #[arg(long, default_value = "ours")]
     pub(super) subject: String,
+}
+
+/// Flags of `plot`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PlotArgs {
+    /// File as `table` reads it; rows called "NAME: NUMBER" are drawn.
+    pub(super) results: std::path::PathBuf,
+    /// Folder for the SVG files.
+    #[arg(long)]
+    pub(super) out: std::path::PathBuf,
 }
 
 /// Form of the request headers.

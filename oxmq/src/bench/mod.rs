@@ -22,6 +22,7 @@ mod oneway;
 mod open;
 mod pacer;
 mod payload;
+mod plot;
 mod pop;
 mod records;
 mod report;
@@ -73,6 +74,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Held(args) => held::run(args).and_then(|report| print_any(&report, args.common.json)),
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),
+        Mode::Plot(args) => plot::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -18,26 +19,30 @@ const MAX_INPUT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Runs `table`.
 pub(super) fn run(args: &TableArgs) -> Result<(), BenchError> {
-    let size = fs::metadata(&args.results).map_err(io("read results"))?.len();
+    print!("{}", render(&read(&args.results)?, &args.base, &args.subject));
+    Ok(())
+}
+
+/// The runs that a file holds.
+pub(super) fn read(results: &Path) -> Result<Vec<Row>, BenchError> {
+    let size = fs::metadata(results).map_err(io("read results"))?.len();
     if size > MAX_INPUT_BYTES {
         return Err(BenchError::Usage(format!("results of {size} bytes are too large")));
     }
-    let text = fs::read_to_string(&args.results).map_err(io("read results"))?;
-    print!("{}", render(&parse(&text)?, &args.base, &args.subject));
-    Ok(())
+    parse(&fs::read_to_string(results).map_err(io("read results"))?)
 }
 
 /// One row of the table: what is compared, and the runs of each server.
 #[derive(Debug)]
-struct Row {
-    name: String,
-    figure: String,
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) figure: String,
     more_is_better: bool,
     floor: Option<f64>,
-    runs: BTreeMap<String, Vec<Value>>,
+    pub(super) runs: BTreeMap<String, Vec<Value>>,
 }
 
-fn parse(text: &str) -> Result<Vec<Row>, BenchError> {
+pub(super) fn parse(text: &str) -> Result<Vec<Row>, BenchError> {
     let mut rows: Vec<Row> = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {
         let wrong = |what: &str| BenchError::Usage(format!("line {number} of results: {what}"));
@@ -70,16 +75,16 @@ fn number_at(report: &Value, path: &str) -> Option<f64> {
 
 /// Figures of the runs of one row and server.
 #[derive(Clone, Debug, PartialEq)]
-struct Figures(Vec<f64>);
+pub(super) struct Figures(Vec<f64>);
 
 impl Figures {
-    fn of(runs: &[Value], path: &str) -> Self {
+    pub(super) fn of(runs: &[Value], path: &str) -> Self {
         let mut values: Vec<_> = runs.iter().filter_map(|run| number_at(run, path)).collect();
         values.sort_by(f64::total_cmp);
         Self(values)
     }
 
-    fn median(&self) -> Option<f64> {
+    pub(super) fn median(&self) -> Option<f64> {
         let (values, middle) = (&self.0, self.0.len() / 2);
         match values.len() {
             0 => None,
