@@ -55,6 +55,10 @@ pub const BUSY_STEP_BYTES: u64 = 512 << 10;
 /// a single page; a flush of many is quicker than with any other size.
 pub const QUIET_STEP_BYTES: u64 = 64 << 10;
 
+/// A flush of no more bytes than this, on the average, gains more from blocks that have been written before
+/// than it costs to write them twice.
+pub const SMALL_FLUSH_BYTES: u64 = 128 << 10;
+
 /// Distance of the log's helper from which on a store counts as busy.
 pub const BUSY_FROM_BYTES: u64 = 4 << 20;
 

@@ -225,6 +225,12 @@ impl MappedFile {
         fs.write_at(&self.file, &self.path, zeros, at)
     }
 
+    /// Makes durable what has been written by calls, without being told of what [`Self::flush`] has to
+    /// be told: an error of an earlier write is reported once for each time the file has been opened.
+    pub(crate) fn sync_apart(&self, fs: &Fs) -> io::Result<()> {
+        fs.sync(&fs.open(&self.path)?, &self.path)
+    }
+
     /// Maps the pages of `count` bytes from `at` on, writable, without changing them.
     ///
     /// # Errors

@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 
 use common::*;
 use oxmq_protocol::message::{Message, properties};
@@ -246,4 +247,43 @@ fn replica_that_waits_for_the_disk_follows_its_master() {
     assert_eq!(replica.max_phy_offset(), master.max_phy_offset());
     assert_eq!(durable(&replica).recv().unwrap(), PutMessageStatus::PutOk);
     assert_eq!(check_run(&replica, 300), 300);
+}
+
+/// Syncs of log files by the helper that makes them ready, all of which fail, go into `tried`.
+fn fails_ahead(tried: &Arc<Mutex<BTreeSet<PathBuf>>>) -> Fs {
+    let tried = Arc::clone(tried);
+    Fs::with_fault(move |op, path| {
+        let is_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
+        let is_helper = std::thread::current().name() == Some("log-ahead");
+        if op == FsOp::Flush && is_log && is_helper {
+            tried.lock().unwrap().insert(path.to_owned());
+            return Err(io::Error::other("injected"));
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn pages_that_cannot_be_synced_ahead_hold_nobody_up() {
+    let dir = temp_dir();
+    let tried = Arc::default();
+    let config = rarely_flushed(dir.path());
+    let store = open_with(&config, fails_ahead(&tried));
+    wait_until(|| tried.lock().unwrap().len() >= 2);
+    // Several files.
+    put_run(&store, 0..300);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
+    assert_eq!((store.is_writable(), check_run(&store, 300)), (true, 300));
+    store.close().unwrap();
+}
+
+#[test]
+fn pages_are_not_synced_ahead_where_nobody_waits_for_flushes() {
+    let dir = temp_dir();
+    let tried = Arc::default();
+    let environment = Environment { fs: fails_ahead(&tried), ..Environment::default() };
+    let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
+    put_run(&store, 0..300);
+    store.close().unwrap();
+    assert_eq!(*tried.lock().unwrap(), BTreeSet::new());
 }

@@ -4,6 +4,9 @@
 //! behind the writer it lets go of pages, so that the log's share of memory stays the page cache's. How
 //! far ahead depends on how fast the writer comes: a quiet store keeps a megabyte ready, a busy one 16.
 //!
+//! Where senders wait for flushes of little, the zeros are synced: the first write to a reserved block
+//! changes the file's metadata, too, which a flush would have to wait for.
+//!
 //! ```text
 //! ... records | mapped | ready: zeros, blocks reserved | blocks reserved | nothing yet
 //!             end                                   ready_to
@@ -22,7 +25,7 @@ use tracing::{info, warn};
 use super::{CommitLog, LogFiles, find_file};
 use crate::limits::{
     ALLOCATE_STEP_BYTES, BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES,
-    MIN_POPULATE_BYTES, QUIET_STEP_BYTES,
+    MIN_POPULATE_BYTES, QUIET_STEP_BYTES, SMALL_FLUSH_BYTES,
 };
 use crate::mapped_file::MappedFile;
 use crate::worker::Signal;
@@ -35,6 +38,8 @@ const FAST: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(5);
 /// Pages are let go in pieces of this size.
 const RELEASE_STEP_BYTES: u64 = 4 << 20;
+/// Zeros are synced in pieces of this size: half of what a quiet store keeps ready.
+const SYNC_STEP_BYTES: u64 = 512 << 10;
 
 /// What the writer and its helper tell each other. Positions are log positions.
 #[derive(Debug, Default)]
@@ -93,6 +98,7 @@ struct Helper {
     populated_to: i64,
     released_to: i64,
     last_due: Instant,
+    flushes: Flushes,
     /// What new pages are filled with: as many as the largest step.
     zeros: Vec<u8>,
 }
@@ -108,6 +114,7 @@ impl CommitLog {
             populated_to: position,
             released_to: position,
             last_due: Instant::now(),
+            flushes: Flushes { position, count: self.flush_count(), are_small: true },
             zeros: vec![0; largest_step as usize],
         };
         loop {
@@ -152,6 +159,7 @@ impl CommitLog {
         let position = self.max_offset();
 
         helper.populated_to = helper.populated_to.max(position);
+        helper.flushes.note(position, self.flush_count());
         let target = position + helper.distance as i64;
         while helper.populated_to < target && !signal.is_stopped() {
             let at = helper.populated_to;
@@ -186,6 +194,9 @@ impl CommitLog {
         let count = (step - at % step).min(file.len() as u64 - at);
         let until = from + count as i64;
         self.make_step_ready(file, until, &helper.zeros)?;
+        if self.flushed_often && helper.is_sync_due(file, at, count) {
+            self.sync_zeros(file);
+        }
         // Pages that are written by calls need not be mapped.
         if !self.flushed_often
             && !self.ahead.cannot_populate.load(Ordering::Relaxed)
@@ -211,6 +222,14 @@ impl CommitLog {
         file.write_zeros(&self.fs, (from - file.start()) as u64, &zeros[..count])?;
         self.ahead.ready_to.store(until, Ordering::Release);
         Ok(())
+    }
+
+    /// Makes the zeros durable that have been written ahead, and whatever else `file` has.
+    fn sync_zeros(&self, file: &MappedFile) {
+        if let Err(error) = file.sync_apart(&self.fs) {
+            // Nobody relies on the zeros. Were there records among what is lost, then the next flush fails, too.
+            warn!(%error, path = %file.path().display(), "pages ahead of the log not synced");
+        }
     }
 
     /// Makes the log ready for `needed` bytes from `from` on, for a writer that has overtaken the helper.
@@ -258,7 +277,35 @@ impl CommitLog {
     }
 }
 
+/// What the helper knows about the flushes that senders wait for.
+#[derive(Debug)]
+struct Flushes {
+    /// The log's end at the last look, and how many flushes there had been.
+    position: i64,
+    count: u64,
+    /// Whether those before that were, as long as nothing else is known.
+    are_small: bool,
+}
+
+impl Flushes {
+    /// Looks at what has been flushed since the last look.
+    fn note(&mut self, position: i64, count: u64) {
+        let (bytes, flushes) = (position - self.position, count - self.count);
+        if flushes > 0 {
+            self.are_small = bytes <= (SMALL_FLUSH_BYTES * flushes) as i64;
+            (self.position, self.count) = (position, count);
+        }
+    }
+}
+
 impl Helper {
+    /// Whether `file` is to be synced after the step of `count` bytes at `at`.
+    fn is_sync_due(&self, file: &MappedFile, at: u64, count: u64) -> bool {
+        let until = at + count;
+        let ends_piece = at / SYNC_STEP_BYTES < until / SYNC_STEP_BYTES;
+        self.flushes.are_small && (ends_piece || until == file.len() as u64)
+    }
+
     fn step_bytes(&self) -> u64 {
         let is_busy = self.distance >= BUSY_FROM_BYTES;
         if is_busy { self.zeros.len() as u64 } else { QUIET_STEP_BYTES }
@@ -275,5 +322,22 @@ impl Helper {
             self.distance = (self.distance / 2).max(MIN_POPULATE_BYTES);
             self.last_due = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushes_are_small_by_their_average() {
+        let mut flushes = Flushes { position: 0, count: 0, are_small: true };
+        let large = 10 * SMALL_FLUSH_BYTES as i64;
+        flushes.note(large, 0);
+        assert!(flushes.are_small, "nothing has been flushed");
+        flushes.note(large, 9);
+        assert!(!flushes.are_small);
+        flushes.note(2 * large, 19);
+        assert!(flushes.are_small);
     }
 }

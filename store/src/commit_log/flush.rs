@@ -70,6 +70,8 @@ pub(super) struct Flush {
     flushed_timestamp_ms: AtomicI64,
     /// Held while a flush runs.
     running: Mutex<()>,
+    /// Flushes that have been done.
+    count: AtomicU64,
     /// How long one usually takes, in nanoseconds; zero before the first.
     usual_ns: AtomicU64,
     waiters: Mutex<Vec<Waiter>>,
@@ -88,6 +90,11 @@ impl CommitLog {
     /// Everything before this position is on disk.
     pub(crate) fn flushed(&self) -> i64 {
         self.flush.flushed.load(Ordering::Acquire)
+    }
+
+    /// How many flushes there have been.
+    pub(super) fn flush_count(&self) -> u64 {
+        self.flush.count.load(Ordering::Relaxed)
     }
 
     /// Store time of the newest record that is known to be on disk.
@@ -184,6 +191,7 @@ impl CommitLog {
             flushed.at(file.path()).inspect_err(|error| self.fail(error))?;
         }
         self.note_duration(begin.elapsed());
+        self.flush.count.fetch_add(1, Ordering::Relaxed);
         self.flush.flushed.fetch_max(to, Ordering::AcqRel);
         if to == end {
             self.flush.flushed_timestamp_ms.fetch_max(timestamp_ms, Ordering::Relaxed);
