@@ -4,6 +4,7 @@ use std::sync::Weak;
 
 use oxmq_store::{Arrival, ArrivalListener};
 
+use crate::pop::lite::is_lite_queue;
 use crate::processors::Processors;
 use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
@@ -16,6 +17,9 @@ impl ArrivalListener for Arrivals {
         if let Some(processors) = self.0.upgrade() {
             let queue = QueueRef { topic: arrival.topic, queue_id: arrival.queue_id };
             let Arrival { tags_code, properties, .. } = *arrival;
+            if is_lite_queue(arrival.topic) {
+                processors.lite.arrived(arrival.topic, None);
+            }
             let message = ArrivedMessage { tags_code, properties };
             processors.pull_message.wake(queue, arrival.next_queue_offset, Some(message));
             processors.pop.arrived(queue, arrival.next_queue_offset, message);
@@ -24,7 +28,9 @@ impl ArrivalListener for Arrivals {
 
     fn is_waiting(&self) -> bool {
         self.0.upgrade().is_some_and(|processors| {
-            processors.pull_message.is_any_held() || processors.pop.is_any_held()
+            processors.pull_message.is_any_held()
+                || processors.pop.is_any_held()
+                || processors.lite.has_subscribers()
         })
     }
 }

@@ -11,6 +11,12 @@ pub(crate) type Attributes = BTreeMap<String, String>;
 /// Name of the attribute that says what kind of messages a topic is for.
 pub(crate) const MESSAGE_TYPE: &str = "message.type";
 
+/// Its value for topics that have lite topics.
+pub(crate) const LITE: &str = "LITE";
+
+/// Name of the attribute that says for how many minutes a lite topic is kept without use.
+pub(crate) const LITE_EXPIRATION: &str = "lite.topic.expiration";
+
 /// Name of the attribute that says what queues a topic has, and its value for batch queues.
 pub(crate) const QUEUE_TYPE: &str = "queue.type";
 pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
@@ -69,12 +75,12 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
             "TRANSACTION",
             "MIXED",
             "PRIORITY",
-            "LITE",
+            LITE,
         ]),
     ),
     Attribute::changeable("reserve.time", Values::ReserveTime),
     Attribute::changeable(DEDUP_WINDOW_MS, Values::Range(0, MOST_DEDUP_WINDOW_MS)),
-    Attribute::changeable("lite.topic.expiration", Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
+    Attribute::changeable(LITE_EXPIRATION, Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
 ];
 
 /// Attributes of groups. They are kept and shown; what they set belongs to pop and lite consumption.

@@ -35,6 +35,9 @@ impl Service for Dispatch {
             RequestCode::NOTIFICATION if !self.fast_port => {
                 self.processors.pop_message.notify(&request, reply);
             }
+            RequestCode::POP_LITE_MESSAGE if !self.fast_port => {
+                self.processors.lite_topics.pop(&request, reply);
+            }
             RequestCode::ACK_MESSAGE => self.processors.pop_ack.ack(&request, reply),
             RequestCode::BATCH_ACK_MESSAGE => self.processors.pop_ack.batch_ack(&request, reply),
             RequestCode::CHANGE_MESSAGE_INVISIBLETIME => {
@@ -91,6 +94,7 @@ impl Dispatch {
             RequestCode::UNREGISTER_CLIENT => {
                 on.client_manage.unregister_client(request, connection)
             }
+            RequestCode::LITE_SUBSCRIPTION_CTL => on.lite_topics.subscribe(request, connection),
             RequestCode::CHECK_CLIENT_CONFIG => on.client_manage.check_client_config(request),
             RequestCode::GET_CONSUMER_LIST_BY_GROUP => {
                 on.connection_list.consumer_list_by_group(request)
@@ -191,6 +195,12 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::GET_COLD_DATA_FLOW_CTR_INFO => on.cold_data.info(),
         RequestCode::SET_COMMITLOG_READ_MODE => on.cold_data.set_read_mode(request),
         RequestCode::SET_MESSAGE_REQUEST_MODE => on.assignment.set_mode(request),
+        RequestCode::GET_BROKER_LITE_INFO => on.lite_info.broker(),
+        RequestCode::GET_PARENT_TOPIC_INFO => on.lite_info.parent(request),
+        RequestCode::GET_LITE_TOPIC_INFO => on.lite_info.topic(request),
+        RequestCode::GET_LITE_CLIENT_INFO => on.lite_info.client(request),
+        RequestCode::GET_LITE_GROUP_INFO => on.lite_info.group_progress(request),
+        RequestCode::TRIGGER_LITE_DISPATCH => on.lite_info.trigger(request),
         RequestCode::GET_ALL_MESSAGE_REQUEST_MODE => on.assignment.all_modes(),
         _ => return None,
     })

@@ -1,6 +1,7 @@
 //! What the broker refuses, with the reference's codes and words.
 
 mod code;
+mod lite;
 
 use std::net::SocketAddr;
 
@@ -10,6 +11,7 @@ use oxmq_protocol::message::ReceiptHandleError;
 use oxmq_remoting::InvokeError;
 use oxmq_store::{PutMessageStatus, Stuck};
 
+pub(crate) use self::lite::LiteError;
 use crate::config::change::ChangeError;
 use crate::filter::SqlError;
 use crate::topic_validator::InvalidName;
@@ -30,6 +32,10 @@ pub(crate) enum RequestError {
     /// A topic or group cannot have this name.
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
+
+    /// It is about lite topics.
+    #[error(transparent)]
+    Lite(#[from] LiteError),
 
     // Settings.
     /// The body is not a property file.

@@ -67,6 +67,13 @@ pub(crate) const MAX_DEDUP_MESSAGES: usize = 500_000;
 /// Longest unique key that is remembered; those of clients have 32 bytes.
 pub(crate) const MAX_DEDUP_KEY_BYTES: usize = 256;
 
+/// Subscriptions of lite topics that there may be, whatever `maxLiteSubscriptionCount` says, of about 200
+/// bytes each. The reference lets a client that names all of its lite topics at once have any number.
+pub(crate) const MAX_LITE_SUBSCRIPTIONS: usize = 2_000_000;
+
+/// Clients that subscribe lite topics; a proxy may name any.
+pub(crate) const MAX_LITE_CLIENTS: usize = 1_000_000;
+
 /// Most messages of one pop, as in the reference: a check point has a bit for each.
 pub(crate) const MAX_POP_MESSAGES: i32 = 32;
 

@@ -8,9 +8,13 @@
 use oxmq_protocol::message::properties;
 
 use crate::attributes::{Attributes, CLEANUP_POLICY, COMPACTION};
+use crate::pop::lite::queue_name;
 
 /// Name of the property that holds a priority.
 const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
+
+/// Name of the property that names a lite topic.
+const LITE_TOPIC: &str = "__LITE_TOPIC";
 
 /// Names of properties that make a message something else than one with a priority.
 const OTHER_TYPES: [&str; 5] =
@@ -30,6 +34,14 @@ pub(crate) fn queue_of_priority(text: &mut Vec<u8>, write_queue_nums: i32) -> Op
         return None;
     }
     Some(priority.min(write_queue_nums - 1))
+}
+
+/// Has a message of a lite topic of `topic` put into the queue of that as well.
+pub(crate) fn to_lite_topic(text: &mut Vec<u8>, topic: &str) {
+    let lite_topic = properties::property_str(text, LITE_TOPIC).unwrap_or_default();
+    if let Some(queue) = queue_name(topic, lite_topic) {
+        properties::set(text, properties::INNER_MULTI_DISPATCH, queue.as_bytes());
+    }
 }
 
 /// Whether a topic that keeps the last message of each key is sent one without a key.

@@ -19,6 +19,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
 use crate::durable::DurableAnswers;
 use crate::filter::ConsumerFilters;
+use crate::pop::lite::LiteService;
 use crate::pop::{Journal, PopService};
 use crate::processor::assignment::Assignment;
 use crate::processor::broker_config::Configuration;
@@ -29,6 +30,8 @@ use crate::processor::connection_list::ConnectionList;
 use crate::processor::consumer_manage::ConsumerOffsets;
 use crate::processor::end_transaction::EndTransaction;
 use crate::processor::group_query::GroupQuery;
+use crate::processor::lite::LiteTopics;
+use crate::processor::lite_info::LiteInfo;
 use crate::processor::maintenance::Maintenance;
 use crate::processor::pop_ack::PopAck;
 use crate::processor::pop_message::PopMessage;
@@ -75,6 +78,9 @@ pub(crate) struct Processors {
     pub(crate) consumer_offsets: ConsumerOffsets,
     pub(crate) end_transaction: EndTransaction,
     pub(crate) group_query: GroupQuery,
+    pub(crate) lite: Arc<LiteService>,
+    pub(crate) lite_info: LiteInfo,
+    pub(crate) lite_topics: LiteTopics,
     pub(crate) maintenance: Maintenance,
     pub(crate) queue_offset: QueueOffset,
     pub(crate) queue_view: QueueView,
@@ -166,12 +172,15 @@ impl Processors {
             Arc::clone(&tables.order),
             journal,
         ));
+        let lite = LiteService::new(config(), store(), topics(), groups(), offsets(), stats());
+        let lite = Arc::new(lite);
+        let lite = || Arc::clone(&lite);
         Self {
             assignment: Arc::new(assignment),
             send_message,
             reply_message: Arc::new(reply_message),
             send_back: SendBack::new(config(), topics(), groups(), offsets(), delays(), store()),
-            pop_ack: PopAck::new(store(), topics(), Arc::clone(&pop)),
+            pop_ack: PopAck::new(store(), topics(), Arc::clone(&pop), lite()),
             pop_message: PopMessage::new(config(), store(), topics(), groups(), Arc::clone(&pop)),
             pop,
             pull_message: Arc::new(PullMessage::new(
@@ -198,6 +207,9 @@ impl Processors {
             consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
             end_transaction: EndTransaction::new(transactions(), stats()),
             group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
+            lite: lite(),
+            lite_info: LiteInfo::new(store(), topics(), groups(), offsets(), lite()),
+            lite_topics: LiteTopics::new(config(), topics(), groups(), lite()),
             maintenance: Maintenance::new(topics(), store()),
             queue_offset: QueueOffset::new(store()),
             queue_view: QueueView::new(consumers(), filters(), store()),
@@ -232,7 +244,7 @@ impl Processors {
             ),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             timer: Timer::new(config(), store(), topics(), delays(), store_host),
-            topics: Topics::new(config(), topics(), offsets(), store()),
+            topics: Topics::new(config(), topics(), offsets(), store(), lite()),
             view_message: ViewMessage::new(store()),
             absent_clients: Arc::new(AbsentClients::new(config(), watch.figures())),
             consumers: consumers(),

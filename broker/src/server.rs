@@ -220,6 +220,7 @@ impl BrokerHandle {
         self.tasks.shutdown().await;
         self.processors.pull_message.release_all();
         self.processors.pop.release_all();
+        self.processors.lite.release_all();
         for server in self.servers.drain(..) {
             server.shutdown().await;
         }

@@ -17,6 +17,8 @@ pub mod client;
 pub mod cut;
 pub mod dev;
 pub mod history;
+
+pub mod lite;
 pub mod message_ops;
 pub mod offsets_file;
 pub mod ops;

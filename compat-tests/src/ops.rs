@@ -38,6 +38,8 @@ pub mod code {
     pub const GET_TIMER_METRICS: i32 = 61;
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+    pub const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
+    pub const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
     pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub const SEND_MESSAGE_V2: i32 = 310;
     pub const RESUME_CHECK_HALF_MESSAGE: i32 = 323;
@@ -49,6 +51,16 @@ pub mod code {
     pub const CHANGE_MESSAGE_INVISIBLETIME: i32 = 200_053;
     pub const NOTIFICATION: i32 = 200_054;
     pub const POLLING_INFO: i32 = 200_055;
+    pub const POP_LITE_MESSAGE: i32 = 200_070;
+    pub const LITE_SUBSCRIPTION_CTL: i32 = 200_071;
+    pub const ACK_LITE_MESSAGE: i32 = 200_072;
+    pub const NOTIFY_UNSUBSCRIBE_LITE: i32 = 200_073;
+    pub const GET_BROKER_LITE_INFO: i32 = 200_074;
+    pub const GET_PARENT_TOPIC_INFO: i32 = 200_075;
+    pub const GET_LITE_TOPIC_INFO: i32 = 200_076;
+    pub const GET_LITE_CLIENT_INFO: i32 = 200_077;
+    pub const GET_LITE_GROUP_INFO: i32 = 200_078;
+    pub const TRIGGER_LITE_DISPATCH: i32 = 200_079;
     pub const BATCH_ACK_MESSAGE: i32 = 200_151;
 }
 

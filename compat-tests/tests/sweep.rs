@@ -77,8 +77,6 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (321, "least queueId", "0", "1", NO_QUEUE),
     (200_051, "", "1!", "1", EXTRA_INFO),
     (200_053, "", "1!", "1", EXTRA_INFO),
-    (200_051, "bad characters in liteTopic", "29", "1", LITE),
-    (200_051, "long liteTopic", "29", "1", LITE),
     (200_151, "null body", "208", "1", "the reference says that there is no such message"),
     (309, "", "1!", "1", "the client is looked for before the rest is read"),
 ];
@@ -88,7 +86,6 @@ const NO_HALF: &str =
     "the reference fails over a message that is no half message, with a stack trace";
 const NO_QUEUE: &str = "the reference makes the queue that it is asked about";
 const EXTRA_INFO: &str = "the reference fails over a receipt that is none, with a stack trace";
-const LITE: &str = "there are no lite topics here, and the receipt is looked at";
 const NO_KEY: &str = "the reference takes keys that nobody knows, and does nothing with them";
 const NULL: &str = "the reference takes the lack of what the request is about for a success";
 const QUEUES: &str = "the reference makes a topic that has no queues";

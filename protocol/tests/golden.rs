@@ -49,7 +49,6 @@ const LEFT_OVER: &[(i32, &str)] = &[
     (309, "brokerName"),
     (309, "topicSysFlag"),
     (309, "groupSysFlag"),
-    (200_053, "suspend"),
     (2004, "READ_AHEAD_MODE"),
 ];
 
@@ -289,6 +288,14 @@ fn check_header(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         200_054, true => NotificationResponseHeader,
         200_055, false => PollingInfoRequestHeader,
         200_055, true => PollingInfoResponseHeader,
+        200_070, false => PopLiteMessageRequestHeader,
+        200_070, true => PopLiteMessageResponseHeader,
+        200_073, false => NotifyUnsubscribeLiteRequestHeader,
+        200_075, false => GetParentTopicInfoRequestHeader,
+        200_076, false => GetLiteTopicInfoRequestHeader,
+        200_077, false => GetLiteClientInfoRequestHeader,
+        200_078, false => GetLiteGroupInfoRequestHeader,
+        200_079, false => TriggerLiteDispatchRequestHeader,
     }
     if by_long_names(captured.request_code) && !view.is_response() {
         let send = SendMessageView::decode(view).unwrap_or_else(|e| panic!("{}: {e}", captured.at));
@@ -363,7 +370,7 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
                 // With each time as local text as well, which no receiver can set.
                 (303, true) => drop(body_of::<QueryConsumeTimeSpanBody>(captured, view.body)),
                 (25 | 318 | 2001, false) | (26 | 319, true) => is_properties_text(captured, view.body),
-                (11 | 12 | 33 | 361 | 200_050 | 200_052, true) => has_records(captured, view.body),
+                (11 | 12 | 33 | 361 | 200_050 | 200_052 | 200_070, true) => has_records(captured, view.body),
                 (309 | 39, false) => has_records(captured, view.body),
                 (320, false) => is_a_batch(captured, view.body),
                 // A map that the tools print as it is: it has no class.
@@ -422,13 +429,19 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         402, true => MessageRequestModeTable,
         513, false => TopicQueueMappingDetail,
         901, true => GetBrokerMemberGroupResponseBody,
+        200_071, false => LiteSubscriptionCtlRequestBody,
+        200_074, true => GetBrokerLiteInfoResponseBody,
+        200_075, true => GetParentTopicInfoResponseBody,
+        200_076, true => GetLiteTopicInfoResponseBody,
+        200_077, true => GetLiteClientInfoResponseBody,
+        200_078, true => GetLiteGroupInfoResponseBody,
         200_151, false => BatchAckMessageRequestBody,
     }
 }
 
 /// Bodies with tables that the reference does not keep in order.
 const UNORDERED: &[i32] =
-    &[21, 28, 103, 106, 201, 202, 203, 206, 208, 222, 224, 300, 304, 305, 317, 328, 400, 402];
+    &[21, 28, 103, 106, 200, 201, 202, 203, 206, 208, 222, 224, 300, 304, 305, 317, 328, 400, 402];
 
 fn body_of<B: DeserializeOwned>(captured: &Captured, body: &[u8]) -> B {
     from_slice(body).unwrap_or_else(|error| panic!("{}: {error}", captured.at))

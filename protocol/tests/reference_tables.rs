@@ -23,18 +23,13 @@ const OF_EVERY_REQUEST: &[&str] = &["ns", "nsd", "bname", "oway", "lo"];
 
 /// Fields that are left out on purpose, with the reason.
 const LEFT_OUT: &[(&str, &str, &str)] = &[
-    ("AckMessageRequestHeader", "liteTopic", NO_LITE_TOPICS),
-    ("ChangeInvisibleTimeRequestHeader", "liteTopic", NO_LITE_TOPICS),
-    ("ChangeInvisibleTimeRequestHeader", "suspend", NO_LITE_TOPICS),
     ("ConsumeMessageDirectlyResultRequestHeader", "brokerName", RELAYED),
     ("ConsumeMessageDirectlyResultRequestHeader", "topicSysFlag", RELAYED),
     ("ConsumeMessageDirectlyResultRequestHeader", "groupSysFlag", RELAYED),
     ("QueryMessageRequestHeader", "indexType", "there is one kind of index"),
     ("QueryMessageRequestHeader", "lastKey", "there is one kind of index"),
-    ("SearchOffsetRequestHeader", "liteTopic", NO_LITE_TOPICS),
 ];
 
-const NO_LITE_TOPICS: &str = "there are no lite topics";
 const RELAYED: &str = "it goes on to the consumer as it came";
 
 /// Names that are not fields of the class, with the reason.
@@ -155,8 +150,12 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
         GetKVConfigRequestHeader,
         GetKVConfigResponseHeader,
         GetKVListByNamespaceRequestHeader,
+        GetLiteClientInfoRequestHeader,
+        GetLiteGroupInfoRequestHeader,
+        GetLiteTopicInfoRequestHeader,
         GetMaxOffsetRequestHeader,
         GetMinOffsetRequestHeader,
+        GetParentTopicInfoRequestHeader,
         GetProducerConnectionListRequestHeader,
         GetRouteInfoRequestHeader,
         GetSubscriptionGroupConfigRequestHeader,
@@ -167,9 +166,12 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
         NotificationResponseHeader,
         NotifyConsumerIdsChangedRequestHeader,
         NotifyMinBrokerIdChangeRequestHeader,
+        NotifyUnsubscribeLiteRequestHeader,
         PeekMessageRequestHeader,
         PollingInfoRequestHeader,
         PollingInfoResponseHeader,
+        PopLiteMessageRequestHeader,
+        PopLiteMessageResponseHeader,
         PopMessageRequestHeader,
         PopMessageResponseHeader,
         PullMessageRequestHeader,
@@ -198,6 +200,7 @@ fn declared_headers() -> Vec<(&'static str, &'static [&'static str])> {
         SearchOffsetRequestHeader,
         SendMessageRequestHeaderV2,
         SendMessageResponseHeader,
+        TriggerLiteDispatchRequestHeader,
         UnRegisterBrokerRequestHeader,
         UnregisterClientRequestHeader,
         UpdateConsumerOffsetRequestHeader,
@@ -222,13 +225,19 @@ fn declared_bodies() -> Vec<(&'static str, &'static [&'static str])> {
         ConsumerConnection,
         CreateTopicListRequestBody,
         DataVersion,
+        GetBrokerLiteInfoResponseBody,
         GetBrokerMemberGroupResponseBody,
         GetConsumerListByGroupResponseBody,
         GetConsumerStatusBody,
+        GetLiteClientInfoResponseBody,
+        GetLiteGroupInfoResponseBody,
+        GetLiteTopicInfoResponseBody,
+        GetParentTopicInfoResponseBody,
         GroupForbidden,
         GroupList,
         HeartbeatData,
         KVTable,
+        LiteSubscriptionCtlRequestBody,
         LockBatchResponseBody,
         LogicQueueMappingItem,
         ProducerConnection,

@@ -111,26 +111,6 @@ const NOT_DECLARED: &[Family] = &[
         ],
     },
     Family {
-        reason: "there are no lite topics",
-        codes: &[200_070, 200_071, 200_073, 200_074, 200_075, 200_076, 200_077, 200_078, 200_079],
-        classes: &[
-            "GetBrokerLiteInfoResponseBody",
-            "GetLiteClientInfoRequestHeader",
-            "GetLiteClientInfoResponseBody",
-            "GetLiteGroupInfoRequestHeader",
-            "GetLiteGroupInfoResponseBody",
-            "GetLiteTopicInfoRequestHeader",
-            "GetLiteTopicInfoResponseBody",
-            "GetParentTopicInfoRequestHeader",
-            "GetParentTopicInfoResponseBody",
-            "LiteSubscriptionCtlRequestBody",
-            "NotifyUnsubscribeLiteRequestHeader",
-            "PopLiteMessageRequestHeader",
-            "PopLiteMessageResponseHeader",
-            "TriggerLiteDispatchRequestHeader",
-        ],
-    },
-    Family {
         reason: "access control is not served yet",
         codes: &[3001, 3002, 3003, 3004, 3005, 3006, 3007, 3008, 3009, 3010],
         classes: &[

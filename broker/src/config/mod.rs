@@ -125,6 +125,27 @@ oxmq_protocol::config! {
         /// Whether pops in order are woken when a message that blocks them is due again.
         enable_notify_after_pop_order_lock_release: bool =
             "enableNotifyAfterPopOrderLockRelease" | true,
+        /// Whether clients are told which lite topics have messages, or look at all of theirs each time.
+        enable_lite_event_mode: bool = "enableLiteEventMode" | true,
+        /// Milliseconds between two looks for clients that were told and do not come.
+        lite_event_check_interval: i64 = "liteEventCheckInterval" | 10_000,
+        /// Milliseconds after which a client that had no room looks at all of its lite topics.
+        lite_event_full_dispatch_delay_time: i64 = "liteEventFullDispatchDelayTime" | 10_000,
+        /// The same for a group that takes every lite topic.
+        lite_event_full_dispatch_delay_time_for_wildcard_group: i64 =
+            "liteEventFullDispatchDelayTimeForWildcardGroup" | 10_000,
+        /// Lite topics that a client may have to look at, unless its group says otherwise.
+        max_client_event_count: i32 = "maxClientEventCount" | 100,
+        /// Milliseconds between two looks for lite topics that nobody uses.
+        lite_ttl_check_interval: i64 = "liteTtlCheckInterval" | 120_000,
+        /// Milliseconds that they are kept at least, and that the broker runs before it looks.
+        min_lite_ttl: i64 = "minLiteTTl" | 900_000,
+        /// Milliseconds between two looks for subscriptions that nobody renews.
+        lite_subscription_check_interval: i64 = "liteSubscriptionCheckInterval" | 120_000,
+        /// Milliseconds that a subscription counts.
+        lite_subscription_check_timeout_mills: i64 = "liteSubscriptionCheckTimeoutMills" | 180_000,
+        /// Subscriptions of lite topics from which on no client gets more.
+        max_lite_subscription_count: i64 = "maxLiteSubscriptionCount" | 100_000,
         /// Milliseconds between saves of the consumer offsets.
         flush_consumer_offset_interval: i64 = "flushConsumerOffsetInterval" | 5_000,
         /// Commits between two versions of the offset table.

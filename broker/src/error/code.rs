@@ -12,6 +12,7 @@ impl RequestError {
         match self {
             Self::Change(ChangeError::Closed) => ResponseCode::NO_PERMISSION,
             Self::Change(_) => ResponseCode::SYSTEM_ERROR,
+            Self::Lite(error) => error.response_code(),
             Self::NotCommitted { status, .. } => put_status::commit_code(*status),
             // The reference fails over the missing body before it looks at the message.
             Self::EmptyBody => ResponseCode::SYSTEM_ERROR,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::ResponseCode;
 
+use crate::config::BrokerConfig;
 use crate::filter::MessageFilter;
-use crate::hold::{Asks, Held};
-use crate::limits::MAX_SUSPEND_MS;
+use crate::hold::{Asks, Held, Room};
+use crate::limits::{MAX_HELD_POPS, MAX_SUSPEND_MS};
 use crate::queue_key::QueueRef;
 
 /// A request is answered this long before its time is up, as in the reference.
@@ -82,6 +83,16 @@ impl HeldNotice {
             writer.text("pollingFull", text(polling_full));
             writer.finish(&[]);
         });
+    }
+}
+
+/// How many pops may wait.
+pub(super) fn room(config: &BrokerConfig) -> Room {
+    let number = |number: i64| usize::try_from(number).unwrap_or(0).min(MAX_HELD_POPS);
+    Room {
+        in_all: number(config.max_pop_polling_size),
+        // The reference looks before it adds.
+        of_one_group: number(i64::from(config.pop_polling_size) + 1),
     }
 }
 

@@ -11,6 +11,7 @@ mod ack;
 mod catch;
 mod held;
 mod journal;
+pub(crate) mod lite;
 mod notify;
 mod offset_info;
 mod order;
@@ -41,8 +42,8 @@ use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::filter::MessageFilter;
-use crate::hold::{Asks as _, Hold, Room, Take};
-use crate::limits::{MAX_HELD_POPS, MAX_REVIVE_QUEUES};
+use crate::hold::{Asks as _, Hold, Take};
+use crate::limits::MAX_REVIVE_QUEUES;
 use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
@@ -169,7 +170,7 @@ impl PopService {
         let code = if may_hold && request.poll_ms > 0 && deadline > now {
             let failed = catch.failed;
             let waits = HeldPop { reply, request: Arc::clone(&request), deadline };
-            match self.held.register(waits, self.pop_room()) {
+            match self.held.register(waits, held::room(&self.config)) {
                 Ok(()) if failed => return Next::Nothing,
                 Ok(()) => return self.look_again(&request),
                 Err(full) => {
@@ -314,15 +315,6 @@ impl PopService {
     /// What requests for a topic may wait for.
     fn queues_of(&self, topic: &str) -> std::ops::Range<i32> {
         ANY_QUEUE..self.topics.get(topic).map_or(0, |topic| topic.read_queue_nums)
-    }
-
-    fn pop_room(&self) -> Room {
-        let number = |number: i64| usize::try_from(number).unwrap_or(0).min(MAX_HELD_POPS);
-        Room {
-            in_all: number(self.config.max_pop_polling_size),
-            // The reference looks before it adds.
-            of_one_group: number(i64::from(self.config.pop_polling_size) + 1),
-        }
     }
 
     /// Whether so much of a queue is given out that it gives out nothing more.

@@ -20,7 +20,7 @@ impl PopService {
             return notice.answer(false, false);
         }
         let request = notice.request.clone();
-        if let Err(full) = self.notices.register(notice, self.pop_room()) {
+        if let Err(full) = self.notices.register(notice, super::held::room(&self.config)) {
             return full.answer(false, true);
         }
         // A message may have come between the look and the registration.

@@ -61,7 +61,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct ConsumerOrder {
     state: Mutex<State>,
-    file: SavedTable<ConsumerOrderTable>,
+    /// Nothing when it is not kept.
+    file: Option<SavedTable<ConsumerOrderTable>>,
 }
 
 impl ConsumerOrder {
@@ -82,7 +83,23 @@ impl ConsumerOrder {
                 state.freed.push(Reverse(freed));
             }
         }
-        Ok(Self { state: Mutex::new(state), file })
+        Ok(Self { state: Mutex::new(state), file: Some(file) })
+    }
+
+    /// Nothing was given out, and nothing is kept of what will be.
+    pub(super) fn in_memory() -> Self {
+        Self { state: Mutex::default(), file: None }
+    }
+
+    /// Queues and groups that are remembered.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.state).table.len()
+    }
+
+    fn changed(&self) {
+        if let Some(file) = &self.file {
+            file.changed();
+        }
     }
 
     /// Whether the queue gives nothing to the group now. A repetition of the attempt that has the
@@ -143,7 +160,7 @@ impl ConsumerOrder {
         state.free_at(queue, free_at);
         commit();
         drop(state);
-        self.file.changed();
+        self.changed();
     }
 
     /// Notes that a message is done; `commit` is called with the offset to go on at.
@@ -177,7 +194,7 @@ impl ConsumerOrder {
         state.free_at(queue, free_at);
         commit(next);
         drop(state);
-        self.file.changed();
+        self.changed();
         Acknowledged::Next { offset: next, blocked }
     }
 
@@ -208,7 +225,25 @@ impl ConsumerOrder {
         let free_at = free_at(info);
         state.free_at(queue, free_at);
         drop(state);
-        self.file.changed();
+        self.changed();
+    }
+
+    /// Gives all that was given out of a queue another time at which it is due again, without that
+    /// counting as consumed.
+    pub(super) fn suspend(&self, queue: PopRef<'_>, pop_time_ms: i64, visible_ms: i64) {
+        let mut state = lock(&self.state);
+        let Some(info) = state.info(queue).filter(|info| info.pop_time == pop_time_ms) else {
+            return;
+        };
+        for times in info.offset_consumed_count.iter_mut().flat_map(|counts| counts.values_mut()) {
+            *times -= i32::from(*times > 0);
+        }
+        info.offset_next_visible_time = None;
+        info.invisible_time = Some(visible_ms.saturating_sub(pop_time_ms));
+        let free_at = free_at(info);
+        state.free_at(queue, free_at);
+        drop(state);
+        self.changed();
     }
 
     /// Forgets what was given out of a queue: the group goes on somewhere else.
@@ -216,7 +251,7 @@ impl ConsumerOrder {
         let mut state = lock(&self.state);
         let queues = state.table.get_mut(&key_of(queue));
         if queues.is_some_and(|queues| queues.remove(&queue.queue_id).is_some()) {
-            self.file.changed();
+            self.changed();
         }
     }
 
@@ -247,7 +282,7 @@ impl ConsumerOrder {
             !queues.is_empty()
         });
         if changed {
-            self.file.changed();
+            self.changed();
         }
     }
 
@@ -256,7 +291,8 @@ impl ConsumerOrder {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn save_if_changed(&self) -> Result<(), JsonFileError> {
-        self.file.save_if_changed(|| ConsumerOrderTable { table: lock(&self.state).table.clone() })
+        let table = || ConsumerOrderTable { table: lock(&self.state).table.clone() };
+        self.file.as_ref().map_or(Ok(()), |file| file.save_if_changed(table))
     }
 }
 
@@ -397,6 +433,19 @@ mod tests {
         assert_eq!(setup.ack(5, 1_000), Acknowledged::Stale);
         assert_eq!(setup.ack(9, 1_200), Acknowledged::Unknown);
         assert!(setup.is_blocked(None, 1_299));
+    }
+
+    #[test]
+    fn what_is_suspended_is_due_at_another_time_and_was_not_consumed() {
+        let setup = setup();
+        setup.give(None, 1_000, &[5, 6]);
+        setup.give(None, 1_200, &[5, 6]);
+        setup.order.set_next_visible(QUEUE, 5, 1_200, 9_000);
+        setup.order.suspend(QUEUE, 1_000, 9_000);
+        setup.order.suspend(QUEUE, 1_200, 1_500);
+        assert!(setup.is_blocked(None, 1_499) && !setup.is_blocked(None, 1_500));
+        assert_eq!(setup.order.take_freed(1_500).len(), 3);
+        assert_eq!(setup.give(None, 1_600, &[5, 6]), "0 qo2%5 1;0 qo2%6 1;0 2 1");
     }
 
     #[test]

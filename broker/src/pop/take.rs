@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use oxmq_protocol::body::PopCheckPoint;
 use oxmq_protocol::message::{ReceiptHandle, TopicKind};
-use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord};
+use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, offset_in};
 
 use super::PopService;
 use super::catch::Catch;
@@ -250,8 +250,9 @@ impl PopService {
             }
         }
         let next = result.next_begin_offset;
-        let given: Vec<i64> =
-            split(&catch.body[begin..]).map(|record| record.queue_offset()).collect();
+        let given: Vec<i64> = split(&catch.body[begin..])
+            .filter_map(|record| offset_in(&record, topic, queue_id))
+            .collect();
         self.stats.got(given.len() as u64, start.elapsed());
         if given.is_empty() {
             if next > offset {

@@ -12,6 +12,8 @@ pub(crate) mod connection_list;
 pub(crate) mod consumer_manage;
 pub(crate) mod end_transaction;
 pub(crate) mod group_query;
+pub(crate) mod lite;
+pub(crate) mod lite_info;
 pub(crate) mod maintenance;
 mod page;
 pub(crate) mod pop_ack;
@@ -61,11 +63,13 @@ pub(crate) mod testing {
     use oxmq_protocol::message::Message;
     use oxmq_store::{Clock, Environment, Fs, MessageStore, StoreConfig};
 
+    use crate::broker_stats::BrokerStats;
     use crate::channel::testing::TestChannel;
     use crate::config::BrokerConfig;
     use crate::consumer::ConsumerManager;
     use crate::consumer_offset::ConsumerOffsetManager;
     use crate::filter::ConsumerFilters;
+    use crate::pop::lite::LiteService;
     use crate::producer::ProducerManager;
     use crate::rebalance_lock::RebalanceLockManager;
     use crate::saved_table::SaveSignal;
@@ -106,6 +110,18 @@ pub(crate) mod testing {
             };
             let client = TestChannel::new(1).client(client_id, Instant::now());
             self.consumers.register(&client, &data, true, true);
+        }
+
+        /// Lite topics, of which nothing is known yet.
+        pub(crate) fn lite(&self) -> Arc<LiteService> {
+            Arc::new(LiteService::new(
+                Arc::clone(&self.config),
+                Arc::clone(&self.store),
+                Arc::clone(&self.topics),
+                Arc::clone(&self.groups),
+                Arc::clone(&self.offsets),
+                Arc::new(BrokerStats::new(0)),
+            ))
         }
 
         pub(crate) fn store_root(&self) -> &Path {

@@ -19,8 +19,10 @@ use oxmq_store::MessageStore;
 use super::success;
 use crate::error::RequestError;
 use crate::limits::{MAX_ACKS_PER_REQUEST, MAX_MESSAGES_PER_CHECK_POINT};
+use crate::pop::lite::{GivenBack, LiteService};
 use crate::pop::{Changed, Given, PopService};
 use crate::topic::TopicConfigManager;
+use crate::topic_validator::is_blank;
 
 /// Takes popped messages back, done or not.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct PopAck {
     store: Arc<MessageStore>,
     topics: Arc<TopicConfigManager>,
     pop: Arc<PopService>,
+    lite: Arc<LiteService>,
 }
 
 /// What is answered once the log is durable up to a position.
@@ -38,8 +41,9 @@ impl PopAck {
         store: Arc<MessageStore>,
         topics: Arc<TopicConfigManager>,
         pop: Arc<PopService>,
+        lite: Arc<LiteService>,
     ) -> Self {
-        Self { store, topics, pop }
+        Self { store, topics, pop, lite }
     }
 
     /// A message is done.
@@ -75,6 +79,12 @@ impl PopAck {
         let AckMessageRequestHeader { consumer_group: group, topic, queue_id, offset, .. } =
             &header;
         self.check_queue(topic, *queue_id, client)?;
+        if let Some(lite_topic) = lite_topic(header.lite_topic.as_deref()) {
+            let (queue_id, offset, receipt) = (*queue_id, *offset, header.extra_info.as_str());
+            let given = GivenBack { group, topic, lite_topic, queue_id, offset, receipt };
+            self.lite.acknowledge(given)?;
+            return Ok((success(), 0));
+        }
         let (min, max) = self.store.bounds(topic, *queue_id);
         if *offset < min || *offset > max {
             let (topic, queue_id, offset) = (topic.clone(), *queue_id, *offset);
@@ -152,14 +162,21 @@ impl PopAck {
         let ChangeInvisibleTimeRequestHeader { consumer_group: group, topic, .. } = &header;
         let (queue_id, offset) = (header.queue_id, header.offset);
         self.check_queue(topic, queue_id, client)?;
-        let (min, max) = self.store.bounds(topic, queue_id);
-        if !(min..max).contains(&offset) {
-            return Err(RequestError::ChangeOffsetIllegal);
-        }
-        let receipt = ReceiptHandle::parse(&header.extra_info)?;
-        let given = Given::by(&receipt, topic, group, queue_id);
-        let Changed { pop_time_ms, invisible_ms, revive_queue_id, durable_at } =
-            self.pop.change_invisible_time(&given, offset, header.invisible_time)?;
+        let invisible_ms = header.invisible_time;
+        let changed = if let Some(lite_topic) = lite_topic(header.lite_topic.as_deref()) {
+            let receipt = header.extra_info.as_str();
+            let given = GivenBack { group, topic, lite_topic, queue_id, offset, receipt };
+            self.lite.change_invisible_time(given, invisible_ms, header.suspend)?
+        } else {
+            let (min, max) = self.store.bounds(topic, queue_id);
+            if !(min..max).contains(&offset) {
+                return Err(RequestError::ChangeOffsetIllegal);
+            }
+            let receipt = ReceiptHandle::parse(&header.extra_info)?;
+            let given = Given::by(&receipt, topic, group, queue_id);
+            self.pop.change_invisible_time(&given, offset, invisible_ms)?
+        };
+        let Changed { pop_time_ms, invisible_ms, revive_queue_id, durable_at } = changed;
         let answer = ChangeInvisibleTimeResponseHeader {
             pop_time: pop_time_ms,
             invisible_time: invisible_ms,
@@ -188,4 +205,9 @@ impl PopAck {
             consumer: client,
         })
     }
+}
+
+/// The lite topic that a message is of, if any.
+fn lite_topic(name: Option<&str>) -> Option<&str> {
+    name.filter(|name| !is_blank(name))
 }

@@ -30,7 +30,7 @@ use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 
 /// A request is refused that comes so much later than the end of its own time, ms.
-const TOO_LATE_MS: i64 = 500;
+pub(super) const TOO_LATE_MS: i64 = 500;
 
 /// Gives consumers single messages, at once or when they come.
 #[derive(Debug)]

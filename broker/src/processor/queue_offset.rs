@@ -16,6 +16,8 @@ use oxmq_store::{Boundary, MessageStore};
 
 use super::success;
 use crate::error::RequestError;
+use crate::pop::lite::queue_name;
+use crate::topic_validator::is_blank;
 
 /// Tells what a queue holds.
 #[derive(Debug)]
@@ -45,7 +47,13 @@ impl QueueOffset {
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
-        let header = SearchOffsetRequestHeader::decode(request)?;
+        let mut header = SearchOffsetRequestHeader::decode(request)?;
+        if let Some(lite_topic) = header.lite_topic.as_deref().filter(|name| !is_blank(name)) {
+            header.topic = queue_name(&header.topic, lite_topic).unwrap_or_default();
+            if self.store.max_offset(&header.topic, header.queue_id) <= 0 {
+                return Ok(offset(0));
+            }
+        }
         let upper =
             header.boundary_type.is_some_and(|boundary| boundary.eq_ignore_ascii_case("upper"));
         let boundary = if upper { Boundary::Upper } else { Boundary::Lower };

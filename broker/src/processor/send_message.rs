@@ -162,6 +162,9 @@ impl SendMessage {
             message.properties = &scratch.properties;
             return Ok(self.put_batch(&topic, &message, &traits));
         }
+        if traits.has_lite_topic {
+            message_type::to_lite_topic(&mut scratch.properties, message.topic);
+        }
         if traits.has_priority
             && let Some(queue) =
                 message_type::queue_of_priority(&mut scratch.properties, topic.write_queue_nums)

@@ -19,6 +19,7 @@ use super::{success, success_with};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
+use crate::pop::lite::is_lite_group;
 use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::topic_validator;
 
@@ -112,8 +113,10 @@ impl SubscriptionGroups {
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
         let header = DeleteSubscriptionGroupRequestHeader::decode(request)?;
+        let is_lite =
+            self.groups.get(&header.group_name).is_some_and(|group| is_lite_group(&group));
         self.groups.delete(&header.group_name);
-        if header.clean_offset {
+        if header.clean_offset || is_lite {
             self.offsets.remove_group(&header.group_name);
         }
         Ok(success())

@@ -25,6 +25,7 @@ use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::limits::MAX_QUEUES_PER_TOPIC;
+use crate::pop::lite::{LiteService, has_lite_topics};
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 
@@ -35,6 +36,7 @@ pub(crate) struct Topics {
     topics: Arc<TopicConfigManager>,
     offsets: Arc<ConsumerOffsetManager>,
     store: Arc<MessageStore>,
+    lite: Arc<LiteService>,
 }
 
 impl Topics {
@@ -43,8 +45,9 @@ impl Topics {
         topics: Arc<TopicConfigManager>,
         offsets: Arc<ConsumerOffsetManager>,
         store: Arc<MessageStore>,
+        lite: Arc<LiteService>,
     ) -> Self {
-        Self { config, topics, offsets, store }
+        Self { config, topics, offsets, store, lite }
     }
 
     /// Creates or changes a topic. One that is just as asked for already is left alone.
@@ -195,6 +198,9 @@ impl Topics {
                 }
             }
         }
+        if self.topics.get(&topic).is_some_and(|topic| has_lite_topics(&topic)) {
+            self.lite.delete_all_of(&topic);
+        }
         self.delete_topic(&topic)?;
         Ok(success())
     }
@@ -232,6 +238,7 @@ mod tests {
             Arc::clone(&m.topics),
             Arc::clone(&m.offsets),
             Arc::clone(&m.store),
+            m.lite(),
         )
     }
 

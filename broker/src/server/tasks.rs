@@ -48,6 +48,7 @@ impl BrokerHandle {
             let now = Instant::now();
             all.pull_message.expire(now);
             all.pop.tick(now);
+            all.lite.tick(now);
             decisions.tick();
             if let Some(revive) = &revive {
                 revive.tick();

@@ -26,6 +26,9 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.lite.LiteSubscriptionAction;
+import org.apache.rocketmq.common.lite.LiteSubscriptionDTO;
+import org.apache.rocketmq.common.lite.OffsetOption;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageAccessor;
 import org.apache.rocketmq.common.message.MessageConst;
@@ -35,10 +38,16 @@ import org.apache.rocketmq.remoting.netty.NettyClientConfig;
 import org.apache.rocketmq.remoting.protocol.DataVersion;
 import org.apache.rocketmq.remoting.protocol.RemotingCommand;
 import org.apache.rocketmq.remoting.protocol.RequestCode;
+import org.apache.rocketmq.remoting.protocol.body.LiteSubscriptionCtlRequestBody;
+import org.apache.rocketmq.remoting.protocol.header.AckMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.ChangeInvisibleTimeRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.LiteSubscriptionCtlRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.NotificationRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PeekMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PollingInfoRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.PopLiteMessageRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.PopMessageRequestHeader;
+import org.apache.rocketmq.remoting.protocol.header.SearchOffsetRequestHeader;
 import org.apache.rocketmq.remoting.protocol.header.UpdateGroupForbiddenRequestHeader;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 
@@ -50,6 +59,8 @@ import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfi
 public final class GoldenApi {
     private static final String TOPIC = "GoldenTopic";
     private static final String GROUP = "golden_api";
+    private static final String LITE_TOPIC = "GoldenLite";
+    private static final String LITE_GROUP = "golden_lite";
     private static final String CLUSTER = "DefaultCluster";
     private static final String BROKER = "broker-a";
     private static final long TIMEOUT = 20_000;
@@ -192,6 +203,9 @@ public final class GoldenApi {
             case "batch-ack":
                 batchAck();
                 return;
+            case "lite":
+                lite();
+                return;
             case "end":
                 consumer.shutdown();
                 producer.shutdown();
@@ -297,5 +311,88 @@ public final class GoldenApi {
             }
         }, TOPIC, "golden_batch_ack", receipts);
         acked.get(TIMEOUT, TimeUnit.MILLISECONDS);
+    }
+
+    /** Two clients of a group after each other subscribe a lite topic that is for one at a time. */
+    private static void lite() throws Exception {
+        TopicConfig topic = new TopicConfig(LITE_TOPIC, 1, 1);
+        topic.getAttributes().put("+message.type", "LITE");
+        topic.getAttributes().put("+lite.topic.expiration", "60");
+        api.createTopic(broker, "TBW102", topic, TIMEOUT);
+        SubscriptionGroupConfig group = new SubscriptionGroupConfig();
+        group.setGroupName(LITE_GROUP);
+        group.getAttributes().put("+lite.bind.topic", LITE_TOPIC);
+        group.getAttributes().put("+lite.sub.model", "Exclusive");
+        api.createSubscriptionGroup(broker, group, TIMEOUT);
+        TimeUnit.SECONDS.sleep(2);
+        for (int count = 0; count < 2; count++) {
+            Message message = new Message(LITE_TOPIC, ("lite" + count).getBytes(StandardCharsets.UTF_8));
+            MessageAccessor.setLiteTopic(message, "one");
+            producer.send(message);
+        }
+        subscribeLite("golden_client_a");
+        subscribeLite("golden_client_b");
+        PopLiteMessageRequestHeader pop = new PopLiteMessageRequestHeader();
+        pop.setClientId("golden_client_b");
+        pop.setConsumerGroup(LITE_GROUP);
+        pop.setTopic(LITE_TOPIC);
+        pop.setMaxMsgNum(8);
+        pop.setInvisibleTime(60_000);
+        pop.setPollTime(5_000);
+        pop.setBornTime(System.currentTimeMillis());
+        pop.setAttemptId("golden");
+        RemotingCommand popped = ask(RequestCode.POP_LITE_MESSAGE, pop);
+        String receipt = "0 " + popped.getExtFields().get("popTime") + " 60000 999 0 " + BROKER + " 0 ";
+        ChangeInvisibleTimeRequestHeader change = new ChangeInvisibleTimeRequestHeader();
+        change.setConsumerGroup(LITE_GROUP);
+        change.setTopic(LITE_TOPIC);
+        change.setLiteTopic("one");
+        change.setQueueId(0);
+        change.setExtraInfo(receipt + "1");
+        change.setOffset(1L);
+        change.setInvisibleTime(30_000L);
+        change.setSuspend(true);
+        ask(RequestCode.CHANGE_MESSAGE_INVISIBLETIME, change);
+        AckMessageRequestHeader ack = new AckMessageRequestHeader();
+        ack.setConsumerGroup(LITE_GROUP);
+        ack.setTopic(LITE_TOPIC);
+        ack.setLiteTopic("one");
+        ack.setQueueId(0);
+        ack.setExtraInfo(receipt + "0");
+        ack.setOffset(0L);
+        ask(RequestCode.ACK_MESSAGE, ack);
+        SearchOffsetRequestHeader search = new SearchOffsetRequestHeader();
+        search.setTopic(LITE_TOPIC);
+        search.setLiteTopic("one");
+        search.setQueueId(0);
+        search.setTimestamp(0L);
+        ask(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, search);
+        api.getBrokerLiteInfo(broker, TIMEOUT);
+        api.getParentTopicInfo(broker, LITE_TOPIC, TIMEOUT);
+        api.getLiteTopicInfo(broker, LITE_TOPIC, "one", TIMEOUT);
+        api.getLiteTopicInfo(broker, LITE_TOPIC, "none", TIMEOUT);
+        api.getLiteClientInfo(broker, LITE_TOPIC, LITE_GROUP, "golden_client_b", TIMEOUT);
+        api.getLiteClientInfo(broker, LITE_TOPIC, LITE_GROUP, "golden_nobody", TIMEOUT);
+        api.getLiteGroupInfo(broker, LITE_GROUP, "one", 0, TIMEOUT);
+        api.getLiteGroupInfo(broker, LITE_GROUP, "none", 0, TIMEOUT);
+        api.getLiteGroupInfo(broker, LITE_GROUP, null, 20, TIMEOUT);
+        api.triggerLiteDispatch(broker, LITE_GROUP, "golden_client_b", TIMEOUT);
+        api.triggerLiteDispatch(broker, LITE_GROUP, null, TIMEOUT);
+    }
+
+    private static void subscribeLite(String clientId) throws Exception {
+        LiteSubscriptionDTO subscription = new LiteSubscriptionDTO()
+            .setAction(LiteSubscriptionAction.PARTIAL_ADD)
+            .setClientId(clientId)
+            .setGroup(LITE_GROUP)
+            .setTopic(LITE_TOPIC)
+            .setLiteTopicSet(Collections.singleton("one"));
+        subscription.setOffsetOption(new OffsetOption(OffsetOption.Type.POLICY, OffsetOption.POLICY_MIN_VALUE));
+        LiteSubscriptionCtlRequestBody body = new LiteSubscriptionCtlRequestBody();
+        body.setSubscriptionSet(Collections.singleton(subscription));
+        RemotingCommand request =
+            RemotingCommand.createRequestCommand(RequestCode.LITE_SUBSCRIPTION_CTL, new LiteSubscriptionCtlRequestHeader());
+        request.setBody(body.encode());
+        api.getRemotingClient().invokeSync(broker, request, TIMEOUT);
     }
 }

@@ -64,6 +64,8 @@ impl Session {
             .broker_conf("heartbeatInterval", "1000")
             .broker_conf("enableSlaveActingMaster", "true")
             .broker_conf("recallMessageEnable", "true")
+            .broker_conf("enableLmq", "true")
+            .broker_conf("enableMultiDispatch", "true")
             .start();
         let broker = proxy(&servers.advertised_addr(), "client", "broker", &servers.broker_addr());
         // Brokers ask each other at the second port.
@@ -146,6 +148,7 @@ impl Session {
 }
 
 const SLAVE: &str = "slave-5.5.0-json";
+const LITE: &str = "java-lite-5.5.0-json";
 
 type Other = (&'static str, &'static str, &'static str, ClientKind, &'static [&'static str]);
 
@@ -179,7 +182,7 @@ fn main() {
         // The other clients have only the one form.
         let others = if form == "JSON" { OTHERS } else { &[] };
         let names = java.iter().map(|row| &row.0[..]).chain(others.iter().map(|row| row.0));
-        if !names.chain([&broker[..], &api, SLAVE]).any(wanted) {
+        if !names.chain([&broker[..], &api, SLAVE, LITE]).any(wanted) {
             continue;
         }
         let mut session = Session::start(form);
@@ -203,6 +206,10 @@ fn main() {
             let pop = if form == "JSON" { calls::API_POP } else { &[] };
             session.api(form, &[calls::API, pop, &["end"]].concat());
             save(&api, "Java classes of client and broker", "5.5.0");
+        }
+        if form == "JSON" && wanted(LITE) {
+            session.api(form, calls::API_LITE);
+            save(LITE, "Java classes of client and broker", "5.5.0");
         }
         for (name, client, version, kind, modes) in others {
             if wanted(name) {

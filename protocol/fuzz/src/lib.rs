@@ -140,6 +140,10 @@ fn every_header(view: &CommandView<'_>) {
         ChangeInvisibleTimeRequestHeader ChangeInvisibleTimeResponseHeader
         NotificationRequestHeader NotificationResponseHeader PeekMessageRequestHeader
         PollingInfoRequestHeader PollingInfoResponseHeader PopMessageRequestHeader
+        PopLiteMessageRequestHeader PopLiteMessageResponseHeader
+        NotifyUnsubscribeLiteRequestHeader GetParentTopicInfoRequestHeader
+        GetLiteTopicInfoRequestHeader GetLiteClientInfoRequestHeader
+        GetLiteGroupInfoRequestHeader TriggerLiteDispatchRequestHeader
         PopMessageResponseHeader
     }
     let _ = SendMessageView::decode(view);
@@ -181,6 +185,8 @@ pub fn body(input: &[u8]) {
         RegisterBrokerBody ResetOffsetBody ResetOffsetBodyForC SetMessageRequestModeRequestBody
         SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
         TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicQueueMappingInfo
+        LiteSubscriptionCtlRequestBody GetBrokerLiteInfoResponseBody GetParentTopicInfoResponseBody
+        GetLiteTopicInfoResponseBody GetLiteClientInfoResponseBody GetLiteGroupInfoResponseBody
         TopicRouteData TopicStatsTable BatchAckMessageRequestBody PopCheckPoint AckMsg
         ConsumerOrderTable TimerMetricsTable TransactionMetricsTable
     }

@@ -47,6 +47,8 @@ header! {
         queue_id: i32 = "queueId",
         extra_info: String = "extraInfo",
         offset: i64 = "offset",
+        /// The lite topic of `topic` that the message is of.
+        lite_topic: Option<String> = "liteTopic",
     }
 
     /// `CHANGE_MESSAGE_INVISIBLETIME` (200053).
@@ -59,6 +61,10 @@ header! {
         extra_info: String = "extraInfo",
         offset: i64 = "offset",
         invisible_time: i64 = "invisibleTime",
+        /// The lite topic of `topic` that the message is of.
+        lite_topic: Option<String> = "liteTopic",
+        /// Whether the lite topic rests until then, without this counting as consumed.
+        suspend: bool = "suspend" | false,
     }
 
     /// Answer to it: what a new receipt is made of.

@@ -27,6 +27,8 @@ header! {
         timestamp: i64 = "timestamp",
         /// `upper` in any case; anything else, also absent, is the lower boundary.
         boundary_type: Option<String> = "boundaryType",
+        /// The lite topic of `topic` that is asked about.
+        lite_topic: Option<String> = "liteTopic",
     }
 
     /// `GET_EARLIEST_MSG_STORETIME` (32).

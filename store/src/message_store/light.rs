@@ -83,7 +83,7 @@ pub(crate) fn places<'r>(record: &RecordView<'r>) -> Vec<(&'r str, i64)> {
 }
 
 /// The offset of a record in a queue of its own topic, or in a light one.
-pub(crate) fn offset_in(record: &RecordView<'_>, topic: &str, queue_id: i32) -> Option<i64> {
+pub fn offset_in(record: &RecordView<'_>, topic: &str, queue_id: i32) -> Option<i64> {
     if record.topic() == topic && record.queue_id() == queue_id {
         return Some(record.queue_offset());
     }

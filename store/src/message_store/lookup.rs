@@ -278,6 +278,11 @@ impl MessageStore {
         topics
     }
 
+    /// How many light queues there are.
+    pub fn light_queues(&self) -> usize {
+        self.queues.light_queues()
+    }
+
     /// Deletes all queues of `topic`. Its records stay in the log until the log is cleaned.
     ///
     /// # Errors

@@ -25,9 +25,9 @@ use tracing::{info, warn};
 pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
 pub use get::{Cold, LazyRecord};
-pub use light::LIGHT_PREFIX;
 #[cfg(any(test, fuzzing))]
 pub(crate) use light::fuzz_names;
+pub use light::{LIGHT_PREFIX, offset_in};
 pub(crate) use light::{LIGHT_QUEUE_ID, LightQueues, places as light_places};
 pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};

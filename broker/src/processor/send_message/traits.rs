@@ -12,6 +12,7 @@ pub(super) struct Traits {
     /// The client has given it one, and again when it sends it again.
     pub(super) has_unique_key: bool,
     pub(super) has_priority: bool,
+    pub(super) has_lite_topic: bool,
     pub(super) no_wait: bool,
 }
 
@@ -29,6 +30,7 @@ impl SendMessage {
                     traits.is_half = !batch;
                 }
                 b"DELAY" => traits.is_delayed = true,
+                b"__LITE_TOPIC" => traits.has_lite_topic = !value.is_empty(),
                 b"_SYS_MSG_PRIORITY_" => traits.has_priority = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
                 b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => {

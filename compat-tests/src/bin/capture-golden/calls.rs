@@ -62,6 +62,9 @@ pub(crate) const API: &[&str] = &[
 /// The same of popping.
 pub(crate) const API_POP: &[&str] = &["peek", "notification", "polling", "batch-ack"];
 
+/// The same of lite topics.
+pub(crate) const API_LITE: &[&str] = &["begin", "lite", "end"];
+
 /// `@broker` is the broker's address, `@id` and `@offset-id` are ids of a message that was sent.
 pub(crate) const ADMIN: &[&str] = &[
     "consume-on",

@@ -103,6 +103,7 @@ impl Consumer {
                 queue_id,
                 extra_info: given.receipt(&self.broker_name, queue_id, offset)?,
                 offset,
+                lite_topic: None,
             };
             let (code, opaque) = (RequestCode::ACK_MESSAGE, FIRST_OPAQUE + index);
             let mut writer = CommandWriter::request(&mut self.acks, self.form, code, opaque, false);

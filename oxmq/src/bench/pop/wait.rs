@@ -110,6 +110,7 @@ impl Waiter<'_> {
                 queue_id,
                 extra_info: given.receipt(self.broker_name, queue_id, offset)?,
                 offset,
+                lite_topic: None,
             };
             let request = RemotingCommand::request(RequestCode::ACK_MESSAGE).with_header(&ack);
             self.control.demand("acknowledgement", request)?;
