@@ -77,6 +77,7 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (321, "least queueId", "0", "1", NO_QUEUE),
     (200_051, "", "1!", "1", EXTRA_INFO),
     (200_053, "", "1!", "1", EXTRA_INFO),
+    (200_077, "", "1!", "1", MAX_COUNT),
     (200_151, "null body", "208", "1", "the reference says that there is no such message"),
     (309, "", "1!", "1", "the client is looked for before the rest is read"),
 ];
@@ -86,6 +87,7 @@ const NO_HALF: &str =
     "the reference fails over a message that is no half message, with a stack trace";
 const NO_QUEUE: &str = "the reference makes the queue that it is asked about";
 const EXTRA_INFO: &str = "the reference fails over a receipt that is none, with a stack trace";
+const MAX_COUNT: &str = "a `maxCount` of 0 is refused first, by the reference with a stack trace";
 const NO_KEY: &str = "the reference takes keys that nobody knows, and does nothing with them";
 const NULL: &str = "the reference takes the lack of what the request is about for a success";
 const QUEUES: &str = "the reference makes a topic that has no queues";

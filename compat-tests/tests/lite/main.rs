@@ -163,19 +163,19 @@ fn a_repetition_of_an_attempt_is_given_the_same_again() {
     let mut client = LiteClient::create(server(), "attempt", &[]);
     client.send("a", &["a0"]);
     client.subscribe_from_first(&["a"]);
-    let attempt = |client: &mut LiteClient, id: &str| {
-        let mut request = client.request(LONG_MS, 0);
+    let attempt = |client: &mut LiteClient, id: &str, poll_ms: i64| {
+        let mut request = client.request(LONG_MS, poll_ms);
         request.ext.insert("attemptId".to_owned(), id.to_owned());
         LiteClient::read(client.conn.call(request))
     };
-    assert_eq!(attempt(&mut client, "one").bodies(), ["a0"]);
+    assert_eq!(attempt(&mut client, "one", 0).bodies(), ["a0"]);
     // It has to be looked at again first.
     client.send("a", &["a1"]);
-    let again = attempt(&mut client, "one");
+    let again = attempt(&mut client, "one", PATIENT_MS);
     assert_eq!(again.bodies(), ["a0", "a1"]);
     assert_eq!(again.command.ext["orderCountInfo"], "0;0");
     client.send("a", &["a2"]);
-    assert_eq!(attempt(&mut client, "two").command.code, response::POLLING_TIMEOUT);
+    assert_eq!(attempt(&mut client, "two", 0).command.code, response::POLLING_TIMEOUT);
 }
 
 #[test]
