@@ -154,7 +154,18 @@ fn record_cut_at_any_byte_is_refused() {
     let bytes = golden_v1();
     for cut in 0..bytes.len() {
         assert!(RecordView::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+        assert_eq!(record::properties_of_record(&bytes[..cut]), None, "cut at {cut}");
     }
+}
+
+#[test]
+fn properties_are_those_of_a_record_that_nothing_follows() {
+    let mut bytes = golden_v1();
+    let properties = RecordView::parse(&bytes).unwrap().properties();
+    assert_eq!(record::properties_of_record(&bytes), Some(properties));
+    bytes.push(0);
+    assert!(RecordView::parse(&bytes).is_ok());
+    assert_eq!(record::properties_of_record(&bytes), None);
 }
 
 prop_compose! {
@@ -209,7 +220,10 @@ proptest! {
         message.encode(&EncodeOptions::default(), &mut bytes).unwrap();
         let at = at.index(bytes.len());
         bytes[at] = byte;
+        let found = record::properties_of_record(&bytes);
         if let Ok(view) = RecordView::parse(&bytes) {
+            let whole = view.total_bytes() == bytes.len();
+            prop_assert_eq!(found, whole.then(|| view.properties()));
             let _ = (view.body(), view.topic(), view.verify_body_crc(), view.verify_property_crc());
             let _ = (view.born_host(), view.store_host(), view.reconsume_times());
             let _ = properties::pairs(view.properties()).count();
@@ -223,5 +237,12 @@ proptest! {
         let mut edited = bytes;
         properties::set(&mut edited, "TAGS", b"t");
         prop_assert_eq!(properties::property(&edited, "TAGS"), Some(&b"t"[..]));
+    }
+
+    #[test]
+    fn a_property_is_the_last_of_its_pairs(bytes in "[aab\u{1}\u{1}\u{2}\u{2}]{0,40}", name in "[ab]{1,2}") {
+        let (bytes, name) = (bytes.as_bytes(), name.as_str());
+        let last = properties::pairs(bytes).filter(|pair| pair.0 == name.as_bytes()).last();
+        prop_assert_eq!(properties::property(bytes, name), last.map(|pair| pair.1));
     }
 }

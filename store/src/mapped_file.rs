@@ -253,7 +253,9 @@ impl MappedFile {
     /// are read. Waits for nothing, least of all for the disk.
     pub(crate) fn prefetch(&self, at: usize, end: usize) {
         let end = end.min(self.wrote_position());
-        for line in (at..end).step_by(CACHE_LINE_BYTES) {
+        // The mapping begins with a line.
+        let first = at - at % CACHE_LINE_BYTES;
+        for line in (first..end).step_by(CACHE_LINE_BYTES) {
             prefetch_line(self.written(line, end));
         }
     }

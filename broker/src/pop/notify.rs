@@ -83,8 +83,7 @@ impl PopService {
             1,
             usize::MAX,
             |tags_code, record| {
-                found |=
-                    filter.matches(tags_code, || record.view().map(|record| record.properties()));
+                found |= filter.matches(tags_code, || record.properties());
                 found
             },
             &mut records,

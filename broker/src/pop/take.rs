@@ -343,7 +343,7 @@ impl PopService {
         let most = request.max_messages - catch.count;
         let bytes = MAX_POP_BYTES.saturating_sub(catch.body.len());
         let filter = |tags_code, record: LazyRecord<'_>| {
-            request.filter.matches(tags_code, || record.view().map(|record| record.properties()))
+            request.filter.matches(tags_code, || record.properties())
         };
         let store = &self.store;
         let body = &mut catch.body;

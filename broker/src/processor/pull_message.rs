@@ -383,7 +383,7 @@ fn elsewhere(next_begin_offset: i64, bounds: (i64, i64)) -> GetMessageResult {
 }
 
 fn wanted(pull: &PullRequest, tags_code: i64, record: LazyRecord<'_>) -> bool {
-    pull.filter.matches(tags_code, || record.view().map(|record| record.properties()))
+    pull.filter.matches(tags_code, || record.properties())
 }
 
 fn refuse(error: &RequestError, reply: Reply) {

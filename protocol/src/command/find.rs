@@ -60,6 +60,24 @@ pub(crate) fn byte<const BYTE: u8>(bytes: &[u8]) -> usize {
     at
 }
 
+/// Position behind the last `BYTE`; zero when there is none.
+#[inline(always)]
+pub(crate) fn behind_last<const BYTE: u8>(bytes: &[u8]) -> usize {
+    let mut end = bytes.len();
+    // The last byte of a word is lowest here.
+    while let Some(word) = bytes.get(..end).and_then(<[u8]>::last_chunk) {
+        let hits = zero_byte(u64::from_be_bytes(*word) ^ (BYTE as u64 * ONES)) & TOPS;
+        if hits != 0 {
+            return end - hits.trailing_zeros() as usize / 8;
+        }
+        end -= 8;
+    }
+    while end > 0 && bytes.get(end - 1).is_some_and(|&other| other != BYTE) {
+        end -= 1;
+    }
+    end
+}
+
 /// Position of the first byte that a JSON string cannot hold as it is; the length when there is none.
 #[inline(always)]
 pub(super) fn to_escape(bytes: &[u8]) -> usize {
@@ -105,6 +123,8 @@ mod tests {
                 }
                 let found = if byte == 2 { at } else { 20 };
                 assert_eq!(self::byte::<2>(&bytes), found, "{byte} at {at}");
+                let behind = if byte == 2 { at + 1 } else { 0 };
+                assert_eq!(behind_last::<2>(&bytes), behind, "{byte} at {at}");
                 let escaped = ends || byte < 0x20;
                 assert_eq!(is_ascii(&bytes), byte < 0x80, "{byte} at {at}");
                 let found = if escaped { at } else { 20 };

@@ -135,54 +135,10 @@ impl<'a> RecordView<'a> {
     ///
     /// When no complete, consistent record starts here.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        if bytes.len() < SMALLEST_RECORD_BYTES {
-            return Err(RecordError::CutShort {
-                available: bytes.len(),
-                needed: SMALLEST_RECORD_BYTES,
-            });
-        }
-        let magic = BigEndian::read_i32(&bytes[MAGIC_AT..]);
-        let version_2 = match magic {
-            MAGIC_V1 => false,
-            MAGIC_V2 => true,
-            _ => return Err(RecordError::UnknownMagic(magic)),
-        };
-        let size = BigEndian::read_i32(&bytes[TOTAL_SIZE_AT..]);
-        let total = usize::try_from(size).map_err(|_| RecordError::BadSize(size))?;
-        let sys_flag = BigEndian::read_i32(&bytes[SYS_FLAG_AT..]);
-        if total < fixed_bytes(sys_flag, version_2) {
-            return Err(RecordError::BadSize(size));
-        }
-        let available = bytes.len();
-        let bytes = bytes.get(..total).ok_or(RecordError::CutShort { available, needed: total })?;
-
-        let body_len_at = body_length_at(sys_flag);
-        let body_at = body_len_at + 4;
-        let body_bytes = part_length("body", BigEndian::read_i32(&bytes[body_len_at..]), total)?;
-        let topic_len_at = body_at + body_bytes;
-        let topic_len_bytes = if version_2 { 2 } else { 1 };
-        let topic_at = topic_len_at + topic_len_bytes;
-        if topic_at + 2 > total {
-            return Err(RecordError::LengthMismatch { total, parts: topic_at + 2 });
-        }
-        let topic_length = if version_2 {
-            i32::from(BigEndian::read_i16(&bytes[topic_len_at..]))
-        } else {
-            i32::from(bytes[topic_len_at] as i8)
-        };
-        let topic_bytes = part_length("topic", topic_length, total)?;
-        let properties_len_at = topic_at + topic_bytes;
-        let properties_at = properties_len_at + 2;
-        if properties_at > total {
-            return Err(RecordError::LengthMismatch { total, parts: properties_at });
-        }
-        let properties_length = i32::from(BigEndian::read_i16(&bytes[properties_len_at..]));
-        let properties_bytes = part_length("properties", properties_length, total)?;
-        if properties_at + properties_bytes != total {
-            let parts = properties_at + properties_bytes;
-            return Err(RecordError::LengthMismatch { total, parts });
-        }
-        let topic = std::str::from_utf8(&bytes[topic_at..properties_len_at])
+        let Parts { total, sys_flag, body_at, body_bytes, topic_at, topic_bytes, properties_at } =
+            Parts::of(bytes)?;
+        let bytes = &bytes[..total];
+        let topic = std::str::from_utf8(&bytes[topic_at..][..topic_bytes])
             .map_err(|_| RecordError::TopicNotUtf8)?;
         Ok(Self { bytes, topic, sys_flag, body_at, body_bytes, properties_at })
     }
@@ -344,6 +300,80 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// Where the parts of a record are, all of them inside of it.
+struct Parts {
+    total: usize,
+    sys_flag: i32,
+    body_at: usize,
+    body_bytes: usize,
+    topic_at: usize,
+    topic_bytes: usize,
+    properties_at: usize,
+}
+
+impl Parts {
+    /// Those of the record at the start of `bytes`.
+    #[inline]
+    fn of(bytes: &[u8]) -> Result<Self, RecordError> {
+        if bytes.len() < SMALLEST_RECORD_BYTES {
+            return Err(RecordError::CutShort {
+                available: bytes.len(),
+                needed: SMALLEST_RECORD_BYTES,
+            });
+        }
+        let magic = BigEndian::read_i32(&bytes[MAGIC_AT..]);
+        let version_2 = match magic {
+            MAGIC_V1 => false,
+            MAGIC_V2 => true,
+            _ => return Err(RecordError::UnknownMagic(magic)),
+        };
+        let size = BigEndian::read_i32(&bytes[TOTAL_SIZE_AT..]);
+        let total = usize::try_from(size).map_err(|_| RecordError::BadSize(size))?;
+        let sys_flag = BigEndian::read_i32(&bytes[SYS_FLAG_AT..]);
+        if total < fixed_bytes(sys_flag, version_2) {
+            return Err(RecordError::BadSize(size));
+        }
+        let available = bytes.len();
+        let bytes = bytes.get(..total).ok_or(RecordError::CutShort { available, needed: total })?;
+
+        let body_len_at = body_length_at(sys_flag);
+        let body_at = body_len_at + 4;
+        let body_bytes = part_length("body", BigEndian::read_i32(&bytes[body_len_at..]), total)?;
+        let topic_len_at = body_at + body_bytes;
+        let topic_len_bytes = if version_2 { 2 } else { 1 };
+        let topic_at = topic_len_at + topic_len_bytes;
+        if topic_at + 2 > total {
+            return Err(RecordError::LengthMismatch { total, parts: topic_at + 2 });
+        }
+        let topic_length = if version_2 {
+            i32::from(BigEndian::read_i16(&bytes[topic_len_at..]))
+        } else {
+            i32::from(bytes[topic_len_at] as i8)
+        };
+        let topic_bytes = part_length("topic", topic_length, total)?;
+        let properties_len_at = topic_at + topic_bytes;
+        let properties_at = properties_len_at + 2;
+        if properties_at > total {
+            return Err(RecordError::LengthMismatch { total, parts: properties_at });
+        }
+        let properties_length = i32::from(BigEndian::read_i16(&bytes[properties_len_at..]));
+        let properties_bytes = part_length("properties", properties_length, total)?;
+        if properties_at + properties_bytes != total {
+            let parts = properties_at + properties_bytes;
+            return Err(RecordError::LengthMismatch { total, parts });
+        }
+        Ok(Self { total, sys_flag, body_at, body_bytes, topic_at, topic_bytes, properties_at })
+    }
+}
+
+/// The properties of the record that `bytes` are, when its lengths are right and nothing follows it: all
+/// that a filter asks for, of each of very many records.
+#[inline]
+pub fn properties_of_record(bytes: &[u8]) -> Option<&[u8]> {
+    let parts = Parts::of(bytes).ok()?;
+    (parts.total == bytes.len()).then(|| &bytes[parts.properties_at..])
+}
+
 /// Fills in what only the store knows, in an encoded `record` of its own making.
 ///
 /// # Panics
@@ -391,6 +421,7 @@ pub fn body_crc(body: &[u8]) -> i32 {
 }
 
 /// Bytes of a record apart from its body, topic and properties.
+#[inline]
 pub(super) const fn fixed_bytes(sys_flag: i32, version_2: bool) -> usize {
     body_length_at(sys_flag) + 4 + if version_2 { 2 } else { 1 } + 2
 }
@@ -411,6 +442,7 @@ const fn body_length_at(sys_flag: i32) -> usize {
     store_timestamp_at(sys_flag) + 8 + store_host_bytes(sys_flag) + AFTER_STORE_HOST_BYTES
 }
 
+#[inline]
 fn part_length(field: &'static str, length: i32, total: usize) -> Result<usize, RecordError> {
     match usize::try_from(length) {
         Ok(bytes) if bytes <= total => Ok(bytes),

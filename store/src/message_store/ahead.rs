@@ -8,8 +8,10 @@ use crate::consume_queue::{UNIT_BYTES, Unit};
 
 /// Bytes at the start of a record that lead to its properties.
 const HEAD_BYTES: usize = 96;
-/// Bytes at the end of a record that are fetched for a filter: the properties of most.
-const TAIL_BYTES: usize = 256;
+/// Bytes between the body of a record and its properties, of most: the topic and the lengths of both.
+const TOPIC_BYTES: usize = 64;
+/// Bytes at the end of a record that are fetched for a filter, at most.
+const TAIL_BYTES: usize = 1024;
 /// Bytes of a record that are fetched before it is copied. More would push others out.
 const COPY_BYTES: usize = 2048;
 
@@ -18,8 +20,11 @@ const COPY_BYTES: usize = 2048;
 pub(super) enum Needs {
     /// The queue alone told that it is another's.
     Nothing,
-    /// A filter read its properties.
-    Look,
+    /// A filter read its properties, of so many bytes. Those of the next ones will be as long.
+    Look {
+        /// Bytes of the properties.
+        properties_bytes: usize,
+    },
     /// It was given.
     Copy,
 }
@@ -29,7 +34,7 @@ impl Needs {
     fn records_ahead(self) -> usize {
         match self {
             Self::Nothing => 0,
-            Self::Look => 8,
+            Self::Look { .. } => 8,
             Self::Copy => 1,
         }
     }
@@ -53,12 +58,13 @@ impl Needs {
             let Some(file) = find_file(files, unit.phy_offset) else { continue };
             let begin = (unit.phy_offset - file.start()) as usize;
             let end = begin.saturating_add(usize::try_from(unit.size).unwrap_or(0));
-            if self == Self::Copy {
-                file.prefetch(begin, end.min(begin + COPY_BYTES));
-            } else {
+            if let Self::Look { properties_bytes } = self {
                 let head_end = end.min(begin + HEAD_BYTES);
+                let tail_bytes = (properties_bytes + TOPIC_BYTES).min(TAIL_BYTES);
                 file.prefetch(begin, head_end);
-                file.prefetch(end.saturating_sub(TAIL_BYTES).max(head_end), end);
+                file.prefetch(end.saturating_sub(tail_bytes).max(head_end), end);
+            } else {
+                file.prefetch(begin, end.min(begin + COPY_BYTES));
             }
         }
         until.max(fetched)

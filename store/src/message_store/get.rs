@@ -1,8 +1,9 @@
 //! Getting messages of one queue.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 
 use oxmq_protocol::message::RecordView;
+use oxmq_protocol::message::record::properties_of_record;
 use tracing::warn;
 
 use super::ahead::Needs;
@@ -23,15 +24,41 @@ const MIN_PULL_BYTES: usize = 100;
 pub struct LazyRecord<'a> {
     files: &'a LogFiles,
     unit: &'a Unit,
-    /// What it was found to be, once anyone has looked.
-    seen: &'a OnceCell<Option<RecordView<'a>>>,
+    seen: &'a Cell<Seen>,
+}
+
+/// What a record was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Nobody has looked.
+    Not,
+    /// It is sound, and has so many bytes of properties.
+    Sound(usize),
+    /// It is damaged or gone.
+    Lost,
 }
 
 impl<'a> LazyRecord<'a> {
     /// The record; nothing when it is damaged or gone.
     pub fn view(&self) -> Option<RecordView<'a>> {
-        let bytes = || bytes_at(self.files, self.unit.phy_offset, self.unit.size);
-        *self.seen.get_or_init(|| bytes().and_then(sound))
+        let record = self.bytes().and_then(sound);
+        self.note(record.map(|record| record.properties()));
+        record
+    }
+
+    /// Its properties, for less than the whole record; nothing when it is damaged or gone.
+    pub fn properties(&self) -> Option<&'a [u8]> {
+        let properties = self.bytes().and_then(properties_of_record);
+        self.note(properties);
+        properties
+    }
+
+    fn bytes(&self) -> Option<&'a [u8]> {
+        bytes_at(self.files, self.unit.phy_offset, self.unit.size)
+    }
+
+    fn note(&self, properties: Option<&[u8]>) {
+        self.seen.set(properties.map_or(Seen::Lost, |properties| Seen::Sound(properties.len())));
     }
 }
 
@@ -380,18 +407,18 @@ impl Pull<'_> {
             return;
         }
         self.read_ahead(unit);
-        let seen = OnceCell::new();
+        let seen = Cell::new(Seen::Not);
         let record = || LazyRecord { files: self.files, unit, seen: &seen };
         if !filter(self.tags_code_of(unit, &record()), record()) {
-            self.needs = if seen.get().is_some() { Needs::Look } else { Needs::Nothing };
             // The log is not touched for what the queue alone tells to be another's.
-            match seen.get() {
-                Some(None) => self.removed(),
-                _ => self.note(GetMessageStatus::NoMatchedMessage),
-            }
-            return;
+            self.needs = match seen.get() {
+                Seen::Not => Needs::Nothing,
+                Seen::Sound(properties_bytes) => Needs::Look { properties_bytes },
+                Seen::Lost => return self.removed(),
+            };
+            return self.note(GetMessageStatus::NoMatchedMessage);
         }
-        if seen.get().is_none() {
+        if seen.get() == Seen::Not {
             self.needs = Needs::Copy;
         }
         let Some(bytes) = bytes_at(self.files, unit.phy_offset, unit.size) else {
@@ -514,5 +541,34 @@ mod tests {
         assert_eq!((result.message_count, result.next_begin_offset), (3, 63));
         assert_eq!(pull(64), Err(Cold));
         assert_eq!(pull(61), Err(Cold));
+    }
+
+    #[test]
+    fn a_filter_sees_properties_and_nothing_of_a_damaged_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = MessageStore::open(StoreConfig::in_dir(dir.path())).unwrap();
+        for name in ["a", "b", "c"] {
+            let text = format!("name\u{1}{name}\u{2}");
+            let properties = text.as_bytes();
+            store.put_message(&Message { properties, ..Message::new("t", 0, b"small") });
+        }
+        let second =
+            store.queues.get("t", 0).unwrap().unit(&store.queue_files, 1).unwrap().unwrap();
+        let log =
+            std::fs::OpenOptions::new().write(true).open(store.log.files()[0].path()).unwrap();
+        // Its length.
+        std::os::unix::fs::FileExt::write_all_at(&log, &[0; 4], second.phy_offset as u64).unwrap();
+
+        let mut seen = Vec::new();
+        let mut wanted = |_, record: LazyRecord<'_>| {
+            let properties = record.properties();
+            assert_eq!(properties, record.view().map(|record| record.properties()));
+            seen.push(properties.map(<[u8]>::to_vec));
+            false
+        };
+        let result = store.get_message("t", 0, 0, 32, usize::MAX, &mut wanted, &mut Vec::new());
+        assert_eq!((result.message_count, result.next_begin_offset), (0, 3));
+        let text = |name: &str| Some(format!("name\u{1}{name}\u{2}").into_bytes());
+        assert_eq!(seen, [text("a"), None, text("c")]);
     }
 }

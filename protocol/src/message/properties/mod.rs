@@ -23,19 +23,20 @@ pub const PROPERTY_CRC_TAIL_BYTES: usize = 20;
 /// Value of the property `name` in encoded `properties`, if there is one.
 pub fn property<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let name = name.as_bytes();
-    let (mut found, mut rest) = (None, properties);
-    while !rest.is_empty() {
+    let mut rest = properties;
+    // From the end, as the last of several pairs counts.
+    while !rest.is_empty() && !name.is_empty() {
         let segment;
-        (segment, rest) = split_segment(rest);
+        (rest, segment) = split_last_segment(rest);
         // The byte behind the name tells most of the others apart.
         let is_it = segment.get(name.len()) == Some(&NAME_VALUE_SEPARATOR)
-            && segment.starts_with(name)
-            && !name.is_empty();
-        if is_it && segment.len() > name.len() + 1 {
-            found = Some(&segment[name.len() + 1..]);
+            && segment.len() > name.len() + 1
+            && segment.starts_with(name);
+        if is_it {
+            return Some(&segment[name.len() + 1..]);
         }
     }
-    found
+    None
 }
 
 /// Value of the property `name` as text, if there is one and it is UTF-8.
@@ -123,6 +124,12 @@ fn split_segment(bytes: &[u8]) -> (&[u8], &[u8]) {
     (segment, rest.get(1..).unwrap_or_default())
 }
 
+/// Splits at the last pair separator: what precedes it, and the segment behind it.
+fn split_last_segment(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let begin = find::behind_last::<PAIR_SEPARATOR>(bytes);
+    (&bytes[..begin.saturating_sub(1)], &bytes[begin..])
+}
+
 fn split_pair(segment: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = segment.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR)?;
     let (name, value) = (&segment[..at], &segment[at + 1..]);
@@ -156,6 +163,16 @@ mod tests {
 
     #[test]
     fn last_of_several_equal_names_wins() {
+        for (text, value) in [
+            ("a\u{1}1", Some("1")),
+            ("a\u{1}1\u{2}a\u{1}\u{2}", Some("1")),
+            ("\u{2}a\u{1}b\u{1}c\u{2}\u{2}d", Some("b\u{1}c")),
+            ("aa\u{1}1\u{2}b\u{1}a\u{2}a\u{1}", None),
+            ("", None),
+        ] {
+            assert_eq!(property_str(text.as_bytes(), "a"), value, "{text:?}");
+            assert_eq!(property(text.as_bytes(), ""), None);
+        }
         assert_eq!(property(b"a\x011\x02b\x012\x02a\x013\x02", "a"), Some(&b"3"[..]));
         assert_eq!(property(b"ab\x011\x02", "a"), None);
     }
