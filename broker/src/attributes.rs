@@ -83,9 +83,19 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
     Attribute::changeable(LITE_EXPIRATION, Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
 ];
 
+/// Percent of the pops of a group that prefer messages by their priority.
+const PRIORITY_FACTOR: &str = "priority.factor";
+const DEFAULT_PRIORITY_FACTOR: i64 = 100;
+
+/// What a group says about [`PRIORITY_FACTOR`].
+pub(crate) fn priority_factor(group: &Attributes) -> i64 {
+    let said = group.get(PRIORITY_FACTOR).and_then(|percent| percent.parse().ok());
+    said.unwrap_or(DEFAULT_PRIORITY_FACTOR)
+}
+
 /// Attributes of groups. They are kept and shown; what they set belongs to pop and lite consumption.
 pub(crate) const OF_GROUPS: &[Attribute] = &[
-    Attribute::changeable("priority.factor", Values::Range(0, 100)),
+    Attribute::changeable(PRIORITY_FACTOR, Values::Range(0, 100)),
     Attribute::changeable("lite.bind.topic", Values::Any),
     Attribute::changeable("lite.sub.model", Values::OneOf(&["Exclusive", "Shared"])),
     Attribute::changeable("lite.sub.reset.offset.exclusive", Values::Bool),

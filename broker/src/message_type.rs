@@ -7,7 +7,7 @@
 
 use oxmq_protocol::message::properties;
 
-use crate::attributes::{Attributes, CLEANUP_POLICY, COMPACTION};
+use crate::attributes::{Attributes, CLEANUP_POLICY, COMPACTION, MESSAGE_TYPE};
 use crate::pop::lite::queue_name;
 
 /// Name of the property that holds a priority.
@@ -42,6 +42,11 @@ pub(crate) fn to_lite_topic(text: &mut Vec<u8>, topic: &str) {
     if let Some(queue) = queue_name(topic, lite_topic) {
         properties::set(text, properties::INNER_MULTI_DISPATCH, queue.as_bytes());
     }
+}
+
+/// Whether the queues of a topic stand for priorities.
+pub(crate) fn has_priorities(topic: &Attributes) -> bool {
+    topic.get(MESSAGE_TYPE).is_some_and(|kind| kind == "PRIORITY")
 }
 
 /// Whether a topic that keeps the last message of each key is sent one without a key.

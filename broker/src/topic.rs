@@ -254,20 +254,27 @@ impl TopicConfigManager {
         }
     }
 
-    /// Returns the topic of a group's popped messages to try again, created if need be.
+    /// Returns the topic of a group's popped messages to try again, with at least so many queues, created
+    /// or widened if need be.
     ///
     /// Unlike other retry topics, no heartbeat names it: it is saved before a message is put there.
     pub(crate) fn create_pop_retry(&self, topic: &str, queue_nums: i32) -> Option<Arc<Topic>> {
-        if let Some(found) = self.get(topic) {
-            return Some(found);
-        }
-        let created = self.create(TopicConfig {
-            read_queue_nums: queue_nums,
-            write_queue_nums: queue_nums,
-            ..TopicConfig::new(topic)
-        })?;
+        let (read_queue_nums, write_queue_nums) = (queue_nums, queue_nums);
+        let made = match self.get(topic) {
+            Some(found) if found.write_queue_nums >= queue_nums => return Some(found),
+            Some(found) => self.put(TopicConfig {
+                read_queue_nums,
+                write_queue_nums,
+                ..TopicConfig::clone(&found)
+            }),
+            None => self.create(TopicConfig {
+                read_queue_nums,
+                write_queue_nums,
+                ..TopicConfig::new(topic)
+            })?,
+        };
         self.keep();
-        Some(created)
+        Some(made)
     }
 
     /// Creates or changes a topic as a tool asks for. Its attributes have the signs of the request.

@@ -124,7 +124,6 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
     (&["etrics", "metric"], "metrics are not exported yet"),
     (&["timer", "Timer"], "it tunes a part of the reference that has no counterpart"),
     (&["liteLag"], "the oldest message of each lite topic that is not consumed is not kept"),
-    (&["ForPriority"], "priority messages are not built yet"),
     (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
     (&["popConsumerFSServiceInit"], "popped messages are always noted in the revive topic"),
     (&["PopCalculateLag"], "metrics are not exported yet"),

@@ -103,6 +103,12 @@ oxmq_protocol::config! {
         revive_queue_num: i32 = "reviveQueueNum" | 8,
         /// Percent of pops that look for messages to try again first.
         pop_from_retry_probability: i32 = "popFromRetryProbability" | 20,
+        /// The same for pops by priority.
+        pop_from_retry_probability_for_priority: i32 = "popFromRetryProbabilityForPriority" | 0,
+        /// Whether a higher queue number is a higher priority.
+        priority_order_asc: bool = "priorityOrderAsc" | true,
+        /// Whether messages to try again keep their queue number, in as many queues as their topic has.
+        use_separate_retry_queue: bool = "useSeparateRetryQueue" | false,
         /// Whether a queue from which too much is given out and not done gives out nothing more.
         enable_pop_message_threshold: bool = "enablePopMessageThreshold" | false,
         /// How many messages of a queue those are, for each group.

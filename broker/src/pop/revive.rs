@@ -35,8 +35,6 @@ const GRACE_MS: i64 = 1_000;
 const DISORDER_MS: i64 = 2_000;
 /// Notes that are read in each round even when there is hardly room for them.
 const NOTES_PER_ROUND: usize = 4_096;
-/// Queues of a retry topic.
-const RETRY_QUEUES: i32 = 1;
 
 /// What names a check point: topic, group, queue, start, pop time, broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -375,6 +373,22 @@ fn revive(pop: &Arc<PopService>, open: &mut Open) -> bool {
     true
 }
 
+/// Sees to it that there are the queues of a retry topic, and returns how many.
+fn make_retry_queues(pop: &PopService, retry_topic: &str, group: &str) -> Option<i32> {
+    let count = if pop.config.use_separate_retry_queue {
+        pop.topics.get(TopicKind::normal_topic(retry_topic, group))?.write_queue_nums
+    } else {
+        1
+    };
+    pop.topics.create_pop_retry(retry_topic, count)?;
+    for queue_id in 0..count {
+        if pop.offsets.query(group, retry_topic, queue_id).is_none() {
+            pop.offsets.commit(group, retry_topic, queue_id, 0);
+        }
+    }
+    Some(count)
+}
+
 /// Stores a message again. Returns false when it is to be tried again.
 fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
     let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
@@ -394,12 +408,9 @@ fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
     } else {
         topic.clone()
     };
-    if pop.topics.create_pop_retry(&retry_topic, RETRY_QUEUES).is_none() {
-        return false;
-    }
-    if pop.offsets.query(group, &retry_topic, 0).is_none() {
-        pop.offsets.commit(group, &retry_topic, 0, 0);
-    }
+    let Some(retry_queues) = make_retry_queues(pop, &retry_topic, group) else { return false };
+    // One queue for all but where each priority keeps its own.
+    let retry_queue_id = if *queue_id < retry_queues { *queue_id } else { 0 };
     let mut text = message.properties.clone();
     if message.reconsume_times == 0
         || properties::property(&text, properties::FIRST_POP_TIME).is_none()
@@ -409,7 +420,7 @@ fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
     }
     let again = Message {
         topic: &retry_topic,
-        queue_id: 0,
+        queue_id: retry_queue_id,
         born_host: pop.journal.store_host(),
         store_host: pop.journal.store_host(),
         reconsume_times: message.reconsume_times.saturating_add(1),

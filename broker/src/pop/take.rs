@@ -16,8 +16,10 @@ use super::catch::Catch;
 use super::held::PopRequest;
 use super::queues::{PopQueue, PopRef};
 use crate::again::split;
+use crate::attributes;
 use crate::clock::now_ms;
 use crate::limits::MAX_POP_BYTES;
+use crate::message_type;
 use crate::topic_validator;
 
 /// What all queues of one pop have in common.
@@ -25,8 +27,8 @@ use crate::topic_validator;
 pub(super) struct Round {
     pop_time_ms: i64,
     revive_queue_id: i32,
-    /// Below 100, and another one for each pop: where it begins, and what it looks at.
-    dice: i32,
+    /// Where a pop begins among the queues of a topic.
+    first: i32,
     /// Whether the disk may be waited for.
     may_wait: bool,
 }
@@ -44,14 +46,21 @@ impl PopService {
         } else {
             (turn % u64::from(self.note_queues.unsigned_abs())) as i32
         };
-        let round = Round { pop_time_ms: now_ms(), revive_queue_id, dice, may_wait };
+        // The queues of a topic of priorities are gone through from the highest on.
+        let by_priority = !request.order && self.goes_by_priority(request, dice);
+        let first = if by_priority { 0 } else { dice };
+        let round = Round { pop_time_ms: now_ms(), revive_queue_id, first, may_wait };
         let mut catch = Catch::new(round.pop_time_ms, revive_queue_id);
         let from_retry = |kind: TopicKind, catch: &mut Catch| {
             let topic = kind.topic(&request.topic, &request.group);
             self.take_topic(request, &topic, round, catch)
         };
         let (retry, other) = self.retry_kinds(dice);
-        let retry_first = !request.order && dice < self.config.pop_from_retry_probability;
+        let retry_probability = match by_priority {
+            true => self.config.pop_from_retry_probability_for_priority,
+            false => self.config.pop_from_retry_probability,
+        };
+        let retry_first = !request.order && dice < retry_probability;
         if retry_first {
             from_retry(retry, &mut catch)?;
         }
@@ -80,7 +89,8 @@ impl PopService {
     pub(crate) fn peek(&self, request: &PopRequest) -> (Vec<u8>, i64) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let dice = (self.hasher.hash_one(turn) % 100) as i32;
-        let round = Round { pop_time_ms: now_ms(), revive_queue_id: 0, dice, may_wait: true };
+        let round =
+            Round { pop_time_ms: now_ms(), revive_queue_id: 0, first: dice, may_wait: true };
         let mut catch = Catch::new(round.pop_time_ms, 0);
         let mut look = |topic: &str, only: Option<i32>| {
             let queues = self.topics.get(topic).map_or(0, |topic| topic.read_queue_nums);
@@ -166,6 +176,16 @@ impl PopService {
         }
     }
 
+    /// Whether a pop prefers messages by their priority: it does in as many of a hundred as the group
+    /// says.
+    fn goes_by_priority(&self, request: &PopRequest, dice: i32) -> bool {
+        let topic = self.topics.get(&request.topic);
+        topic.is_some_and(|topic| message_type::has_priorities(&topic.attributes))
+            && self.groups.find_or_create(&request.group).is_some_and(|group| {
+                i64::from(dice) < attributes::priority_factor(&group.attributes)
+            })
+    }
+
     fn take_topic(
         &self,
         request: &PopRequest,
@@ -175,7 +195,8 @@ impl PopService {
     ) -> Result<(), Cold> {
         let queues = self.topics.get(topic).map_or(0, |topic| topic.read_queue_nums);
         for at in 0..queues {
-            let queue_id = (round.dice % queues + at) % queues;
+            let at = if self.config.priority_order_asc { queues - 1 - at } else { at };
+            let queue_id = (round.first % queues + at) % queues;
             self.take_queue(request, topic, queue_id, round, catch)?;
         }
         Ok(())

@@ -303,3 +303,84 @@ fn receipt_of_a_revive_queue_that_is_not_there_is_refused() {
         assert!(setup.pop.change_invisible_time(&given, 0, 1).is_err());
     }
 }
+
+/// A topic of three priorities, with a message in each queue.
+fn with_priorities(change: impl FnOnce(&mut BrokerConfig)) -> Setup {
+    let setup = setup(change);
+    let attributes = [("+message.type".to_owned(), "PRIORITY".to_owned())].into();
+    let (read_queue_nums, write_queue_nums) = (3, 3);
+    let topic =
+        TopicConfig { read_queue_nums, write_queue_nums, attributes, ..TopicConfig::new("t") };
+    setup.pop.topics.update(topic).unwrap();
+    for queue_id in 0..3 {
+        let body = queue_id.to_string();
+        let result = setup.pop.store.put_message(&Message::new("t", queue_id, body.as_bytes()));
+        assert!(result.status.is_stored());
+    }
+    setup
+}
+
+#[test]
+fn messages_are_popped_by_their_priority_and_those_to_try_again_last() {
+    let setup = with_priorities(|_| ());
+    assert_eq!(setup.bodies(OVER_MS), ["2", "1", "0"]);
+    Reviver::new(&setup.pop).round(now_ms());
+    let again = setup.pop.store.put_message(&Message::new("t", 0, b"new"));
+    assert!(again.status.is_stored());
+    assert_eq!(setup.bodies(LONG_MS), ["new", "2", "1", "0"]);
+
+    let setup = with_priorities(|config| config.priority_order_asc = false);
+    assert_eq!(setup.bodies(LONG_MS), ["0", "1", "2"]);
+}
+
+#[test]
+fn group_that_does_not_care_for_priorities_begins_anywhere() {
+    let setup = with_priorities(|_| ());
+    let attributes = [("+priority.factor".to_owned(), "0".to_owned())].into();
+    let group = SubscriptionGroupConfig { attributes, ..SubscriptionGroupConfig::new("g") };
+    setup.pop.groups.update(group).unwrap();
+    for _ in 0..40 {
+        setup.pop.store.put_message(&Message::new("t", 2, b"2"));
+        setup.pop.store.put_message(&Message::new("t", 0, b"0"));
+    }
+    let one = PopRequest { max_messages: 1, ..request(LONG_MS) };
+    let given: String = (0..41)
+        .map(|_| {
+            let catch = setup.pop.pop(&one, true).unwrap();
+            MessageExt::decode_all(&catch.body).unwrap()[0].queue_id.to_string()
+        })
+        .collect();
+    assert!(given.contains('0') && given.contains('2'), "{given}");
+}
+
+#[test]
+fn messages_to_try_again_keep_their_priority_where_they_are_told_to() {
+    let setup = with_priorities(|config| {
+        config.use_separate_retry_queue = true;
+        config.pop_from_retry_probability_for_priority = 100;
+    });
+    assert_eq!(setup.bodies(OVER_MS), ["2", "1", "0"]);
+    let mut reviver = Reviver::new(&setup.pop);
+    reviver.round(now_ms());
+    let retry = setup.pop.topics.get("%RETRY%g_t").unwrap();
+    assert_eq!((retry.read_queue_nums, retry.write_queue_nums), (3, 3));
+    let new = setup.pop.store.put_message(&Message::new("t", 2, b"new"));
+    assert!(new.status.is_stored());
+    assert_eq!(setup.bodies(OVER_MS), ["2", "1", "0", "new"]);
+
+    // One more priority: the next one to be tried again widens its topic.
+    let topic = setup.pop.topics.get("t").unwrap();
+    let (read_queue_nums, write_queue_nums) = (4, 4);
+    let wider = TopicConfig {
+        read_queue_nums,
+        write_queue_nums,
+        attributes: Default::default(),
+        ..TopicConfig::clone(&topic)
+    };
+    setup.pop.topics.update(wider).unwrap();
+    let most = setup.pop.store.put_message(&Message::new("t", 3, b"3"));
+    assert!(most.status.is_stored());
+    assert_eq!(setup.bodies(OVER_MS), ["3"]);
+    reviver.round(now_ms());
+    assert_eq!(setup.bodies(LONG_MS), ["3", "2", "new", "1", "0"]);
+}
