@@ -23,12 +23,14 @@ use crate::filter::{MessageFilter, SqlFilter};
 use crate::hold::Asks as _;
 use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
 use crate::perm;
+use crate::pop::lite::queue_name;
 use crate::pull_hold::{
     ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
 };
 use crate::queue_key::QueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
+use crate::topic_validator::is_blank;
 
 /// Gives consumers messages, at once or when they come.
 #[derive(Debug)]
@@ -141,11 +143,14 @@ impl PullMessage {
                 consumer: connection.peer(),
             });
         }
+        let filter = self.filter(header, &group_name, &topic_name)?;
+        let lite_topic = header.lite_topic.map(|name| name.text()).filter(|name| !is_blank(name));
+        let light_queue = lite_topic.and_then(|lite_topic| queue_name(&topic_name, &lite_topic));
         Ok(PullRequest {
-            filter: self.filter(header, &group_name, &topic_name)?,
+            filter,
             broadcaster: self.broadcaster(header, &group_name, connection),
             group: group_name.into(),
-            topic: topic_name.into(),
+            topic: light_queue.map_or_else(|| topic_name.into(), String::into_boxed_str),
             queue_id: header.queue_id,
             offset: header.queue_offset,
             max_messages: header.max_msg_nums.clamp(0, MAX_PULL_MESSAGES),

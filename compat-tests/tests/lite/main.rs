@@ -272,3 +272,16 @@ fn offsets_of_a_lite_topic_are_found_by_time() {
     assert_eq!(search(&mut client.conn, "a", later), 2);
     assert_eq!(search(&mut client.conn, "none", later), 0);
 }
+
+#[test]
+fn a_lite_topic_can_be_pulled_from() {
+    let mut client = LiteClient::create(server(), "pull", &[]);
+    client.send("a", &["a0", "a1"]);
+    client.send("b", &["b0"]);
+    let mut request = ops::pull_request(&client.group, &client.topic, 0, 1);
+    request.ext.insert("liteTopic".to_owned(), "a".to_owned());
+    let answer = client.conn.call(request);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    assert_eq!((answer.number("nextBeginOffset"), answer.number("maxOffset")), (2, 2));
+    assert_eq!(LiteClient::read(answer).bodies(), ["a1"]);
+}

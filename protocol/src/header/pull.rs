@@ -71,6 +71,8 @@ pub struct PullMessageView<'a> {
     pub consumer_group: FieldValue<'a>,
     /// Topic pulled from.
     pub topic: FieldValue<'a>,
+    /// The lite topic of it that is pulled from, if any.
+    pub lite_topic: Option<FieldValue<'a>>,
     /// Queue pulled from.
     pub queue_id: i32,
     /// First queue offset wanted.
@@ -111,6 +113,7 @@ impl<'a> PullMessageView<'a> {
             match key {
                 b"consumerGroup" => header.consumer_group = value,
                 b"topic" => header.topic = value,
+                b"liteTopic" => header.lite_topic = Some(value),
                 b"queueId" => header.queue_id = value.number("queueId")?,
                 b"queueOffset" => header.queue_offset = value.number("queueOffset")?,
                 b"maxMsgNums" => header.max_msg_nums = value.number("maxMsgNums")?,
