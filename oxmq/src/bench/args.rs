@@ -36,14 +36,18 @@ pub(super) enum Mode {
     E2e(EndToEndArgs),
     /// Pulls a filled topic as fast as it comes.
     Drain(DrainArgs),
+    /// Pulls more than the page cache holds while messages go on coming.
+    Backlog(BacklogArgs),
     /// Closed loop of transactions: a half message, then its commit.
     Transaction(TransactionArgs),
     /// Consumers that pop and acknowledge a filled topic, and how soon one that waits is answered.
     Pop(PopArgs),
     /// Messages that wait for their time: many of them, many due together, and single ones.
     Timers(TimersArgs),
-    /// Makes many topics and sends a message into each of their queues.
+    /// Makes many topics, and sends to few of them and to all.
     Topics(TopicsArgs),
+    /// Opens many connections and leaves them idle.
+    Idle(IdleArgs),
     /// Many pulls that wait: idle, woken by messages, and running out.
     Held(HeldArgs),
     /// A server that answers everything with success: the ceiling of this generator.
@@ -179,6 +183,28 @@ pub(super) struct DrainArgs {
     pub(super) one_in: u64,
 }
 
+/// Flags of `backlog`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct BacklogArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Pulls in flight on each connection.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) in_flight: u32,
+    /// Messages asked for by each pull.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(super) pull: u32,
+    /// Messages to send before.
+    #[arg(long, default_value_t = 2_500_000, value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
+    pub(super) fill: u64,
+    /// Messages a second that go on coming.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) rate: u64,
+    /// Connections of their senders.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(super) senders: u32,
+}
+
 /// Flags of `transaction`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TransactionArgs {
@@ -244,6 +270,19 @@ pub(super) struct TopicsArgs {
     /// Topics, called as `--topic` says and numbered.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) topics: u32,
+    /// How many of them there are at first; sends to those are what the rate with all is compared with.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) few: u32,
+    /// An earlier run has made them: only look for them, and send to all.
+    #[arg(long)]
+    pub(super) existing: bool,
+}
+
+/// Flags of `idle`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct IdleArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// Flags of `held`.

@@ -3,8 +3,10 @@
 //! The queues are cut into as many ranges as pulls are in flight, and each range is pulled by one
 //! connection: every message is read once by one of them. A run with a time starts over at the end.
 
+use std::net::TcpStream;
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, CommandWriter};
 use oxmq_protocol::frame::{Frame, HeaderForm};
@@ -44,69 +46,124 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
         fill(&setup, args.fill)?;
         setup.settle()?;
     }
-    let pulls = common.connections * args.in_flight;
-    let ranges = ranges(&mut setup, pulls, args.fill > 0)?;
     args.filter.subscribe(&mut setup.control, &common.topic)?;
-    let streams = setup.connect(common.connections)?;
+    let DrainArgs { in_flight, pull, filter, one_in, .. } = *args;
+    let lanes = lanes(&mut setup, Pulls { in_flight, pull, filter }, args.fill > 0)?;
     let window = setup.window();
-    let mut lines: Vec<_> = streams
-        .into_iter()
-        .map(|stream| {
-            let drain = Drain {
-                topic: common.topic.clone(),
-                form: common.form(),
-                pull: args.pull as i32,
-                filter: args.filter,
-                window,
-                ranges: Vec::new(),
-                in_flight: args.in_flight as usize,
-                turn: 0,
-            };
-            (stream, drain)
-        })
-        .collect();
-    let connections = lines.len();
-    for (index, range) in ranges.into_iter().enumerate() {
-        lines[index % connections].1.ranges.push(range);
-    }
-    // A connection without a range has nothing to ask.
-    lines.retain(|(_, drain)| !drain.ranges.is_empty());
-    let lines: Vec<_> = lines.into_iter().map(|(stream, drain)| Line::new(stream, drain)).collect();
-    let threads = common.threads(args.in_flight * args.pull).min(lines.len());
     let meter = Meter::start(setup.clock, window, common.server_pid);
-    let (traffic, tallies) = run_lanes(lines, threads, setup.clock, window, || {
-        Ok(Drained {
-            pulls: Tally::new(window, 0)?,
-            messages: 0,
-            looked_at: 0,
-            seen: 0,
-            checked: 0,
-        })
-    })?;
+    let outcome = drive(&setup, lanes, window)?;
     let usage = meter.finish()?;
-
-    let mut pulls = Tally::new(window, 0)?;
-    let (mut looked_at, mut seen) = (0, 0);
-    let mut counts = Counts { seconds: Some(window.seconds()), ..Counts::default() };
-    for drained in tallies {
-        pulls.merge(drained.pulls);
-        counts.messages += drained.messages;
-        counts.verified += drained.checked;
-        (looked_at, seen) = (looked_at + drained.looked_at, seen + drained.seen);
-    }
-    if args.filter.chooses() {
-        let due = looked_at / args.one_in;
+    if filter.chooses() {
+        let (seen, due) = (outcome.seen, outcome.looked_at / one_in);
         // Each connection of the fill begins with one of them, and ranges end anywhere.
         if seen.abs_diff(due) > due / 4 + u64::from(FILL.0) {
             return Err(BenchError::Wrong(format!("{seen} messages came instead of {due}")));
         }
     }
-    counts.refused = std::mem::take(&mut pulls.refused);
-    counts.unanswered = traffic.iter().map(|drain| drain.outstanding() as u64).sum();
     let mut shape = setup.shape("drain");
-    shape.in_flight = Some(args.in_flight);
-    shape.batch = Some(args.pull);
-    Ok(Report::new(shape, counts, &usage).with_latency(&pulls.latency))
+    shape.in_flight = Some(in_flight);
+    shape.batch = Some(pull);
+    Ok(Report::new(shape, outcome.counts, &usage).with_latency(&outcome.latency))
+}
+
+/// How a topic is pulled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pulls {
+    /// On each connection.
+    pub(super) in_flight: u32,
+    /// Messages asked for by each.
+    pub(super) pull: u32,
+    pub(super) filter: Filter,
+}
+
+/// A connection, and the ranges that are pulled on it.
+pub(super) struct Lane {
+    stream: TcpStream,
+    pulls: Pulls,
+    ranges: Vec<Range>,
+}
+
+/// Connects, and deals out what the topic holds.
+pub(super) fn lanes(
+    setup: &mut Setup<'_>,
+    pulls: Pulls,
+    filled: bool,
+) -> Result<Vec<Lane>, BenchError> {
+    let connections = setup.common.connections;
+    let ranges = ranges(setup, connections * pulls.in_flight, filled)?;
+    let streams = setup.connect(connections)?;
+    let mut lanes: Vec<_> =
+        streams.into_iter().map(|stream| Lane { stream, pulls, ranges: Vec::new() }).collect();
+    let count = lanes.len();
+    for (index, range) in ranges.into_iter().enumerate() {
+        lanes[index % count].ranges.push(range);
+    }
+    // A connection without a range has nothing to ask.
+    lanes.retain(|lane| !lane.ranges.is_empty());
+    Ok(lanes)
+}
+
+/// What a drain left.
+pub(super) struct Outcome {
+    pub(super) counts: Counts,
+    /// Of each pull.
+    pub(super) latency: Histogram<u64>,
+    /// Offsets that were gone over, also where nothing was found.
+    looked_at: u64,
+    seen: u64,
+    bytes: u64,
+}
+
+impl Outcome {
+    /// Bytes of a record, on the average.
+    pub(super) fn record_bytes(&self) -> f64 {
+        self.bytes as f64 / self.seen.max(1) as f64
+    }
+}
+
+/// Pulls within `window`.
+pub(super) fn drive(
+    setup: &Setup<'_>,
+    lanes: Vec<Lane>,
+    window: Window,
+) -> Result<Outcome, BenchError> {
+    let common = setup.common;
+    let in_flight = lanes.first().map_or(0, |lane| lane.pulls.in_flight * lane.pulls.pull);
+    let threads = common.threads(in_flight).min(lanes.len());
+    let lines = lanes
+        .into_iter()
+        .map(|Lane { stream, pulls, ranges }| {
+            let drain = Drain {
+                topic: common.topic.clone(),
+                form: common.form(),
+                pull: pulls.pull as i32,
+                filter: pulls.filter,
+                window,
+                ranges,
+                in_flight: pulls.in_flight as usize,
+                turn: 0,
+            };
+            Line::new(stream, drain)
+        })
+        .collect();
+    let (traffic, tallies) = run_lanes(lines, threads, setup.clock, window, || {
+        let pulls = Tally::new(window, 0)?;
+        Ok(Drained { pulls, messages: 0, looked_at: 0, seen: 0, bytes: 0, checked: 0 })
+    })?;
+    let mut pulls = Tally::new(window, 0)?;
+    let (mut looked_at, mut seen, mut bytes) = (0, 0, 0);
+    let mut counts = Counts { seconds: Some(window.seconds()), ..Counts::default() };
+    for drained in tallies {
+        pulls.merge(drained.pulls);
+        counts.messages += drained.messages;
+        counts.verified += drained.checked;
+        looked_at += drained.looked_at;
+        seen += drained.seen;
+        bytes += drained.bytes;
+    }
+    counts.refused = pulls.refused;
+    counts.unanswered = traffic.iter().map(|drain| drain.outstanding() as u64).sum();
+    Ok(Outcome { counts, latency: pulls.latency, looked_at, seen, bytes })
 }
 
 /// Sends `count` messages, not measured.
@@ -163,6 +220,7 @@ struct Drained {
     /// Offsets that were gone over, also where nothing was found.
     looked_at: u64,
     seen: u64,
+    bytes: u64,
     checked: u64,
 }
 
@@ -251,6 +309,7 @@ impl Traffic for Drain {
                 )));
             }
             drained.seen += 1;
+            drained.bytes += record.bytes.len() as u64;
             let wants_check = drained.seen.is_multiple_of(CHECK_STRIDE);
             if wants_check || self.filter.chooses() {
                 let view = RecordView::parse(record.bytes)?;

@@ -18,7 +18,7 @@ use super::clock::{Nanos, Window};
 use super::control::pull_header;
 use super::error::BenchError;
 use super::lane::{Line, Traffic};
-use super::meter::{Footprint, Meter, footprint};
+use super::meter::{self, Footprint, Meter, cpu_percent, footprint};
 use super::payload::FIRST_OPAQUE;
 use super::records::records;
 use super::report::Latency;
@@ -108,9 +108,7 @@ fn wait_and_wake(
             until("all pulls to be sent", || shared.asked.load(Ordering::Acquire) >= held)?;
             thread::sleep(SETTLED);
             let idle = Window::new(clock.now(), Duration::ZERO, common.length());
-            let meter = Meter::start(clock, idle, Some(pid));
-            clock.sleep_until(idle.end);
-            let cpu = cpu_percent(meter)?;
+            let cpu = meter::watch(clock, idle, pid)?;
             let mut latency = tally::histogram()?;
             for number in 0..args.messages {
                 // Neighbours in another order than their numbers.
@@ -167,13 +165,6 @@ fn run_out(
         waiting.join().map_err(|_| BenchError::Usage("a thread panicked".into()))??;
         outcome
     })
-}
-
-/// Of one core.
-pub(super) fn cpu_percent(meter: Meter) -> Result<f64, BenchError> {
-    let usage = meter.finish()?;
-    let cpu = usage.server.map_or(0.0, |server| server.cpu_seconds);
-    Ok(cpu / usage.seconds.max(0.01) * 100.0)
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) -> Result<(), BenchError> {

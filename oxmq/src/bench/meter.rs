@@ -12,6 +12,10 @@ use super::error::{BenchError, io};
 
 /// Kernel ticks a second in `/proc`: 100 on every Linux architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// A server that uses less than this of a core, for so long, has nothing left to do.
+const REST_PERCENT: f64 = 10.0;
+const REST_LOOK: Duration = Duration::from_millis(500);
+const REST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Counters of one process since it started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +97,39 @@ impl Meter {
         // The thread is gone already when its time was over.
         let _ = self.stop.send(());
         self.thread.join().map_err(|_| BenchError::Usage("meter panicked".into()))?
+    }
+}
+
+/// What the server used, percent of one core.
+pub(super) fn cpu_percent(meter: Meter) -> Result<f64, BenchError> {
+    let usage = meter.finish()?;
+    let cpu = usage.server.map_or(0.0, |server| server.cpu_seconds);
+    Ok(cpu / usage.seconds.max(0.01) * 100.0)
+}
+
+/// Looks on until `window` is over: what the server used in it, percent of one core.
+pub(super) fn watch(clock: Clock, window: Window, server: u32) -> Result<f64, BenchError> {
+    let meter = Meter::start(clock, window, Some(server));
+    clock.sleep_until(window.end);
+    cpu_percent(meter)
+}
+
+/// Waits until the server has dealt with what it was given: until it hardly uses the CPU.
+pub(super) fn wait_for_rest(clock: Clock, server: u32) -> Result<(), BenchError> {
+    let deadline = clock.now() + REST_LIMIT.as_nanos() as Nanos;
+    loop {
+        let look = Window::new(clock.now(), Duration::ZERO, REST_LOOK);
+        let percent = watch(clock, look, server)?;
+        if percent < REST_PERCENT {
+            return Ok(());
+        }
+        if clock.now() >= deadline {
+            eprintln!(
+                "oxmq bench: the server did not come to rest in {REST_LIMIT:?}: what follows is \
+                 measured beside {percent:.0} % of a core"
+            );
+            return Ok(());
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod answer;
 mod args;
+mod backlog;
 mod clock;
 mod control;
 mod drain;
@@ -14,8 +15,10 @@ mod echo;
 mod end_to_end;
 mod endless;
 mod error;
+mod files;
 mod filter;
 mod held;
+mod idle;
 mod lane;
 mod meter;
 mod oneway;
@@ -45,12 +48,11 @@ pub(crate) use args::BenchArgs;
 use args::Mode;
 use error::BenchError;
 use report::Report;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 /// Runs one load and prints its report, or says why there is none.
 pub(crate) fn run(args: BenchArgs) -> ExitCode {
-    allow_many_connections();
+    files::allow_many();
     let outcome = match &args.mode {
         Mode::Send(args) => send::run(args).and_then(|report| print(&report, args.common.json)),
         Mode::Batch(args) => {
@@ -61,6 +63,9 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
             end_to_end::run(args).and_then(|report| print(&report, args.common.json))
         }
         Mode::Drain(args) => drain::run(args).and_then(|report| print(&report, args.common.json)),
+        Mode::Backlog(args) => {
+            backlog::run(args).and_then(|report| print_any(&report, args.common.json))
+        }
         Mode::Transaction(args) => {
             transaction::run(args).and_then(|report| print(&report, args.common.json))
         }
@@ -71,6 +76,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Topics(args) => {
             topics::run(args).and_then(|report| print_any(&report, args.common.json))
         }
+        Mode::Idle(args) => idle::run(args).and_then(|report| print_any(&report, args.common.json)),
         Mode::Held(args) => held::run(args).and_then(|report| print_any(&report, args.common.json)),
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),
@@ -83,14 +89,6 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Raises the soft limit of open files to the hard one: each connection takes one.
-fn allow_many_connections() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where it is not allowed, opening too many connections fails and says so.
-    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn print(report: &Report, json: bool) -> Result<(), BenchError> {
@@ -135,13 +133,15 @@ mod tests {
         let flags = ["bench"].into_iter().chain(load.split(' '));
         let flags = flags.chain(["--broker", &address, "--verify", "0", "--warmup", "0"]);
         let report = match Cli::parse_from(flags).bench.mode {
-            Mode::Send(args) => send::run(&args),
-            Mode::Batch(args) => send::run_batch(&args),
-            Mode::Open(args) => open::run(&args),
-            Mode::Drain(args) => drain::run(&args),
+            Mode::Send(args) => send::run(&args).map(serde_json::to_value),
+            Mode::Batch(args) => send::run_batch(&args).map(serde_json::to_value),
+            Mode::Open(args) => open::run(&args).map(serde_json::to_value),
+            Mode::Drain(args) => drain::run(&args).map(serde_json::to_value),
+            Mode::Backlog(args) => backlog::run(&args).map(serde_json::to_value),
+            Mode::Topics(args) => topics::run(&args).map(serde_json::to_value),
             _ => panic!("the echo server stores nothing"),
         };
-        serde_json::to_value(report.unwrap()).unwrap()
+        report.unwrap().unwrap()
     }
 
     #[test]
@@ -173,6 +173,29 @@ mod tests {
         let report = report("drain --fill 0 --seconds 1 --connections 3");
         let messages = report["messages"].as_u64().unwrap();
         assert!(messages > 0 && messages.is_multiple_of(32), "{messages}");
+    }
+
+    #[test]
+    fn backlog_is_pulled_while_sends_go_on() {
+        let report = report("backlog --fill 100 --seconds 1 --connections 3 --rate 500");
+        assert!(report["messages"].as_u64().unwrap() > 0, "{report}");
+        assert_eq!((&report["fill"], &report["rate"]), (&100.into(), &500.into()));
+        for sends in ["sends_alone_us", "sends_beside_us"] {
+            assert!(report[sends]["p99"].as_f64().unwrap() > 0.0, "{report}");
+        }
+        assert_eq!(report["unanswered"], 0);
+    }
+
+    #[test]
+    fn topics_are_made_and_sent_to() {
+        let load = "topics --topics 120 --few 20 --seconds 1 --connections 3";
+        let made = report(load);
+        assert_eq!((&made["topics"], &made["few"]), (&120.into(), &20.into()));
+        assert!(made["topics_per_second"].as_f64().unwrap() > 0.0, "{made}");
+        assert!(made["rate_of_few"].as_f64().unwrap() > 0.0, "{made}");
+        let there = report(&format!("{load} --existing"));
+        assert!(there.get("topics_per_second").is_none(), "{there}");
+        assert!(there["messages"].as_u64().unwrap() > 0, "{there}");
     }
 
     #[test]

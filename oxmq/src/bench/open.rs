@@ -4,13 +4,14 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
+use hdrhistogram::Histogram;
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::frame::Frame;
 use oxmq_protocol::header::{Header, SendMessageResponseHeader};
 
 use super::answer::Answer;
 use super::args::OpenArgs;
-use super::clock::Nanos;
+use super::clock::{Nanos, Window};
 use super::error::{BenchError, io};
 use super::lane::{Line, Traffic};
 use super::meter::Meter;
@@ -26,16 +27,44 @@ pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
     let common = &args.common;
     common.without_count("open")?;
     let mut setup = Setup::new(common)?;
-    let templates = setup.templates(false, None)?;
     let streams = setup.connect(common.connections)?;
     let window = setup.window();
+    let meter = Meter::start(setup.clock, window, common.server_pid);
+    let Outcome { lateness, tally, unanswered } = drive(&setup, streams, args.rate, window)?;
+    let usage = meter.finish()?;
+    let counts = Counts {
+        messages: tally.succeeded,
+        seconds: Some(window.seconds()),
+        verified: verify::read_back(&mut setup, &tally.samples, 1)?,
+        refused: tally.refused,
+        unanswered,
+    };
+    let mut shape = setup.shape("open");
+    shape.rate = Some(args.rate);
+    let report = Report::new(shape, counts, &usage);
+    Ok(report.with_latency(&tally.latency).with_lateness(&lateness))
+}
+
+/// What an open loop left.
+pub(super) struct Outcome {
+    pub(super) lateness: Histogram<u64>,
+    pub(super) tally: Tally,
+    pub(super) unanswered: u64,
+}
+
+/// Sends `rate` messages a second on `streams` within `window`.
+pub(super) fn drive(
+    setup: &Setup<'_>,
+    streams: Vec<TcpStream>,
+    rate: u64,
+    window: Window,
+) -> Result<Outcome, BenchError> {
     let clock = setup.clock;
-    let schedule = Schedule { start: window.start, rate: args.rate };
+    let templates = setup.templates(false, None)?;
+    let schedule = Schedule { start: window.start, rate };
     let progress = Arc::new(Progress::default());
     let lines = ack_lines(&streams, schedule, &progress)?;
-    let meter = Meter::start(clock, window, common.server_pid);
-    let samples = common.verify as usize;
-
+    let samples = setup.common.verify as usize;
     let (lateness, answers) = thread::scope(|scope| {
         let pacer =
             scope.spawn(|| pacer::run(streams, &templates, schedule, clock, window, &progress));
@@ -44,22 +73,10 @@ pub(super) fn run(args: &OpenArgs) -> Result<Report, BenchError> {
             pacer.join().map_err(|_| BenchError::Usage("the pacer panicked".into()))??;
         Ok::<_, BenchError>((lateness, answers?))
     })?;
-    let usage = meter.finish()?;
-
     let (traffic, tallies) = answers;
-    let tally = Tally::sum(window, tallies)?;
     let answered: u64 = traffic.iter().map(Acks::answered).sum();
-    let counts = Counts {
-        messages: tally.succeeded,
-        seconds: Some(window.seconds()),
-        verified: verify::read_back(&mut setup, &tally.samples, 1)?,
-        refused: tally.refused,
-        unanswered: progress.sent() - answered,
-    };
-    let mut shape = setup.shape("open");
-    shape.rate = Some(args.rate);
-    let report = Report::new(shape, counts, &usage);
-    Ok(report.with_latency(&tally.latency).with_lateness(&lateness))
+    let unanswered = progress.sent() - answered;
+    Ok(Outcome { lateness, tally: Tally::sum(window, tallies)?, unanswered })
 }
 
 /// Lines that take the answers to what the pacer sends on `streams`.

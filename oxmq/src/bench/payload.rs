@@ -40,6 +40,9 @@ const IDENTITY_PLACEHOLDER: u64 = 0xF0E1_D2C3_B4A5_9687;
 const IDENTITY_DIGITS: usize = 16;
 /// Bits of an identity that hold the number within the connection.
 const SEQUENCE_BITS: u32 = 48;
+const TOPIC_DIGITS: usize = 6;
+/// How far connections are apart in the topics. Not odd, so that they are apart in the queues, too.
+const TOPIC_STRIDE: u64 = 7_918;
 
 /// Number of a message in its run: connection and number within the connection.
 pub(super) fn identity(connection: u32, number: u64) -> u64 {
@@ -49,6 +52,17 @@ pub(super) fn identity(connection: u32, number: u64) -> u64 {
 /// Connection and number within the connection of an identity.
 pub(super) fn split_identity(identity: u64) -> (u32, u64) {
     ((identity >> SEQUENCE_BITS) as u32, identity & ((1 << SEQUENCE_BITS) - 1))
+}
+
+/// Name of one of many topics.
+pub(super) fn topic_name(topic: &str, number: u32) -> String {
+    format!("{topic}-{number:0TOPIC_DIGITS$}")
+}
+
+/// Which of `topics` a message goes to: those of one connection go to one after the other.
+pub(super) fn topic_number(identity: u64, topics: u32) -> u32 {
+    let (connection, number) = split_identity(identity);
+    ((u64::from(connection) * TOPIC_STRIDE + number) % u64::from(topics)) as u32
 }
 
 /// The bodies of one run.
@@ -123,6 +137,8 @@ pub(super) struct SendShape<'a> {
     pub(super) half: bool,
     /// One request in so many has [`RARE_TAG`].
     pub(super) rare: Option<u64>,
+    /// Requests go to so many numbered topics.
+    pub(super) topics: Option<u32>,
 }
 
 /// Send requests ready to be patched: one for each number of digits that a queue id can have.
@@ -133,6 +149,7 @@ pub(super) struct SendTemplates {
     rare: Option<(u64, Vec<Template>)>,
     messages: u64,
     queues: u32,
+    topics: Option<u32>,
 }
 
 impl SendTemplates {
@@ -149,6 +166,7 @@ impl SendTemplates {
             rare,
             messages: shape.batch.unwrap_or(1).into(),
             queues: shape.queues,
+            topics: shape.topics,
         })
     }
 
@@ -180,7 +198,11 @@ impl SendTemplates {
         let Some(template) = templates.get(digits) else { return };
         out.extend_from_slice(&template.bytes);
         let first = u64::from(sequence) * self.messages;
-        template.patch(&mut out[start..], connection, sequence, first, queue, born_ms);
+        let out = &mut out[start..];
+        template.patch(out, connection, sequence, first, queue, born_ms);
+        if let Some(topics) = self.topics {
+            template.patch_topic(out, topic_number(identity(connection, first), topics));
+        }
     }
 }
 
@@ -192,6 +214,8 @@ struct Template {
     queue_at: usize,
     queue_digits: usize,
     born_at: usize,
+    /// Where the number of the topic ends, if it has one.
+    topic_end: usize,
     /// For each message: where its identity stands in the body, in KEYS and in UNIQ_KEY.
     identities_at: Vec<[usize; 3]>,
 }
@@ -210,9 +234,13 @@ impl Template {
             properties::append(&mut properties, "PGROUP", PRODUCER_GROUP.as_bytes());
         }
         let text = String::from_utf8_lossy(&properties).into_owned();
+        let topic = match shape.topics {
+            Some(_) => topic_name(shape.topic, 0),
+            None => shape.topic.to_owned(),
+        };
         let header = SendMessageRequestHeaderV2 {
             producer_group: PRODUCER_GROUP.into(),
-            topic: shape.topic.into(),
+            topic: topic.clone(),
             default_topic: "TBW102".into(),
             default_topic_queue_nums: 4,
             queue_id: queue.parse().unwrap_or_default(),
@@ -246,24 +274,17 @@ impl Template {
             CommandWriter::request(&mut bytes, shape.form, code, FIRST_OPAQUE, shape.oneway);
         header.encode(&mut writer);
         writer.finish(&body);
-        Self::locate(bytes, shape.form, &queue)
+        Self::locate(bytes, shape.form, &topic, &queue)
             .ok_or_else(|| BenchError::Usage("topic looks like a placeholder".into()))
     }
 
-    fn locate(bytes: Vec<u8>, form: HeaderForm, queue: &str) -> Option<Self> {
-        let (opaque_at, queue_member) = match form {
-            HeaderForm::Json => (
-                find(&bytes, OPAQUE_MEMBER, 0)? + OPAQUE_MEMBER.len(),
-                format!("\"e\":\"{queue}\"").into_bytes(),
-            ),
-            HeaderForm::RocketMq => {
-                let mut member = vec![0, 1, b'e', 0, 0, 0, queue.len() as u8];
-                member.extend_from_slice(queue.as_bytes());
-                (BINARY_OPAQUE_AT, member)
-            }
+    fn locate(bytes: Vec<u8>, form: HeaderForm, topic: &str, queue: &str) -> Option<Self> {
+        let opaque_at = match form {
+            HeaderForm::Json => find(&bytes, OPAQUE_MEMBER, 0)? + OPAQUE_MEMBER.len(),
+            HeaderForm::RocketMq => BINARY_OPAQUE_AT,
         };
-        let queue_at = find(&bytes, &queue_member, 0)?
-            + find(&queue_member, queue.as_bytes(), 0).unwrap_or_default();
+        let topic_end = field_at(&bytes, form, b'b', topic)? + topic.len();
+        let queue_at = field_at(&bytes, form, b'e', queue)?;
         let born_at = find(&bytes, BORN_PLACEHOLDER.to_string().as_bytes(), 0)?;
         let text = format!("{IDENTITY_PLACEHOLDER:016X}");
         let in_text = find_all(&bytes, text.as_bytes());
@@ -274,7 +295,16 @@ impl Template {
         let identities_at =
             in_body.iter().zip(in_text.chunks_exact(2)).map(|(b, t)| [*b, t[0], t[1]]).collect();
         let queue_digits = queue.len();
-        Some(Self { bytes, form, opaque_at, queue_at, queue_digits, born_at, identities_at })
+        Some(Self {
+            bytes,
+            form,
+            opaque_at,
+            queue_at,
+            queue_digits,
+            born_at,
+            topic_end,
+            identities_at,
+        })
     }
 
     fn patch(
@@ -305,6 +335,25 @@ impl Template {
             out[*unique_at..][..IDENTITY_DIGITS].copy_from_slice(&text);
         }
     }
+
+    fn patch_topic(&self, out: &mut [u8], number: u32) {
+        decimal(&mut out[self.topic_end - TOPIC_DIGITS..self.topic_end], number.into());
+    }
+}
+
+/// Where the value of the header's field `name` begins.
+fn field_at(bytes: &[u8], form: HeaderForm, name: u8, value: &str) -> Option<usize> {
+    let mut field = match form {
+        HeaderForm::Json => vec![b'"', name, b'"', b':', b'"'],
+        HeaderForm::RocketMq => {
+            let mut lengths = vec![0, 1, name];
+            lengths.extend_from_slice(&(value.len() as u32).to_be_bytes());
+            lengths
+        }
+    };
+    let before = field.len();
+    field.extend_from_slice(value.as_bytes());
+    Some(find(bytes, &field, 0)? + before)
 }
 
 fn decimal(out: &mut [u8], mut value: u64) {
@@ -348,7 +397,8 @@ mod tests {
 
     fn shape(form: HeaderForm, batch: Option<u32>) -> SendShape<'static> {
         let (topic, queues) = ("orders", 12);
-        SendShape { topic, queues, form, oneway: false, batch, half: false, rare: None }
+        let (half, rare, topics) = (false, None, None);
+        SendShape { topic, queues, form, oneway: false, batch, half, rare, topics }
     }
 
     #[test]
@@ -393,6 +443,29 @@ mod tests {
             property_str(text.as_bytes(), "TAGS") == Some(RARE_TAG)
         });
         assert_eq!(tags.collect::<Vec<_>>(), [true, false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn requests_of_many_topics_go_to_one_after_the_other() {
+        let payload = Payload::of_run(7, 100);
+        for form in [HeaderForm::Json, HeaderForm::RocketMq] {
+            let shape = SendShape { topics: Some(1_000), ..shape(form, None) };
+            let templates = SendTemplates::new(&payload, &shape).unwrap();
+            let topics = [(0, 0), (0, 1), (0, 1_000), (1, 5)].map(|(connection, sequence)| {
+                let mut out = Vec::new();
+                templates.append(&mut out, connection, sequence, 9, 1_700_000_000_000);
+                let (frame, _) = frame::split(&out).unwrap().unwrap();
+                let view = CommandView::decode(frame).unwrap();
+                let header = SendMessageRequestHeaderV2::decode(&view).unwrap();
+                let number = topic_number(identity(connection, sequence.into()), 1_000);
+                assert_eq!(header.topic, topic_name("orders", number));
+                header.topic
+            });
+            assert_eq!(
+                topics,
+                ["orders-000000", "orders-000001", "orders-000000", "orders-000923"]
+            );
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) struct Latency {
     mean: f64,
     p50: f64,
     p90: f64,
-    p99: f64,
+    pub(super) p99: f64,
     p999: f64,
     max: f64,
 }
@@ -155,6 +155,10 @@ impl Report {
             stolen_percent: usage.stolen_percent,
             polluted,
         }
+    }
+
+    pub(super) fn messages_per_second(&self) -> f64 {
+        self.messages_per_second
     }
 
     /// Tells whether no message counted, so that the figures mean nothing.

@@ -50,7 +50,8 @@ pub(super) struct Load {
     pub(super) count: Option<u64>,
 }
 
-fn closed_loop(
+/// Sends as `load` says, reads some of it back, and reports.
+pub(super) fn closed_loop(
     setup: &mut Setup<'_>,
     load: Load,
     mode: &'static str,

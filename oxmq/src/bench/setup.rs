@@ -11,7 +11,7 @@ use super::error::BenchError;
 use super::lane::{self, Line, Traffic};
 use super::payload::{Payload, SendShape, SendTemplates};
 use super::report::Shape;
-use super::target;
+use super::{files, meter, target};
 
 /// Between the last connection and the first request: all threads are up by then.
 const LEAD_IN: Duration = Duration::from_millis(20);
@@ -29,6 +29,8 @@ pub(super) struct Setup<'a> {
     pub(super) payload: Payload,
     /// One message in so many has the other tag.
     pub(super) rare: Option<u64>,
+    /// Messages go to so many numbered topics instead of the one.
+    pub(super) topics: Option<u32>,
 }
 
 impl<'a> Setup<'a> {
@@ -38,11 +40,12 @@ impl<'a> Setup<'a> {
         let mut control = Control::connect(broker, common.form())?;
         control.create_topic(&common.topic, common.queues)?;
         let payload = Payload::new(common.size as usize);
-        Ok(Self { common, broker, control, clock: Clock::new(), payload, rare: None })
+        Ok(Self { common, broker, control, clock: Clock::new(), payload, rare: None, topics: None })
     }
 
     /// Opens the load's connections.
     pub(super) fn connect(&self, count: u32) -> Result<Vec<TcpStream>, BenchError> {
+        files::demand_room(count, self.common.server_pid)?;
         (0..count).map(|_| lane::connect(self.broker)).collect()
     }
 
@@ -69,6 +72,7 @@ impl<'a> Setup<'a> {
             batch: None,
             half: false,
             rare: self.rare,
+            topics: self.topics,
         }
     }
 
@@ -91,6 +95,15 @@ impl<'a> Setup<'a> {
             }
             stored = now;
         }
+    }
+
+    /// Waits until the server has nothing left to do and the disk has what was written: what follows is not
+    /// measured beside what was before. Takes the server's process.
+    pub(super) fn rest(&self) -> Result<(), BenchError> {
+        let Some(server) = self.common.server_pid else { return Ok(()) };
+        meter::wait_for_rest(self.clock, server)?;
+        rustix::fs::sync();
+        Ok(())
     }
 
     /// The report's head.

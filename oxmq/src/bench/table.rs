@@ -1,11 +1,12 @@
 //! Compares the runs of two servers: medians, spread and ratio of each row.
 //!
-//! Each line of the input is one run: row, figure, better (`more` or `less`), floor of the ratio or
-//! `-`, server, and the run's JSON report, separated by tabs. The figure is a path into the report,
-//! such as `latency_us.p50`. Runs of one row and server may come in any order.
+//! Each line of the input is one run: row, figure, better (`more` or `less`), floor, server, and the run's
+//! JSON report, separated by tabs. The figure is a path into the report, such as `latency_us.p50`. A floor
+//! is a ratio (`3.5`), a bound of the figure itself (`<80` or `>1000`), or `-`. A row that a server was not
+//! run with has `{"not_run": "why"}` for a report. Runs of one row and server may come in any order.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::Path;
 
@@ -38,8 +39,55 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) figure: String,
     more_is_better: bool,
-    floor: Option<f64>,
+    floor: Option<Floor>,
     pub(super) runs: BTreeMap<String, Vec<Value>>,
+    /// Why a server was not run, by server.
+    not_run: BTreeMap<String, String>,
+}
+
+/// What a row has to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Floor {
+    /// So many times as good as the base.
+    Ratio(f64),
+    /// The figure itself is below this.
+    Below(f64),
+    /// The figure itself is above this.
+    Above(f64),
+}
+
+impl Floor {
+    /// Reads a floor; `Some(None)` where there is none.
+    fn parse(text: &str) -> Option<Option<Self>> {
+        if text == "-" {
+            return Some(None);
+        }
+        let (make, number): (fn(f64) -> Self, _) = match text.split_at_checked(1)? {
+            ("<", number) => (Self::Below, number),
+            (">", number) => (Self::Above, number),
+            _ => (Self::Ratio, text),
+        };
+        Some(Some(make(number.parse().ok()?)))
+    }
+
+    /// Tells whether it is met; `None` while what it is about is not known.
+    fn is_met(self, ratio: Option<f64>, figure: Option<f64>) -> Option<bool> {
+        match self {
+            Self::Ratio(floor) => ratio.map(|ratio| ratio >= floor),
+            Self::Below(floor) => figure.map(|figure| figure < floor),
+            Self::Above(floor) => figure.map(|figure| figure > floor),
+        }
+    }
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ratio(floor) => write!(f, "{floor}x"),
+            Self::Below(floor) => write!(f, "< {floor}"),
+            Self::Above(floor) => write!(f, "> {floor}"),
+        }
+    }
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Row>, BenchError> {
@@ -50,8 +98,10 @@ pub(super) fn parse(text: &str) -> Result<Vec<Row>, BenchError> {
         let [name, figure, better, floor, server, report] = fields[..] else {
             return Err(wrong("not six fields"));
         };
+        let floor = Floor::parse(floor).ok_or_else(|| wrong("not a floor"))?;
         let report: Value = serde_json::from_str(report).map_err(|_| wrong("not a report"))?;
-        if number_at(&report, figure).is_none() {
+        let not_run = report.get("not_run").and_then(Value::as_str);
+        if not_run.is_none() && number_at(&report, figure).is_none() {
             return Err(wrong("report without the figure"));
         }
         let index = rows.iter().position(|row| row.name == name).unwrap_or(rows.len());
@@ -60,11 +110,18 @@ pub(super) fn parse(text: &str) -> Result<Vec<Row>, BenchError> {
                 name: name.into(),
                 figure: figure.into(),
                 more_is_better: better == "more",
-                floor: floor.parse().ok(),
+                floor,
                 runs: BTreeMap::new(),
+                not_run: BTreeMap::new(),
             });
         }
-        rows[index].runs.entry(server.into()).or_default().push(report);
+        let row = &mut rows[index];
+        match not_run {
+            Some(why) => {
+                row.not_run.insert(server.into(), why.into());
+            }
+            None => row.runs.entry(server.into()).or_default().push(report),
+        }
     }
     Ok(rows)
 }
@@ -136,12 +193,13 @@ fn render(rows: &[Row], base: &str, subject: &str) -> String {
         let ratio = base_figures.median().zip(subject_figures.median()).map(|(base, subject)| {
             if row.more_is_better { subject / base } else { base / subject }
         });
-        let verdict = match (ratio, row.floor) {
-            (Some(ratio), Some(floor)) if ratio >= floor => format!("{floor}x met"),
-            (Some(_), Some(floor)) => format!("{floor}x MISSED"),
-            (None, Some(floor)) => format!("{floor}x"),
-            (_, None) => String::new(),
-        };
+        let verdict = row.floor.map_or_else(String::new, |floor| {
+            match floor.is_met(ratio, subject_figures.median()) {
+                Some(true) => format!("{floor} met"),
+                Some(false) => format!("{floor} MISSED"),
+                None => format!("{floor} NOT RUN"),
+            }
+        });
         let unit = match row.figure.as_str() {
             "messages_per_second" => "messages/s",
             other => other,
@@ -171,6 +229,11 @@ fn render(rows: &[Row], base: &str, subject: &str) -> String {
     };
     for (server, code, count) in refusals(rows) {
         let _ = writeln!(out, "{server} refused {count} requests with code {code}.");
+    }
+    for row in rows {
+        for (server, why) in &row.not_run {
+            let _ = writeln!(out, "{server} was not run with {}: {why}.", row.name);
+        }
     }
     out
 }
@@ -306,12 +369,36 @@ mod tests {
             r#""messages_per_second":7"#,
         );
         let table = render(&parse(&text).unwrap(), "reference", "ours");
-        assert!(table.contains("|       7.0 |    0 % |    - |      - |     - |"), "{table}");
+        assert!(
+            table.contains("|       7.0 |    0 % |    - |      - |     - | 2x NOT RUN |"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn floor_of_the_figure_itself_needs_no_other_server() {
+        let rows = |floor, better, value| {
+            let report = format!(r#""kib":{value}"#);
+            line("idle", "kib", better, floor, "ours", &report)
+                + &line("idle", "kib", better, floor, "reference", r#""not_run":"no time""#)
+        };
+        for (floor, better, value, verdict) in [
+            ("<4", "less", "3.9", "< 4 met"),
+            ("<4", "less", "4.0", "< 4 MISSED"),
+            (">1000", "more", "1000.5", "> 1000 met"),
+            (">1000", "more", "1000", "> 1000 MISSED"),
+        ] {
+            let table = render(&parse(&rows(floor, better, value)).unwrap(), "reference", "ours");
+            assert!(table.contains(verdict), "{table}");
+            assert!(table.ends_with("\nreference was not run with idle: no time.\n"), "{table}");
+            assert!(table.contains("\n1 runs"), "{table}");
+        }
     }
 
     #[test]
     fn lines_that_are_no_runs_are_named() {
-        for text in ["a\tb\n", "r\tx\tmore\t-\ts\t{}\n", "r\tx\tmore\t-\ts\tx\n"] {
+        let no_floor = "r\tx\tmore\t<\ts\t{\"x\":1}\n";
+        for text in ["a\tb\n", "r\tx\tmore\t-\ts\t{}\n", "r\tx\tmore\t-\ts\tx\n", no_floor] {
             assert!(parse(text).unwrap_err().to_string().starts_with("line 1 of results"));
         }
     }

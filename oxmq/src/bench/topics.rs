@@ -1,7 +1,9 @@
-//! Many topics: how fast they are made, and what a broker with all of them takes.
+//! Many topics: how fast they are made, what a broker with all of them takes, and whether it sends as fast as
+//! with few.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::thread;
 use std::time::Instant;
 
@@ -12,60 +14,110 @@ use serde::Serialize;
 use super::args::TopicsArgs;
 use super::control::Control;
 use super::error::BenchError;
-use super::meter::{Footprint, footprint};
-use super::target;
+use super::meter::footprint;
+use super::payload::topic_name;
+use super::report::Report;
+use super::send::{self, Load};
+use super::setup::Setup;
 
 /// What a run found.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct TopicsReport {
-    mode: &'static str,
-    note: String,
-    broker: String,
+    /// Of sends to all topics in turn.
+    #[serde(flatten)]
+    report: Report,
     topics: u32,
-    queues: u32,
-    connections: u32,
+    #[serde(flatten)]
+    made: Option<Made>,
+    /// The rate with all topics as a part of that with few.
+    rate_of_few: Option<f64>,
+    open_files: Option<usize>,
+}
+
+/// What it was to make them.
+#[derive(Clone, Debug, Serialize)]
+struct Made {
     topics_per_second: f64,
-    messages_per_second: f64,
-    server: Option<Footprint>,
+    /// One to each queue.
+    first_messages_per_second: f64,
+    few: u32,
+    /// Of sends while the first few were all that there were.
+    few_messages_per_second: f64,
 }
 
 /// Runs `topics`.
 pub(super) fn run(args: &TopicsArgs) -> Result<TopicsReport, BenchError> {
     let common = &args.common;
-    let broker = target::broker(common)?;
+    common.without_count("topics")?;
+    let mut setup = Setup::new(common)?;
+    let made = if args.existing { None } else { Some(make(args, &mut setup)?) };
+    check(args, &mut setup)?;
+    let report = send_to(&mut setup, args.topics)?;
+    let rate_of_few =
+        made.as_ref().map(|made| report.messages_per_second() / made.few_messages_per_second);
+    let held = common.server_pid.map(footprint).transpose()?;
+    let open_files = held.map(|held| held.open_files);
+    Ok(TopicsReport { report, topics: args.topics, made, rate_of_few, open_files })
+}
+
+/// Makes the topics, the few first.
+fn make(args: &TopicsArgs, setup: &mut Setup<'_>) -> Result<Made, BenchError> {
+    let (broker, few, queues) = (setup.broker, args.few, args.common.queues);
+    if few >= args.topics {
+        return Err(BenchError::Usage("--few has to be less than --topics".into()));
+    }
+    let create = |numbers: Range<u32>| {
+        each_topic(args, broker, numbers, |control, topic| control.create_topic(topic, queues))
+    };
+    let fill = |numbers: Range<u32>| {
+        each_topic(args, broker, numbers, |control, topic| {
+            (0..queues).try_for_each(|queue| send(control, topic, queue))
+        })
+    };
+    create(0..few)?;
+    fill(0..few)?;
+    let few_messages_per_second = send_to(setup, few)?.messages_per_second();
     let begin = Instant::now();
-    each_topic(args, broker, |control, topic| control.create_topic(topic, common.queues))?;
+    create(few..args.topics)?;
     let created = begin.elapsed();
     let begin = Instant::now();
-    each_topic(args, broker, |control, topic| {
-        (0..common.queues).try_for_each(|queue| send(control, topic, queue))
-    })?;
-    let sent = begin.elapsed();
-    // The broker has them all, and with as many queues.
-    let mut control = Control::connect(broker, common.form())?;
-    for number in [0, args.topics / 2, args.topics - 1] {
-        let topic = name(args, number);
-        let stored = control.stored(&topic, common.queues)?;
-        if stored < common.queues.into() {
-            return Err(BenchError::Wrong(format!("{topic} has {stored} messages")));
-        }
-    }
-    let messages = f64::from(args.topics) * f64::from(common.queues);
-    Ok(TopicsReport {
-        mode: "topics",
-        note: common.note.clone(),
-        broker: broker.to_string(),
-        topics: args.topics,
-        queues: common.queues,
-        connections: common.connections,
-        topics_per_second: f64::from(args.topics) / created.as_secs_f64(),
-        messages_per_second: messages / sent.as_secs_f64(),
-        server: common.server_pid.map(footprint).transpose()?,
+    fill(few..args.topics)?;
+    let filled = begin.elapsed();
+    let rest = f64::from(args.topics - few);
+    Ok(Made {
+        topics_per_second: rest / created.as_secs_f64(),
+        first_messages_per_second: rest * f64::from(queues) / filled.as_secs_f64(),
+        few,
+        few_messages_per_second,
     })
 }
 
-fn name(args: &TopicsArgs, number: u32) -> String {
-    format!("{}-{number}", args.common.topic)
+/// Insists that the broker has them all, each with a message in its first queue, and some with as many queues.
+fn check(args: &TopicsArgs, setup: &mut Setup<'_>) -> Result<(), BenchError> {
+    let common = &args.common;
+    let missing =
+        |topic: &str, stored| Err(BenchError::Wrong(format!("{topic} has {stored} messages")));
+    each_topic(args, setup.broker, 0..args.topics, |control, topic| {
+        match control.max_offset(topic, 0)? {
+            stored if stored < 1 => missing(topic, stored),
+            _ => Ok(()),
+        }
+    })?;
+    for number in [0, args.topics / 2, args.topics - 1] {
+        let topic = topic_name(&common.topic, number);
+        let stored = setup.control.stored(&topic, common.queues)?;
+        if stored < common.queues.into() {
+            return missing(&topic, stored);
+        }
+    }
+    Ok(())
+}
+
+/// Sends to the first `topics` of them in turn.
+fn send_to(setup: &mut Setup<'_>, topics: u32) -> Result<Report, BenchError> {
+    setup.rest()?;
+    setup.topics = Some(topics);
+    send::closed_loop(setup, Load { in_flight: 1, batch: None, count: None }, "topics")
 }
 
 /// Does something about each topic, on as many connections as asked for, each with a thread that waits
@@ -73,18 +125,19 @@ fn name(args: &TopicsArgs, number: u32) -> String {
 fn each_topic(
     args: &TopicsArgs,
     broker: SocketAddr,
+    numbers: Range<u32>,
     work: impl Fn(&mut Control, &str) -> Result<(), BenchError> + Sync,
 ) -> Result<(), BenchError> {
     let connections = args.common.connections;
     thread::scope(|scope| {
         let lines: Vec<_> = (0..connections)
             .map(|first| {
-                let work = &work;
+                let (work, numbers) = (&work, numbers.clone());
                 scope.spawn(move || -> Result<(), BenchError> {
                     let mut control = Control::connect(broker, args.common.form())?;
-                    (first..args.topics)
-                        .step_by(connections as usize)
-                        .try_for_each(|number| work(&mut control, &name(args, number)))
+                    numbers.skip(first as usize).step_by(connections as usize).try_for_each(
+                        |number| work(&mut control, &topic_name(&args.common.topic, number)),
+                    )
                 })
             })
             .collect();
@@ -129,20 +182,22 @@ pub(super) fn send_with(
 
 impl fmt::Display for TopicsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { broker, topics, queues, connections, .. } = self;
+        let Self { report, topics, made, rate_of_few, open_files } = self;
+        write!(f, "{report}\n  topics     {topics}")?;
+        if let Some(open_files) = open_files {
+            write!(f, ", {open_files} open files")?;
+        }
+        let Some((made, rate_of_few)) = made.as_ref().zip(*rate_of_few) else { return Ok(()) };
+        writeln!(f)?;
         writeln!(
             f,
-            "topics  {broker}  {topics} topics x {queues} queues, {connections} connections"
+            "  made       {:.0} topics/s, then {:.0} messages/s, one to each queue",
+            made.topics_per_second, made.first_messages_per_second
         )?;
-        writeln!(f, "  created    {:.0} topics/s", self.topics_per_second)?;
-        write!(f, "  sent       {:.0} messages/s, one to each queue", self.messages_per_second)?;
-        if let Some(Footprint { rss_mib, rss_anon_mib, open_files }) = self.server {
-            write!(
-                f,
-                "\n  server     RSS {rss_mib:.1} MiB ({rss_anon_mib:.1} anonymous), \
-                 {open_files} open files"
-            )?;
-        }
-        Ok(())
+        write!(
+            f,
+            "  with {}   {:.0} messages/s: with all of them {rate_of_few:.2} of that",
+            made.few, made.few_messages_per_second
+        )
     }
 }

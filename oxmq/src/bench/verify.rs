@@ -8,7 +8,7 @@ use oxmq_protocol::message::RecordView;
 
 use super::control::Control;
 use super::error::BenchError;
-use super::payload::Payload;
+use super::payload::{Payload, topic_name, topic_number};
 use super::setup::Setup;
 use super::tally::Sample;
 
@@ -25,12 +25,16 @@ pub(super) fn read_back(
     samples: &[Sample],
     messages: u32,
 ) -> Result<u64, BenchError> {
-    let Setup { common, control, payload, .. } = setup;
+    let Setup { common, control, payload, topics, .. } = setup;
     for sample in samples {
+        let topic = match topics {
+            Some(topics) => &topic_name(&common.topic, topic_number(sample.identity, *topics)),
+            None => &common.topic,
+        };
         let mut found = 0;
         while found < i64::from(messages) {
             let wanted = i64::from(messages) - found;
-            found += compare(control, payload, &common.topic, *sample, found, wanted)?;
+            found += compare(control, payload, topic, *sample, found, wanted)?;
         }
     }
     Ok(samples.len() as u64 * u64::from(messages))

@@ -81,6 +81,8 @@ pub(super) fn run(args: &PopArgs) -> Result<PopReport, BenchError> {
     if report.is_empty() {
         return Err(BenchError::Wrong("all was popped in the warm-up: use a larger --fill".into()));
     }
+    // The disk and the server still have the acknowledgements to deal with.
+    setup.rest()?;
     let wait_us = wait::run(args, &mut setup, &broker_name)?;
     Ok(PopReport { report, waits: args.waits, wait_us })
 }

@@ -20,6 +20,8 @@ use crate::bench::setup::Setup;
 use crate::bench::{tally, topics};
 
 const GROUP: &str = "oxmq-bench-pop-wait";
+/// Waits that do not count: the first ones of a topic make its files.
+const UNCOUNTED: u32 = 100;
 /// From the time when a pop is written to the send of its message: it waits by then.
 const HELD: Duration = Duration::from_millis(2);
 
@@ -41,11 +43,12 @@ pub(super) fn run(
     // What an earlier run has left.
     while waiter.pop(0)? {}
     let mut latency = tally::histogram()?;
+    let waits = UNCOUNTED + args.waits;
     thread::scope(|scope| {
         let (ready, is_ready) = mpsc::channel::<()>();
         let (got, has_got) = mpsc::channel::<Nanos>();
         let waiting = scope.spawn(move || -> Result<(), BenchError> {
-            for _ in 0..args.waits {
+            for _ in 0..waits {
                 // Nobody listens any more once the other side has failed.
                 let _ = ready.send(());
                 while !waiter.pop_then(super::POLL_MS, || {
@@ -54,7 +57,7 @@ pub(super) fn run(
             }
             Ok(())
         });
-        for _ in 0..args.waits {
+        for number in 0..waits {
             if is_ready.recv().is_err() {
                 break;
             }
@@ -62,7 +65,9 @@ pub(super) fn run(
             let sent_at = clock.now();
             topics::send(&mut setup.control, &topic, 0)?;
             let Ok(got_at) = has_got.recv() else { break };
-            latency.saturating_record(got_at.saturating_sub(sent_at));
+            if number >= UNCOUNTED {
+                latency.saturating_record(got_at.saturating_sub(sent_at));
+            }
         }
         waiting.join().map_err(|_| BenchError::Usage("a thread panicked".into()))?
     })?;

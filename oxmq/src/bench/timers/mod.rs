@@ -20,8 +20,7 @@ use super::args::TimersArgs;
 use super::clock::{Window, wall_clock_ms};
 use super::control::Control;
 use super::error::BenchError;
-use super::held::cpu_percent;
-use super::meter::{Footprint, Meter, footprint};
+use super::meter::{self, Footprint, footprint};
 use super::report::Latency;
 use super::setup::Setup;
 use super::topics;
@@ -93,9 +92,7 @@ fn wait(
     let (clock, common) = (setup.clock, setup.common);
     // What the sends have left to do is not waiting.
     let window = Window::new(clock.now(), common.warmup(), common.length());
-    let meter = Meter::start(clock, window, Some(pid));
-    clock.sleep_until(window.end);
-    Ok((cpu_percent(meter)?, footprint(pid)?))
+    Ok((meter::watch(clock, window, pid)?, footprint(pid)?))
 }
 
 struct Together {

@@ -1,14 +1,12 @@
-//! What connections cost a broker, and whether bad ones cost the others.
+//! Whether bad connections cost the others: latency of one client, alone and beside bad peers.
 //!
 //! ```text
-//! connections idle  127.0.0.1:PORT PID [COUNT]   opens 10 000 connections, asks once on each, counts memory
-//! connections abuse 127.0.0.1:PORT [KIND [OTHER]] latency of one client, alone and beside bad peers, or those
-//!                                                 whose description has KIND in it
+//! abuse 127.0.0.1:PORT [KIND [OTHER]]
 //! ```
 //!
-//! With OTHER, the address of another broker, the bad peers go there: what they cost by taking the machine.
-//! The broker may be the reference. Both take their address from this machine only, and less than a
-//! minute and a half.
+//! With KIND only those peers whose description has it in it. With OTHER, the address of another broker, the
+//! bad peers go there: what they cost by taking the machine. The broker may be the reference. Addresses are of
+//! this machine only; it takes less than a minute and a half.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
@@ -27,7 +25,6 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// What bad peers do until they are told that it is over.
 type Peers = fn(SocketAddr, &AtomicBool) -> Result<()>;
 
-const IDLE_CONNECTIONS: usize = 10_000;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the one client is watched, alone and beside each kind of bad peer.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -47,63 +44,16 @@ const MANY_BOASTERS: usize = 100;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["idle", address, pid] => idle(local(address)?, pid, IDLE_CONNECTIONS),
-        ["idle", address, pid, count] => idle(local(address)?, pid, count.parse()?),
-        ["abuse", address] => abuse(local(address)?, "", local(address)?),
-        ["abuse", address, kind] => abuse(local(address)?, kind, local(address)?),
-        ["abuse", address, kind, other] => abuse(local(address)?, kind, local(other)?),
-        _ => Err("connections idle HOST:PORT PID [COUNT] | abuse HOST:PORT [KIND [OTHER]]".into()),
+        [address] => abuse(local(address)?, "", local(address)?),
+        [address, kind] => abuse(local(address)?, kind, local(address)?),
+        [address, kind, other] => abuse(local(address)?, kind, local(other)?),
+        _ => Err("abuse HOST:PORT [KIND [OTHER]]".into()),
     }
 }
 
 fn local(address: &str) -> Result<SocketAddr> {
     let address: SocketAddr = address.parse()?;
     if address.ip().is_loopback() { Ok(address) } else { Err("loopback only".into()) }
-}
-
-fn idle(address: SocketAddr, pid: &str, count: usize) -> Result<()> {
-    // What a first request loads is not a connection's.
-    for _ in 0..100 {
-        Client::connect(address)?.ask()?;
-    }
-    let before = Memory::of(pid)?;
-    let start = Instant::now();
-    let mut clients = Vec::with_capacity(count);
-    for _ in 0..count {
-        let mut client = Client::connect(address)?;
-        client.ask()?;
-        clients.push(client);
-    }
-    let opened = start.elapsed();
-    let after = Memory::of(pid)?;
-    let each = (after.anonymous_kib - before.anonymous_kib) as f64 / count as f64;
-    println!(
-        "{count} connections, each asked once, in {opened:?}: {:.0}/s; resident {} to {} KiB, \
-         of it no file pages {} to {} KiB: {each:.2} KiB each",
-        count as f64 / opened.as_secs_f64(),
-        before.resident_kib,
-        after.resident_kib,
-        before.anonymous_kib,
-        after.anonymous_kib,
-    );
-    Ok(())
-}
-
-struct Memory {
-    resident_kib: i64,
-    anonymous_kib: i64,
-}
-
-impl Memory {
-    fn of(pid: &str) -> Result<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let figure = |name: &str| -> Result<i64> {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no memory")?;
-            Ok(line.trim().trim_end_matches(" kB").parse()?)
-        };
-        Ok(Self { resident_kib: figure("VmRSS:")?, anonymous_kib: figure("RssAnon:")? })
-    }
 }
 
 fn abuse(address: SocketAddr, wanted: &str, abused: SocketAddr) -> Result<()> {
