@@ -19,7 +19,7 @@ use tracing::{error, info};
 use self::sockets::{advertised_ip, bind, client, serve};
 use self::tasks::save_schedule;
 use crate::arrivals::Arrivals;
-use crate::attributes::{BATCH_QUEUES, QUEUE_TYPE};
+use crate::attributes::{BATCH_QUEUES, CLEANUP_POLICY, COMPACTION, QUEUE_TYPE};
 use crate::clock::now_ms;
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
@@ -116,9 +116,14 @@ impl Broker {
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
         let tables = Arc::new(Tables::load(&config, &root, store_config.enable_lmq)?);
-        let store = open(&root, move || MessageStore::open(store_config)).await?;
+        let topics = Arc::clone(&tables.topics);
+        let store = open(&root, move || {
+            let store = MessageStore::open(store_config)?;
+            topics.snapshot().0.iter().try_for_each(|topic| use_queues_of(topic, &store))?;
+            Ok(store)
+        })
+        .await?;
         for topic in tables.topics.snapshot().0 {
-            use_queues_of(&topic, &store);
             if let Some(window) = &topic.window {
                 window.recover(&topic, &store, now_ms());
             }
@@ -274,8 +279,9 @@ fn follow_topics(tables: &Tables, store: &Arc<MessageStore>) -> Arc<TopicChanges
     tables.topics.on_change(move |topic| {
         if let (Some(topics), Some(store)) = (topics.upgrade(), store.upgrade())
             && let Some(topic) = topics.get(topic)
+            && let Err(error) = use_queues_of(&topic, &store)
         {
-            use_queues_of(&topic, &store);
+            error!(topic = topic.topic_name, %error, "topic is not compacted");
         }
         marked.mark(topic);
     });
@@ -305,10 +311,15 @@ fn registration(
 }
 
 /// Has the store use the kind of queues that the topic's attributes ask for.
-fn use_queues_of(topic: &TopicConfig, store: &MessageStore) {
-    if topic.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES) {
+fn use_queues_of(topic: &TopicConfig, store: &MessageStore) -> Result<(), StoreError> {
+    let has = |name, value| topic.attributes.get(name).is_some_and(|found| found == value);
+    if has(QUEUE_TYPE, BATCH_QUEUES) {
         store.use_batch_queues(&topic.topic_name);
     }
+    if has(CLEANUP_POLICY, COMPACTION) {
+        store.use_compaction(&topic.topic_name)?;
+    }
+    Ok(())
 }
 
 /// Opens what has files, on a thread that may wait for them.

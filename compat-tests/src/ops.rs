@@ -233,6 +233,26 @@ pub fn walk_queue(
     records
 }
 
+/// The offsets of all messages of a queue that has gaps, as a consumer finds them.
+///
+/// # Panics
+/// When a pull is refused.
+pub fn offsets_left(conn: &mut Conn, group: &str, topic: &str, queue_id: i32) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    let mut next = 0;
+    loop {
+        let answer = conn.call(pull_request(group, topic, queue_id, next));
+        match answer.code {
+            response::SUCCESS => offsets
+                .extend(Record::decode_all(&answer.body).iter().map(|record| record.queue_offset)),
+            response::PULL_NOT_FOUND => return offsets,
+            response::PULL_RETRY_IMMEDIATELY | response::PULL_OFFSET_MOVED => {}
+            _ => panic!("pull of {topic} queue {queue_id} at {next}: {answer:?}"),
+        }
+        next = answer.number("nextBeginOffset");
+    }
+}
+
 /// The offset after the last message of a queue.
 pub fn max_offset(conn: &mut Conn, topic: &str, queue_id: i32) -> i64 {
     offset_of(conn, code::GET_MAX_OFFSET, topic, queue_id)

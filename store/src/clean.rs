@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, LogDirs};
+use crate::compaction::Compaction;
 use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{QueueKind, QueueTable, QueueWriter};
 use crate::disk::DiskSpace;
@@ -50,6 +51,7 @@ pub(crate) struct Cleaner {
     queues: Arc<QueueTable>,
     queue_writer: Arc<QueueWriter>,
     index: Option<Arc<Index>>,
+    compaction: Arc<Compaction>,
     clock: Clock,
     zone: TimeZone,
     config: Arc<Live<StoreConfig>>,
@@ -71,6 +73,7 @@ impl Cleaner {
         queues: Arc<QueueTable>,
         queue_writer: Arc<QueueWriter>,
         index: Option<Arc<Index>>,
+        compaction: Arc<Compaction>,
     ) -> Self {
         Self {
             fs,
@@ -79,6 +82,7 @@ impl Cleaner {
             queues,
             queue_writer,
             index,
+            compaction,
             clock,
             zone: TimeZone::local(),
             only_flushed: config.flush_disk_type == FlushDiskType::SyncFlush,
@@ -142,6 +146,13 @@ impl Cleaner {
         let now = SystemTime::now();
         let reserved = Duration::from_secs(self.config.file_reserved_time.saturating_mul(3_600));
         let batch = self.config.delete_file_batch_max.max(1);
+        // What is compacted outlives the log, unless there is no room for it.
+        if let Err(error) = self.compaction.secure(self.end()) {
+            if !forcibly {
+                return Err(error);
+            }
+            warn!(%error, "messages of compacted topics may be lost");
+        }
         let taken = self.log.take_expired(batch, |file| {
             forcibly
                 || file.modified().is_ok_and(|modified| {
@@ -155,6 +166,11 @@ impl Cleaner {
         Ok(())
     }
 
+    /// Position up to which units may be in files.
+    fn end(&self) -> i64 {
+        if self.only_flushed { self.log.flushed() } else { self.log.max_offset() }
+    }
+
     /// Deletes derived files whose records are gone, when the log begins later than it did.
     fn follow_log(&self) -> Result<(), StoreError> {
         let min = self.log.min_offset();
@@ -162,8 +178,7 @@ impl Cleaner {
             return Ok(());
         }
         // Units that are not in their files yet would make expired files later.
-        let end = if self.only_flushed { self.log.flushed() } else { self.log.max_offset() };
-        self.queue_writer.write_all(end)?;
+        self.queue_writer.write_all(self.end())?;
         let files = self.queue_writer.files();
         for queue in self.queues.all() {
             queue.delete_expired(files, min)?;

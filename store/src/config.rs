@@ -68,6 +68,16 @@ oxmq_protocol::config! {
         enable_lmq_quota: bool = "enableLmqQuota" | false,
         /// Light queues above which messages for new ones are refused, if they are.
         max_lmq_consume_queue_num: u32 = "maxLmqConsumeQueueNum" | 20_000,
+        /// Whether only the latest message of each key of a topic with `cleanup.policy=COMPACTION` is kept.
+        enable_compaction: bool = "enableCompaction" | true,
+        /// Bytes of a file of a compacted log, rounded to a multiple of those of its queue.
+        compaction_mapped_file_size: u64 = "compactionMappedFileSize" | 100 << 20,
+        /// Bytes of a file of the queue of a compacted log, rounded down to whole units of 46 bytes.
+        compaction_cq_mapped_file_size: u64 = "compactionCqMappedFileSize" | 10 << 20,
+        /// Milliseconds between compactions of what has been closed since the last one.
+        compaction_schedule_internal: u64 = "compactionScheduleInternal" | 900_000,
+        /// Bytes for the keys that one compaction looks at; keys that do not fit are looked at by the next.
+        max_offset_map_size: u64 = "maxOffsetMapSize" | 100 << 20,
         /// Hash slots of an index file.
         max_hash_slot_num: u32 = "maxHashSlotNum" | 5_000_000,
         /// Entries of an index file, of which the first is not used.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
+use crate::error::StoreError;
 use crate::fs::Fs;
 
 /// Trouble with a metadata file.
@@ -45,6 +46,17 @@ pub enum JsonFileError {
         /// Why.
         source: FastjsonError,
     },
+}
+
+impl From<JsonFileError> for StoreError {
+    fn from(error: JsonFileError) -> Self {
+        match error {
+            JsonFileError::Io { doing, path, source } => Self::Io { doing, path, source },
+            JsonFileError::Damaged { path, source } | JsonFileError::Encode { path, source } => {
+                Self::BadFile { path, what: source.to_string() }
+            }
+        }
+    }
 }
 
 /// One file that holds one value, pretty-printed as the reference does.

@@ -9,6 +9,7 @@ mod checkpoint;
 mod clean;
 mod clock;
 mod commit_log;
+mod compaction;
 mod config;
 mod consume_queue;
 mod delay_level;

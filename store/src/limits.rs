@@ -117,5 +117,14 @@ pub const WRITE_EXTENDED_BYTES_AT_ONCE: usize = 1 << 20;
 /// two wake-ups of a thread.
 pub const QUICK_FLUSH: Duration = Duration::from_micros(300);
 
+/// Bytes of the keys that one compaction looks at, however few are configured: some keys at least.
+pub const MIN_OFFSET_MAP_BYTES: u64 = 4 << 10;
+
+/// Bytes of a compacted log for which disk blocks are reserved at a time.
+pub const COMPACTION_ALLOCATE_STEP_BYTES: usize = 1 << 20;
+
+/// Units of a compacted topic that are read at a time to copy their records.
+pub const COPY_UNITS_AT_ONCE: usize = 256;
+
 /// Light queues of a store, whatever is configured: each stays in memory with its name.
 pub const MAX_LIGHT_QUEUES: usize = 1 << 20;

@@ -83,7 +83,9 @@ fn unknown(key: &str, nearest: Option<&'static str>) -> Option<Cause> {
 
 pub(super) fn why_no_effect(key: &str) -> &'static str {
     let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
-    if has(&[
+    if key == "compactionThreadNum" {
+        "one thread compacts all topics, one after the other"
+    } else if has(&[
         "ThreadPool",
         "PoolQueue",
         "ThreadNum",
@@ -140,7 +142,6 @@ const NOT_BUILT: &[(&[&str], &str)] = &[
         "replication is not built yet",
     ),
     (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
-    (&["ompaction", "maxOffsetMapSize"], "compacted topics are not built yet"),
     (&["BufSize", "writeBuffer"], "buffers and sockets adapt by themselves within fixed limits"),
     (&["socksProxyConfig"], "name servers are connected to directly"),
     (

@@ -7,6 +7,7 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod compacted;
 mod contents;
 mod extended;
 mod light;

@@ -92,12 +92,19 @@ pub(crate) fn queue_dirs(root: &Path) -> Result<Vec<QueueDir>, StoreError> {
             warn!(path = %topic_dir.display(), "topic directory skipped: its name is not UTF-8");
             continue;
         };
-        let topic: Arc<str> = Arc::from(topic);
-        for path in sub_dirs(&topic_dir)? {
-            let name = path.file_name().and_then(|name| name.to_str());
-            if let Some(queue_id) = name.and_then(|name| name.parse().ok()) {
-                dirs.push(QueueDir { topic: Arc::clone(&topic), queue_id, path });
-            }
+        dirs.extend(queue_dirs_of(root, topic)?);
+    }
+    Ok(dirs)
+}
+
+/// The directories of all queues of `topic` below `root`.
+pub(crate) fn queue_dirs_of(root: &Path, topic: &str) -> Result<Vec<QueueDir>, StoreError> {
+    let mut dirs = Vec::new();
+    let name: Arc<str> = Arc::from(topic);
+    for path in sub_dirs(&root.join(topic))? {
+        let queue_id = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        if let Some(queue_id) = queue_id {
+            dirs.push(QueueDir { topic: Arc::clone(&name), queue_id, path });
         }
     }
     Ok(dirs)

@@ -19,7 +19,7 @@ mod writer;
 pub(crate) use extended::{EXTENDED_DIR, ExtendedReader, Extender, position_of};
 pub use extended::{ExtendedUnit, FilterBits};
 pub(crate) use files::{QueueFiles, file_name, list_files};
-pub(crate) use load::{QueueDir, load_queues, queue_dirs};
+pub(crate) use load::{QueueDir, load_queues, queue_dirs, queue_dirs_of};
 pub(crate) use queue::{ConsumeQueue, PushOutcome, QueueTail};
 pub(crate) use table::QueueTable;
 pub(crate) use unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};

@@ -98,6 +98,11 @@ impl QueueTable {
         queue
     }
 
+    /// Another number once there is another queue.
+    pub(crate) fn generation(&self) -> u64 {
+        self.next_uid.load(Ordering::Acquire)
+    }
+
     /// How many light queues there are.
     pub(crate) fn light_queues(&self) -> usize {
         self.light_queues.load(Ordering::Relaxed)
@@ -121,7 +126,7 @@ impl QueueTable {
         queue_id: i32,
         tail: QueueTail,
     ) -> Arc<ConsumeQueue> {
-        let uid = self.next_uid.fetch_add(1, Ordering::Relaxed);
+        let uid = self.next_uid.fetch_add(1, Ordering::AcqRel);
         Arc::new(ConsumeQueue::new(topic, queue_id, uid, tail))
     }
 

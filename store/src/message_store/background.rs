@@ -9,6 +9,7 @@ use tracing::warn;
 use super::{MessageStore, hides_unflushed};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
+use crate::compaction::Compaction;
 use crate::config::StoreConfig;
 use crate::consume_queue::QueueWriter;
 use crate::error::{IoContext, StoreError};
@@ -47,6 +48,7 @@ impl MessageStore {
         let keeper = QueueKeeper {
             log: Arc::clone(&self.log),
             writer: Arc::clone(&self.queue_writer),
+            compaction: Arc::clone(&self.compaction),
             checkpoint: Arc::clone(&self.checkpoint),
             only_flushed: self.flush_policy.sync,
             config: Arc::clone(&self.config),
@@ -93,6 +95,7 @@ impl MessageStore {
 struct QueueKeeper {
     log: Arc<CommitLog>,
     writer: Arc<QueueWriter>,
+    compaction: Arc<Compaction>,
     checkpoint: Arc<Checkpoint>,
     /// Whether units wait in memory until their records are flushed.
     only_flushed: bool,
@@ -125,6 +128,8 @@ impl QueueKeeper {
             self.log.end_and_timestamp()
         };
         self.writer.write_all(end)?;
+        // The checkpoint must not be ahead of what the reference would not copy any more.
+        self.compaction.feed(end)?;
         let flushed_ms = self.log.flushed_timestamp_ms();
         self.checkpoint.update(|values| values.physic_msg_timestamp = flushed_ms);
         if last_sync.elapsed() >= self.sync_interval() {

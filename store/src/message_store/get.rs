@@ -9,7 +9,7 @@ use tracing::warn;
 use super::ahead::Needs;
 use super::{MessageStore, tags_code_of_record};
 use crate::commit_log::{LogFiles, bytes_at, find_file};
-use crate::consume_queue::{ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
+use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
 use crate::limits::{
     CHECK_UNITS_AT_ONCE, MAX_PULL_BYTES, READ_MORE_UNITS_AT_ONCE, READ_UNITS_AT_ONCE,
     SURELY_CACHED_BYTES,
@@ -146,7 +146,35 @@ impl MessageStore {
         let Some(queue) = self.queues.get(topic, queue_id) else {
             return Ok(empty(GetMessageStatus::NoMatchedLogicQueue, 0, 0, 0));
         };
-        let (min, max) = self.visible_bounds(&queue);
+        // Before the bounds, which it is never ahead of then.
+        let compacted = self.compaction.view(topic, queue_id);
+        let question = Question {
+            queue: &queue,
+            offset,
+            bounds: self.visible_bounds(&queue),
+            budget: Budget {
+                messages: max_num,
+                bytes: max_bytes.clamp(MIN_PULL_BYTES, MAX_PULL_BYTES),
+                units: self.units_per_pull(max_num),
+            },
+            may_wait,
+        };
+        match compacted {
+            Some(view) if queue.kind() == QueueKind::Simple => {
+                self.pull_compacted(&view, question, filter, out)
+            }
+            _ => self.pull_queue(question, filter, out),
+        }
+    }
+
+    /// Answers out of the commit log.
+    pub(super) fn pull_queue(
+        &self,
+        question: Question<'_>,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<GetMessageResult, Cold> {
+        let Question { queue, offset, bounds: (min, max), .. } = question;
         let range_status = if max == 0 {
             Some((GetMessageStatus::NoMessageInQueue, 0))
         } else if offset < min {
@@ -161,29 +189,9 @@ impl MessageStore {
         if let Some((status, next)) = range_status {
             return Ok(empty(status, next, min, max));
         }
-        let budget = Budget {
-            messages: max_num,
-            bytes: max_bytes.clamp(MIN_PULL_BYTES, MAX_PULL_BYTES),
-            units: self.units_per_pull(max_num),
-        };
         UNITS.with_borrow_mut(|units| {
             let files = self.log.files();
-            let mut pull = Pull {
-                store: self,
-                queue: &queue,
-                files: &files,
-                max,
-                log_end: self.log.max_offset(),
-                budget,
-                may_wait,
-                result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
-                begin: out.len(),
-                last_phy_offset: 0,
-                skip_before: i64::MIN,
-                advised_to: 0,
-                needs: Needs::Copy,
-                has_checked: false,
-            };
+            let mut pull = Pull::new(self, question, &files, self.log.max_offset(), out);
             match queue.kind() {
                 QueueKind::Simple => pull.run(offset, filter, units, out)?,
                 QueueKind::Batch => pull.run_batch(offset, filter, out)?,
@@ -209,17 +217,37 @@ impl MessageStore {
     }
 }
 
+/// What one pull asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    queue: &'a ConsumeQueue,
+    pub(super) offset: i64,
+    /// First offset of the queue, and the offset behind its last readable message.
+    pub(super) bounds: (i64, i64),
+    budget: Budget,
+    /// Whether the disk may be waited for.
+    may_wait: bool,
+}
+
+impl Question<'_> {
+    /// The same, of messages from `offset` on in a queue that begins with `min`.
+    pub(super) fn from(self, offset: i64, min: i64) -> Self {
+        Self { offset, bounds: (min, self.bounds.1), ..self }
+    }
+}
+
 /// One pull under way.
-struct Pull<'a> {
+pub(super) struct Pull<'a> {
     store: &'a MessageStore,
     queue: &'a ConsumeQueue,
     files: &'a LogFiles,
     max: i64,
     log_end: i64,
+    /// Distance from the log's end within which records are not looked for in the page cache.
+    surely_cached_bytes: i64,
     budget: Budget,
-    /// Whether the disk may be waited for.
     may_wait: bool,
-    result: GetMessageResult,
+    pub(super) result: GetMessageResult,
     /// Length of the output before this pull.
     begin: usize,
     last_phy_offset: i64,
@@ -234,12 +262,46 @@ struct Pull<'a> {
 }
 
 /// Whether a pull may take more.
-enum Room {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
     Left,
     Full,
 }
 
-impl Pull<'_> {
+impl<'a> Pull<'a> {
+    /// Of a log with `files` that ends at `log_end`, into `out`.
+    pub(super) fn new(
+        store: &'a MessageStore,
+        question: Question<'a>,
+        files: &'a LogFiles,
+        log_end: i64,
+        out: &[u8],
+    ) -> Self {
+        let Question { queue, offset, bounds: (min, max), budget, may_wait } = question;
+        Self {
+            store,
+            queue,
+            files,
+            max,
+            log_end,
+            surely_cached_bytes: SURELY_CACHED_BYTES,
+            budget,
+            may_wait,
+            result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
+            begin: out.len(),
+            last_phy_offset: 0,
+            skip_before: i64::MIN,
+            advised_to: 0,
+            needs: Needs::Copy,
+            has_checked: false,
+        }
+    }
+
+    /// The same, of a log that may have been written long ago up to its end.
+    pub(super) fn with_old_end(self) -> Self {
+        Self { surely_cached_bytes: 0, ..self }
+    }
+
     fn run(
         &mut self,
         offset: i64,
@@ -312,38 +374,48 @@ impl Pull<'_> {
     fn run_batch(
         &mut self,
         offset: i64,
-        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Cold> {
-        let files = &self.store.queue_files;
-        let first = self.queue.index_of(files, offset).unwrap_or(i64::MAX);
-        for index in first..first.saturating_add(self.budget.units) {
-            let unit = match self.queue.batch_unit(files, index) {
-                Ok(Some(unit)) if unit.base_offset < self.max => unit,
-                Ok(_) => break,
-                Err(error) => {
-                    let (topic, queue_id) = (self.queue.topic(), self.queue.queue_id());
-                    warn!(%topic, queue_id, index, %error, "unit not read");
-                    break;
-                }
-            };
-            if !self.may_wait
-                && let Err(Cold) = self.check_cached_one(&unit.unit)
-            {
-                if self.result.message_count == 0 {
-                    return Err(Cold);
-                }
-                break;
+        let (queue, files, max) = (self.queue, &self.store.queue_files, self.max);
+        let first = queue.index_of(files, offset).unwrap_or(i64::MAX);
+        let units = (first..i64::MAX).map_while(|index| match queue.batch_unit(files, index) {
+            Ok(unit) => unit.filter(|unit| unit.base_offset < max),
+            Err(error) => {
+                let (topic, queue_id) = (queue.topic(), queue.queue_id());
+                warn!(%topic, queue_id, index, %error, "unit not read");
+                None
+            }
+        });
+        self.run_units(units, filter, out).map(drop)
+    }
+
+    /// Takes what `units` lead to, as many as may be looked at. There is room left when there are no more.
+    pub(super) fn run_units(
+        &mut self,
+        units: impl Iterator<Item = BatchUnit>,
+        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Room, Cold> {
+        let mut room = Room::Left;
+        for (number, unit) in units.enumerate() {
+            let is_cold = !self.may_wait && self.check_cached_one(&unit.unit).is_err();
+            if is_cold && self.result.message_count == 0 {
+                return Err(Cold);
             }
             let messages = u32::from(unit.count.unsigned_abs());
-            if self.is_full(&unit.unit, messages, out) {
+            if is_cold
+                || number as i64 >= self.budget.units
+                || self.is_full(&unit.unit, messages, out)
+            {
+                room = Room::Full;
                 break;
             }
             self.result.next_begin_offset = unit.end_offset();
             self.take(&unit.unit, messages, &mut filter, out);
         }
         self.note_distance();
-        Ok(())
+        Ok(room)
     }
 
     /// Looks whether the first and the last record that may be taken next are in the page cache. What
@@ -363,7 +435,7 @@ impl Pull<'_> {
     }
 
     fn check_cached_one(&self, unit: &Unit) -> Result<(), Cold> {
-        if self.log_end - unit.phy_offset <= SURELY_CACHED_BYTES {
+        if self.log_end - unit.phy_offset <= self.surely_cached_bytes {
             return Ok(());
         }
         match find_file(self.files, unit.phy_offset) {
@@ -439,7 +511,7 @@ impl Pull<'_> {
     /// There is no record any more where a unit points to.
     fn removed(&mut self) {
         // What is before the log's start need not be looked for one by one.
-        self.skip_before = self.store.log.min_offset();
+        self.skip_before = self.files.first().map_or(0, |file| file.start());
         self.note(GetMessageStatus::MessageWasRemoving);
     }
 
@@ -490,7 +562,7 @@ fn sound(bytes: &[u8]) -> Option<RecordView<'_>> {
     RecordView::parse(bytes).ok().filter(|record| record.total_bytes() == bytes.len())
 }
 
-fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {
+pub(super) fn empty(status: GetMessageStatus, next: i64, min: i64, max: i64) -> GetMessageResult {
     GetMessageResult {
         status,
         next_begin_offset: next,

@@ -299,6 +299,7 @@ impl MessageStore {
         }
         outcome?;
         self.batch_topics.remove(topic);
+        self.compaction.remove_topic(topic)?;
         // A topic of the same name must not find the extended units of this one.
         let extended = self.queue_files.extended_root().join(topic);
         self.fs.remove_dir_all(&extended).doing("remove", &extended)?;

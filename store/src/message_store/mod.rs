@@ -4,6 +4,7 @@ mod ahead;
 mod announce;
 mod background;
 mod batch_topics;
+mod compacted;
 mod get;
 mod light;
 mod lookup;
@@ -40,6 +41,7 @@ use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
 use crate::clock::Clock;
 use crate::commit_log::{CommitLog, FlushPolicy};
+use crate::compaction::Compaction;
 use crate::config::StoreConfig;
 use crate::consume_queue::{FilterBits, QueueFiles, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
@@ -93,8 +95,9 @@ pub struct MessageStore {
     queue_files: Arc<QueueFiles>,
     queue_writer: Arc<QueueWriter>,
     index: Option<Arc<Index>>,
+    pub(crate) compaction: Arc<Compaction>,
     checkpoint: Arc<Checkpoint>,
-    cleaner: Arc<Cleaner>,
+    pub(crate) cleaner: Arc<Cleaner>,
     announcer: Arc<Announcer>,
     closed: AtomicBool,
     /// Threads that wait for their turn to append.
@@ -215,6 +218,7 @@ impl MessageStore {
         self.log.flush_all().doing("flush", &log_dir)?;
         self.queue_writer.write_all(end)?;
         self.queue_files.sync()?;
+        self.compaction.close(end)?;
         if let Some(index) = &self.index {
             index.catch_up(&self.log, end, &Signal::default())?;
             index.flush()?;

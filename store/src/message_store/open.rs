@@ -14,6 +14,7 @@ use super::{BatchTopics, Environment, MessageStore};
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
 use crate::commit_log::{CommitLog, FlushPolicy, LogDirs};
+use crate::compaction::{Compaction, Sizes as CompactionSizes};
 use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{Extender, QueueFiles, QueueKind, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
@@ -88,6 +89,14 @@ impl MessageStore {
         let (flush_policy, hot_bytes) = (FlushPolicy::of(&config), hot_bytes(&config));
         let has_light_queues = config.has_light_queues();
         let config = Arc::new(Live::new(config));
+        let compaction = Arc::new(Compaction::new(
+            fs.clone(),
+            Arc::clone(&config),
+            Arc::clone(&log),
+            Arc::clone(&queues),
+            Arc::clone(&queue_files),
+            !clean,
+        ));
         let cleaner = Arc::new(Cleaner::new(
             Arc::clone(&config),
             Environment { clock: clock.clone(), fs: fs.clone() },
@@ -95,6 +104,7 @@ impl MessageStore {
             Arc::clone(&queues),
             Arc::clone(&queue_writer),
             index.clone(),
+            Arc::clone(&compaction),
         ));
         let store = Arc::new(Self {
             encode: EncodeOptions {
@@ -115,6 +125,7 @@ impl MessageStore {
             queue_files,
             queue_writer,
             index,
+            compaction,
             checkpoint,
             cleaner,
             announcer: Arc::new(Announcer::new(has_light_queues)),
@@ -153,6 +164,12 @@ pub(super) fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreErr
     if batch_bytes == 0 || !batch_bytes.is_multiple_of(unit_bytes) {
         return Err(StoreError::BadConfig(format!(
             "mapperFileSizeBatchConsumeQueue {batch_bytes} is no multiple of {unit_bytes}"
+        )));
+    }
+    if config.enable_compaction && !CompactionSizes::of(config).are_possible() {
+        return Err(StoreError::BadConfig(format!(
+            "compactionCqMappedFileSize {} or compactionMappedFileSize {} is too small or too large",
+            config.compaction_cq_mapped_file_size, config.compaction_mapped_file_size
         )));
     }
     if config.max_hash_slot_num == 0 || config.max_index_num < 2 {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::units::QueueReader;
 use crate::commit_log::{LogDirs, LogFiles};
+use crate::compaction::{Place, Sizes as CompactionSizes};
 use crate::config::StoreConfig;
 use crate::consume_queue::{
     EXTENDED_DIR, ExtendedReader, QueueDir, QueueKind, file_name, list_files, queue_dirs,
@@ -171,6 +172,12 @@ impl StoreDir {
                 QueueKind::Batch => self.config.mapper_file_size_batch_consume_queue = bytes,
             }
         }
+        let compacted = [Place::log_root(&self.root()), Place::queue_root(&self.root())];
+        let [log, queue] = compacted.map(|root| queue_dirs(&root).and_then(length_of_files));
+        if let (Some(log), Some(queue)) = (log?, queue?) {
+            (self.config.compaction_mapped_file_size, self.config.compaction_cq_mapped_file_size) =
+                CompactionSizes { log, queue }.settings();
+        }
         self.index_geometry = match index_paths(&self.index_dir())?.last() {
             Some(last) => find_index_geometry(last)?,
             None => self.index_geometry,
@@ -191,6 +198,18 @@ fn size_of_queues(dirs: Vec<QueueDir>) -> Result<Option<u64>, StoreError> {
         queues.push(starts.map(|start| (start, path.join(file_name(start)))).collect());
     }
     size_of_sequence(queues.into_iter())
+}
+
+/// The length of most files of the queues in `dirs`.
+fn length_of_files(dirs: Vec<QueueDir>) -> Result<Option<u64>, StoreError> {
+    let mut lengths: BTreeMap<u64, u64> = BTreeMap::new();
+    for QueueDir { path, .. } in dirs {
+        for start in list_files(&path)? {
+            let path = path.join(file_name(start));
+            *lengths.entry(path.metadata().doing("look at", &path)?.len()).or_default() += 1;
+        }
+    }
+    Ok(lengths.into_iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| bytes))
 }
 
 /// The length of each file in sequences, as most distances between names say, or else most files.

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::StoreDir;
 use super::units::QueueReader;
+use crate::compaction::Place;
 use crate::consume_queue::{QueueKind, queue_dirs};
 use crate::error::{IoContext, StoreError};
 use crate::message_store::{LIGHT_PREFIX, is_schedule_topic};
@@ -24,8 +25,7 @@ const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
 // What to do about parts that do not work here.
-const COMPACTION_ADVICE: &str =
-    "change their cleanup.policy to DELETE with the reference's tools, or delete them";
+const COMPACTION_ADVICE: &str = "move them away if their topics are gone";
 const METADATA_ADVICE: &str =
     "export it with the reference's exportMetadataInRocksDB and set configManagerVersion=v1";
 const OLD_METADATA_ADVICE: &str =
@@ -166,18 +166,17 @@ impl Plan {
             topics.filter(|(_, config)| has(config)).map(|(name, _)| name.as_str()).collect()
         };
         let compacted = names_with("cleanup.policy", "COMPACTION");
-        let compacted = compacted.join(", ");
         self.works("topics", &path, format!("{} topics", table.map_or(0, |table| table.len())));
-        let logs = self.root.join("compaction/compactionLog");
+        let logs = Place::log_root(&self.root);
+        let (used, unused): (Vec<_>, Vec<_>) =
+            queue_dirs(&logs)?.into_iter().partition(|queue| compacted.contains(&&*queue.topic));
         if !compacted.is_empty() {
-            self.refuse("compaction topics", &path, &compacted, COMPACTION_ADVICE);
-        } else if !is_empty(&logs)? {
-            self.refuse(
-                "compaction topics",
-                &logs,
-                "logs of compaction topics",
-                "move them away if their topics are gone",
-            );
+            let found = format!("{}: {} queues", compacted.join(", "), used.len());
+            self.works("compaction topics", &logs, found);
+        }
+        if !unused.is_empty() {
+            let found = format!("{} queues of topics that are gone", unused.len());
+            self.add("compaction topics", Verdict::Idle, &logs, found, COMPACTION_ADVICE);
         }
         Ok(())
     }
@@ -324,10 +323,6 @@ fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
     }
     names.sort();
     Ok(names)
-}
-
-fn is_empty(dir: &Path) -> Result<bool, StoreError> {
-    Ok(entries(dir)?.is_empty())
 }
 
 /// The JSON at `path`; nothing when it cannot be read, which a check reports.

@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compacted;
 mod damages;
 mod repairs;
 mod show;

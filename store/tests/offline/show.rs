@@ -49,11 +49,7 @@ fn plan_names_what_works_and_what_must_not_be_served() {
     type Plant = fn(&Path);
     let foreign: &[(&str, Verdict, Plant)] = &[
         ("consume queues", Verdict::Refused, |root| touch(root, "consumequeue/CURRENT")),
-        ("compaction topics", Verdict::Refused, |root| {
-            let topics = "{\"topicConfigTable\":{\"C\":{\"attributes\":\
-                          {\"cleanup.policy\":\"COMPACTION\"}}}}";
-            fs::write(root.join("config/topics.json"), topics).unwrap();
-        }),
+        ("compaction topics", Verdict::Idle, |root| touch(root, "compaction/compactionLog/C/0/0")),
         ("metadata", Verdict::Refused, |root| touch(root, "config/rdb/CURRENT")),
         ("metadata", Verdict::Refused, |root| touch(root, "config/topics/CURRENT")),
         ("pop records", Verdict::Refused, |root| touch(root, "kvStore/CURRENT")),

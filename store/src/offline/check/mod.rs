@@ -4,6 +4,7 @@
 //! queue and each index file has its records in the order of the log, so that everything is read once.
 
 mod batch_queues;
+mod compaction;
 pub(super) mod config;
 mod files;
 mod index;
@@ -55,6 +56,7 @@ pub(super) fn check_into(
     }
     let topics = config::check(dir, &mut report)?;
     files::check(dir, &mut report)?;
+    compaction::check(dir, &mut report)?;
     let Some(delay_levels) = DelayLevels::parse(&dir.config().message_delay_level) else {
         let what = format!("messageDelayLevel {:?}", dir.config().message_delay_level);
         return Err(StoreError::BadConfig(what));

@@ -1,0 +1,266 @@
+//! Finding the files of an earlier run and mending them.
+//!
+//! A queue file can be made from its log file. What the end of the log lacks is copied again from the commit
+//! log, so everything from the first unsound record on is cut as long as the commit log has it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use oxmq_protocol::message::RecordView;
+use oxmq_protocol::message::record::is_blank;
+use tracing::warn;
+
+use super::appender::unit_of;
+use super::place::{Place, Sizes};
+use super::replace;
+use super::segment::{Segment, UNIT_BYTES, end_unit, record_of, unit_at, unit_count};
+use crate::consume_queue::list_files;
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::mapped_file::{MappedFile, Way};
+
+/// Files from the end whose every record is looked at after a crash.
+///
+/// Reference: `SparseConsumeQueue.recover` (store), 5.5.0.
+const CHECKED_FILES: usize = 3;
+
+/// A log file and its queue file, before others see them.
+struct Pair {
+    log: MappedFile,
+    queue: MappedFile,
+}
+
+/// Opens the files of a queue, of whose offsets the commit log has those from `min` on and before `max`;
+/// none if both are zero.
+///
+/// # Errors
+///
+/// When a file operation fails, or a file has another length than configured.
+pub(super) fn load(
+    fs: &Fs,
+    place: &Place,
+    sizes: Sizes,
+    (min, max): (i64, i64),
+    crashed: bool,
+) -> Result<Vec<Segment>, StoreError> {
+    replace::complete(fs, place, sizes)?;
+    let mut pairs = open_pairs(fs, place, sizes)?;
+    drop_superseded(fs, &mut pairs)?;
+    if crashed {
+        let checked = pairs.len().saturating_sub(CHECKED_FILES);
+        let mut newest = pairs.iter().enumerate().skip(checked);
+        let unsound = newest.find_map(|(index, pair)| Some((index, pair.unsound()?)));
+        cut_doubtful(fs, &mut pairs, unsound, min..max)?;
+    }
+    if max > 0
+        && let Some((index, unit)) = pairs.iter().enumerate().find_map(|(index, pair)| {
+            (0..unit_count(&pair.queue))
+                .rev()
+                .take_while(|unit| pair.offset(*unit).is_some_and(|offset| offset >= max))
+                .last()
+                .map(|unit| (index, unit))
+        })
+    {
+        warn!(path = %pairs[index].log.path().display(), max, "compacted log is ahead of the commit log: cut");
+        cut(fs, &mut pairs, index, unit)?;
+    }
+    if let Some(last) = pairs.last_mut() {
+        last.open_end(fs)?;
+    }
+    Ok(pairs.into_iter().map(|pair| Segment::new(pair.log, pair.queue)).collect())
+}
+
+/// Cuts from the first unsound record on, and one more: the end of a record, where its properties are, has
+/// no checksum. What cannot be copied again stays, and those who read pass by what is not sound.
+fn cut_doubtful(
+    fs: &Fs,
+    pairs: &mut Vec<Pair>,
+    unsound: Option<(usize, usize)>,
+    in_commit_log: Range<i64>,
+) -> Result<(), StoreError> {
+    let end = || Some((pairs.len().checked_sub(1)?, unit_count(&pairs.last()?.queue)));
+    let Some((index, unit)) = unsound.or_else(end) else {
+        return Ok(());
+    };
+    let last = unit.saturating_sub(1);
+    match unit_at(&pairs[index].queue, last) {
+        Some(unit) if in_commit_log.contains(&unit.base_offset) => {
+            if unsound.is_some() {
+                warn!(path = %pairs[index].log.path().display(), queue_offset = unit.base_offset, "compacted log is damaged and is cut");
+            }
+            cut(fs, pairs, index, last)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open_pairs(fs: &Fs, place: &Place, sizes: Sizes) -> Result<Vec<Pair>, StoreError> {
+    let logs = files(fs, &place.log, sizes.log)?;
+    let queues = files(fs, &place.queue, sizes.queue)?;
+    let mut pairs = Vec::new();
+    for start in &queues {
+        if !logs.contains(start) {
+            let [_, path] = place.paths(*start);
+            warn!(path = %path.display(), "queue of a compacted log that is gone is removed");
+            fs.remove_file(&path).doing("remove", &path)?;
+        }
+    }
+    for start in logs {
+        let [log_path, queue_path] = place.paths(start);
+        let Ok(begin) = i64::try_from(start) else { continue };
+        let log = MappedFile::open(fs, &log_path, begin, sizes.log).doing("map", &log_path)?;
+        let is_new = !queues.contains(&start);
+        if is_new {
+            fs.create_dir_all(&place.queue).doing("create", &place.queue)?;
+        }
+        let queue =
+            MappedFile::open(fs, &queue_path, begin, sizes.queue).doing("map", &queue_path)?;
+        let mut pair = Pair { log, queue };
+        if is_new || !pair.agree() {
+            warn!(path = %queue_path.display(), "queue of a compacted log is made anew");
+            pair = pair.with_new_queue(fs)?;
+        }
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+/// Where the files in `dir` begin. An empty one is removed, as a crash may leave it.
+fn files(fs: &Fs, dir: &Path, bytes: u64) -> Result<Vec<u64>, StoreError> {
+    let mut starts = Vec::new();
+    for start in list_files(dir)? {
+        let path = dir.join(crate::consume_queue::file_name(start));
+        match path.metadata().doing("look at", &path)?.len() {
+            0 => fs.remove_file(&path).doing("remove", &path)?,
+            length if length != bytes => {
+                let what = format!("has {length} bytes instead of {bytes} as configured");
+                return Err(StoreError::BadFile { path, what });
+            }
+            _ => starts.push(start),
+        }
+    }
+    Ok(starts)
+}
+
+/// Removes files whose records others before them have, and those without records that are not the last,
+/// as a crash of the reference may leave them.
+fn drop_superseded(fs: &Fs, pairs: &mut Vec<Pair>) -> Result<(), StoreError> {
+    let mut end = -1;
+    let mut superseded = Vec::new();
+    let mut behind = pairs.len();
+    pairs.retain(|pair| {
+        behind -= 1;
+        let last = pair.last_offset();
+        let keeps = last.map_or(behind == 0, |last| last > end);
+        if !keeps {
+            superseded.push([pair.log.path().to_owned(), pair.queue.path().to_owned()]);
+        }
+        end = end.max(last.unwrap_or(end));
+        keeps
+    });
+    for path in superseded.iter().flatten() {
+        warn!(path = %path.display(), "compacted log is superseded and is removed");
+        fs.remove_file(path).doing("remove", path)?;
+    }
+    Ok(())
+}
+
+/// Forgets everything from unit `unit` of pair `index` on.
+fn cut(fs: &Fs, pairs: &mut Vec<Pair>, index: usize, unit: usize) -> Result<(), StoreError> {
+    for pair in pairs.drain(index + 1..).rev() {
+        for path in [pair.queue.path(), pair.log.path()] {
+            fs.remove_file(path).doing("remove", path)?;
+        }
+    }
+    match pairs.last_mut() {
+        Some(pair) => pair.cut(fs, unit),
+        None => Ok(()),
+    }
+}
+
+impl Pair {
+    fn offset(&self, unit: usize) -> Option<i64> {
+        unit_at(&self.queue, unit).map(|unit| unit.base_offset)
+    }
+
+    fn last_offset(&self) -> Option<i64> {
+        self.offset(unit_count(&self.queue).checked_sub(1)?)
+    }
+
+    fn is_sound(&self, unit: usize) -> bool {
+        let record = unit_at(&self.queue, unit).and_then(|unit| record_of(&self.log, &unit));
+        record.is_some_and(|record| record.verify_body_crc().is_ok())
+    }
+
+    /// The first unit whose record is not sound.
+    fn unsound(&self) -> Option<usize> {
+        (0..unit_count(&self.queue)).find(|unit| !self.is_sound(*unit))
+    }
+
+    /// Whether the queue can be that of the log: it leads to the log's first record.
+    fn agree(&self) -> bool {
+        let first = self.log.written_from(0).and_then(|bytes| RecordView::parse(bytes).ok());
+        match (first, unit_at(&self.queue, 0)) {
+            (Some(record), Some(unit)) => {
+                unit.unit.phy_offset == self.log.start()
+                    && unit.base_offset == record.queue_offset()
+            }
+            // What a crash leaves between the two.
+            (Some(record), None) => record.phy_offset() != self.log.start(),
+            (None, _) => true,
+        }
+    }
+
+    fn with_new_queue(self, fs: &Fs) -> Result<Self, StoreError> {
+        let Self { log, mut queue } = self;
+        let path = queue.path().to_owned();
+        queue.truncate(0);
+        queue.clear_rest(fs).doing("clear", &path)?;
+        queue.allocate(fs, 0, queue.len() as u64).doing("allocate", &path)?;
+        let start = queue.start();
+        let queue = std::sync::Arc::new(queue);
+        if let Some(mut writer) = queue.writer(Way::Mapping) {
+            let (mut at, mut next) = (0, 0);
+            while let Some(bytes) = log.written_from(at).filter(|bytes| !is_blank(bytes))
+                && let Ok(record) = RecordView::parse(bytes)
+                && record.phy_offset() == start + at as i64
+                && writer.remaining() >= 2 * UNIT_BYTES
+            {
+                // An append that failed half way was repeated.
+                if record.queue_offset() >= next {
+                    let unit = unit_of(&record, record.phy_offset());
+                    writer.append(&unit.encode()).doing("write", &path)?;
+                    next = unit.end_offset();
+                }
+                at += record.total_bytes();
+            }
+            writer.append(&end_unit()).doing("write", &path)?;
+        }
+        queue.flush(fs, 0, queue.wrote_position()).doing("flush", &path)?;
+        drop(queue);
+        let queue = MappedFile::open(fs, &path, start, file_bytes(&path)?).doing("map", &path)?;
+        Ok(Self { log, queue })
+    }
+
+    /// Forgets the units from `unit` on and what they lead to.
+    fn cut(&mut self, fs: &Fs, unit: usize) -> Result<(), StoreError> {
+        let log_end = match unit.checked_sub(1).and_then(|last| unit_at(&self.queue, last)) {
+            Some(last) => last.unit.end() - self.log.start(),
+            None => 0,
+        };
+        self.queue.truncate(unit * UNIT_BYTES);
+        self.queue.clear_rest(fs).doing("clear", self.queue.path())?;
+        self.log.truncate(usize::try_from(log_end).unwrap_or(0));
+        self.log.clear_rest(fs).doing("clear", self.log.path())
+    }
+
+    /// Lets the last files be appended to, behind their last sound record.
+    fn open_end(&mut self, fs: &Fs) -> Result<(), StoreError> {
+        let sound = (0..unit_count(&self.queue)).rev().find(|unit| self.is_sound(*unit));
+        self.cut(fs, sound.map_or(0, |last| last + 1))
+    }
+}
+
+fn file_bytes(path: &Path) -> Result<u64, StoreError> {
+    Ok(path.metadata().doing("look at", path)?.len())
+}

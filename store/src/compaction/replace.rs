@@ -1,0 +1,88 @@
+//! New files taking the place of others, all or none.
+//!
+//! The new ones are made in a directory of their own, and once they are durable a file there says which
+//! they replace. From then on a crash only delays it: the next start goes on. Their names are those of the
+//! first old ones, as their positions begin with 0 again.
+
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::place::{Place, Sizes};
+use crate::consume_queue::list_files;
+use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
+use crate::json_file::JsonFile;
+
+/// The file that says what is replaced. The reference passes directories by, and nothing is in this
+/// one when it compacts.
+const NAME: &str = "replacement";
+
+/// What is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Replacement {
+    /// How many new files there are.
+    pub(super) files: u64,
+    /// Where the first file begins that is not replaced.
+    pub(super) keep_from: u64,
+}
+
+/// Begins it: from here on it happens, even if this run ends.
+pub(super) fn begin(fs: &Fs, place: &Place, replacement: &Replacement) -> Result<(), StoreError> {
+    let compacting = place.compacting();
+    compacting.create(fs)?;
+    compacting.sync(fs)?;
+    Ok(file(fs, place).save(replacement)?)
+}
+
+/// Ends what was begun, and removes what was not.
+pub(super) fn complete(fs: &Fs, place: &Place, sizes: Sizes) -> Result<(), StoreError> {
+    let compacting = place.compacting();
+    if !compacting.log.is_dir() && !compacting.queue.is_dir() {
+        return Ok(());
+    }
+    match file(fs, place).load() {
+        Ok(Some(replacement)) => {
+            info!(path = %place.log.display(), "compacted files replace older ones");
+            carry_out(fs, place, sizes, &replacement)
+        }
+        Ok(None) => compacting.remove(fs),
+        // It is written in one step: another program's, or a damaged disk.
+        Err(error) => {
+            warn!(%error, path = %place.log.display(), "compacted files are given up");
+            compacting.remove(fs)
+        }
+    }
+}
+
+/// Does it; doing it again does no harm.
+pub(super) fn carry_out(
+    fs: &Fs,
+    place: &Place,
+    sizes: Sizes,
+    replacement: &Replacement,
+) -> Result<(), StoreError> {
+    let compacting = place.compacting();
+    let end_of_new = replacement.files * sizes.log;
+    for start in (0..replacement.files).map(|number| number * sizes.log) {
+        for (from, to) in compacting.paths(start).iter().zip(place.paths(start)) {
+            if from.exists() {
+                fs.rename(from, &to).doing("rename", from)?;
+            }
+        }
+    }
+    for (dir, which) in [(&place.log, 0), (&place.queue, 1)] {
+        for start in list_files(dir)? {
+            if (end_of_new..replacement.keep_from).contains(&start) {
+                let path = &place.paths(start)[which];
+                fs.remove_file(path).doing("remove", path)?;
+            }
+        }
+    }
+    place.sync(fs)?;
+    compacting.remove(fs)
+}
+
+fn file(fs: &Fs, place: &Place) -> JsonFile<Replacement> {
+    JsonFile::with_fs(fs.clone(), place.compacting().log.join(NAME))
+}

@@ -1,0 +1,109 @@
+//! One log file and its queue file.
+
+use std::sync::Arc;
+
+use byteorder::{BigEndian, ByteOrder};
+use oxmq_protocol::message::RecordView;
+
+use crate::consume_queue::{BatchUnit, QueueKind};
+use crate::mapped_file::MappedFile;
+
+/// Bytes of a unit.
+pub(super) const UNIT_BYTES: usize = QueueKind::Batch.unit_bytes();
+
+/// The unit that ends a queue file whose log file is full.
+///
+/// Reference: `SparseConsumeQueue.putEndPositionInfo` (store), 5.5.0.
+pub(super) fn end_unit() -> [u8; UNIT_BYTES] {
+    let mut bytes = [0; UNIT_BYTES];
+    BigEndian::write_i64(&mut bytes, -1);
+    BigEndian::write_i32(&mut bytes[38..], -1);
+    bytes
+}
+
+/// The records of one log file, in the order of their offsets.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub(super) log: Arc<MappedFile>,
+    pub(super) queue: Arc<MappedFile>,
+}
+
+impl Segment {
+    pub(crate) fn new(log: MappedFile, queue: MappedFile) -> Self {
+        Self { log: Arc::new(log), queue: Arc::new(queue) }
+    }
+
+    /// Position of the first byte of the log file.
+    pub(super) fn start(&self) -> i64 {
+        self.log.start()
+    }
+
+    /// How many records there are: the end and what was never written are no units.
+    pub(crate) fn count(&self) -> usize {
+        unit_count(&self.queue)
+    }
+
+    pub(crate) fn unit(&self, index: usize) -> Option<BatchUnit> {
+        unit_at(&self.queue, index)
+    }
+
+    pub(super) fn units(&self) -> impl Iterator<Item = BatchUnit> {
+        (0..self.count()).map_while(|index| self.unit(index))
+    }
+
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.unit(0).map(|unit| unit.base_offset)
+    }
+
+    /// Offset behind the last record.
+    pub(super) fn end_offset(&self) -> Option<i64> {
+        let last = self.count().checked_sub(1)?;
+        self.unit(last).map(|unit| unit.end_offset())
+    }
+
+    /// Index of the first unit at or behind `offset`.
+    pub(super) fn index_of(&self, offset: i64) -> usize {
+        partition(self.count(), |index| {
+            self.unit(index).is_some_and(|unit| unit.base_offset < offset)
+        })
+    }
+
+    /// The record that `unit` leads to, if it is there and the right one.
+    pub(crate) fn record(&self, unit: &BatchUnit) -> Option<RecordView<'_>> {
+        record_of(&self.log, unit)
+    }
+}
+
+/// Units in a queue file from its start on.
+pub(super) fn unit_count(queue: &MappedFile) -> usize {
+    partition(queue.wrote_position() / UNIT_BYTES, |index| unit_at(queue, index).is_some())
+}
+
+pub(super) fn unit_at(queue: &MappedFile, index: usize) -> Option<BatchUnit> {
+    BatchUnit::decode(queue.read(index.checked_mul(UNIT_BYTES)?, UNIT_BYTES)?)
+}
+
+/// The record in `log` that `unit` leads to, if it is sound and says of itself what the unit says.
+pub(super) fn record_of<'a>(log: &'a MappedFile, unit: &BatchUnit) -> Option<RecordView<'a>> {
+    let at = usize::try_from(unit.unit.phy_offset.checked_sub(log.start())?).ok()?;
+    let bytes = log.read(at, usize::try_from(unit.unit.size).ok()?)?;
+    let record = RecordView::parse(bytes).ok()?;
+    let is_right = record.total_bytes() == bytes.len()
+        && record.phy_offset() == unit.unit.phy_offset
+        && record.queue_offset() == unit.base_offset;
+    is_right.then_some(record)
+}
+
+/// How many of `0..count`, from the first on, are `before`.
+fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
