@@ -4,6 +4,9 @@
 //! they replace. From then on a crash only delays it: the next start goes on. Their names are those of the
 //! first old ones, as their positions begin with 0 again.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -16,6 +19,9 @@ use crate::json_file::JsonFile;
 /// The file that says what is replaced. The reference passes directories by, and nothing is in this
 /// one when it compacts.
 const NAME: &str = "replacement";
+
+/// What the reference puts behind the name of a file that is to go.
+const DELETED: &str = "delete";
 
 /// What is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +44,7 @@ pub(super) fn begin(fs: &Fs, place: &Place, replacement: &Replacement) -> Result
 /// Ends what was begun, and removes what was not.
 pub(super) fn complete(fs: &Fs, place: &Place, sizes: Sizes) -> Result<(), StoreError> {
     let compacting = place.compacting();
+    settle(fs, place)?;
     if !compacting.log.is_dir() && !compacting.queue.is_dir() {
         return Ok(());
     }
@@ -53,6 +60,44 @@ pub(super) fn complete(fs: &Fs, place: &Place, sizes: Sizes) -> Result<(), Store
             compacting.remove(fs)
         }
     }
+}
+
+/// Ends what the reference began before a crash, or undoes it.
+///
+/// It gives all old log files another name, moves the new ones, removes the old ones, and does the same with
+/// the queue files, which can be made anew. While any log file has not been moved, all old ones are there.
+///
+/// Reference: `CompactionLog.replaceFiles` (store), 5.5.0.
+fn settle(fs: &Fs, place: &Place) -> Result<(), StoreError> {
+    let is_undone = !list_files(&place.compacting().log)?.is_empty();
+    for (dir, is_queue) in [(&place.log, false), (&place.queue, true)] {
+        for path in set_aside(dir)? {
+            if is_queue || !is_undone {
+                fs.remove_file(&path).doing("remove", &path)?;
+            } else {
+                warn!(path = %path.display(), "compacted file takes its place again");
+                fs.rename(&path, &path.with_extension("")).doing("rename", &path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files in `dir` that the reference meant to delete.
+fn set_aside(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing("list", dir),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.doing("list", dir)?.path();
+        if path.extension().is_some_and(|extension| extension == DELETED) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 /// Does it; doing it again does no harm.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oxmq_protocol::message::{Message, MessageExt};
 use tempfile::TempDir;
@@ -316,6 +316,103 @@ fn a_crash_at_any_step_of_a_replacement_leaves_the_old_or_the_new_files() {
         }
         fail_from += 1;
     }
+}
+
+/// What the reference has done of a replacement when it is killed after `steps`.
+fn replace_as_the_reference(root: &Path, new: &Path, steps: usize) {
+    let mut steps = (0..steps).fuse();
+    for (old, new) in dirs(root).iter().zip(dirs(new)) {
+        // All but the last file, which is still written.
+        let closed = names(old).into_iter().filter(|name| name.len() == 20);
+        let mut closed: Vec<String> = closed.collect();
+        closed.pop();
+        let aside = |name: &String| old.join(format!("{name}.delete"));
+        let compacting = old.join("compacting");
+        fs::create_dir_all(&compacting).unwrap();
+        fs::copy(new.join(&closed[0]), compacting.join(&closed[0])).unwrap();
+        for name in &closed {
+            if steps.next().is_some() {
+                fs::rename(old.join(name), aside(name)).unwrap();
+            }
+        }
+        if steps.next().is_some() {
+            fs::rename(compacting.join(&closed[0]), old.join(&closed[0])).unwrap();
+        }
+        for name in &closed {
+            if steps.next().is_some() {
+                fs::remove_file(aside(name)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_replacement_that_the_reference_was_killed_in_is_ended_or_undone() {
+    let (original, new) = (temp_dir(), temp_dir());
+    let store = open(original.path());
+    put_run(&store, 50);
+    feed(&store);
+    store.close().unwrap();
+    drop(store);
+    copy_dir(original.path(), new.path());
+    let store = open(new.path());
+    compact(&store);
+    assert_eq!(left(&store), expected(50));
+    store.close().unwrap();
+    drop(store);
+    let before: Vec<i64> = (0..50).collect();
+    // Five closed log files, and their queue files.
+    let all = 2 * (5 + 1 + 5);
+    for steps in 0..=all {
+        let copy = temp_dir();
+        copy_dir(original.path(), copy.path());
+        replace_as_the_reference(copy.path(), new.path(), steps);
+        let store = open(copy.path());
+        let seen = left(&store);
+        assert!(seen == before || seen == expected(50), "{steps} steps: {seen:?}");
+        assert!(steps > 0 || seen == before);
+        assert!(steps < all || seen == expected(50));
+        put_run(&store, 10);
+        compact(&store);
+        assert_eq!(left(&store), expected(60), "{steps} steps");
+    }
+}
+
+#[test]
+fn who_reads_meanwhile_always_finds_the_latest_message_of_each_key() {
+    const MESSAGES: i64 = 2_000;
+    const KEYS: i64 = 7;
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..MESSAGES {
+                put(&store, &format!("k{}", number % KEYS), &body(number));
+                if number % 50 == 0 {
+                    feed(&store);
+                }
+            }
+            is_done.store(true, Ordering::Release);
+        });
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Acquire) {
+                compact(&store);
+            }
+        });
+        while !is_done.load(Ordering::Acquire) {
+            let max = store.max_offset(TOPIC, 0);
+            let seen = left(&store);
+            assert!(seen.is_sorted());
+            for key in 0..KEYS.min(max) {
+                let latest = seen.iter().rev().find(|offset| *offset % KEYS == key);
+                let least = (max - 1) - (max - 1 - key).rem_euclid(KEYS);
+                assert!(latest.is_some_and(|latest| *latest >= least), "{key}: {seen:?} of {max}");
+            }
+        }
+    });
+    compact(&store);
+    assert!(left(&store).len() < (KEYS as usize) + PER_FILE + 1);
 }
 
 #[test]

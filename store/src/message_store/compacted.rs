@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::MessageStore;
 use super::get::{Cold, LazyRecord, Pull, Question, Room, empty};
+use super::put::is_storable_topic;
 use crate::compaction::{View, has_key};
 use crate::error::{IoContext, StoreError};
 use crate::status::{GetMessageResult, GetMessageStatus};
@@ -17,7 +18,7 @@ impl MessageStore {
     ///
     /// When files of the topic cannot be used, or a thread cannot be started.
     pub fn use_compaction(&self, topic: &str) -> Result<(), StoreError> {
-        if !self.compaction.add_topic(topic)? {
+        if !is_storable_topic(topic) || !self.compaction.add_topic(topic)? {
             return Ok(());
         }
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
