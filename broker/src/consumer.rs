@@ -7,7 +7,7 @@ mod differences;
 mod group;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -25,13 +25,13 @@ use crate::error::RequestError;
 use crate::filter::{ConsumerFilters, MessageFilter};
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
-use crate::sync::{read, write};
+use crate::sync::{lock, read, write};
 use crate::topic_validator;
 
 /// Consumer groups, their members and their subscriptions.
 ///
-/// Whenever the members or subscribed topics of a group change, each of its members is told at
-/// once, so that they share the queues anew.
+/// Whenever the members or subscribed topics of a group change, each of its members is told, at once
+/// or with the changes of the next seconds, so that they share the queues anew.
 #[derive(Debug)]
 pub(crate) struct ConsumerManager<C = Connection> {
     config: Arc<BrokerConfig>,
@@ -39,6 +39,8 @@ pub(crate) struct ConsumerManager<C = Connection> {
     filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
     state: RwLock<State<C>>,
+    /// Who has to hear of changes that are not told at once.
+    untold: Mutex<HashMap<Box<str>, Vec<Arc<C>>>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +78,7 @@ impl<C: Channel> ConsumerManager<C> {
         locks: Arc<RebalanceLockManager>,
     ) -> Self {
         let state = State { groups: HashMap::new(), groups_of_channel: HashMap::new() };
-        Self { config, groups, filters, locks, state: RwLock::new(state) }
+        Self { config, groups, filters, locks, state: RwLock::new(state), untold: Mutex::default() }
     }
 
     /// Adds a client to a group, or notes that it is still there; the group consumes the way that
@@ -311,6 +313,22 @@ impl<C: Channel> ConsumerManager<C> {
 
     fn notify(&self, notice: Option<Notice<C>>) {
         let Some(Notice { group, members }) = notice else { return };
+        if self.config.real_time_notify_consumer_change {
+            self.tell(&group, members);
+        } else if self.config.notify_consumer_ids_changed_enable {
+            lock(&self.untold).insert(group, members);
+        }
+    }
+
+    /// Tells of the changes that were not told at once; of several of a group only once.
+    pub(crate) fn notify_untold(&self) {
+        let untold = std::mem::take(&mut *lock(&self.untold));
+        for (group, members) in untold {
+            self.tell(&group, members);
+        }
+    }
+
+    fn tell(&self, group: &str, members: Vec<Arc<C>>) {
         if !self.config.notify_consumer_ids_changed_enable {
             return;
         }

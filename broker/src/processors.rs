@@ -299,6 +299,11 @@ impl Processors {
         self.watch.scan(now);
     }
 
+    /// Tells groups of changes that they were not told at once.
+    pub(crate) fn notify_untold(&self) {
+        self.consumers.notify_untold();
+    }
+
     /// Commits how far groups that broadcast have got.
     pub(crate) fn scan_broadcasts(&self) {
         self.broadcasts.scan(Instant::now(), |group, client_id| {

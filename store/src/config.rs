@@ -84,6 +84,12 @@ oxmq_protocol::config! {
         max_index_num: u32 = "maxIndexNum" | 20_000_000,
         /// Whether messages are indexed by their keys.
         message_index_enable: bool = "messageIndexEnable" | true,
+        /// Whether that index is in files: there is no other.
+        index_file_write_enable: bool = "indexFileWriteEnable" | true,
+        /// Whether queries by key look into these files.
+        index_file_read_enable: bool = "indexFileReadEnable" | true,
+        /// Most messages that a query by unique key returns.
+        default_query_max_num: u32 = "defaultQueryMaxNum" | 32,
         /// Most messages that a query by key returns.
         max_msgs_num_batch: u32 = "maxMsgsNumBatch" | 64,
         /// Largest body in bytes.
@@ -106,6 +112,8 @@ oxmq_protocol::config! {
         flush_commit_log_thorough_interval: u64 = "flushCommitLogThoroughInterval" | 10_000,
         /// Milliseconds that a sender waits for a flush.
         sync_flush_timeout: u64 = "syncFlushTimeout" | 5_000,
+        /// Milliseconds between saves of how far delay levels have got.
+        flush_delay_offset_interval: u64 = "flushDelayOffsetInterval" | 10_000,
         /// Milliseconds between writes of consume queues.
         flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue" | 1_000,
         /// Milliseconds between syncs of all consume queues.

@@ -316,9 +316,14 @@ fn queries_find_messages_by_each_of_their_keys() {
     assert_eq!(find("all")[0].body, body(0), "in the order of the log");
     assert_eq!(find("other").len(), 0);
     store.close().unwrap();
-    let store = open(&small(dir.path()));
-    let result = store.query_message("t", "all", 64, 0, i64::MAX).unwrap();
-    assert_eq!(result.message_count, 50);
+    let found = |config: &StoreConfig| {
+        let result = open(config).query_message("t", "all", 64, 0, i64::MAX).unwrap();
+        result.message_count
+    };
+    assert_eq!(found(&small(dir.path())), 50);
+    let unread = StoreConfig { index_file_read_enable: false, ..small(dir.path()) };
+    assert_eq!(found(&unread), 0);
+    assert_eq!(found(&StoreConfig { index_file_write_enable: false, ..unread }), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use oxmq_protocol::config::{self, Config as _, ConfigValue};
 use oxmq_protocol::properties_file::Entry;
 use oxmq_store::StoreConfig;
 
-use super::{BrokerSettings, known};
+use super::{BrokerSettings, known, no_effect};
 
 /// Parts of keys that are closed: paths, addresses, ports, code that is loaded, and sizes of files,
 /// which a store cannot be opened again with.
@@ -38,6 +38,11 @@ const CLOSED: &[&str] = &[
 
 /// Settings that count with the next request, or the next round of whoever reads them.
 const LIVE: &[&str] = &[
+    "realTimeNotifyConsumerChange",
+    "useMessageFilterForNotification",
+    "maxMessageFilterNumForNotification",
+    "indexFileReadEnable",
+    "defaultQueryMaxNum",
     "brokerPermission",
     "autoCreateTopicEnable",
     "autoCreateSubscriptionGroup",
@@ -213,7 +218,7 @@ pub(crate) fn effect(key: &str) -> Effect {
     } else if BrokerSettings::KEYS.contains(&key) || StoreConfig::KEYS.contains(&key) {
         Effect::NextStart
     } else {
-        Effect::None(known::why_no_effect(key))
+        Effect::None(no_effect::why_no_effect(key))
     }
 }
 
@@ -366,6 +371,8 @@ mod tests {
             "shutdownWaitTimeSeconds",
             "messageIndexEnable",
             "enableCompaction",
+            "indexFileWriteEnable",
+            "flushDelayOffsetInterval",
             "enableConsumeQueueExt",
             "enableLmq",
             "enableLmqStats",

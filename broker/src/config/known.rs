@@ -1,5 +1,6 @@
 //! The reference's keys that nothing here depends on, and why.
 
+use super::no_effect::why_no_effect;
 use oxmq_protocol::config::{self, Cause, Explanation, Rules, Setting, Standing};
 
 /// Class, key, type and default of each setting that the reference's broker reads.
@@ -80,82 +81,6 @@ fn unknown(key: &str, nearest: Option<&'static str>) -> Option<Cause> {
         Some(Cause::Unknown(nearest.or_else(|| config::nearest(key, keys))))
     }
 }
-
-pub(super) fn why_no_effect(key: &str) -> &'static str {
-    let has = |parts: &[&str]| parts.iter().any(|part| key.contains(part));
-    if key == "compactionThreadNum" {
-        "one thread compacts all topics, one after the other"
-    } else if has(&[
-        "ThreadPool",
-        "PoolQueue",
-        "ThreadNum",
-        "ThreadsNum",
-        "WorkerThreads",
-        "SelectorThreads",
-        "waitTimeMills",
-    ]) || has(&[
-        "CoreThreads",
-        "MaxThreads",
-        "ExecutorThreads",
-        "CallbackExecutor",
-        "WorkerGroup",
-        "CorePool",
-        "MaxPool",
-    ]) {
-        "requests are handled on the thread that reads them, not in pools"
-    } else if has(&["ocksdb", "ocksDB", "RocksDb", "memTable", "combineCQ", "transWrite"]) {
-        "nothing is stored in RocksDB"
-    } else if has(&["PooledByteBuf", "EpollNative", "transferMsgByHeap", "SemaphoreValue"]) {
-        "it tunes a part of the reference that has no counterpart"
-    } else {
-        NOT_BUILT
-            .iter()
-            .find(|(parts, _)| has(parts))
-            .map_or("what it sets is not built yet", |(_, reason)| reason)
-    }
-}
-
-/// Parts of keys, and what they belong to; the first that fits counts.
-const NOT_BUILT: &[(&[&str], &str)] = &[
-    (&["dLeger", "DLeger", "preferredLeaderId"], "there is no log in the format of DLedger"),
-    (&["ontroller", "checkSyncStateSet", "ElectionPriority"], "there is no controller"),
-    (
-        &["acl", "auth", "Auth", "migrateAuth", "userCache", "initAuthentication"],
-        "access control is not built yet",
-    ),
-    (&["etrics", "metric"], "metrics are not exported yet"),
-    (&["timer", "Timer"], "it tunes a part of the reference that has no counterpart"),
-    (&["liteLag"], "the oldest message of each lite topic that is not consumed is not kept"),
-    (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
-    (&["popConsumerFSServiceInit"], "popped messages are always noted in the revive topic"),
-    (&["PopCalculateLag"], "metrics are not exported yet"),
-    (
-        &["popCk", "PopBufferMerge", "PopBatchAck"],
-        "popped messages are noted in the log at once, not in memory first",
-    ),
-    (
-        &["pop", "Pop", "revive", "CkAsync", "AckAsync", "CKRePut", "LongAwaitingAck"],
-        "it tunes a part of the reference that has no counterpart",
-    ),
-    (
-        &["slave", "Slave", "nSync", "eplica", "haMaster", "haSend", "haHouse", "haTransfer"],
-        "replication is not built yet",
-    ),
-    (&["haMax", "haFlow", "HaTransfer", "BrokerMember"], "replication is not built yet"),
-    (&["BufSize", "writeBuffer"], "buffers and sockets adapt by themselves within fixed limits"),
-    (&["socksProxyConfig"], "name servers are connected to directly"),
-    (
-        &["channelNotActiveInterval"],
-        "a connection whose answer does not come in time is closed at once",
-    ),
-    (&["maxReconnectInterval"], "nothing in the reference reads it either"),
-    (&["SocketBacklog"], "the queue of connections to accept has a fixed length"),
-    (&["cold", "Cold"], "whether something is in memory is asked when it is read"),
-    (&["bitMapLengthConsumeQueueExt"], "the reference puts the size of its Bloom filter there"),
-    (&["Swap", "Swaped"], "mapped files are left to the page cache"),
-    (&["transient", "commitCommitLog", "commitInterval"], "messages are written to the page cache"),
-    (&["fastFailIfNoBuffer", "writeWithoutMmap"], "messages are written to the page cache"),
-];
 
 /// Keys that change where or how messages are kept: ignoring one could lose messages.
 const UNSUPPORTED: &[(&str, &str, &str)] = &[

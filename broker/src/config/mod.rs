@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod change;
 mod known;
+mod no_effect;
 
 use std::path::Path;
 
@@ -128,6 +129,10 @@ oxmq_protocol::config! {
         pop_polling_size: i32 = "popPollingSize" | 1_024,
         /// One message in so many wakes pops that wait for other messages.
         pop_long_polling_force_notify_interval: i64 = "popLongPollingForceNotifyInterval" | 800,
+        /// Whether what a notification says of the messages that are wanted is looked at.
+        use_message_filter_for_notification: bool = "useMessageFilterForNotification" | true,
+        /// Messages of a queue from which on one of them is taken to be wanted.
+        max_message_filter_num_for_notification: i32 = "maxMessageFilterNumForNotification" | 64,
         /// Whether pops in order are woken when a message that blocks them is due again.
         enable_notify_after_pop_order_lock_release: bool =
             "enableNotifyAfterPopOrderLockRelease" | true,
@@ -208,6 +213,8 @@ oxmq_protocol::config! {
         enable_calc_filter_bit_map: bool = "enableCalcFilterBitMap" | false,
         /// Whether members of a group hear when one joins or leaves.
         notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable" | true,
+        /// Whether they hear it at once, or each 15 seconds of what happened since.
+        real_time_notify_consumer_change: bool = "realTimeNotifyConsumerChange" | true,
         /// Region stamped on every message.
         region_id: String = "regionId" | "DefaultRegion".to_owned(),
         /// Whether clients should trace, stamped on every message.

@@ -10,7 +10,13 @@ use crate::channel::testing::TestChannel;
 use crate::saved_table::SaveSignal;
 
 fn manager(dir: &Path) -> ConsumerManager<TestChannel> {
-    let config = Arc::new(BrokerConfig::default());
+    manager_with(dir, true)
+}
+
+fn manager_with(dir: &Path, tells_at_once: bool) -> ConsumerManager<TestChannel> {
+    let mut config = BrokerConfig::default();
+    config.real_time_notify_consumer_change = tells_at_once;
+    let config = Arc::new(config);
     let groups =
         SubscriptionGroupManager::load(Arc::clone(&config), dir, SaveSignal::default()).unwrap();
     let filters = ConsumerFilters::load(&config, dir).unwrap();
@@ -70,6 +76,21 @@ fn everyone_is_told_once_when_a_member_joins_or_leaves() {
     consumers.close(&one);
     assert!(!consumers.is_online("g"));
     assert!(read(&consumers.state).groups_of_channel.is_empty());
+}
+
+#[test]
+fn changes_that_are_not_told_at_once_are_told_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (consumers, now) = (manager_with(dir.path(), false), Instant::now());
+    let (one, two) = (TestChannel::new(1), TestChannel::new(2));
+    let data = heartbeat("g", &[("t", "*", 1)]);
+    consumers.register(&one.client("a", now), &data, true, true);
+    consumers.register(&two.client("b", now), &data, true, true);
+    assert!(told(&one).is_empty() && told(&two).is_empty());
+    consumers.notify_untold();
+    assert_eq!((told(&one), told(&two)), (vec!["g".to_owned()], vec!["g".to_owned()]));
+    consumers.notify_untold();
+    assert!(told(&one).is_empty() && told(&two).is_empty(), "nothing is new");
 }
 
 #[test]

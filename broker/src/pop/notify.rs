@@ -35,7 +35,7 @@ impl PopService {
         notice.answer(has_message, false);
     }
 
-    fn has_message(&self, request: &NoticeRequest) -> bool {
+    pub(super) fn has_message(&self, request: &NoticeRequest) -> bool {
         let topic = &*request.topic;
         let any_normal = match request.queue_id {
             ANY_QUEUE => self.any_in_topic(request, topic),
@@ -65,7 +65,10 @@ impl PopService {
         let committed = self.offsets.query(group, topic, queue_id).unwrap_or(min);
         let next = self.queues.get(queue_ref).next_offset();
         let offset = next.map_or(committed, |next| next.max(committed));
-        max > offset && self.may_pass(&request.filter, topic, queue_id, offset)
+        let looked_at = i64::from(self.config.max_message_filter_num_for_notification);
+        max > offset
+            && (max - offset >= looked_at
+                || self.may_pass(&request.filter, topic, queue_id, offset))
     }
 
     /// Whether a message from `offset` on may be one of those that are wanted; only what would have

@@ -283,6 +283,25 @@ fn messages_for_others_are_passed_over_and_not_noted() {
 }
 
 #[test]
+fn one_of_many_messages_is_taken_to_be_wanted_without_a_look() {
+    let setup = setup(|config| config.max_message_filter_num_for_notification = 3);
+    let anything_for = |tag: &str| {
+        setup.pop.has_message(&NoticeRequest {
+            group: "g".into(),
+            topic: "t".into(),
+            queue_id: ANY_QUEUE,
+            filter: MessageFilter::from_tags(tag),
+            order: false,
+            attempt: None,
+        })
+    };
+    setup.send(&["one", "two"]);
+    assert!(anything_for("a") && !anything_for("b"));
+    setup.send(&["three"]);
+    assert!(anything_for("b"));
+}
+
+#[test]
 fn receipt_of_a_revive_queue_that_is_not_there_is_refused() {
     let setup = setup(|_| ());
     setup.send(&["one"]);

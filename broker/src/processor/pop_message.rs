@@ -195,8 +195,12 @@ impl PopMessage {
         let now_ms = now_ms();
         let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
         let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
+        let filter = match self.config.use_message_filter_for_notification {
+            true => filter(header.exp_type.as_deref(), header.exp.as_deref())?,
+            false => MessageFilter::All,
+        };
         let request = NoticeRequest {
-            filter: filter(header.exp_type.as_deref(), header.exp.as_deref())?,
+            filter,
             group: header.consumer_group.into(),
             topic: header.topic.into(),
             queue_id: header.queue_id.max(pop::ANY_QUEUE),

@@ -14,9 +14,6 @@ use oxmq_store::MessageStore;
 use super::success;
 use crate::error::RequestError;
 
-/// Messages looked for by a unique key. The reference's `defaultQueryMaxNum` has the same default.
-const UNIQUE_KEY_MESSAGES: i32 = 32;
-
 /// Gives messages by key or by their place in the log.
 #[derive(Debug)]
 pub(crate) struct ViewMessage {
@@ -37,13 +34,16 @@ impl ViewMessage {
     ) -> Result<RemotingCommand, RequestError> {
         let header = QueryMessageRequestHeader::decode(request)?;
         let by_unique_key = header.unique_key_query.as_deref() == Some("true");
-        let most = if by_unique_key { UNIQUE_KEY_MESSAGES } else { header.max_num };
+        let most = match by_unique_key {
+            true => self.store.config().default_query_max_num,
+            false => u32::try_from(header.max_num).unwrap_or(0),
+        };
         let found = self
             .store
             .query_message(
                 &header.topic,
                 &header.key,
-                u32::try_from(most).unwrap_or(0),
+                most,
                 header.begin_timestamp,
                 header.end_timestamp,
             )

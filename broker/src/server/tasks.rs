@@ -17,6 +17,8 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
 /// How often silent clients are looked for, as in the reference.
 const SCAN_CLIENTS_EVERY: Duration = Duration::from_secs(10);
+/// How often groups hear of changes that they are not told at once, as in the reference.
+const NOTIFY_UNTOLD_EVERY: Duration = Duration::from_secs(15);
 /// How often it is committed how far groups that broadcast have got, as in the reference.
 const SCAN_BROADCASTS_EVERY: Duration = Duration::from_secs(5);
 /// How often groups that consume too slowly are looked for, as in the reference.
@@ -25,8 +27,6 @@ const STOP_SLOW_GROUPS_EVERY: Duration = Duration::from_secs(180);
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
 /// How often what went to and from each topic is counted, as in the reference.
 const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
-/// How often the progress of delay levels is saved, as in the reference.
-const SAVE_SCHEDULE_EVERY: Duration = Duration::from_secs(10);
 
 impl BrokerHandle {
     pub(super) fn spawn_tasks(&mut self) {
@@ -56,6 +56,7 @@ impl BrokerHandle {
         });
         every(tasks, CLEAN_POPS_EVERY, &processors.pop, |pop| pop.clean());
         every(tasks, SCAN_CLIENTS_EVERY, processors, |all| all.scan_clients());
+        every(tasks, NOTIFY_UNTOLD_EVERY, processors, |all| all.notify_untold());
         every(tasks, SCAN_BROADCASTS_EVERY, processors, |all| all.scan_broadcasts());
         every(tasks, STOP_SLOW_GROUPS_EVERY, processors, |all| all.stop_slow_groups());
         every(tasks, SAMPLE_TRAFFIC_EVERY, processors, |all| all.sample_traffic());
@@ -63,7 +64,9 @@ impl BrokerHandle {
         every_blocking(tasks, SAMPLE_TOPICS_EVERY, processors, |all| {
             all.sample_topics_and_groups();
         });
-        every_blocking(tasks, SAVE_SCHEDULE_EVERY, schedule, save_schedule);
+        let save_schedule_every =
+            Duration::from_millis(self.store.config().flush_delay_offset_interval.max(1));
+        every_blocking(tasks, save_schedule_every, schedule, save_schedule);
         every_blocking(tasks, save_metrics_every, transactions, |all| all.save_metrics());
     }
 }

@@ -233,7 +233,7 @@ impl MessageStore {
         begin_ms: i64,
         end_ms: i64,
     ) -> Result<QueryResult, StoreError> {
-        let Some(index) = &self.index else {
+        let Some(index) = self.index.as_ref().filter(|_| self.config.index_file_read_enable) else {
             return Ok(QueryResult::default());
         };
         index.catch_up(&self.log, self.visible_end(), &Signal::default())?;

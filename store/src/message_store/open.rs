@@ -70,7 +70,7 @@ impl MessageStore {
             clean,
         }
         .run()?;
-        let index = if config.message_index_enable {
+        let index = if config.message_index_enable && config.index_file_write_enable {
             let geometry =
                 IndexGeometry { slots: config.max_hash_slot_num, entries: config.max_index_num };
             let (dir, checkpoint) = (root.join("index"), Arc::clone(&checkpoint));
