@@ -19,6 +19,7 @@ use super::payload::topic_name;
 use super::report::Report;
 use super::send::{self, Load};
 use super::setup::Setup;
+use super::verify::{CATCH_UP, RETRY_AFTER};
 
 /// What a run found.
 #[derive(Clone, Debug, Serialize)]
@@ -95,22 +96,33 @@ fn make(args: &TopicsArgs, setup: &mut Setup<'_>) -> Result<Made, BenchError> {
 /// Insists that the broker has them all, each with a message in its first queue, and some with as many queues.
 fn check(args: &TopicsArgs, setup: &mut Setup<'_>) -> Result<(), BenchError> {
     let common = &args.common;
-    let missing =
-        |topic: &str, stored| Err(BenchError::Wrong(format!("{topic} has {stored} messages")));
     each_topic(args, setup.broker, 0..args.topics, |control, topic| {
-        match control.max_offset(topic, 0)? {
-            stored if stored < 1 => missing(topic, stored),
-            _ => Ok(()),
-        }
+        until_stored(topic, 1, || control.max_offset(topic, 0))
     })?;
     for number in [0, args.topics / 2, args.topics - 1] {
         let topic = topic_name(&common.topic, number);
-        let stored = setup.control.stored(&topic, common.queues)?;
-        if stored < common.queues.into() {
-            return missing(&topic, stored);
-        }
+        let stored = || setup.control.stored(&topic, common.queues);
+        until_stored(&topic, common.queues.into(), stored)?;
     }
     Ok(())
+}
+
+/// Waits until `wanted` messages are there: the reference answers sends before that.
+fn until_stored(
+    topic: &str,
+    wanted: i64,
+    mut stored: impl FnMut() -> Result<i64, BenchError>,
+) -> Result<(), BenchError> {
+    let deadline = Instant::now() + CATCH_UP;
+    loop {
+        match stored()? {
+            enough if enough >= wanted => return Ok(()),
+            stored if Instant::now() >= deadline => {
+                return Err(BenchError::Wrong(format!("{topic} has {stored} messages")));
+            }
+            _ => thread::sleep(RETRY_AFTER),
+        }
+    }
 }
 
 /// Sends to the first `topics` of them in turn.

@@ -13,8 +13,8 @@ use super::setup::Setup;
 use super::tally::Sample;
 
 /// The reference answers a send before its queue knows the message; this long it may take.
-const CATCH_UP: Duration = Duration::from_secs(20);
-const RETRY_AFTER: Duration = Duration::from_millis(20);
+pub(super) const CATCH_UP: Duration = Duration::from_secs(20);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// Reads the samples back, each with `messages` messages, and returns how many messages were equal.
 ///
