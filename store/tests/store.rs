@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use oxmq_protocol::message::{BatchMessages, Message, MessageExt, properties, sys_flag};
 use oxmq_store::{
-    Arrival, Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, LazyRecord,
-    MessageStore, PutMessageStatus, StoreConfig, StoreError,
+    Arrival, Boundary, Clock, Environment, FlushDiskType, GetMessageStatus, MessageStore,
+    PutMessageStatus, StoreConfig, StoreError,
 };
 
 #[test]
@@ -54,38 +54,6 @@ fn dropped_store_opens_as_after_a_crash() {
 }
 
 #[test]
-fn filter_is_asked_once_for_each_message_and_in_order() {
-    let dir = temp_dir();
-    let queue_file = 20 * 400;
-    let config = StoreConfig { mapped_file_size_consume_queue: queue_file, ..small(dir.path()) };
-    let store = open(&config);
-    for number in 0..1_500 {
-        put(&store, "TopicA", 0, &body(number));
-    }
-    for one_in in [1, 7, 100, 5_000] {
-        let (mut looked_at, mut found, mut offset) = (Vec::new(), Vec::new(), 0);
-        while offset < 1_500 {
-            let wanted = |_, record: LazyRecord<'_>| {
-                let at = record.view().unwrap().queue_offset();
-                looked_at.push(at);
-                at % one_in == 0
-            };
-            let mut out = Vec::new();
-            let result = store
-                .get_cached_message("TopicA", 0, offset, 32, usize::MAX, wanted, &mut out)
-                .unwrap();
-            offset = result.next_begin_offset;
-            let messages = MessageExt::decode_all(&out).unwrap();
-            assert!(messages.len() <= 32 && messages.len() as u32 == result.message_count);
-            found.extend(messages.into_iter().map(|message| message.queue_offset));
-        }
-        assert_eq!(looked_at, (0..1_500).collect::<Vec<i64>>());
-        let due: Vec<i64> = looked_at.into_iter().filter(|at| at % one_in == 0).collect();
-        assert_eq!(found, due, "one in {one_in}");
-    }
-}
-
-#[test]
 fn log_files_end_in_a_blank_and_have_their_exact_length() {
     let dir = temp_dir();
     let store = open(&small(dir.path()));
@@ -110,80 +78,6 @@ fn log_files_end_in_a_blank_and_have_their_exact_length() {
             assert!(bytes[at + 8..].iter().all(|byte| *byte == 0));
         }
     }
-}
-
-#[test]
-fn pull_statuses_are_those_of_the_reference() {
-    let dir = temp_dir();
-    let store = open(&small(dir.path()));
-    let status = |queue_id, offset| {
-        let result = pull(&store, "TopicA", queue_id, offset, &mut Vec::new());
-        (result.status, result.next_begin_offset)
-    };
-    assert_eq!(status(0, 0), (GetMessageStatus::NoMatchedLogicQueue, 0));
-    put_run(&store, 0..10);
-    assert_eq!(status(0, 5), (GetMessageStatus::OffsetOverflowOne, 5));
-    assert_eq!(status(0, 6), (GetMessageStatus::OffsetOverflowBadly, 5));
-    assert_eq!(status(0, -1), (GetMessageStatus::OffsetTooSmall, 0));
-    assert_eq!(status(0, 2), (GetMessageStatus::Found, 5));
-}
-
-#[test]
-fn pull_stops_at_its_limits_but_gives_the_first_message() {
-    let dir = temp_dir();
-    let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
-    for _ in 0..100 {
-        put(&store, "t", 0, &[7; 1_000]);
-    }
-    let count = |max_num, max_bytes| {
-        let mut out = b"before".to_vec();
-        let result = store.get_message("t", 0, 0, max_num, max_bytes, |_, _| true, &mut out);
-        assert_eq!(MessageExt::decode_all(&out[6..]).unwrap().len(), result.message_count as usize);
-        assert_eq!(result.next_begin_offset, i64::from(result.message_count));
-        result.message_count
-    };
-    assert_eq!(count(1, 1 << 20), 1);
-    assert_eq!(count(32, 1 << 20), 32);
-    assert_eq!(count(1_000, 1 << 20), 32);
-    assert_eq!(count(32, 1), 1);
-    assert_eq!(count(32, 1_092 * 3), 3);
-}
-
-#[test]
-fn filter_moves_the_offset_past_what_it_skips() {
-    let dir = temp_dir();
-    let store = open(&StoreConfig { mapped_file_size_commit_log: 1 << 20, ..small(dir.path()) });
-    let tagged = |tag: &str| {
-        let mut text = Vec::new();
-        properties::append(&mut text, properties::TAGS, tag.as_bytes());
-        text
-    };
-    let (red, blue) = (tagged("red"), tagged("blue"));
-    for number in 0..2_000 {
-        let properties = if number % 1_000 == 999 { &red } else { &blue };
-        store.put_message(&Message { properties, ..message("t", 0, b"b") });
-    }
-    let code = oxmq_protocol::message::tags_code("red");
-    let get = |offset| {
-        let mut out = Vec::new();
-        let result =
-            store.get_message("t", 0, offset, 32, 1 << 20, |tags, _| tags == code, &mut out);
-        (result.status, result.next_begin_offset, result.message_count)
-    };
-    // 16 000 bytes of units are 800 units.
-    assert_eq!(get(0), (GetMessageStatus::NoMatchedMessage, 800, 0));
-    assert_eq!(get(800), (GetMessageStatus::Found, 1_600, 1));
-    assert_eq!(get(1_600), (GetMessageStatus::Found, 2_000, 1));
-    let by_content = store.get_message(
-        "t",
-        0,
-        990,
-        32,
-        1 << 20,
-        |_, record| record.view().unwrap().property("TAGS") == Some(b"red"),
-        &mut Vec::new(),
-    );
-    assert_eq!(by_content.message_count, 1);
 }
 
 #[test]
