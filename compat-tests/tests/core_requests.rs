@@ -264,6 +264,28 @@ fn a_light_topic_is_one_queue_that_the_first_member_gets() {
 }
 
 #[test]
+fn a_batch_queue_begins_nowhere_before_its_first_message() {
+    let topic = "core_batch_queue";
+    ops::create_topic_with(server(), topic, 1, "+queue.type=BatchCQ");
+    let mut conn = connect();
+    let mut asked = |queue_id| {
+        let min = ops::min_offset(&mut conn, topic, queue_id);
+        (min, ops::max_offset(&mut conn, topic, queue_id))
+    };
+    assert_eq!((asked(0), asked(7)), ((-1, 0), (-1, 0)));
+    let mut conn = connect();
+    let pulled = conn.call(ops::pull_request("core_batch_group", topic, 0, 0));
+    assert_eq!(
+        (pulled.code, pulled.number("minOffset"), pulled.number("maxOffset")),
+        (response::PULL_NOT_FOUND, -1, 0),
+        "{pulled:?}"
+    );
+    ops::send(&mut conn, topic, 0, "", b"first");
+    ops::wait_for_max_offset(&mut conn, topic, 0, 1);
+    assert_eq!(ops::min_offset(&mut conn, topic, 0), 0);
+}
+
+#[test]
 fn the_broker_shares_queues_out_among_those_who_ask_it_to() {
     let (mut one, mut two) = (connect(), connect());
     ops::create_topic(server(), "shared_out", 5);

@@ -144,14 +144,19 @@ impl MessageStore {
         out: &mut Vec<u8>,
     ) -> Result<GetMessageResult, Cold> {
         let Some(queue) = self.queues.get(topic, queue_id) else {
-            return Ok(empty(GetMessageStatus::NoMatchedLogicQueue, 0, 0, 0));
+            let min = self.min_of_nothing(topic);
+            return Ok(empty(GetMessageStatus::NoMatchedLogicQueue, 0, min, 0));
         };
         // Before the bounds, which it is never ahead of then.
         let compacted = self.compaction.view(topic, queue_id);
+        let mut bounds = self.visible_bounds(&queue);
+        if bounds.1 == 0 {
+            bounds.0 = self.min_of_nothing(topic);
+        }
         let question = Question {
             queue: &queue,
             offset,
-            bounds: self.visible_bounds(&queue),
+            bounds,
             budget: Budget {
                 messages: max_num,
                 bytes: max_bytes.clamp(MIN_PULL_BYTES, MAX_PULL_BYTES),

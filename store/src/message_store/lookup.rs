@@ -55,9 +55,17 @@ pub struct QueryResult {
 }
 
 impl MessageStore {
-    /// First offset of a queue; zero when there is no such queue.
+    /// First offset of a queue; before its first message zero, and -1 of a batch queue.
     pub fn min_offset(&self, topic: &str, queue_id: i32) -> i64 {
-        self.bounds(topic, queue_id).0
+        match self.bounds(topic, queue_id) {
+            (_, 0) => self.min_of_nothing(topic),
+            (min, _) => min,
+        }
+    }
+
+    /// Reference: `BatchConsumeQueue.minOffsetInQueue` (store), 5.5.0.
+    pub(super) fn min_of_nothing(&self, topic: &str) -> i64 {
+        if self.has_batch_queues(topic) { -1 } else { 0 }
     }
 
     /// Offset behind the last readable message of a queue; zero when there is no such queue.
@@ -65,7 +73,7 @@ impl MessageStore {
         self.bounds(topic, queue_id).1
     }
 
-    /// [`Self::min_offset`] and [`Self::max_offset`] of one moment.
+    /// First offset of a queue and that behind its last readable message; zero when there is none.
     pub fn bounds(&self, topic: &str, queue_id: i32) -> (i64, i64) {
         self.queues.get(topic, queue_id).map_or((0, 0), |queue| self.visible_bounds(&queue))
     }
