@@ -11,15 +11,13 @@ use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{Header as _, PopLiteMessageRequestHeader};
 use oxmq_remoting::{Connection, Reply};
 
-use super::pop_message::TOO_LATE_MS;
+use super::pop_message::check_opening;
 use super::success;
 use crate::channel::Channel;
-use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::error::{LiteError, RequestError};
 use crate::limits::MAX_POP_MESSAGES;
 use crate::perm;
-use crate::pop;
 use crate::pop::lite::{HeldLite, LiteRequest, LiteService, has_lite_topics};
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
@@ -74,18 +72,8 @@ impl LiteTopics {
     /// Checks in the reference's order.
     fn check_pop(&self, request: &CommandView<'_>) -> Result<(LiteRequest, Instant), RequestError> {
         let header = PopLiteMessageRequestHeader::decode(request)?;
-        let now_ms = now_ms();
-        let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
-        let age_ms = now_ms.saturating_sub(born_ms);
-        if age_ms.saturating_sub(header.poll_time) > TOO_LATE_MS {
-            return Err(RequestError::PopTooLate(self.config.broker_ip1.clone()));
-        }
-        if !perm::is_readable(self.config.broker_permission) {
-            return Err(RequestError::BrokerPopForbidden(self.config.broker_ip1.clone()));
-        }
-        if header.max_msg_num > MAX_POP_MESSAGES {
-            return Err(RequestError::PopTooMany(self.config.broker_ip1.clone()));
-        }
+        let (born_ms, poll_ms) = (header.born_time, header.poll_time);
+        let deadline = check_opening(&self.config, born_ms, poll_ms, header.max_msg_num)?;
         let PopLiteMessageRequestHeader { consumer_group: group, topic, .. } = &header;
         let found =
             self.topics.get(topic).ok_or_else(|| LiteError::PopTopicNotExist(topic.clone()))?;
@@ -105,7 +93,6 @@ impl LiteTopics {
         if self.lite.bound_topic(group).as_ref() != Some(topic) {
             return Err(LiteError::PopBind(group.clone()).into());
         }
-        let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
         let request = LiteRequest {
             client: header.client_id.into(),
             group: header.consumer_group.into(),

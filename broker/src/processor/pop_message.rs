@@ -30,7 +30,7 @@ use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 
 /// A request is refused that comes so much later than the end of its own time, ms.
-pub(super) const TOO_LATE_MS: i64 = 500;
+const TOO_LATE_MS: i64 = 500;
 
 /// Gives consumers single messages, at once or when they come.
 #[derive(Debug)]
@@ -144,18 +144,8 @@ impl PopMessage {
         connection: &Connection,
     ) -> Result<(PopRequest, Instant), RequestError> {
         let header = PopMessageRequestHeader::decode(request)?;
-        let now_ms = now_ms();
-        let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
-        let age_ms = now_ms.saturating_sub(born_ms);
-        if age_ms.saturating_sub(header.poll_time) > TOO_LATE_MS {
-            return Err(RequestError::PopTooLate(self.config.broker_ip1.clone()));
-        }
-        if !perm::is_readable(self.config.broker_permission) {
-            return Err(RequestError::BrokerPopForbidden(self.config.broker_ip1.clone()));
-        }
-        if header.max_msg_nums > MAX_POP_MESSAGES {
-            return Err(RequestError::PopTooMany(self.config.broker_ip1.clone()));
-        }
+        let (born_ms, poll_ms) = (header.born_time, header.poll_time);
+        let deadline = check_opening(&self.config, born_ms, poll_ms, header.max_msg_nums)?;
         if !self.config.timer_wheel_enable {
             return Err(RequestError::PopWithoutTimer(self.config.broker_ip1.clone()));
         }
@@ -166,7 +156,6 @@ impl PopMessage {
             return Err(RequestError::InvisibleTooLong { longest_ms });
         }
         let filter = filter(header.exp_type.as_deref(), header.exp.as_deref())?;
-        let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
         let request = PopRequest {
             group: header.consumer_group.into(),
             topic: header.topic.into(),
@@ -192,9 +181,7 @@ impl PopMessage {
         self.check_broker_peek()?;
         let NotificationRequestHeader { consumer_group, topic, queue_id, .. } = &header;
         self.check(Asked { group: consumer_group, topic, queue_id: *queue_id }, connection)?;
-        let now_ms = now_ms();
-        let born_ms = if header.born_time == 0 { now_ms } else { header.born_time };
-        let deadline = pop::deadline(Instant::now(), now_ms, born_ms, header.poll_time);
+        let (deadline, _) = time_left(header.born_time, header.poll_time);
         let filter = match self.config.use_message_filter_for_notification {
             true => filter(header.exp_type.as_deref(), header.exp.as_deref())?,
             false => MessageFilter::All,
@@ -257,6 +244,36 @@ impl PopMessage {
             Err(RequestError::GroupNotPermitted(group.to_owned()))
         }
     }
+}
+
+/// What is checked first of every pop. Returns until when it may wait.
+pub(super) fn check_opening(
+    config: &BrokerConfig,
+    born_ms: i64,
+    poll_ms: i64,
+    max_messages: i32,
+) -> Result<Instant, RequestError> {
+    let broker = || config.broker_ip1.clone();
+    let (deadline, late_ms) = time_left(born_ms, poll_ms);
+    if late_ms > TOO_LATE_MS {
+        return Err(RequestError::PopTooLate(broker()));
+    }
+    if !perm::is_readable(config.broker_permission) {
+        return Err(RequestError::BrokerPopForbidden(broker()));
+    }
+    if max_messages > MAX_POP_MESSAGES {
+        return Err(RequestError::PopTooMany(broker()));
+    }
+    Ok(deadline)
+}
+
+/// Until when a request may wait that was made at `born_ms`, 0 is now, and how many milliseconds after
+/// the end of its time it comes.
+fn time_left(born_ms: i64, poll_ms: i64) -> (Instant, i64) {
+    let now_ms = now_ms();
+    let born_ms = if born_ms == 0 { now_ms } else { born_ms };
+    let late_ms = now_ms.saturating_sub(born_ms).saturating_sub(poll_ms);
+    (pop::deadline(Instant::now(), now_ms, born_ms, poll_ms), late_ms)
 }
 
 /// A client whose connection is not at hand.
