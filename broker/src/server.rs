@@ -12,6 +12,7 @@ use std::time::Duration;
 use oxmq_protocol::address::host_port;
 use oxmq_protocol::body::TopicConfig;
 use oxmq_remoting::{Server, Tls, TlsSettingsError};
+use oxmq_store::offline::{POP_RECORDS_ADVICE, pop_records};
 use oxmq_store::{MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -60,6 +61,13 @@ pub enum StartError {
     /// A metadata file cannot be read, nor can its backup.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The reference has left records of what is popped that nobody would read.
+    #[error(
+        "{} may hold records of popped messages, which would never come back: {advice}",
+        .0.display(),
+        advice = POP_RECORDS_ADVICE
+    )]
+    PopRecords(PathBuf),
     /// There can be no more threads.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -115,6 +123,7 @@ impl Broker {
         let name_servers = Arc::new(NameServers::new(Arc::clone(&config), client));
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
+        check_pop_records(&root).await?;
         let tables = Arc::new(Tables::load(&config, &root, store_config.enable_lmq)?);
         let topics = Arc::clone(&tables.topics);
         let store = open(&root, move || {
@@ -322,6 +331,15 @@ fn use_queues_of(topic: &TopicConfig, store: &MessageStore) -> Result<(), StoreE
     Ok(())
 }
 
+/// Nobody would read what the reference has noted in RocksDB.
+async fn check_pop_records(root: &Path) -> Result<(), StartError> {
+    let dir = root.to_owned();
+    match open(root, move || pop_records(&dir)).await? {
+        Some(found) => Err(StartError::PopRecords(found)),
+        None => Ok(()),
+    }
+}
+
 /// Opens what has files, on a thread that may wait for them.
 async fn open<T: Send + 'static>(
     root: &Path,
@@ -332,5 +350,32 @@ async fn open<T: Send + 'static>(
             opened.map_err(|source| StartError::Store { root: root.display().to_string(), source })
         }
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn start_is_refused_where_pops_would_be_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("kvStore");
+        fs::create_dir(&dir).unwrap();
+        for unused in ["CURRENT", "MANIFEST-000005", "000004.log"] {
+            fs::write(dir.join(unused), "").unwrap();
+        }
+        check_pop_records(root.path()).await.unwrap();
+        for (name, content) in [("000004.log", "record"), ("000012.sst", "")] {
+            fs::write(dir.join(name), content).unwrap();
+            let refused = check_pop_records(root.path()).await.unwrap_err().to_string();
+            assert!(
+                refused.contains("kvStore") && refused.contains("exportPopRecord"),
+                "{refused}"
+            );
+            fs::write(dir.join("000004.log"), "").unwrap();
+        }
     }
 }

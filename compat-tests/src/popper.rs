@@ -131,7 +131,7 @@ impl Popper {
         self.read(command)
     }
 
-    /// Reads an answer: messages of the topic itself get their receipts from its header.
+    /// Reads an answer: messages without a receipt get theirs from its header.
     pub fn read(&self, command: Command) -> Answer {
         let messages = match command.code {
             response::SUCCESS => Record::decode_all(&command.body),
@@ -150,11 +150,16 @@ impl Popper {
             };
             return Popped { receipt: receipt.clone(), record, topic };
         }
-        let prefix = format!("0 {} ", record.queue_id);
+        let kind = match record.topic.strip_prefix("%RETRY%") {
+            None => 0,
+            Some(name) if name == format!("{}_{}", self.group, self.topic) => 1,
+            Some(_) => 2,
+        };
+        let prefix = format!("{kind} {} ", record.queue_id);
         let starts = &answer.ext["startOffsetInfo"];
         let start = starts.split(';').find_map(|entry| entry.strip_prefix(&prefix));
         let receipt = format!(
-            "{} {} {} {} 0 {BROKER_NAME} {} {}",
+            "{} {} {} {} {kind} {BROKER_NAME} {} {}",
             start.unwrap_or_else(|| panic!("{prefix} is not in {starts}")),
             answer.ext["popTime"],
             answer.ext["invisibleTime"],
@@ -162,7 +167,7 @@ impl Popper {
             record.queue_id,
             record.queue_offset,
         );
-        Popped { record, receipt, topic: self.topic.clone() }
+        Popped { topic: record.topic.clone(), record, receipt }
     }
 
     /// Pops until so many messages have come, each once; gives none back.

@@ -107,6 +107,8 @@ const LIVE: &[&str] = &[
     "enableRetryTopicV2",
     "retrieveMessageFromPopRetryTopicV1",
     "popResponseReturnActualRetryTopic",
+    "popConsumerKVServiceEnable",
+    "popReviveSkipIfGroupAbsent",
     "initPopOffsetByCheckMsgInMem",
     "maxPopPollingSize",
     "popPollingSize",

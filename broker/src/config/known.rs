@@ -89,8 +89,6 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
     ("configManagerVersion", "v1", "topics, groups and offsets in RocksDB cannot be read"),
     ("enableDLegerCommitLog", "false", "it keeps messages in a format of its own"),
     ("messageStorePlugIn", "", "plug-ins are Java classes"),
-    ("popConsumerKVServiceInit", "false", "pops kept in RocksDB would be lost"),
-    ("popConsumerKVServiceEnable", "false", "pops kept in RocksDB would be lost"),
     ("duplicationEnable", "false", "another process would write the same log"),
     ("enableAcceleratedRecovery", "false", "recovery would trust queues in RocksDB"),
     ("enableControllerMode", "false", "roles given by a controller are not built yet"),

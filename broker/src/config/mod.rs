@@ -121,6 +121,11 @@ oxmq_protocol::config! {
             "retrieveMessageFromPopRetryTopicV1" | true,
         /// Whether they are given out under that name.
         pop_response_return_actual_retry_topic: bool = "popResponseReturnActualRetryTopic" | false,
+        /// Whether clients are answered as by a broker that keeps what is popped in RocksDB. It is kept
+        /// in the revive topic all the same.
+        pop_consumer_kv_service_enable: bool = "popConsumerKVServiceEnable" | false,
+        /// Whether such a broker passes over messages of a group that is gone when they come back.
+        pop_revive_skip_if_group_absent: bool = "popReviveSkipIfGroupAbsent" | true,
         /// Whether a new group that wants just what is new gets all of a queue that is young.
         init_pop_offset_by_check_msg_in_mem: bool = "initPopOffsetByCheckMsgInMem" | true,
         /// Pops that wait.

@@ -164,7 +164,19 @@ const REASONS: &[(&[&str], &str)] = &[
     (&["timer", "Timer"], NO_COUNTERPART),
     (&["liteLag"], "the oldest message of each lite topic that is not consumed is not kept"),
     (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
-    (&["popConsumerFSServiceInit"], "popped messages are always noted in the revive topic"),
+    (
+        &["popConsumerFSServiceInit"],
+        "popped messages are always noted in the revive topic, which the reference needs `true` for",
+    ),
+    (&["popConsumerKVServiceInit"], "popped messages are always noted in the revive topic"),
+    (
+        &["popReviveMaxAttemptTimes"],
+        "a message that comes back is stored again as soon as that works, and never given up",
+    ),
+    (
+        &["popReviveMaxReturnSizePerRead", "popReviveConcurrency"],
+        "messages that come back are stored again one after the other, as many as are due",
+    ),
     (&["PopCalculateLag"], "metrics are not exported yet"),
     (
         &["popCk", "PopBufferMerge", "PopBatchAck"],

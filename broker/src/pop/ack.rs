@@ -111,12 +111,13 @@ impl PopService {
         Ok(stored.end_phy_offset())
     }
 
-    /// Has a message given out again at another time.
+    /// Has a message given out again at another time, with `suspend` as if it had not been given out.
     pub(crate) fn change_invisible_time(
         &self,
         given: &Given<'_>,
         offset: i64,
         invisible_ms: i64,
+        suspend: bool,
     ) -> Result<Changed, RequestError> {
         let now_ms = now_ms();
         if given.revive_queue_id == ReceiptHandle::ORDERLY {
@@ -132,6 +133,7 @@ impl PopService {
             pop_time: now_ms,
             queue_id: given.queue_id,
             start_offset: offset,
+            suspend,
             topic: given.topic.to_owned(),
             ..PopCheckPoint::default()
         };
@@ -195,7 +197,10 @@ impl PopService {
             }
             Acknowledged::Next { .. } | Acknowledged::Stale => Ok(()),
             Acknowledged::Unknown => Err(RequestError::OrderOffsetIllegal {
-                key: format!("{topic}@{group}@{queue_id}"),
+                key: match self.config.pop_consumer_kv_service_enable {
+                    false => format!("{topic}@{group}@{queue_id}"),
+                    true => format!("{group} {topic} {queue_id}"),
+                },
                 committed: committed.unwrap_or(-1),
                 offset,
                 client,

@@ -32,6 +32,8 @@ pub(super) struct Catch {
     pub(super) wanted: bool,
     /// Messages could not be noted and are not given out.
     pub(super) failed: bool,
+    /// Nothing is said of how often messages of a queue were given out before when there are none.
+    pub(super) omits_no_counts: bool,
 }
 
 impl Catch {
@@ -48,6 +50,7 @@ impl Catch {
             durable_at: 0,
             wanted: false,
             failed: false,
+            omits_no_counts: false,
         }
     }
 
@@ -60,10 +63,11 @@ impl Catch {
         self.count >= request.max_messages || self.body.len() >= MAX_POP_BYTES
     }
 
-    /// Gives records of a retry topic, from `begin` on, the name of the topic that was asked for,
-    /// and a receipt, which clients could not make themselves.
+    /// Gives records of a retry topic, from `begin` on, the name of a topic, and a receipt, which
+    /// clients could not make themselves when that is the one that was asked for.
     pub(super) fn name_as(
         &mut self,
+        topic: &str,
         request: &PopRequest,
         broker_name: &str,
         begin: usize,
@@ -81,7 +85,7 @@ impl Catch {
                 queue_id: record.queue_id(),
                 queue_offset: record.queue_offset(),
             };
-            if !rename(record, &request.topic, &receipt.to_string(), &mut renamed) {
+            if !rename(record, topic, &receipt.to_string(), &mut renamed) {
                 renamed.extend_from_slice(record.bytes());
             }
         }
@@ -107,7 +111,8 @@ impl Catch {
         reply.write(code, Some(status.name()), |mut writer| {
             writer.number("invisibleTime", request.invisible_ms);
             writer.text("msgOffsetInfo", self.messages.as_str());
-            if request.order {
+            let omits_counts = self.omits_no_counts && self.counts.as_str().is_empty();
+            if request.order && !omits_counts {
                 writer.text("orderCountInfo", self.counts.as_str());
             }
             writer.number("popTime", self.pop_time_ms);

@@ -4,8 +4,11 @@
 //! journal when they are due again and stores those that nobody has acknowledged under the group's
 //! retry topic. Who finds nothing waits in a [`Hold`] and is answered by whoever brings a message.
 //!
-//! Reference: `PopMessageProcessor`, `PopBufferMergeService`, `PopLongPollingService` (broker), 5.5.0,
-//! as with `popConsumerKVServiceEnable=false`.
+//! There is one bookkeeping, whatever `popConsumerKVServiceEnable` says: with it, clients are answered as
+//! by a broker of the reference that keeps its own in RocksDB.
+//!
+//! Reference: `PopMessageProcessor`, `PopBufferMergeService`, `PopLongPollingService`,
+//! `PopConsumerService` (broker), 5.5.0.
 
 mod ack;
 mod catch;
@@ -319,8 +322,13 @@ impl PopService {
 
     /// Whether so much of a queue is given out that it gives out nothing more.
     fn is_over_threshold(&self, queue: &PopQueue) -> bool {
-        self.config.enable_pop_message_threshold
-            && queue.in_flight() > self.config.pop_inflight_message_threshold
+        self.config.enable_pop_message_threshold && self.is_too_much(queue.in_flight())
+    }
+
+    fn is_too_much(&self, in_flight: i64) -> bool {
+        let config = &self.config;
+        let more = i64::from(config.pop_consumer_kv_service_enable);
+        in_flight.saturating_add(more) > config.pop_inflight_message_threshold
     }
 
     /// Messages that were popped at `pop_time_ms` are not given out any more. Whoever waits may be given
@@ -332,7 +340,7 @@ impl PopService {
         let Some(queue) = self.queues.find(queue_ref) else { return };
         let before = queue.done(count);
         if self.config.enable_pop_message_threshold
-            && before > self.config.pop_inflight_message_threshold
+            && self.is_too_much(before)
             && !self.is_over_threshold(&queue)
         {
             self.wake_group(

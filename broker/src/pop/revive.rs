@@ -357,7 +357,7 @@ fn revive(pop: &Arc<PopService>, open: &mut Open) -> bool {
     }
     let PopCheckPoint { topic, consumer_group: group, .. } = &open.point;
     let normal_topic = TopicKind::normal_topic(topic, group);
-    if pop.topics.get(normal_topic).is_none() || pop.groups.find_or_create(group).is_none() {
+    if pop.topics.get(normal_topic).is_none() || !has_group(pop, group) {
         info!(topic, group, "popped messages are not given out again: topic or group is gone");
         return true;
     }
@@ -371,6 +371,14 @@ fn revive(pop: &Arc<PopService>, open: &mut Open) -> bool {
     }
     pop.wake_group(normal_topic, group);
     true
+}
+
+/// Whether there is a group to give messages to.
+fn has_group(pop: &PopService, group: &str) -> bool {
+    if !pop.config.pop_consumer_kv_service_enable {
+        return pop.groups.find_or_create(group).is_some();
+    }
+    !pop.config.pop_revive_skip_if_group_absent || pop.groups.get(group).is_some()
 }
 
 /// Sees to it that there are the queues of a retry topic, and returns how many.
@@ -418,12 +426,13 @@ fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
         let first = point.pop_time.to_string();
         properties::set(&mut text, properties::FIRST_POP_TIME, first.as_bytes());
     }
+    properties::set(&mut text, properties::ORIGIN_GROUP, group.as_bytes());
     let again = Message {
         topic: &retry_topic,
         queue_id: retry_queue_id,
         born_host: pop.journal.store_host(),
         store_host: pop.journal.store_host(),
-        reconsume_times: message.reconsume_times.saturating_add(1),
+        reconsume_times: message.reconsume_times.saturating_add(i32::from(!point.suspend)),
         prepared_transaction_offset: 0,
         properties: &text,
         ..message.as_message()

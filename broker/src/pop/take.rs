@@ -51,6 +51,7 @@ impl PopService {
         let first = if by_priority { 0 } else { dice };
         let round = Round { pop_time_ms: now_ms(), revive_queue_id, first, may_wait };
         let mut catch = Catch::new(round.pop_time_ms, revive_queue_id);
+        catch.omits_no_counts = self.config.pop_consumer_kv_service_enable;
         let from_retry = |kind: TopicKind, catch: &mut Catch| {
             let topic = kind.topic(&request.topic, &request.group);
             self.take_topic(request, &topic, round, catch)
@@ -299,12 +300,25 @@ impl PopService {
             catch.count += given.len() as u32;
             catch.starts.start(topic, queue_id, offset);
             catch.messages.messages(topic, queue_id, &given);
-            if topic != &*request.topic && !self.config.pop_response_return_actual_retry_topic {
-                catch.name_as(request, &self.config.broker_name, begin, offset);
+            if topic != &*request.topic
+                && let Some(name) = self.name_of_retried(topic, request)
+            {
+                catch.name_as(name, request, &self.config.broker_name, begin, offset);
             }
         }
         catch.rest += result.max_offset - next;
         Ok(())
+    }
+
+    /// The topic that messages of a retry topic are given out under, with a receipt; or they are as stored.
+    fn name_of_retried<'a>(&self, topic: &'a str, request: &'a PopRequest) -> Option<&'a str> {
+        let config = &self.config;
+        let actual = config.pop_response_return_actual_retry_topic;
+        match (config.pop_consumer_kv_service_enable, actual) {
+            (false, false) => Some(&request.topic),
+            (true, true) => Some(topic),
+            (false, true) | (true, false) => None,
+        }
     }
 
     /// Notes what is given out, and commits it when that is durable. Returns whether it is noted.

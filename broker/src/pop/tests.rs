@@ -154,6 +154,42 @@ fn too_many_given_out_stop_a_queue_until_some_are_done_or_due_again() {
 }
 
 #[test]
+fn answers_of_a_broker_with_a_kv_store_differ_a_little() {
+    let setup = setup(|config| {
+        config.pop_consumer_kv_service_enable = true;
+        config.enable_pop_message_threshold = true;
+        config.pop_inflight_message_threshold = 2;
+    });
+    setup.send(&["one", "two"]);
+    assert_eq!(setup.catch(OVER_MS).count, 2);
+    setup.send(&["three"]);
+    assert_eq!(setup.catch(OVER_MS).count, 0, "as many as may be are given out");
+    Reviver::new(&setup.pop).round(now_ms());
+    let again = setup.pop(OVER_MS);
+    let retried = again.iter().filter(|(body, _)| body != "three");
+    for (_, message) in retried {
+        assert_eq!((message.topic.as_str(), message.property("POP_CK")), ("%RETRY%g_t", None));
+    }
+    assert_eq!(again.len(), 3);
+}
+
+#[test]
+fn broker_with_a_kv_store_may_have_messages_of_a_group_that_is_gone_come_back() {
+    for (skips, there) in [(true, false), (false, true)] {
+        let setup = setup(|config| {
+            config.pop_consumer_kv_service_enable = true;
+            config.pop_revive_skip_if_group_absent = skips;
+        });
+        setup.send(&["one"]);
+        setup.catch(OVER_MS);
+        setup.pop.groups.delete("g");
+        Reviver::new(&setup.pop).round(now_ms());
+        assert_eq!(setup.pop.topics.get("%RETRY%g_t").is_some(), there);
+        assert!(setup.pop.groups.get("g").is_none());
+    }
+}
+
+#[test]
 fn message_is_given_out_once_until_it_is_due_again() {
     let setup = setup(|_| ());
     setup.send(&["one", "two"]);
@@ -319,7 +355,7 @@ fn receipt_of_a_revive_queue_that_is_not_there_is_refused() {
         let client = ([192, 0, 2, 3], 1).into();
         let refused = setup.pop.acknowledge(&given, &[0], false, client);
         assert!(matches!(refused, Err(RequestError::NoReviveQueue { .. })), "{refused:?}");
-        assert!(setup.pop.change_invisible_time(&given, 0, 1).is_err());
+        assert!(setup.pop.change_invisible_time(&given, 0, 1, false).is_err());
     }
 }
 

@@ -174,7 +174,7 @@ impl PopAck {
             }
             let receipt = ReceiptHandle::parse(&header.extra_info)?;
             let given = Given::by(&receipt, topic, group, queue_id);
-            self.pop.change_invisible_time(&given, offset, invisible_ms)?
+            self.pop.change_invisible_time(&given, offset, invisible_ms, header.suspend)?
         };
         let Changed { pop_time_ms, invisible_ms, revive_queue_id, durable_at } = changed;
         let answer = ChangeInvisibleTimeResponseHeader {

@@ -5,17 +5,23 @@ use std::collections::BTreeSet;
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::{message_ops, wait};
 
-use crate::{LONG_MS, SHORT_MS, batch_request, server};
+use crate::{Books, LONG_MS, SHORT_MS, batch_request, server};
 use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 
-#[test]
-fn every_message_of_several_queues_is_popped_once() {
+with_all_books! {
+    every_message_of_several_queues_is_popped_once,
+    messages_of_a_batch_are_given_back_one_by_one,
+    one_request_gives_back_messages_of_several_queues,
+    a_message_that_came_back_gets_another_time_and_comes_once_more,
+}
+
+fn every_message_of_several_queues_is_popped_once(books: Books) {
     const COUNT: usize = 120;
-    let mut popper = Popper::create(server(), "many", 4);
+    let mut popper = Popper::create(server(books), "many", 4);
     for index in 0..COUNT {
         popper.send(index as i32 % 4, "", &index.to_string());
     }
-    let mut member = popper.again(server());
+    let mut member = popper.again(server(books));
     let mut bodies = Vec::new();
     wait::until("all of them", REVIVE_LIMIT, || {
         for one in [&mut popper, &mut member] {
@@ -31,9 +37,8 @@ fn every_message_of_several_queues_is_popped_once() {
     assert_eq!(bodies.into_iter().collect::<BTreeSet<_>>().len(), COUNT);
 }
 
-#[test]
-fn messages_of_a_batch_are_given_back_one_by_one() {
-    let mut popper = Popper::create(server(), "of_a_batch", 1);
+fn messages_of_a_batch_are_given_back_one_by_one(books: Books) {
+    let mut popper = Popper::create(server(books), "of_a_batch", 1);
     let messages: Vec<(String, Vec<u8>)> = (0..4)
         .map(|index| (format!("TAGS\u{1}T{index}\u{2}"), index.to_string().into_bytes()))
         .collect();
@@ -49,9 +54,8 @@ fn messages_of_a_batch_are_given_back_one_by_one() {
     assert_eq!((again.record.text(), again.record.properties["TAGS"].as_str()), ("1", "T1"));
 }
 
-#[test]
-fn one_request_gives_back_messages_of_several_queues() {
-    let mut popper = Popper::create(server(), "several", 2);
+fn one_request_gives_back_messages_of_several_queues(books: Books) {
+    let mut popper = Popper::create(server(books), "several", 2);
     for (queue_id, body) in [(0, "a"), (0, "b"), (1, "c"), (1, "d")] {
         popper.send(queue_id, "", body);
     }
@@ -78,9 +82,8 @@ fn one_request_gives_back_messages_of_several_queues() {
     assert!(popper.pop(LONG_MS).messages.is_empty());
 }
 
-#[test]
-fn a_message_that_came_back_gets_another_time_and_comes_once_more() {
-    let mut popper = Popper::create(server(), "changed_again", 1);
+fn a_message_that_came_back_gets_another_time_and_comes_once_more(books: Books) {
+    let mut popper = Popper::create(server(books), "changed_again", 1);
     popper.send_all(&["body"]);
     popper.pop(1_000);
     let again = popper.await_messages(LONG_MS, 1).remove(0);

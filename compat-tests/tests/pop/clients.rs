@@ -7,18 +7,21 @@ use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{Client, ClientKind, ServerUnderTest, wait};
 
-use crate::server;
+use crate::{Books, server};
+
+with_all_books! {
+    a_java_5_5_0_push_consumer_in_pop_mode_consumes_and_acknowledges,
+}
 
 const COUNT: usize = 60;
 const LIMIT: Duration = Duration::from_secs(90);
 
-#[test]
-fn a_java_5_5_0_push_consumer_in_pop_mode_consumes_and_acknowledges() {
-    pop_with(ClientKind::Java550, "java550");
+fn a_java_5_5_0_push_consumer_in_pop_mode_consumes_and_acknowledges(books: Books) {
+    pop_with(ClientKind::Java550, "java550", books);
 }
 
-fn pop_with(kind: ClientKind, name: &str) {
-    let server = server();
+fn pop_with(kind: ClientKind, name: &str, books: Books) {
+    let server = server(books);
     let topic = format!("pop_client_{name}");
     let group = format!("pop_client_group_{name}");
     ops::create_topic(server, &topic, 4);

@@ -3,6 +3,24 @@
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+/// Has scenarios run with all ways to keep what is popped.
+macro_rules! with_all_books {
+    ($($name:ident),+ $(,)?) => {
+        mod in_the_revive_topic {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::Books::ReviveTopic);
+            })+
+        }
+        mod in_the_kv_store {
+            $(#[test]
+            fn $name() {
+                super::$name(crate::Books::KvStore);
+            })+
+        }
+    };
+}
+
 mod batches;
 mod clients;
 mod order;
@@ -24,24 +42,62 @@ const LONG_MS: i64 = 120_000;
 /// Messages that are not given back come again after this.
 const SHORT_MS: i64 = 3_000;
 
-/// One server for the tests that do not stop it.
-fn server() -> &'static ServerUnderTest {
-    static SERVER: OnceLock<ServerUnderTest> = OnceLock::new();
-    SERVER.get_or_init(|| setup().start())
+/// Where a broker says that it keeps what is popped. Ours has it in the revive topic all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Books {
+    ReviveTopic,
+    /// A database of RocksDB.
+    KvStore,
 }
 
-fn setup() -> Setup {
-    ServerUnderTest::setup()
+impl Books {
+    /// The topic of a message that comes again, as it is given out.
+    fn topic_of_retried(self, popper: &Popper) -> String {
+        match self {
+            Self::ReviveTopic => popper.topic.clone(),
+            Self::KvStore => popper.retry_topic(),
+        }
+    }
+}
+
+/// One server for the tests that do not stop it.
+fn server(books: Books) -> &'static ServerUnderTest {
+    static SERVERS: [OnceLock<ServerUnderTest>; 2] = [const { OnceLock::new() }; 2];
+    SERVERS[books as usize].get_or_init(|| setup(books).start())
+}
+
+fn setup(books: Books) -> Setup {
+    let setup = ServerUnderTest::setup()
         .broker_conf("flushConsumerOffsetInterval", "100")
         .broker_conf("initPopOffsetByCheckMsgInMem", "false")
-        .broker_conf("enablePropertyFilter", "true")
+        .broker_conf("enablePropertyFilter", "true");
+    match books {
+        Books::ReviveTopic => setup,
+        Books::KvStore => setup
+            .broker_conf("popConsumerKVServiceInit", "true")
+            .broker_conf("popConsumerKVServiceEnable", "true"),
+    }
 }
 
-#[test]
-fn a_new_group_begins_at_the_first_message_or_at_the_last() {
-    let mut first = Popper::create(server(), "init", 1);
+with_all_books! {
+    a_new_group_begins_at_the_first_message_or_at_the_last,
+    answers_say_where_each_message_is_from,
+    a_pop_takes_as_many_as_it_asks_for_and_says_how_many_are_left,
+    what_is_acknowledged_stays_away_and_the_rest_comes_back,
+    a_message_comes_back_until_it_is_done_and_counts_it,
+    a_batch_of_acknowledgements_counts_for_each,
+    a_changed_time_counts_instead_of_the_first,
+    a_suspended_message_comes_again_as_if_it_had_not_been_given_out,
+    filters_pass_over_what_is_for_others,
+    a_consumer_that_gives_up_sends_to_the_dead_letters,
+    refusals_have_the_codes_and_words_of_the_reference,
+    a_peek_takes_nothing,
+}
+
+fn a_new_group_begins_at_the_first_message_or_at_the_last(books: Books) {
+    let mut first = Popper::create(server(books), "init", 1);
     first.send_all(&["a", "b", "c"]);
-    let mut last = first.again(server()).with("initMode", "1");
+    let mut last = first.again(server(books)).with("initMode", "1");
     last.group.push_str("_last");
     assert_eq!(first.pop(LONG_MS).bodies(), ["a", "b", "c"]);
     assert_eq!(last.pop(LONG_MS).bodies(), ["c"]);
@@ -50,9 +106,8 @@ fn a_new_group_begins_at_the_first_message_or_at_the_last() {
     assert_eq!(last.pop(LONG_MS).bodies(), ["d"]);
 }
 
-#[test]
-fn answers_say_where_each_message_is_from() {
-    let mut popper = Popper::create(server(), "answers", 2);
+fn answers_say_where_each_message_is_from(books: Books) {
+    let mut popper = Popper::create(server(books), "answers", 2);
     for (queue_id, body) in [(0, "a"), (0, "b"), (1, "c")] {
         popper.send(queue_id, "", body);
     }
@@ -78,25 +133,25 @@ fn answers_say_where_each_message_is_from() {
     assert_eq!(nothing.ext["startOffsetInfo"], "");
 }
 
-#[test]
-fn a_pop_takes_as_many_as_it_asks_for_and_says_how_many_are_left() {
-    let mut popper = Popper::create(server(), "limits", 1).with("maxMsgNums", "2");
+fn a_pop_takes_as_many_as_it_asks_for_and_says_how_many_are_left(books: Books) {
+    let mut popper = Popper::create(server(books), "limits", 1).with("maxMsgNums", "2");
     popper.send_all(&["a", "b", "c", "d", "e"]);
     let answer = popper.pop(LONG_MS);
     assert_eq!(answer.bodies(), ["a", "b"]);
     assert_eq!(answer.command.number("restNum"), 3);
     assert_eq!(popper.pop(LONG_MS).bodies(), ["c", "d"]);
     assert_eq!(popper.pop(LONG_MS).bodies(), ["e"]);
-    let mut conn = Conn::connect(&server().broker_addr());
+    // In the KV store it shows only now that the last of them was given out.
+    assert!(popper.pop(LONG_MS).messages.is_empty());
+    let mut conn = Conn::connect(&server(books).broker_addr());
     wait::until("the committed offset", REVIVE_LIMIT, || {
         let committed = ops::committed_offset(&mut conn, &popper.group, &popper.topic, 0);
         (committed == Some(5)).then_some(())
     });
 }
 
-#[test]
-fn what_is_acknowledged_stays_away_and_the_rest_comes_back() {
-    let mut popper = Popper::create(server(), "acks", 1);
+fn what_is_acknowledged_stays_away_and_the_rest_comes_back(books: Books) {
+    let mut popper = Popper::create(server(books), "acks", 1);
     popper.send_all(&["kept", "done", "kept too"]);
     let answer = popper.pop(SHORT_MS);
     let pop_time = answer.command.number("popTime");
@@ -107,8 +162,10 @@ fn what_is_acknowledged_stays_away_and_the_rest_comes_back() {
     assert_eq!(bodies, ["kept", "kept too"]);
     for message in &again {
         let record = &message.record;
-        assert_eq!((record.reconsume_times, &record.topic), (1, &popper.topic));
+        let topic = books.topic_of_retried(&popper);
+        assert_eq!((record.reconsume_times, &record.topic), (1, &topic));
         assert_eq!(record.properties["1ST_POP_TIME"], pop_time.to_string());
+        assert_eq!(record.properties["ORIGIN_GROUP"], popper.group);
         assert!(record.store_timestamp_ms >= pop_time + SHORT_MS, "{record:?}");
         assert_eq!(message.topic, popper.retry_topic());
     }
@@ -117,9 +174,8 @@ fn what_is_acknowledged_stays_away_and_the_rest_comes_back() {
     assert_eq!(ops::max_offset(&mut popper.conn, &retry_topic, 0), 2);
 }
 
-#[test]
-fn a_message_comes_back_until_it_is_done_and_counts_it() {
-    let mut popper = Popper::create(server(), "again", 1);
+fn a_message_comes_back_until_it_is_done_and_counts_it(books: Books) {
+    let mut popper = Popper::create(server(books), "again", 1);
     popper.send_all(&["stubborn"]);
     for times in 0..3 {
         let message = popper.await_messages(1_000, 1).remove(0);
@@ -135,9 +191,8 @@ fn a_message_comes_back_until_it_is_done_and_counts_it() {
     assert_eq!((witness.record.text(), witness.record.reconsume_times), ("witness", 1));
 }
 
-#[test]
-fn a_batch_of_acknowledgements_counts_for_each() {
-    let mut popper = Popper::create(server(), "batch", 1);
+fn a_batch_of_acknowledgements_counts_for_each(books: Books) {
+    let mut popper = Popper::create(server(books), "batch", 1);
     popper.send_all(&["a", "b", "c", "d"]);
     let answer = popper.pop(SHORT_MS);
     // Bits 0, 1 and 3.
@@ -165,9 +220,8 @@ fn batch_request(popper: &Popper, first: &Popped, invisible_ms: i64, bits: &str)
     Command::request(code::BATCH_ACK_MESSAGE, &[]).with_body(body)
 }
 
-#[test]
-fn a_changed_time_counts_instead_of_the_first() {
-    let mut popper = Popper::create(server(), "change", 1);
+fn a_changed_time_counts_instead_of_the_first(books: Books) {
+    let mut popper = Popper::create(server(books), "change", 1);
     popper.send_all(&["later", "sooner", "done"]);
     let messages = popper.pop(10_000).messages;
     let [later, sooner, done] = &messages[..] else { panic!("{messages:?}") };
@@ -184,9 +238,25 @@ fn a_changed_time_counts_instead_of_the_first() {
     assert!(second[0].record.store_timestamp_ms >= changed + 20_000);
 }
 
-#[test]
-fn filters_pass_over_what_is_for_others() {
-    let mut popper = Popper::create(server(), "filters", 1).with("exp", "TagA || TagC");
+fn a_suspended_message_comes_again_as_if_it_had_not_been_given_out(books: Books) {
+    let mut popper = Popper::create(server(books), "suspend", 1);
+    popper.send_all(&["suspended", "changed"]);
+    let given = popper.pop(LONG_MS).messages;
+    popper.change(&given[1], 1_000);
+    let mut request = popper.change_request(&given[0], 1_000);
+    request.ext.insert("suspend".to_owned(), "true".to_owned());
+    let answer = popper.conn.call(request);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    let mut again = popper.await_messages(LONG_MS, 2);
+    again.sort_by_key(|message| message.record.reconsume_times);
+    let times =
+        |message: &Popped| (message.record.text().to_owned(), message.record.reconsume_times);
+    assert_eq!(times(&again[0]), ("suspended".to_owned(), 0));
+    assert_eq!(times(&again[1]), ("changed".to_owned(), 1));
+}
+
+fn filters_pass_over_what_is_for_others(books: Books) {
+    let mut popper = Popper::create(server(books), "filters", 1).with("exp", "TagA || TagC");
     for (tag, price) in [("TagA", 1), ("TagB", 2), ("TagC", 3), ("TagB", 4), ("TagB", 5)] {
         let properties = format!("TAGS\u{1}{tag}\u{2}price\u{1}{price}\u{2}");
         popper.send(0, &properties, &format!("{tag} {price}"));
@@ -198,7 +268,7 @@ fn filters_pass_over_what_is_for_others() {
     let again = popper.await_messages(LONG_MS, 1);
     assert_eq!(again[0].record.text(), "TagC 3");
 
-    let mut sql = popper.again(server()).with("expType", "SQL92").with("exp", "price > 3");
+    let mut sql = popper.again(server(books)).with("expType", "SQL92").with("exp", "price > 3");
     sql.group.push_str("_sql");
     assert_eq!(sql.pop(LONG_MS).bodies(), ["TagB 4", "TagB 5"]);
     sql.set("exp", "price >");
@@ -207,9 +277,8 @@ fn filters_pass_over_what_is_for_others() {
     assert_eq!(refused.remark.as_deref(), Some("parse the consumer's subscription failed"));
 }
 
-#[test]
-fn a_consumer_that_gives_up_sends_to_the_dead_letters() {
-    let mut popper = Popper::create(server(), "dead", 1);
+fn a_consumer_that_gives_up_sends_to_the_dead_letters(books: Books) {
+    let mut popper = Popper::create(server(books), "dead", 1);
     popper.send_all(&["poison"]);
     popper.pop(1_000);
     let message = popper.await_messages(LONG_MS, 1).remove(0);
@@ -237,9 +306,8 @@ fn a_consumer_that_gives_up_sends_to_the_dead_letters() {
     assert_eq!((dead[0].text(), dead[0].reconsume_times), ("poison", 2));
 }
 
-#[test]
-fn refusals_have_the_codes_and_words_of_the_reference() {
-    let mut popper = Popper::create(server(), "refusals", 1);
+fn refusals_have_the_codes_and_words_of_the_reference(books: Books) {
+    let mut popper = Popper::create(server(books), "refusals", 1);
     popper.send_all(&["a"]);
     let mut refused = |name: &'static str, value: &str| {
         let mut request = popper.request(LONG_MS);
@@ -279,9 +347,8 @@ fn refusals_have_the_codes_and_words_of_the_reference() {
     assert_eq!(ack("queueId", "-1", true).0, response::MESSAGE_ILLEGAL);
 }
 
-#[test]
-fn a_peek_takes_nothing() {
-    let mut popper = Popper::create(server(), "peek", 1);
+fn a_peek_takes_nothing(books: Books) {
+    let mut popper = Popper::create(server(books), "peek", 1);
     popper.send_all(&["a", "b"]);
     let mut peek = |max: &str| {
         let fields = [
@@ -299,6 +366,8 @@ fn a_peek_takes_nothing() {
         assert_eq!(count.to_string(), max);
     }
     assert_eq!(popper.pop(LONG_MS).bodies(), ["a", "b"]);
+    // In the KV store it shows only now that they were given out.
+    assert!(popper.pop(LONG_MS).messages.is_empty());
     let answer = {
         let fields = [
             ("topic", popper.topic.as_str()),

@@ -3,16 +3,23 @@
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wait;
 
-use crate::{LONG_MS, SHORT_MS, server};
+use crate::{Books, LONG_MS, SHORT_MS, server};
 use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 
-fn orderly(name: &str, queues: u32) -> Popper {
-    Popper::create(server(), name, queues).with("order", "true").with("maxMsgNums", "2")
+with_all_books! {
+    a_queue_goes_on_when_what_was_given_out_is_done,
+    what_is_not_done_in_time_is_given_out_again_and_counted,
+    a_repeated_attempt_is_given_the_same_again,
+    a_changed_time_of_one_message_frees_the_queue,
+    an_acknowledgement_wakes_who_waits_for_the_queue,
 }
 
-#[test]
-fn a_queue_goes_on_when_what_was_given_out_is_done() {
-    let mut popper = orderly("order", 1);
+fn orderly(books: Books, name: &str, queues: u32) -> Popper {
+    Popper::create(server(books), name, queues).with("order", "true").with("maxMsgNums", "2")
+}
+
+fn a_queue_goes_on_when_what_was_given_out_is_done(books: Books) {
+    let mut popper = orderly(books, "order", 1);
     popper.send_all(&["a", "b", "c"]);
     let answer = popper.pop(LONG_MS);
     assert_eq!(answer.bodies(), ["a", "b"]);
@@ -30,9 +37,8 @@ fn a_queue_goes_on_when_what_was_given_out_is_done() {
     assert_eq!(committed, Some(3));
 }
 
-#[test]
-fn what_is_not_done_in_time_is_given_out_again_and_counted() {
-    let mut popper = orderly("order_again", 1);
+fn what_is_not_done_in_time_is_given_out_again_and_counted(books: Books) {
+    let mut popper = orderly(books, "order_again", 1);
     popper.send_all(&["a", "b", "c"]);
     let first = popper.pop(SHORT_MS);
     popper.ack(&first.messages[0]);
@@ -53,17 +59,22 @@ fn what_is_not_done_in_time_is_given_out_again_and_counted() {
     unknown.ext.insert("offset".to_owned(), "3".to_owned());
     let refused = popper.conn.call(unknown);
     assert_eq!(refused.code, response::MESSAGE_ILLEGAL, "{refused:?}");
-    let key =
-        format!("offset is illegal, key:{}@{}@0, old:1, commit:3", popper.topic, popper.group);
-    assert!(refused.remark.as_ref().unwrap().starts_with(&key), "{refused:?}");
+    let (topic, group) = (&popper.topic, &popper.group);
+    let key = match books {
+        Books::ReviveTopic => format!("{topic}@{group}@0"),
+        Books::KvStore => format!("{group} {topic} 0"),
+    };
+    let words = format!("offset is illegal, key:{key}, old:1, commit:3");
+    assert!(refused.remark.as_ref().unwrap().starts_with(&words), "{refused:?}");
     popper.ack(&second.messages[0]);
     popper.ack(&second.messages[1]);
-    assert_eq!(popper.pop(SHORT_MS).command.ext["orderCountInfo"], "");
+    let nothing = popper.pop(SHORT_MS).command;
+    let counts = nothing.ext.get("orderCountInfo").map(String::as_str);
+    assert_eq!(counts, if books == Books::KvStore { None } else { Some("") });
 }
 
-#[test]
-fn a_repeated_attempt_is_given_the_same_again() {
-    let mut popper = orderly("order_attempt", 1).with("attemptId", "one");
+fn a_repeated_attempt_is_given_the_same_again(books: Books) {
+    let mut popper = orderly(books, "order_attempt", 1).with("attemptId", "one");
     popper.send_all(&["a", "b", "c"]);
     assert_eq!(popper.pop(LONG_MS).bodies(), ["a", "b"]);
     let again = popper.pop(LONG_MS);
@@ -73,9 +84,8 @@ fn a_repeated_attempt_is_given_the_same_again() {
     assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
 }
 
-#[test]
-fn a_changed_time_of_one_message_frees_the_queue() {
-    let mut popper = orderly("order_change", 1).with("maxMsgNums", "1");
+fn a_changed_time_of_one_message_frees_the_queue(books: Books) {
+    let mut popper = orderly(books, "order_change", 1).with("maxMsgNums", "1");
     popper.send_all(&["a", "b"]);
     let first = popper.pop(LONG_MS).messages.remove(0);
     let changed = popper.change(&first, 1_000);
@@ -88,12 +98,11 @@ fn a_changed_time_of_one_message_frees_the_queue() {
     assert_eq!(again.command.ext["orderCountInfo"], "0 qo0%0 1;0 0 1");
 }
 
-#[test]
-fn an_acknowledgement_wakes_who_waits_for_the_queue() {
-    let mut popper = orderly("order_wake", 1).with("maxMsgNums", "1");
+fn an_acknowledgement_wakes_who_waits_for_the_queue(books: Books) {
+    let mut popper = orderly(books, "order_wake", 1).with("maxMsgNums", "1");
     popper.send_all(&["a", "b"]);
     let first = popper.pop(LONG_MS).messages.remove(0);
-    let mut waiting = popper.again(server()).with("pollTime", "20000");
+    let mut waiting = popper.again(server(books)).with("pollTime", "20000");
     let request = waiting.request(LONG_MS);
     waiting.conn.send(request).unwrap();
     popper.ack(&first);

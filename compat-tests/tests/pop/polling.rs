@@ -6,12 +6,19 @@ use oxmq_compat_tests::ops::{code, now_ms, response};
 use oxmq_compat_tests::wait;
 use oxmq_compat_tests::wire::{Command, Conn};
 
-use crate::{LONG_MS, server};
+use crate::{Books, LONG_MS, server};
 use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 
-#[test]
-fn an_empty_pop_is_answered_when_its_time_is_up() {
-    let mut popper = Popper::create(server(), "timeout", 4).with("pollTime", "2000");
+with_all_books! {
+    an_empty_pop_is_answered_when_its_time_is_up,
+    a_message_wakes_one_of_the_pops_that_wait,
+    a_message_for_others_wakes_nobody,
+    a_message_that_comes_back_is_given_to_who_asks_again,
+    a_notification_says_that_there_is_something_and_takes_nothing,
+}
+
+fn an_empty_pop_is_answered_when_its_time_is_up(books: Books) {
+    let mut popper = Popper::create(server(books), "timeout", 4).with("pollTime", "2000");
     let begin = Instant::now();
     let answer = popper.pop(LONG_MS).command;
     let took = begin.elapsed();
@@ -21,13 +28,13 @@ fn an_empty_pop_is_answered_when_its_time_is_up() {
     assert!(took < Duration::from_millis(4_000), "{took:?}");
 }
 
-#[test]
-fn a_message_wakes_one_of_the_pops_that_wait() {
+fn a_message_wakes_one_of_the_pops_that_wait(books: Books) {
     for queue_id in ["-1", "2"] {
         let name = format!("wake{}", queue_id.trim_start_matches('-'));
-        let mut popper =
-            Popper::create(server(), &name, 4).with("pollTime", "20000").with("queueId", queue_id);
-        let mut waiting = [popper.again(server()), popper.again(server())];
+        let mut popper = Popper::create(server(books), &name, 4)
+            .with("pollTime", "20000")
+            .with("queueId", queue_id);
+        let mut waiting = [popper.again(server(books)), popper.again(server(books))];
         for one in &mut waiting {
             let request = one.request(LONG_MS);
             one.conn.send(request).unwrap();
@@ -64,13 +71,13 @@ fn wait_for_pollers(popper: &mut Popper, queue_id: &str, count: i64) {
     });
 }
 
-#[test]
-fn a_message_for_others_wakes_nobody() {
-    let mut popper =
-        Popper::create(server(), "wake_filter", 1).with("pollTime", "20000").with("exp", "TagA");
+fn a_message_for_others_wakes_nobody(books: Books) {
+    let mut popper = Popper::create(server(books), "wake_filter", 1)
+        .with("pollTime", "20000")
+        .with("exp", "TagA");
     // The first message of a queue wakes everyone in the reference.
     popper.send(0, "TAGS\u{1}TagB\u{2}", "before");
-    let mut waiting = popper.again(server());
+    let mut waiting = popper.again(server(books));
     let request = waiting.request(LONG_MS);
     waiting.conn.send(request).unwrap();
     wait_for_pollers(&mut popper, "-1", 1);
@@ -80,9 +87,8 @@ fn a_message_for_others_wakes_nobody() {
     assert_eq!(waiting.read(answer).bodies(), ["for us"]);
 }
 
-#[test]
-fn a_message_that_comes_back_is_given_to_who_asks_again() {
-    let mut popper = Popper::create(server(), "wake_retry", 2);
+fn a_message_that_comes_back_is_given_to_who_asks_again(books: Books) {
+    let mut popper = Popper::create(server(books), "wake_retry", 2);
     popper.send_all(&["again"]);
     popper.pop(1_000);
     // The reference does not wake who waits for a message to try again.
@@ -91,9 +97,8 @@ fn a_message_that_comes_back_is_given_to_who_asks_again() {
     assert_eq!((again[0].record.text(), again[0].record.reconsume_times), ("again", 1));
 }
 
-#[test]
-fn a_notification_says_that_there_is_something_and_takes_nothing() {
-    let mut popper = Popper::create(server(), "notify", 2);
+fn a_notification_says_that_there_is_something_and_takes_nothing(books: Books) {
+    let mut popper = Popper::create(server(books), "notify", 2);
     let request = |poll_ms: &str| {
         Command::request(
             code::NOTIFICATION,
@@ -106,7 +111,7 @@ fn a_notification_says_that_there_is_something_and_takes_nothing() {
             ],
         )
     };
-    let mut conn = Conn::connect(&server().broker_addr());
+    let mut conn = Conn::connect(&server(books).broker_addr());
     let begin = Instant::now();
     let nothing = conn.call(request("1500"));
     assert_eq!((nothing.code, nothing.ext["hasMsg"].as_str()), (response::SUCCESS, "false"));

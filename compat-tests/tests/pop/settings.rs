@@ -2,12 +2,18 @@
 
 use oxmq_compat_tests::ops::{self, response};
 
-use crate::{LONG_MS, setup};
+use crate::{Books, LONG_MS, setup};
 use oxmq_compat_tests::popper::Popper;
 
-#[test]
-fn messages_to_try_again_have_names_of_two_kinds() {
-    let server = setup().broker_conf("enableRetryTopicV2", "true").start();
+with_all_books! {
+    messages_to_try_again_have_names_of_two_kinds,
+    a_broker_that_waits_for_the_disk_keeps_to_the_same,
+    too_many_messages_given_out_stop_their_queue,
+    messages_to_try_again_may_be_given_out_the_other_way,
+}
+
+fn messages_to_try_again_have_names_of_two_kinds(books: Books) {
+    let server = setup(books).broker_conf("enableRetryTopicV2", "true").start();
     let mut popper = Popper::create(&server, "v2", 1);
     popper.send_all(&["a", "b"]);
     popper.pop(1_000);
@@ -24,12 +30,11 @@ fn messages_to_try_again_have_names_of_two_kinds() {
     ops::send(&mut popper.conn, &v1, 0, "", b"left");
     let left = popper.await_messages(LONG_MS, 1).remove(0);
     assert_eq!((left.record.text(), &left.topic), ("left", &v1));
-    assert_eq!(left.record.topic, popper.topic);
+    assert_eq!(left.record.topic, books.topic_of_retried(&popper));
 }
 
-#[test]
-fn a_broker_that_waits_for_the_disk_keeps_to_the_same() {
-    let server = setup().broker_conf("flushDiskType", "SYNC_FLUSH").start();
+fn a_broker_that_waits_for_the_disk_keeps_to_the_same(books: Books) {
+    let server = setup(books).broker_conf("flushDiskType", "SYNC_FLUSH").start();
     let mut popper = Popper::create(&server, "sync", 2);
     for (queue_id, body) in [(0, "done"), (1, "again"), (0, "changed")] {
         popper.send(queue_id, "", body);
@@ -52,11 +57,14 @@ fn a_broker_that_waits_for_the_disk_keeps_to_the_same() {
     }
 }
 
-#[test]
-fn too_many_messages_given_out_stop_their_queue() {
-    let server = setup()
+fn too_many_messages_given_out_stop_their_queue(books: Books) {
+    let is_kv = books == Books::KvStore;
+    let server = setup(books)
         .broker_conf("enablePopMessageThreshold", "true")
-        .broker_conf("popInflightMessageThreshold", "2")
+        // It counts in the one, and has to be exceeded in the other.
+        .broker_conf("popInflightMessageThreshold", if is_kv { "3" } else { "2" })
+        // What is in the database alone does not count.
+        .broker_conf("enablePopBufferMerge", if is_kv { "true" } else { "false" })
         .start();
     let mut popper = Popper::create(&server, "threshold", 1);
     popper.send_all(&["a", "b", "c", "d"]);
@@ -65,10 +73,27 @@ fn too_many_messages_given_out_stop_their_queue() {
     assert_eq!(given.len(), 3);
     let stopped = popper.pop(LONG_MS).command;
     assert_eq!(stopped.code, response::POLLING_TIMEOUT, "{stopped:?}");
-    assert_eq!(stopped.number("restNum"), 1, "{stopped:?}");
-    // Another time for one of them leaves it given out.
-    popper.change(&given[2], LONG_MS);
-    assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
+    if !is_kv {
+        assert_eq!(stopped.number("restNum"), 1, "{stopped:?}");
+        // Another time for one of them leaves it given out.
+        popper.change(&given[2], LONG_MS);
+        assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
+    }
     popper.ack(&given[0]);
     assert_eq!(popper.pop(LONG_MS).bodies(), ["d"]);
+}
+
+fn messages_to_try_again_may_be_given_out_the_other_way(books: Books) {
+    let server = setup(books).broker_conf("popResponseReturnActualRetryTopic", "true").start();
+    let mut popper = Popper::create(&server, "actual", 1);
+    popper.send_all(&["a"]);
+    popper.pop(1_000);
+    let again = popper.await_messages(1_000, 1).remove(0);
+    let retry_topic = popper.retry_topic();
+    assert_eq!((&again.record.topic, &again.topic), (&retry_topic, &retry_topic));
+    // In the KV store it has a receipt of its own then.
+    assert_eq!(again.record.properties.contains_key("POP_CK"), books == Books::KvStore);
+    let third = popper.await_messages(LONG_MS, 1).remove(0);
+    assert_eq!(third.record.reconsume_times, 2);
+    popper.ack(&third);
 }

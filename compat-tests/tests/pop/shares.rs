@@ -4,16 +4,25 @@ use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::popper::Popper;
 use oxmq_compat_tests::wire::Command;
 
-use crate::{LONG_MS, server};
+use crate::{Books, LONG_MS, server};
+
+with_all_books! {
+    a_pop_of_one_queue_takes_nothing_of_the_others,
+    every_group_is_given_every_message,
+    members_of_a_group_share_its_messages,
+    a_message_is_done_as_often_as_one_says_so,
+    a_filter_may_name_several_tags,
+    a_message_for_later_is_popped_when_it_is_due,
+    a_half_message_is_popped_once_it_is_committed,
+}
 
 fn sorted(mut bodies: Vec<String>) -> Vec<String> {
     bodies.sort();
     bodies
 }
 
-#[test]
-fn a_pop_of_one_queue_takes_nothing_of_the_others() {
-    let mut popper = Popper::create(server(), "one_queue", 3).with("queueId", "1");
+fn a_pop_of_one_queue_takes_nothing_of_the_others(books: Books) {
+    let mut popper = Popper::create(server(books), "one_queue", 3).with("queueId", "1");
     for (queue_id, body) in [(0, "a"), (1, "b"), (2, "c"), (1, "d")] {
         popper.send(queue_id, "", body);
     }
@@ -23,11 +32,10 @@ fn a_pop_of_one_queue_takes_nothing_of_the_others() {
     assert_eq!(sorted(popper.pop(LONG_MS).bodies()), ["a", "c"]);
 }
 
-#[test]
-fn every_group_is_given_every_message() {
-    let mut first = Popper::create(server(), "groups", 1);
+fn every_group_is_given_every_message(books: Books) {
+    let mut first = Popper::create(server(books), "groups", 1);
     first.send_all(&["a", "b"]);
-    let mut second = first.again(server());
+    let mut second = first.again(server(books));
     second.group.push_str("_second");
     for popper in [&mut first, &mut second] {
         let answer = popper.pop(LONG_MS);
@@ -37,44 +45,40 @@ fn every_group_is_given_every_message() {
     }
 }
 
-#[test]
-fn members_of_a_group_share_its_messages() {
-    let mut first = Popper::create(server(), "members", 1).with("maxMsgNums", "2");
+fn members_of_a_group_share_its_messages(books: Books) {
+    let mut first = Popper::create(server(books), "members", 1).with("maxMsgNums", "2");
     first.send_all(&["a", "b", "c"]);
-    let mut second = first.again(server());
+    let mut second = first.again(server(books));
     assert_eq!(first.pop(LONG_MS).bodies(), ["a", "b"]);
     assert_eq!(second.pop(LONG_MS).bodies(), ["c"]);
     assert!(first.pop(LONG_MS).messages.is_empty());
 }
 
-#[test]
-fn a_message_is_done_as_often_as_one_says_so() {
-    let mut popper = Popper::create(server(), "done_twice", 1);
+fn a_message_is_done_as_often_as_one_says_so(books: Books) {
+    let mut popper = Popper::create(server(books), "done_twice", 1);
     popper.send_all(&["a", "b"]);
     let given = popper.pop(LONG_MS).messages;
     popper.ack(&given[0]);
     popper.ack(&given[0]);
     // Anyone may say so: the receipt is all that counts.
-    let mut member = popper.again(server());
+    let mut member = popper.again(server(books));
     member.ack(&given[1]);
     assert!(popper.pop(LONG_MS).messages.is_empty());
 }
 
-#[test]
-fn a_filter_may_name_several_tags() {
-    let mut popper = Popper::create(server(), "tags", 1).with("exp", "TagA || TagC");
+fn a_filter_may_name_several_tags(books: Books) {
+    let mut popper = Popper::create(server(books), "tags", 1).with("exp", "TagA || TagC");
     for (tag, body) in [("TagA", "a"), ("TagB", "b"), ("TagC", "c")] {
         popper.send(0, &format!("TAGS\u{1}{tag}\u{2}"), body);
     }
     assert_eq!(popper.pop(LONG_MS).bodies(), ["a", "c"]);
 }
 
-#[test]
-fn a_message_for_later_is_popped_when_it_is_due() {
+fn a_message_for_later_is_popped_when_it_is_due(books: Books) {
     for (name, property) in
         [("level", "DELAY\u{1}1\u{2}"), ("time", "TIMER_DELAY_MS\u{1}1500\u{2}")]
     {
-        let mut popper = Popper::create(server(), &format!("later_{name}"), 1);
+        let mut popper = Popper::create(server(books), &format!("later_{name}"), 1);
         let sent = ops::now_ms();
         let request = ops::send_request(&popper.topic, 0, property, b"later");
         assert_eq!(popper.conn.call(request).code, response::SUCCESS);
@@ -87,9 +91,8 @@ fn a_message_for_later_is_popped_when_it_is_due() {
     }
 }
 
-#[test]
-fn a_half_message_is_popped_once_it_is_committed() {
-    let mut popper = Popper::create(server(), "half", 1);
+fn a_half_message_is_popped_once_it_is_committed(books: Books) {
+    let mut popper = Popper::create(server(books), "half", 1);
     let half = |index: i32| {
         format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}pop_half\u{2}UNIQ_KEY\u{1}{index:032}\u{2}")
     };

@@ -4,23 +4,30 @@ use oxmq_compat_tests::message_ops;
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wire::{Command, Conn};
 
-use crate::{LONG_MS, SHORT_MS, server};
+use crate::{Books, LONG_MS, SHORT_MS, server};
 use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 use oxmq_compat_tests::wait;
 
-#[test]
-fn a_group_that_comes_before_the_first_message_is_given_it_in_either_mode() {
+with_all_books! {
+    a_group_that_comes_before_the_first_message_is_given_it_in_either_mode,
+    a_new_group_begins_at_the_last_message_of_each_queue,
+    a_group_goes_on_where_it_has_committed_by_pulls,
+    a_group_whose_place_is_gone_goes_on_with_what_there_is,
+    what_comes_back_is_as_it_was,
+    a_group_is_taken_back_by_a_tool_and_given_messages_again,
+}
+
+fn a_group_that_comes_before_the_first_message_is_given_it_in_either_mode(books: Books) {
     for (mode, name) in [("0", "early_min"), ("1", "early_max")] {
-        let mut popper = Popper::create(server(), name, 1).with("initMode", mode);
+        let mut popper = Popper::create(server(books), name, 1).with("initMode", mode);
         assert_eq!(popper.pop(LONG_MS).command.code, response::POLLING_TIMEOUT);
         popper.send_all(&["a", "b"]);
         assert_eq!(popper.pop(LONG_MS).bodies(), ["a", "b"], "mode {mode}");
     }
 }
 
-#[test]
-fn a_new_group_begins_at_the_last_message_of_each_queue() {
-    let mut popper = Popper::create(server(), "last_of_each", 3).with("initMode", "1");
+fn a_new_group_begins_at_the_last_message_of_each_queue(books: Books) {
+    let mut popper = Popper::create(server(books), "last_of_each", 3).with("initMode", "1");
     for (queue_id, body) in [(0, "a0"), (1, "b0"), (0, "a1"), (2, "c0"), (1, "b1")] {
         popper.send(queue_id, "", body);
     }
@@ -29,9 +36,8 @@ fn a_new_group_begins_at_the_last_message_of_each_queue() {
     assert_eq!(bodies, ["a1", "b1", "c0"]);
 }
 
-#[test]
-fn a_group_goes_on_where_it_has_committed_by_pulls() {
-    let mut popper = Popper::create(server(), "after_pulls", 2);
+fn a_group_goes_on_where_it_has_committed_by_pulls(books: Books) {
+    let mut popper = Popper::create(server(books), "after_pulls", 2);
     for (queue_id, body) in [(0, "a0"), (0, "a1"), (0, "a2"), (1, "b0")] {
         popper.send(queue_id, "", body);
     }
@@ -44,9 +50,8 @@ fn a_group_goes_on_where_it_has_committed_by_pulls() {
     assert_eq!(popper.pop(LONG_MS).bodies(), ["b1"]);
 }
 
-#[test]
-fn a_group_whose_place_is_gone_goes_on_with_what_there_is() {
-    let mut popper = Popper::create(server(), "beyond", 1);
+fn a_group_whose_place_is_gone_goes_on_with_what_there_is(books: Books) {
+    let mut popper = Popper::create(server(books), "beyond", 1);
     popper.send_all(&["a", "b"]);
     let (group, topic) = (popper.group.clone(), popper.topic.clone());
     message_ops::create_group(&mut popper.conn, &group, 16);
@@ -61,9 +66,8 @@ fn a_group_whose_place_is_gone_goes_on_with_what_there_is() {
     });
 }
 
-#[test]
-fn what_comes_back_is_as_it_was() {
-    let mut popper = Popper::create(server(), "as_it_was", 1);
+fn what_comes_back_is_as_it_was(books: Books) {
+    let mut popper = Popper::create(server(books), "as_it_was", 1);
     let properties =
         "TAGS\u{1}TagA\u{2}KEYS\u{1}k1 k2\u{2}colour\u{1}blue\u{2}UNIQ_KEY\u{1}as-it-was-1\u{2}";
     popper.send(0, properties, "body");
@@ -76,15 +80,16 @@ fn what_comes_back_is_as_it_was() {
     assert_eq!(again.born_timestamp_ms, first.born_timestamp_ms);
 }
 
-#[test]
-fn a_group_is_taken_back_by_a_tool_and_given_messages_again() {
+fn a_group_is_taken_back_by_a_tool_and_given_messages_again(books: Books) {
     const INVOKE_BROKER_TO_RESET_OFFSET: i32 = 222;
-    let mut popper = Popper::create(server(), "taken_back", 1);
+    let mut popper = Popper::create(server(books), "taken_back", 1);
     popper.send_all(&["a", "b", "c"]);
     let given = popper.pop(LONG_MS).messages;
     given.iter().for_each(|message| popper.ack(message));
+    // In the KV store it shows only now that they were given out.
+    assert!(popper.pop(LONG_MS).messages.is_empty());
     let (group, topic) = (popper.group.clone(), popper.topic.clone());
-    let mut conn = Conn::connect(&server().broker_addr());
+    let mut conn = Conn::connect(&server(books).broker_addr());
     wait::until("the committed offset", REVIVE_LIMIT, || {
         (ops::committed_offset(&mut conn, &group, &topic, 0) == Some(3)).then_some(())
     });

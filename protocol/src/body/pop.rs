@@ -120,6 +120,9 @@ pub struct PopCheckPoint {
     /// Where the pop began.
     #[serde(rename = "so")]
     pub start_offset: i64,
+    /// Whether they come again as if they had not been given out.
+    #[serde(rename = "sp")]
+    pub suspend: bool,
     /// Topic that was popped, perhaps one of messages to try again.
     #[serde(rename = "t")]
     pub topic: String,
@@ -240,7 +243,7 @@ mod tests {
             topic: "t".to_owned(),
             ..PopCheckPoint::default()
         };
-        let text = r#"{"bm":0,"bn":"b","c":"g","d":[0,2],"it":30,"n":2,"pt":100,"q":3,"reviveTime":130,"ro":0,"so":7,"t":"t"}"#;
+        let text = r#"{"bm":0,"bn":"b","c":"g","d":[0,2],"it":30,"n":2,"pt":100,"q":3,"reviveTime":130,"ro":0,"so":7,"sp":false,"t":"t"}"#;
         assert_eq!(written(&point), text);
         let read: PopCheckPoint = fastjson::from_slice(text.as_bytes()).unwrap();
         assert_eq!(read, PopCheckPoint { revive_time: 0, ..point });

@@ -18,7 +18,7 @@ mod units;
 pub use check::check;
 pub use dir::StoreDir;
 pub use dump::{Dump, IndexRow, QueueRow, RecordDump, Text};
-pub use plan::{Part, Verdict, plan};
+pub use plan::{POP_RECORDS_ADVICE, Part, Verdict, plan, pop_records};
 pub use repair::{Action, Repair, repair};
 pub use report::{Counts, Finding, Kind, Report, Severity};
 

@@ -2,8 +2,8 @@
 //!
 //! What is refused would lose messages or progress without a word if it were ignored.
 
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use oxmq_protocol::fastjson;
 use serde::Serialize;
@@ -24,15 +24,17 @@ const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 /// Group that has dealt with half messages.
 const TRANSACTION_GROUP: &str = "CID_RMQ_SYS_TRANS";
 
+/// How to have what [`pop_records`] finds come back.
+pub const POP_RECORDS_ADVICE: &str = "\
+    with the reference: set popConsumerKVServiceInit=true and popConsumerKVServiceEnable=false, \
+    run its `mqadmin exportPopRecord`, stop it and move the directory away";
+
 // What to do about parts that do not work here.
 const COMPACTION_ADVICE: &str = "move them away if their topics are gone";
 const METADATA_ADVICE: &str =
     "export it with the reference's exportMetadataInRocksDB and set configManagerVersion=v1";
 const OLD_METADATA_ADVICE: &str =
     "export it with the reference's rocksDBConfigToJson and move the directory away";
-const POP_ADVICE: &str = "\
-    with the reference: set popConsumerKVServiceEnable=false and let the pending pop records \
-    come back";
 const DLEDGER_ADVICE: &str =
     "start a broker without DLedger elsewhere and move the messages by consuming them";
 const TIERED_ADVICE: &str = "\
@@ -207,8 +209,8 @@ impl Plan {
             };
             self.refuse("metadata", &path, &what, OLD_METADATA_ADVICE);
         }
-        if has_rocksdb(&root.join("kvStore")) {
-            self.refuse("pop records", &root.join("kvStore"), "in RocksDB", POP_ADVICE);
+        if let Some(path) = pop_records(&root)? {
+            self.refuse("pop records", &path, "may be in RocksDB", POP_RECORDS_ADVICE);
         }
         for entry in entries(&root)? {
             if entry.starts_with("dledger-") {
@@ -306,13 +308,34 @@ impl Plan {
     }
 }
 
+/// The directory in which a broker of the reference, with `popConsumerKVServiceEnable`, may have left
+/// records of what is popped; nothing when there is none, or nothing was ever written to it.
+///
+/// # Errors
+///
+/// When the directory cannot be listed.
+pub fn pop_records(root: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let dir = root.join("kvStore");
+    for name in entries(&dir)? {
+        // Tables, and the log of what is not in a table yet. Which of it was deleted again is not looked at.
+        let path = dir.join(&name);
+        let is_log = name.ends_with(".log");
+        if name.ends_with(".sst")
+            || is_log && fs::metadata(&path).doing("look at", &path)?.len() > 0
+        {
+            return Ok(Some(dir));
+        }
+    }
+    Ok(None)
+}
+
 /// Whether `dir` holds a RocksDB database.
 fn has_rocksdb(dir: &Path) -> bool {
     dir.join("CURRENT").is_file()
 }
 
 fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
+    let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).doing("list", dir),
@@ -327,7 +350,7 @@ fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
 
 /// The JSON at `path`; nothing when it cannot be read, which a check reports.
 fn read_json(path: &Path) -> Result<Option<Value>, StoreError> {
-    match std::fs::read(path) {
+    match fs::read(path) {
         Ok(text) => Ok(fastjson::from_slice(&text).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing("read", path),

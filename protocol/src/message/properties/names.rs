@@ -43,6 +43,8 @@ names! {
     RETRY_TOPIC = "RETRY_TOPIC";
     /// Offset id of the first delivery of a retried message.
     ORIGIN_MESSAGE_ID = "ORIGIN_MESSAGE_ID";
+    /// Group that a retried message was given to.
+    ORIGIN_GROUP = "ORIGIN_GROUP";
     /// Client-side copy of the reconsume times.
     RECONSUME_TIME = "RECONSUME_TIME";
     /// Most deliveries before the message goes to the dead-letter queue.
