@@ -134,6 +134,13 @@ impl LiteClient {
         )
     }
 
+    /// Pops so many messages at the most, without waiting.
+    pub fn pop_up_to(&mut self, count: u32, invisible_ms: i64) -> LiteAnswer {
+        let mut request = self.request(invisible_ms, 0);
+        request.ext.insert("maxMsgNum".to_owned(), count.to_string());
+        Self::read(self.conn.call(request))
+    }
+
     /// Pops once, and waits for as long as it may.
     pub fn pop(&mut self, invisible_ms: i64, poll_ms: i64) -> LiteAnswer {
         let request = self.request(invisible_ms, poll_ms);

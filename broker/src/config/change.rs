@@ -124,6 +124,8 @@ const LIVE: &[&str] = &[
     "liteSubscriptionCheckInterval",
     "liteSubscriptionCheckTimeoutMills",
     "maxLiteSubscriptionCount",
+    "liteLagLatencyCollectEnable",
+    "liteLagLatencyTopK",
     "enableSplitMetadata",
     "splitMetadataSize",
     "maxMsgsNumBatch",

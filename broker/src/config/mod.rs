@@ -162,6 +162,10 @@ oxmq_protocol::config! {
         lite_subscription_check_timeout_mills: i64 = "liteSubscriptionCheckTimeoutMills" | 180_000,
         /// Subscriptions of lite topics from which on no client gets more.
         max_lite_subscription_count: i64 = "maxLiteSubscriptionCount" | 100_000,
+        /// Whether it is kept since when lite topics have had messages that a group was not given.
+        lite_lag_latency_collect_enable: bool = "liteLagLatencyCollectEnable" | false,
+        /// Of how many lite topics of each group, the oldest.
+        lite_lag_latency_top_k: i32 = "liteLagLatencyTopK" | 50,
         /// Milliseconds between saves of the consumer offsets.
         flush_consumer_offset_interval: i64 = "flushConsumerOffsetInterval" | 5_000,
         /// Commits between two versions of the offset table.

@@ -162,7 +162,6 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (&["etrics", "metric"], "metrics are not exported yet"),
     (&["timer", "Timer"], NO_COUNTERPART),
-    (&["liteLag"], "the oldest message of each lite topic that is not consumed is not kept"),
     (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
     (
         &["popConsumerFSServiceInit"],

@@ -204,8 +204,21 @@ impl LiteInfo {
             lite_topic: parts(&queue).map(|(_, lite_topic)| lite_topic.to_owned()),
         };
         body.lag_count_top_k = Some(lags.into_iter().map(info).collect());
-        // As in the reference with `liteLagLatencyCollectEnable=false`.
-        body.lag_timestamp_top_k = Some(Vec::new());
+        let oldest = self.lite.lags(&body.parent_topic, &body.group, most);
+        let info = |(since_ms, queue): (i64, String)| {
+            let consumed = self.offsets.query(&body.group, &queue, QUEUE_ID);
+            let max = self.store.max_offset(&queue, QUEUE_ID);
+            LiteLagInfo {
+                earliest_unconsumed_timestamp: since_ms,
+                lag_count: consumed.map_or(0, |consumed| (max - consumed).max(0)),
+                lite_topic: parts(&queue).map(|(_, lite_topic)| lite_topic.to_owned()),
+            }
+        };
+        let oldest: Vec<_> = oldest.into_iter().map(info).collect();
+        if let Some(first) = oldest.first() {
+            body.earliest_unconsumed_timestamp = first.earliest_unconsumed_timestamp;
+        }
+        body.lag_timestamp_top_k = Some(oldest);
         Ok(())
     }
 

@@ -73,6 +73,36 @@ fn tools_are_told_what_there_is() {
 }
 
 #[test]
+fn tools_are_told_since_when_messages_wait() {
+    let server = setup().broker_conf("liteLagLatencyCollectEnable", "true").start();
+    let mut client = LiteClient::create(&server, "lag", &[]);
+    client.send("a", &["a0", "a1", "a2"]);
+    client.subscribe_from_first(&["a"]);
+    let group = client.group.clone();
+    let mut conn = Conn::connect(&server.broker_addr());
+    let mut progress = || -> Value {
+        let fields = [("group", group.as_str()), ("topK", "10")];
+        let request = Command::request(code::GET_LITE_GROUP_INFO, &fields);
+        serde_json::from_slice(&conn.call(request).body).unwrap()
+    };
+    assert_eq!(progress()["lagTimestampTopK"], json!([]), "nothing was popped");
+    let given = client.pop_up_to(1, LONG_MS);
+    assert_eq!(given.bodies(), ["a0"]);
+    let left = progress();
+    let since = left["earliestUnconsumedTimestamp"].as_i64().unwrap();
+    assert!(since >= given.records[0].store_timestamp_ms, "{left}");
+    let info = json!({ "liteTopic": "a", "lagCount": 3, "earliestUnconsumedTimestamp": since });
+    assert_eq!(left["lagTimestampTopK"], json!([info]), "{left}");
+    client.ack("a", &[0], &given);
+    assert_eq!(client.pop(LONG_MS, PATIENT_MS).bodies(), ["a1", "a2"]);
+    let none = progress();
+    assert_eq!(
+        (&none["lagTimestampTopK"], &none["earliestUnconsumedTimestamp"]),
+        (&json!([]), &json!(-1))
+    );
+}
+
+#[test]
 fn questions_are_checked() {
     let mut client = LiteClient::create(server(), "questions", &[]);
     ops::create_topic(server(), "lite_questions_plain", 1);

@@ -73,6 +73,7 @@ impl LiteService {
         if order {
             let is_there = |_: &str, group: &str, _| self.groups.get(group).is_some();
             self.order.clean(now_ms(), is_there);
+            self.clean_lags();
         }
     }
 
@@ -131,6 +132,7 @@ impl LiteService {
             self.order.forget(queue_ref(&group, queue));
         }
         self.offsets.remove_topic(queue);
+        self.forget_lags_of(queue);
         if let Err(error) = self.store.delete_topic(queue) {
             warn!(queue, %error, "queue of a lite topic not deleted");
         }

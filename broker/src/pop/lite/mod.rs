@@ -11,6 +11,7 @@
 mod clean;
 mod events;
 mod give_back;
+mod lag;
 mod name;
 mod registry;
 mod subscribe;
@@ -27,6 +28,7 @@ use oxmq_store::MessageStore;
 use self::clean::NextChecks;
 use self::events::{Events, Now, Whom};
 pub(crate) use self::give_back::GivenBack;
+use self::lag::Lags;
 pub(crate) use self::name::{is_lite_queue, parts, queue_name};
 use self::registry::{Registry, wildcard_name};
 pub(crate) use self::take::{HeldLite, LiteRequest};
@@ -65,6 +67,7 @@ pub(crate) struct LiteService {
     order: ConsumerOrder,
     registry: Mutex<Registry>,
     events: Mutex<Events>,
+    lags: Mutex<Lags>,
     held: Hold<HeldLite>,
     turns: [Mutex<()>; TURNS],
     /// Another number for each choice.
@@ -93,6 +96,7 @@ impl LiteService {
             order: ConsumerOrder::in_memory(),
             registry: Mutex::default(),
             events: Mutex::default(),
+            lags: Mutex::default(),
             held: Hold::default(),
             turns: std::array::from_fn(|_| Mutex::new(())),
             dice: AtomicU64::new(0),

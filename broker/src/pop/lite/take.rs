@@ -202,6 +202,8 @@ impl LiteService {
             taken.counts.push(';');
         }
         taken.counts.push_str(&counts_of_messages(counts.as_str(), given.len()));
+        let reached = (taken.count >= request.max_messages, result.next_begin_offset);
+        self.note_lag(&request.topic, group, queue, reached);
         Ok(())
     }
 
