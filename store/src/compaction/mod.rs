@@ -38,6 +38,7 @@ use tracing::{info, warn};
 pub(crate) use log::{CompactionLog, View, has_key};
 pub(crate) use place::{Place, Sizes};
 pub(crate) use positions::Positions;
+pub(crate) use replace::is_half_done;
 pub(crate) use segment::Segment;
 
 use crate::commit_log::{CommitLog, record_at};

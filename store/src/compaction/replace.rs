@@ -41,6 +41,12 @@ pub(super) fn begin(fs: &Fs, place: &Place, replacement: &Replacement) -> Result
     Ok(file(fs, place).save(replacement)?)
 }
 
+/// Whether a crash has left it half done.
+pub(crate) fn is_half_done(place: &Place) -> Result<bool, StoreError> {
+    let is_begun = place.compacting().log.join(NAME).exists();
+    Ok(is_begun || !set_aside(&place.log)?.is_empty() || !set_aside(&place.queue)?.is_empty())
+}
+
 /// Ends what was begun, and removes what was not.
 pub(super) fn complete(fs: &Fs, place: &Place, sizes: Sizes) -> Result<(), StoreError> {
     let compacting = place.compacting();

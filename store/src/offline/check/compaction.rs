@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
-use crate::compaction::{Place, Segment, Sizes};
+use crate::compaction::{Place, Segment, Sizes, is_half_done};
 use crate::consume_queue::{list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
 use crate::mapped_file::MappedFile;
@@ -25,13 +25,29 @@ pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreErro
     queues.extend(queue_dirs(&Place::queue_root(&root))?);
     queues.sort_by(|a, b| (&a.topic, a.queue_id).cmp(&(&b.topic, b.queue_id)));
     queues.dedup_by(|a, b| (&a.topic, a.queue_id) == (&b.topic, b.queue_id));
+    // What was not on disk yet is copied again then.
+    let lost = match root.join("abort").exists() {
+        true => (Severity::Warning, START),
+        false => (Severity::Error, LOST),
+    };
     for queue in queues {
-        check_queue(&Place::of(&root, &queue.topic, queue.queue_id), sizes, report)?;
+        let place = Place::of(&root, &queue.topic, queue.queue_id);
+        if is_half_done(&place)? {
+            let what = "a crash has left files that were to replace others";
+            report.add(Severity::Warning, Kind::FileMissing, (&place.log, None), what, START);
+        } else {
+            check_queue(&place, sizes, lost, report)?;
+        }
     }
     check_positions(&root.join("compaction/position-checkpoint"), report)
 }
 
-fn check_queue(place: &Place, sizes: Sizes, report: &mut Report) -> Result<(), StoreError> {
+fn check_queue(
+    place: &Place,
+    sizes: Sizes,
+    lost: (Severity, &'static str),
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let (logs, queues) = (list_files(&place.log)?, list_files(&place.queue)?);
     let mut missing = |path: &Path, what| {
         report.add(Severity::Warning, Kind::FileMissing, (path, None), what, START);
@@ -50,13 +66,18 @@ fn check_queue(place: &Place, sizes: Sizes, report: &mut Report) -> Result<(), S
             && let Ok(start) = i64::try_from(*start)
         {
             let open = |path: &Path| MappedFile::open_read_only(path, start).doing("map", path);
-            check_records(&Segment::new(open(&log)?, open(&queue)?), &queue, report);
+            check_records(&Segment::new(open(&log)?, open(&queue)?), &queue, lost, report);
         }
     }
     Ok(())
 }
 
-fn check_records(segment: &Segment, path: &Path, report: &mut Report) {
+fn check_records(
+    segment: &Segment,
+    path: &Path,
+    (severity, advice): (Severity, &'static str),
+    report: &mut Report,
+) {
     for index in 0..segment.count() {
         let Some(unit) = segment.unit(index) else { return };
         report.counts.units += 1;
@@ -65,7 +86,7 @@ fn check_records(segment: &Segment, path: &Path, report: &mut Report) {
             let position = (index * crate::consume_queue::QueueKind::Batch.unit_bytes()) as u64;
             let what = format!("message {} has no sound record", unit.base_offset);
             let place = (path, Some(position));
-            report.add(Severity::Error, Kind::UnitAstray, place, what, LOST);
+            report.add(severity, Kind::UnitAstray, place, what, advice);
         }
     }
 }
