@@ -85,6 +85,14 @@ impl Dispatch {
     fn answer(&self, connection: &Arc<Connection>, request: &CommandView<'_>) -> Option<Answer> {
         let on = &self.processors;
         Some(match request.request_code() {
+            RequestCode::QUERY_CONSUMER_OFFSET
+            | RequestCode::UPDATE_CONSUMER_OFFSET
+            | RequestCode::GET_MAX_OFFSET
+            | RequestCode::GET_MIN_OFFSET
+                if on.static_topics.may_ask_others(request) =>
+            {
+                return None;
+            }
             RequestCode::QUERY_CONSUMER_OFFSET => on.consumer_offsets.query(request),
             RequestCode::UPDATE_CONSUMER_OFFSET => on.consumer_offsets.update(request),
             RequestCode::HEART_BEAT => {
@@ -139,6 +147,11 @@ fn own_view(bytes: &[u8]) -> Option<CommandView<'_>> {
 /// Answers one request; `None` when the code is not known.
 fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer> {
     Some(match request.request_code() {
+        // Of static topics with parts on other brokers.
+        RequestCode::QUERY_CONSUMER_OFFSET => on.consumer_offsets.query(request),
+        RequestCode::UPDATE_CONSUMER_OFFSET => on.consumer_offsets.update(request),
+        RequestCode::GET_MAX_OFFSET => on.queue_offset.max(request),
+        RequestCode::GET_MIN_OFFSET => on.queue_offset.min(request),
         RequestCode::SEARCH_OFFSET_BY_TIMESTAMP => on.queue_offset.search(request),
         RequestCode::GET_EARLIEST_MSG_STORETIME => on.queue_offset.earliest_store_time(request),
         RequestCode::CONSUMER_SEND_MSG_BACK => on.send_back.process(request),
@@ -149,6 +162,7 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         RequestCode::QUERY_MESSAGE => on.view_message.by_key(request),
         RequestCode::VIEW_MESSAGE_BY_ID => on.view_message.by_id(request),
         RequestCode::UPDATE_AND_CREATE_TOPIC => on.topics.update_and_create(request),
+        RequestCode::UPDATE_AND_CREATE_STATIC_TOPIC => on.topics.update_and_create_static(request),
         RequestCode::DELETE_TOPIC_IN_BROKER => on.topics.delete(request),
         RequestCode::GET_ALL_TOPIC_CONFIG => on.topics.get_all(request),
         RequestCode::GET_TOPIC_CONFIG => on.topics.get(request),

@@ -14,6 +14,7 @@ use oxmq_store::{PutMessageStatus, Stuck};
 pub(crate) use self::lite::LiteError;
 use crate::config::change::ChangeError;
 use crate::filter::SqlError;
+use crate::static_topic::MappingError;
 use crate::topic_validator::InvalidName;
 
 /// What the reference puts behind some remarks.
@@ -102,6 +103,20 @@ pub(crate) enum RequestError {
     /// The broker takes no half messages.
     #[error("the broker[{0}] sending transaction message is forbidden")]
     TransactionForbidden(String),
+
+    // Static topics.
+    /// Another broker leads the logical queue: the client looks for a newer route.
+    #[error("{topic}-{queue_id} does not exit in request process of current broker {broker}")]
+    NotLeader { topic: String, queue_id: i32, broker: String },
+    /// The broker of a part of the logical queue does not answer: the client tries again.
+    #[error("broker {name} not asked: {reason}")]
+    OtherBroker { name: String, reason: String },
+    /// It answers with what it should not.
+    #[error("Unknown response code {0}")]
+    UnknownAnswer(i32),
+    /// The mapping of a static topic that is refused.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
 
     // Transactions.
     /// There is no half message at this place of the log.

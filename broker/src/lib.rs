@@ -41,6 +41,7 @@ mod request_mode;
 mod saved_table;
 mod schedule;
 mod server;
+mod static_topic;
 mod subscription_group;
 mod sync;
 mod system_topics;

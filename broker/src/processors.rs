@@ -52,6 +52,7 @@ use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
@@ -92,6 +93,7 @@ pub(crate) struct Processors {
     pub(crate) subscription_groups: SubscriptionGroups,
     pub(crate) timer: Timer,
     pub(crate) topics: Topics,
+    pub(crate) static_topics: Arc<StaticTopics>,
     pub(crate) view_message: ViewMessage,
     pub(crate) absent_clients: Arc<AbsentClients>,
     consumers: Arc<ConsumerManager>,
@@ -123,6 +125,7 @@ impl Processors {
         let config = || Arc::clone(config);
         let store = || Arc::clone(store);
         let topics = || Arc::clone(&tables.topics);
+        let static_topics = || Arc::clone(&tables.static_topics);
         let groups = || Arc::clone(&tables.groups);
         let offsets = || Arc::clone(&tables.offsets);
         let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
@@ -193,6 +196,7 @@ impl Processors {
                 stats(),
                 Arc::clone(&cold),
                 Arc::clone(&broadcasts),
+                static_topics(),
             )),
             client_manage: ClientManage::new(
                 config(),
@@ -204,14 +208,20 @@ impl Processors {
             configuration: Configuration::new(config(), store(), topics()),
             cold_data: ColdData::new(Arc::clone(&cold)),
             connection_list: ConnectionList::new(consumers(), producers()),
-            consumer_offsets: ConsumerOffsets::new(topics(), groups(), offsets(), store()),
+            consumer_offsets: ConsumerOffsets::new(
+                topics(),
+                groups(),
+                offsets(),
+                store(),
+                static_topics(),
+            ),
             end_transaction: EndTransaction::new(transactions(), stats()),
             group_query: GroupQuery::new(config(), groups(), offsets(), consumers()),
             lite: lite(),
             lite_info: LiteInfo::new(store(), topics(), groups(), offsets(), lite()),
             lite_topics: LiteTopics::new(config(), topics(), groups(), lite()),
             maintenance: Maintenance::new(topics(), store()),
-            queue_offset: QueueOffset::new(store()),
+            queue_offset: QueueOffset::new(store(), static_topics()),
             queue_view: QueueView::new(consumers(), filters(), store()),
             rebalance_lock: RebalanceLock::new(config(), Arc::clone(&locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
@@ -241,11 +251,13 @@ impl Processors {
                 consumers(),
                 Arc::clone(&traffic),
                 store(),
+                static_topics(),
             ),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             timer: Timer::new(config(), store(), topics(), delays(), store_host),
-            topics: Topics::new(config(), topics(), offsets(), store(), lite()),
+            topics: Topics::new(config(), topics(), offsets(), store(), lite(), static_topics()),
             view_message: ViewMessage::new(store()),
+            static_topics: static_topics(),
             absent_clients: Arc::new(AbsentClients::new(config(), watch.figures())),
             consumers: consumers(),
             producers: producers(),

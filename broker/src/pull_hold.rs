@@ -2,11 +2,14 @@
 //!
 //! Reference: `PullRequestHoldService` (broker), 5.5.0.
 
+use oxmq_protocol::body::LogicQueueMappingItem;
+
 use crate::broadcast_offset::{BroadcastQueue, Broadcaster};
 use crate::filter::MessageFilter;
 use crate::hold::{Asks, Held, Hold, Room, Take};
 use crate::limits::MAX_HELD_PULLS;
 use crate::queue_key::QueueRef;
+use crate::static_topic::LogicQueue;
 
 /// What a pull asks, once its checks have passed.
 #[derive(Clone, Debug)]
@@ -23,6 +26,17 @@ pub(crate) struct PullRequest {
     pub(crate) suggested_brokers: (i64, i64),
     /// Who pulls, if its group broadcasts and that is kept.
     pub(crate) broadcaster: Option<Broadcaster>,
+    /// What the client knows the queue as, if it is a part of a logical one.
+    pub(crate) part: Option<Box<PulledPart>>,
+}
+
+/// The part of a logical queue that is pulled from.
+#[derive(Clone, Debug)]
+pub(crate) struct PulledPart {
+    pub(crate) queue: LogicQueue,
+    pub(crate) item: LogicQueueMappingItem,
+    /// First offset wanted, as the client knows it.
+    pub(crate) logic_offset: i64,
 }
 
 /// What filters look at in a message that has just been stored.

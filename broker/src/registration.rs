@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 use crate::absent_clients::AbsentClients;
 use crate::config::BrokerConfig;
 use crate::name_servers::NameServers;
+use crate::static_topic::StaticTopics;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 
@@ -59,6 +60,7 @@ impl TopicChanges {
 pub(crate) struct Registration {
     config: Arc<BrokerConfig>,
     topics: Arc<TopicConfigManager>,
+    static_topics: Arc<StaticTopics>,
     changes: Arc<TopicChanges>,
     name_servers: Arc<NameServers>,
     absent_clients: Arc<AbsentClients>,
@@ -74,16 +76,27 @@ enum Scope {
 }
 
 impl Registration {
+    #[expect(clippy::too_many_arguments, reason = "what it tells of, whom, and as what")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
+        static_topics: Arc<StaticTopics>,
         changes: Arc<TopicChanges>,
         name_servers: Arc<NameServers>,
         absent_clients: Arc<AbsentClients>,
         broker_addr: String,
         ha_server_addr: String,
     ) -> Self {
-        Self { config, topics, changes, name_servers, absent_clients, broker_addr, ha_server_addr }
+        Self {
+            config,
+            topics,
+            static_topics,
+            changes,
+            name_servers,
+            absent_clients,
+            broker_addr,
+            ha_server_addr,
+        }
     }
 
     /// Finds the name servers, before the first round.
@@ -186,6 +199,8 @@ impl Registration {
         if scope == Scope::Changed && topics.is_empty() {
             return None;
         }
+        let topic_queue_mapping_info_map =
+            self.static_topics.infos(topics.iter().map(|topic| topic.topic_name.as_str()));
         let topic_config_table = topics
             .iter()
             .map(|topic| {
@@ -198,6 +213,7 @@ impl Registration {
             topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
                 data_version,
                 topic_config_table,
+                topic_queue_mapping_info_map,
                 ..Default::default()
             },
             ..Default::default()

@@ -118,9 +118,10 @@ impl Broker {
         config.listen_port = main.local_addr().port();
         let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
         let tls = Tls::load(config.tls_server_mode, &config.tls_config_file)?;
-        let client = client(&config)?;
+        let to_name_servers = client(&config)?;
+        let to_brokers = client(&config)?;
         let config = Arc::new(BrokerConfig::new(config));
-        let name_servers = Arc::new(NameServers::new(Arc::clone(&config), client));
+        let name_servers = Arc::new(NameServers::new(Arc::clone(&config), to_name_servers));
 
         let root = PathBuf::from(&store_config.store_path_root_dir);
         check_pop_records(&root).await?;
@@ -168,6 +169,7 @@ impl Broker {
             store_host,
         ));
         processors.assignment.ask_at(name_servers.clone());
+        tables.static_topics.others.ask_by(Arc::clone(&config), name_servers.clone(), to_brokers);
         // The store outlives neither: the cycle is broken when the broker shuts down.
         store.set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&processors))));
 
@@ -238,6 +240,7 @@ impl BrokerHandle {
         for server in self.servers.drain(..) {
             server.shutdown().await;
         }
+        self.tables.static_topics.others.close();
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
         let delays = self.delays.clone();
         let transactions = Arc::clone(&self.transactions);
@@ -311,6 +314,7 @@ fn registration(
     Arc::new(Registration::new(
         Arc::clone(config),
         Arc::clone(&tables.topics),
+        Arc::clone(&tables.static_topics),
         changes,
         Arc::clone(name_servers),
         Arc::clone(&processors.absent_clients),

@@ -14,6 +14,7 @@ use crate::filter::ConsumerFilters;
 use crate::pop::ConsumerOrder;
 use crate::request_mode::RequestModes;
 use crate::saved_table::SaveSignal;
+use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 
@@ -35,6 +36,7 @@ pub(crate) struct Tables {
     pub(crate) filters: Arc<ConsumerFilters>,
     pub(crate) request_modes: Arc<RequestModes>,
     pub(crate) order: Arc<ConsumerOrder>,
+    pub(crate) static_topics: Arc<StaticTopics>,
     save: SaveSignal,
     config: Arc<BrokerConfig>,
 }
@@ -58,6 +60,7 @@ impl Tables {
         let filters = ConsumerFilters::load(config, store_root)?;
         let request_modes = RequestModes::load(store_root, save.clone())?;
         let order = ConsumerOrder::load(store_root)?;
+        let static_topics = StaticTopics::load(store_root, save.clone())?;
         Ok(Self {
             topics: Arc::new(topics),
             groups: Arc::new(groups),
@@ -65,6 +68,7 @@ impl Tables {
             filters: Arc::new(filters),
             request_modes: Arc::new(request_modes),
             order: Arc::new(order),
+            static_topics: Arc::new(static_topics),
             save,
             config: Arc::clone(config),
         })
@@ -103,6 +107,7 @@ impl Tables {
             ("consumer filters", self.filters.save_if_changed()),
             ("request modes", self.request_modes.save_if_changed()),
             ("messages given out in order", self.order.save_if_changed()),
+            ("static topics", self.static_topics.save_if_changed()),
         ];
         for (table, saved) in saves {
             if let Err(error) = saved {

@@ -45,6 +45,8 @@ pub mod code {
     pub const RESUME_CHECK_HALF_MESSAGE: i32 = 323;
     pub const RECALL_MESSAGE: i32 = 370;
     pub const SET_MESSAGE_REQUEST_MODE: i32 = 401;
+    pub const GET_TOPIC_CONFIG: i32 = 351;
+    pub const UPDATE_AND_CREATE_STATIC_TOPIC: i32 = 513;
     pub const POP_MESSAGE: i32 = 200_050;
     pub const ACK_MESSAGE: i32 = 200_051;
     pub const PEEK_MESSAGE: i32 = 200_052;
@@ -82,6 +84,7 @@ pub mod response {
     pub const INVALID_PARAMETER: i32 = 29;
     pub const NO_MESSAGE: i32 = 208;
     pub const POLLING_TIMEOUT: i32 = 210;
+    pub const NOT_LEADER_FOR_QUEUE: i32 = 501;
     pub const ILLEGAL_OPERATION: i32 = 604;
 }
 

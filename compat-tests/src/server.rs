@@ -64,6 +64,7 @@ pub struct Setup {
     kind: Kind,
     namesrv_kind: Kind,
     more_namesrvs: Vec<String>,
+    joined: Option<String>,
     address_server: Option<AddressServer>,
     has_broker: bool,
     broker_ip: String,
@@ -94,6 +95,13 @@ impl Setup {
     pub fn also_register_at(mut self, namesrv_addr: String) -> Self {
         self.more_namesrvs.push(namesrv_addr);
         self
+    }
+
+    /// Starts a broker called `name` alone: its name server is that of `first`.
+    #[must_use]
+    pub fn joining(mut self, first: &ServerUnderTest, name: &str) -> Self {
+        self.joined = Some(first.namesrv_addr());
+        self.broker_conf("brokerName", name)
     }
 
     /// Has the broker name this address to the name server, where a proxy stands before it; the
@@ -168,6 +176,7 @@ impl Setup {
             kind: self.kind,
             namesrv_kind: self.namesrv_kind,
             more_namesrvs: self.more_namesrvs,
+            joined: self.joined,
             namesrv_port: ports::free_port(),
             broker_port: ports::free_broker_port(),
             broker_ip: self.broker_ip,
@@ -182,9 +191,11 @@ impl Setup {
         };
         server.write_configs();
         // First the name server: a broker of the reference that finds none tries again after 10 s.
-        let mut namesrv = server.spawn_namesrv();
-        namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
-        server.namesrv = Some(namesrv);
+        if server.joined.is_none() {
+            let mut namesrv = server.spawn_namesrv();
+            namesrv.wait_for_output(BOOT_LINE, BOOT_LIMIT);
+            server.namesrv = Some(namesrv);
+        }
         if let Some(address_server) = &server.address_server {
             address_server.set(&server.namesrv_addr());
         }
@@ -202,6 +213,7 @@ pub struct ServerUnderTest {
     kind: Kind,
     namesrv_kind: Kind,
     more_namesrvs: Vec<String>,
+    joined: Option<String>,
     namesrv_port: u16,
     broker_port: u16,
     broker_ip: String,
@@ -225,6 +237,7 @@ impl ServerUnderTest {
             kind,
             namesrv_kind: kind,
             more_namesrvs: Vec::new(),
+            joined: None,
             address_server: None,
             has_broker: true,
             broker_ip: "127.0.0.1".to_owned(),
@@ -258,7 +271,7 @@ impl ServerUnderTest {
     /// `host:port` of the name server.
     #[must_use]
     pub fn namesrv_addr(&self) -> String {
-        format!("127.0.0.1:{}", self.namesrv_port)
+        self.joined.clone().unwrap_or_else(|| format!("127.0.0.1:{}", self.namesrv_port))
     }
 
     /// `host:port` of the broker.

@@ -27,6 +27,7 @@ const GROUP: &str = "sweep_group";
 const CLASSES: &[(&str, &str)] = &[
     ("UPDATE_AND_CREATE_TOPIC", "CreateTopic"),
     ("UPDATE_AND_CREATE_TOPIC_LIST", "CreateTopicList"),
+    ("UPDATE_AND_CREATE_STATIC_TOPIC", "CreateTopic"),
     ("SEARCH_OFFSET_BY_TIMESTAMP", "SearchOffset"),
     ("VIEW_MESSAGE_BY_ID", "ViewMessage"),
     ("HEART_BEAT", "Heartbeat"),
@@ -71,6 +72,8 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (103, "long ", "0", "1", LONG),
     (17, "-1 in ", "0", "29", QUEUES),
     (17, "least ", "0", "29", QUEUES),
+    (513, "-1 in ", "0", "29", QUEUES),
+    (513, "least ", "0", "29", QUEUES),
     (37, "", "1!", "1", NO_HALF),
     (321, "-1 in queueId", "0", "1", NO_QUEUE),
     (321, "9999 in queueId", "0", "1", NO_QUEUE),

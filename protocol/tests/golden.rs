@@ -420,7 +420,7 @@ fn check_body(captured: &Captured, view: &CommandView<'_>, is_absent: bool) {
         328, true => ProducerTableInfo,
         343, true => TopicList,
         345, true => QuerySubscriptionResponseBody,
-        351, true => TopicConfig,
+        351, true => TopicConfigAndQueueMapping,
         352, true => SubscriptionGroupConfig,
         353, true => GroupForbidden,
         400, false => QueryAssignmentRequestBody,

@@ -260,6 +260,7 @@ fn declared_bodies() -> Vec<(&'static str, &'static [&'static str])> {
         TopicList,
         TopicQueueMappingDetail,
         TopicQueueMappingInfo,
+        TopicQueueMappingSerializeWrapper,
         TopicRouteData,
         TopicStatsTable,
         ConsumerOffsetTable = ConsumerOffsetSerializeWrapper,

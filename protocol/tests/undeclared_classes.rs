@@ -55,7 +55,6 @@ const NOT_DECLARED: &[Family] = &[
             "RegisterOrderTopicRequestHeader",
             "StatisticsMessagesRequestHeader",
             "TopicQueueMappingOne",
-            "TopicQueueMappingSerializeWrapper",
             "TopicRemappingDetailWrapper",
         ],
     },

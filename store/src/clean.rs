@@ -124,12 +124,15 @@ impl Cleaner {
             .is_ok();
         let forcibly =
             self.config.clean_file_forcibly_enable && (percent > thresholds.forcibly || no_reserve);
-        let is_hour =
-            hours(&self.config.delete_when).contains(&self.zone.hour(self.clock.now_ms()));
-        if forcibly || is_hour || manual || percent > thresholds.expired_at_any_hour {
+        if forcibly || self.is_hour() || manual || percent > thresholds.expired_at_any_hour {
             self.delete_log_files(forcibly)?;
         }
         self.follow_log()
+    }
+
+    /// Whether it is one of the hours of `deleteWhen`.
+    pub(crate) fn is_hour(&self) -> bool {
+        hours(&self.config.delete_when).contains(&self.zone.hour(self.clock.now_ms()))
     }
 
     fn note_fullness(&self, percent: u32, refuse: bool) {

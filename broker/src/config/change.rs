@@ -50,6 +50,7 @@ const LIVE: &[&str] = &[
     "flushConsumerOffsetInterval",
     "longPollingEnable",
     "shortPollingTimeMills",
+    "forwardTimeout",
     "litePullMessageEnable",
     "notifyConsumerIdsChangedEnable",
     "registerBrokerTimeoutMills",

@@ -174,6 +174,8 @@ oxmq_protocol::config! {
         long_polling_enable: bool = "longPollingEnable" | true,
         /// Milliseconds that it waits otherwise.
         short_polling_time_mills: i64 = "shortPollingTimeMills" | 1_000,
+        /// Milliseconds that another broker has to answer what a client asks of a static topic.
+        forward_timeout: i64 = "forwardTimeout" | 3_000,
         /// Whether lite pulls are served.
         lite_pull_message_enable: bool = "litePullMessageEnable" | true,
         /// Whether a send is refused when the log has been stuck for too long.

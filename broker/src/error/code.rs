@@ -51,7 +51,11 @@ impl RequestError {
             | Self::AckKindIllegal
             | Self::Receipt(_)
             | Self::NoReviveQueue { .. }
-            | Self::PopNotNoted => ResponseCode::SYSTEM_ERROR,
+            | Self::PopNotNoted
+            | Self::OtherBroker { .. }
+            | Self::UnknownAnswer(_)
+            | Self::Mapping(_) => ResponseCode::SYSTEM_ERROR,
+            Self::NotLeader { .. } => ResponseCode::NOT_LEADER_FOR_QUEUE,
             Self::Busy(_) | Self::ColdData => ResponseCode::SYSTEM_BUSY,
             Self::ReadModeValue
             | Self::PopTooMany(_)

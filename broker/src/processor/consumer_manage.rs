@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use oxmq_protocol::body::LogicQueueMappingItem;
+use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::header::{
     Header as _, QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader,
@@ -14,6 +16,7 @@ use oxmq_store::MessageStore;
 use super::success;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
+use crate::static_topic::{LogicQueue, StaticTopics, passed_on};
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 
@@ -24,6 +27,7 @@ pub(crate) struct ConsumerOffsets {
     groups: Arc<SubscriptionGroupManager>,
     offsets: Arc<ConsumerOffsetManager>,
     store: Arc<MessageStore>,
+    static_topics: Arc<StaticTopics>,
 }
 
 impl ConsumerOffsets {
@@ -32,32 +36,96 @@ impl ConsumerOffsets {
         groups: Arc<SubscriptionGroupManager>,
         offsets: Arc<ConsumerOffsetManager>,
         store: Arc<MessageStore>,
+        static_topics: Arc<StaticTopics>,
     ) -> Self {
-        Self { topics, groups, offsets, store }
+        Self { topics, groups, offsets, store, static_topics }
     }
 
     /// Tells a consumer group where to go on in one queue.
     pub(crate) fn query(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+        let header = QueryConsumerOffsetRequestHeader::decode(request)?;
+        let offset = match self.static_topics.led(request, &header.topic, header.queue_id)? {
+            Some(queue) => self.logic_offset(&queue, &header, request)?,
+            None => self.offset_or_first(&header)?,
+        };
+        Ok(success().with_header(&QueryConsumerOffsetResponseHeader { offset }))
+    }
+
+    fn offset_or_first(
+        &self,
+        header: &QueryConsumerOffsetRequestHeader,
+    ) -> Result<i64, RequestError> {
         let QueryConsumerOffsetRequestHeader {
             consumer_group,
             topic,
             queue_id,
             set_zero_if_not_found,
-        } = QueryConsumerOffsetRequestHeader::decode(request)?;
-        let committed = self.offsets.query(&consumer_group, &topic, queue_id);
+        } = header;
+        let committed = self.offsets.query(consumer_group, topic, *queue_id);
         if let Some(offset) = committed.filter(|&offset| offset >= 0) {
-            return Ok(success().with_header(&QueryConsumerOffsetResponseHeader { offset }));
+            return Ok(offset);
         }
-        if set_zero_if_not_found == Some(false) {
+        if *set_zero_if_not_found == Some(false) {
             return Err(RequestError::OffsetNotFoundNorZero);
         }
         // A new group starts at 0 only while the queue is complete and its head is still warm:
         // replaying a cold queue from disk is never what a first boot wants.
-        let (min, max) = self.store.bounds(&topic, queue_id);
-        if min <= 0 && max > 0 && self.store.is_in_memory(&topic, queue_id, 0) {
-            return Ok(success().with_header(&QueryConsumerOffsetResponseHeader { offset: 0 }));
+        let (min, max) = self.store.bounds(topic, *queue_id);
+        if min <= 0 && max > 0 && self.store.is_in_memory(topic, *queue_id, 0) {
+            return Ok(0);
         }
         Err(RequestError::OffsetNotFound)
+    }
+
+    /// The offset in the newest part that the group has reached, wherever it is.
+    fn logic_offset(
+        &self,
+        queue: &LogicQueue,
+        header: &QueryConsumerOffsetRequestHeader,
+        request: &CommandView<'_>,
+    ) -> Result<i64, RequestError> {
+        if let [only] = queue.items()
+            && only.logic_offset == 0
+        {
+            let queue_id = only.queue_id;
+            let offset = self.offset_or_first(&QueryConsumerOffsetRequestHeader {
+                queue_id,
+                ..header.clone()
+            })?;
+            return Ok(only.logic_offset_of(offset));
+        }
+        let (group, topic) = (&header.consumer_group, &header.topic);
+        for item in queue.begun_items().rev() {
+            let committed = if queue.is_here(item) {
+                self.offsets.query(group, topic, item.queue_id).filter(|&offset| offset >= 0)
+            } else {
+                self.offset_elsewhere(item, request)?
+            };
+            if let Some(offset) = committed {
+                return Ok(item.logic_offset_of(offset));
+            }
+        }
+        Err(RequestError::OffsetNotFound)
+    }
+
+    fn offset_elsewhere(
+        &self,
+        item: &LogicQueueMappingItem,
+        request: &CommandView<'_>,
+    ) -> Result<Option<i64>, RequestError> {
+        let name = item.bname.as_deref().unwrap_or_default();
+        let code = RequestCode::QUERY_CONSUMER_OFFSET;
+        let mut query = passed_on(code, request, name, item.queue_id);
+        query.ext_fields.insert("setZeroIfNotFound", "false");
+        let answer = self.static_topics.others.ask_and_wait(name, query)?;
+        match answer.response_code() {
+            ResponseCode::SUCCESS => {
+                let header = QueryConsumerOffsetResponseHeader::decode(&answer.ext_fields)?;
+                Ok(Some(header.offset))
+            }
+            ResponseCode::QUERY_NOT_FOUND => Ok(None),
+            code => Err(RequestError::UnknownAnswer(code.0)),
+        }
     }
 
     /// Notes where a consumer group goes on in one queue.
@@ -65,8 +133,19 @@ impl ConsumerOffsets {
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
+        let mut header = UpdateConsumerOffsetRequestHeader::decode(request)?;
+        if let (Some(queue_id), Some(offset)) = (header.queue_id, header.commit_offset)
+            && let Some(queue) = self.static_topics.led(request, &header.topic, queue_id)?
+        {
+            let item = queue.part(offset)?;
+            let offset = item.queue_offset_of(offset);
+            if !queue.is_here(item) {
+                return self.update_elsewhere(item, offset, request);
+            }
+            (header.queue_id, header.commit_offset) = (Some(item.queue_id), Some(offset));
+        }
         let UpdateConsumerOffsetRequestHeader { consumer_group, topic, queue_id, commit_offset } =
-            UpdateConsumerOffsetRequestHeader::decode(request)?;
+            header;
         if self.groups.get(&consumer_group).is_none() {
             return Err(RequestError::CommitGroupNotExist(consumer_group));
         }
@@ -85,6 +164,19 @@ impl ConsumerOffsets {
         self.offsets.commit(&consumer_group, &topic, queue_id, offset);
         Ok(success())
     }
+
+    fn update_elsewhere(
+        &self,
+        item: &LogicQueueMappingItem,
+        offset: i64,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let name = item.bname.as_deref().unwrap_or_default();
+        let code = RequestCode::UPDATE_CONSUMER_OFFSET;
+        let mut update = passed_on(code, request, name, item.queue_id);
+        update.ext_fields.insert("commitOffset", offset.to_string());
+        self.static_topics.others.ask_and_wait(name, update)
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +192,7 @@ mod tests {
             Arc::clone(&m.groups),
             Arc::clone(&m.offsets),
             Arc::clone(&m.store),
+            Arc::clone(&m.static_topics),
         )
     }
 
@@ -165,5 +258,36 @@ mod tests {
         assert_eq!(answer.remark.as_deref(), Some("Offset has been previously reset"));
         assert_eq!(m.offsets.take_reset("g", "t", 0), Some(3));
         assert_eq!(m.offsets.query("g", "t", 0), Some(3));
+    }
+
+    #[test]
+    fn offsets_of_a_logical_queue_are_kept_with_its_part() {
+        let m = managers(|_| ());
+        m.create_topic("t", 5);
+        m.groups.find_or_create("g").unwrap();
+        m.map_queue("t", 4, 100);
+        assert_eq!(query(&m, &[]).unwrap_err().0, 22);
+        let mut fields =
+            vec![("consumerGroup", "g"), ("topic", "t"), ("queueId", "0"), ("commitOffset", "109")];
+        update(&m, &fields).unwrap();
+        assert_eq!(m.offsets.query("g", "t", 4), Some(9));
+        assert_eq!(query(&m, &[]).unwrap(), 109);
+        assert_eq!(query(&m, &[("queueId", "4")]).unwrap_err().0, 501);
+        assert_eq!(query(&m, &[("queueId", "4"), ("lo", "false")]).unwrap(), 9);
+        fields.extend([("queueId", "1"), ("lo", "false")]);
+        update(&m, &fields).unwrap();
+        assert_eq!(m.offsets.query("g", "t", 1), Some(109));
+        fields.extend([("lo", "true")]);
+        assert_eq!(update(&m, &fields).unwrap_err().0, 501);
+    }
+
+    #[test]
+    fn new_group_begins_a_logical_queue_like_any_other() {
+        let m = managers(|_| ());
+        m.create_topic("t", 5);
+        m.put("t", 4, "a");
+        m.map_queue("t", 4, 0);
+        assert_eq!(query(&m, &[]).unwrap(), 0);
+        assert_eq!(query(&m, &[("setZeroIfNotFound", "false")]).unwrap_err().0, 22);
     }
 }

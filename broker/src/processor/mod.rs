@@ -53,11 +53,14 @@ fn success_with(body: &impl Serialize) -> Result<RemotingCommand, RequestError> 
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Instant;
 
-    use oxmq_protocol::body::{ConsumerData, SubscriptionData};
+    use oxmq_protocol::body::{
+        ConsumerData, LogicQueueMappingItem, SubscriptionData, TopicQueueMappingDetail,
+    };
     use oxmq_protocol::command::{CommandView, RemotingCommand};
     use oxmq_protocol::frame;
     use oxmq_protocol::message::Message;
@@ -73,6 +76,7 @@ pub(crate) mod testing {
     use crate::producer::ProducerManager;
     use crate::rebalance_lock::RebalanceLockManager;
     use crate::saved_table::SaveSignal;
+    use crate::static_topic::StaticTopics;
     use crate::subscription_group::SubscriptionGroupManager;
     use crate::topic::{TopicConfig, TopicConfigManager};
 
@@ -84,6 +88,7 @@ pub(crate) mod testing {
         pub(crate) offsets: Arc<ConsumerOffsetManager>,
         pub(crate) consumers: Arc<ConsumerManager<TestChannel>>,
         pub(crate) producers: Arc<ProducerManager<TestChannel>>,
+        pub(crate) static_topics: Arc<StaticTopics>,
         pub(crate) store: Arc<MessageStore>,
         pub(crate) clock: Clock,
         dir: tempfile::TempDir,
@@ -97,6 +102,26 @@ pub(crate) mod testing {
                 ..TopicConfig::new(topic)
             };
             self.topics.update(topic).unwrap();
+        }
+
+        /// Makes the topic a static one, whose queue 0 is the physical queue `queue_id` with logical offsets from
+        /// `logic_offset` on.
+        pub(crate) fn map_queue(&self, topic: &str, queue_id: i32, logic_offset: i64) {
+            let bname = Some(self.config.broker_name.clone());
+            let item = LogicQueueMappingItem {
+                bname: bname.clone(),
+                queue_id,
+                logic_offset,
+                ..LogicQueueMappingItem::default()
+            };
+            let mapping = TopicQueueMappingDetail {
+                bname,
+                hosted_queues: BTreeMap::from([(0, vec![item])]),
+                topic: Some(topic.to_owned()),
+                total_queues: 1,
+                ..TopicQueueMappingDetail::default()
+            };
+            self.static_topics.update(topic, mapping, true).unwrap();
         }
 
         /// Has a new client join `group`, which subscribes to `topic`.
@@ -161,7 +186,8 @@ pub(crate) mod testing {
         let root: &Path = dir.path();
         let save = SaveSignal::default();
         let topics = TopicConfigManager::load(Arc::clone(&config), root, save.clone()).unwrap();
-        let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save).unwrap();
+        let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save.clone());
+        let groups = groups.unwrap();
         let (groups, locks) = (Arc::new(groups), Arc::new(RebalanceLockManager::default()));
         let filters = Arc::new(ConsumerFilters::load(&config, root).unwrap());
         let consumers =
@@ -174,6 +200,7 @@ pub(crate) mod testing {
             store: MessageStore::open_with(store_config, environment).unwrap(),
             clock,
             topics: Arc::new(topics),
+            static_topics: Arc::new(StaticTopics::load(root, save).unwrap()),
             offsets: Arc::new(ConsumerOffsetManager::load(&config, root, false).unwrap()),
             consumers: Arc::new(consumers),
             producers: Arc::default(),

@@ -2,12 +2,14 @@
 //!
 //! Reference: `PullMessageProcessor`, `DefaultPullMessageResultHandler` (broker), 5.5.0.
 
+mod elsewhere;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
-use oxmq_protocol::command::CommandView;
+use oxmq_protocol::command::{CommandView, CommandWriter};
 use oxmq_protocol::header::{PullMessageView, pull_sys_flag, request_source};
 use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
@@ -25,9 +27,10 @@ use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
 use crate::perm;
 use crate::pop::lite::queue_name;
 use crate::pull_hold::{
-    ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
+    ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, PulledPart, take_satisfied,
 };
 use crate::queue_key::QueueRef;
+use crate::static_topic::{LogicQueue, Pulled, Seen, StaticTopics};
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator::is_blank;
@@ -44,6 +47,7 @@ pub(crate) struct PullMessage {
     stats: Arc<BrokerStats>,
     cold: Arc<ColdReads>,
     broadcasts: Arc<BroadcastOffsets>,
+    static_topics: Arc<StaticTopics>,
     hold: PullHold,
 }
 
@@ -53,6 +57,32 @@ const MASTER_ID: i64 = 0;
 thread_local! {
     /// Records on their way from the store into an answer.
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where a pull that may be made is answered.
+enum Checked {
+    Here(PullRequest),
+    Elsewhere(Box<PulledPart>),
+}
+
+/// What of a physical queue is wanted.
+struct Place {
+    queue_id: i32,
+    offset: i64,
+    max_messages: i32,
+}
+
+impl PulledPart {
+    /// What is wanted of the part's queue: nothing behind its end.
+    fn place(&self, max_messages: i32) -> Place {
+        let offset = self.item.queue_offset_of(self.logic_offset);
+        let left = match self.item.has_ended() {
+            true => self.item.end_offset.saturating_sub(offset).max(1),
+            false => i64::MAX,
+        };
+        let max_messages = max_messages.min(i32::try_from(left).unwrap_or(i32::MAX));
+        Place { queue_id: self.item.queue_id, offset, max_messages }
+    }
 }
 
 /// What is left to do for a pull after a look into the store.
@@ -74,9 +104,22 @@ impl PullMessage {
         stats: Arc<BrokerStats>,
         cold: Arc<ColdReads>,
         broadcasts: Arc<BroadcastOffsets>,
+        static_topics: Arc<StaticTopics>,
     ) -> Self {
         let hold = PullHold::default();
-        Self { config, store, topics, groups, consumers, offsets, stats, cold, broadcasts, hold }
+        Self {
+            config,
+            store,
+            topics,
+            groups,
+            consumers,
+            offsets,
+            stats,
+            cold,
+            broadcasts,
+            static_topics,
+            hold,
+        }
     }
 
     pub(crate) fn process(self: &Arc<Self>, request: &CommandView<'_>, reply: Reply) {
@@ -85,12 +128,21 @@ impl PullMessage {
             Err(error) => return refuse(&error.into(), reply),
         };
         let lite = request.request_code() == RequestCode::LITE_PULL_MESSAGE;
-        let pull = match self.check(&header, lite, reply.connection()) {
-            Ok(pull) => pull,
+        let pull = match self.check(&header, lite, request, reply.connection()) {
+            Ok(Checked::Here(pull)) => pull,
+            Ok(Checked::Elsewhere(part)) => {
+                return self.pull_elsewhere(*part, &header, request, reply);
+            }
             Err(error) => return refuse(&error, reply),
         };
         if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 {
-            self.offsets.commit(&pull.group, &pull.topic, pull.queue_id, header.commit_offset);
+            match &pull.part {
+                Some(part) => self.commit_logic(&pull, &part.queue, header.commit_offset),
+                None => {
+                    let (group, topic) = (&pull.group, &pull.topic);
+                    self.offsets.commit(group, topic, pull.queue_id, header.commit_offset);
+                }
+            }
         }
         let may_suspend = header.sys_flag & pull_sys_flag::SUSPEND != 0;
         let suspend = may_suspend.then(|| self.suspend_time(header.suspend_timeout_ms));
@@ -111,8 +163,9 @@ impl PullMessage {
         &self,
         header: &PullMessageView<'_>,
         lite: bool,
+        request: &CommandView<'_>,
         connection: &Connection,
-    ) -> Result<PullRequest, RequestError> {
+    ) -> Result<Checked, RequestError> {
         if !perm::is_readable(self.config.broker_permission) {
             return Err(RequestError::BrokerPullForbidden(self.config.broker_ip1.clone()));
         }
@@ -135,9 +188,25 @@ impl PullMessage {
         if !perm::is_readable(topic.perm) {
             return Err(RequestError::TopicPullForbidden(topic_name.into_owned()));
         }
-        if !(0..topic.read_queue_nums).contains(&header.queue_id) {
+        let mut place = Place {
+            queue_id: header.queue_id,
+            offset: header.queue_offset,
+            max_messages: header.max_msg_nums,
+        };
+        let part = match self.static_topics.is_empty() {
+            true => None,
+            false => self.part(header, &topic_name, request)?,
+        };
+        if let Some(part) = part.as_deref() {
+            place = part.place(header.max_msg_nums);
+            if !part.queue.is_here(&part.item) {
+                return Ok(Checked::Elsewhere(Box::new(part.clone())));
+            }
+        }
+        let queue_id = place.queue_id;
+        if !(0..topic.read_queue_nums).contains(&queue_id) {
             return Err(RequestError::PullQueueIdIllegal {
-                queue_id: header.queue_id,
+                queue_id,
                 topic: topic_name.into_owned(),
                 read_queue_nums: topic.read_queue_nums,
                 consumer: connection.peer(),
@@ -146,14 +215,14 @@ impl PullMessage {
         let filter = self.filter(header, &group_name, &topic_name)?;
         let lite_topic = header.lite_topic.map(|name| name.text()).filter(|name| !is_blank(name));
         let light_queue = lite_topic.and_then(|lite_topic| queue_name(&topic_name, &lite_topic));
-        Ok(PullRequest {
+        Ok(Checked::Here(PullRequest {
             filter,
             broadcaster: self.broadcaster(header, &group_name, connection),
             group: group_name.into(),
             topic: light_queue.map_or_else(|| topic_name.into(), String::into_boxed_str),
-            queue_id: header.queue_id,
-            offset: header.queue_offset,
-            max_messages: header.max_msg_nums.clamp(0, MAX_PULL_MESSAGES),
+            queue_id,
+            offset: place.offset,
+            max_messages: place.max_messages.clamp(0, MAX_PULL_MESSAGES),
             topic_sys_flag: topic.topic_sys_flag,
             group_sys_flag: group.group_sys_flag,
             suggested_brokers: if self.config.slave_read_enable {
@@ -161,7 +230,31 @@ impl PullMessage {
             } else {
                 (MASTER_ID, MASTER_ID)
             },
-        })
+            part,
+        }))
+    }
+
+    /// The part of a logical queue that a pull goes to; `None` if it is about a physical queue.
+    fn part(
+        &self,
+        header: &PullMessageView<'_>,
+        topic: &str,
+        request: &CommandView<'_>,
+    ) -> Result<Option<Box<PulledPart>>, RequestError> {
+        let Some(queue) = self.static_topics.led(request, topic, header.queue_id)? else {
+            return Ok(None);
+        };
+        let item = queue.part(header.queue_offset)?.clone();
+        Ok(Some(Box::new(PulledPart { queue, item, logic_offset: header.queue_offset })))
+    }
+
+    /// Stores an offset of a logical queue that comes with a pull, where that is here: what lies elsewhere is
+    /// committed by a request of its own.
+    fn commit_logic(&self, pull: &PullRequest, queue: &LogicQueue, logic_offset: i64) {
+        if let Some(item) = queue.find(logic_offset).filter(|item| queue.is_here(item)) {
+            let offset = item.queue_offset_of(logic_offset);
+            self.offsets.commit(&pull.group, &pull.topic, item.queue_id, offset);
+        }
     }
 
     /// The subscription of the request itself, or the one that the group's heartbeats brought.
@@ -223,7 +316,7 @@ impl PullMessage {
             };
             self.note_broadcast(&pull, &result);
             match suspend {
-                Some(time) if is_empty(&result, pull.offset) => Next::Suspend(pull, time, reply),
+                Some(time) if is_empty(&pull, &result) => Next::Suspend(pull, time, reply),
                 _ => {
                     respond(&pull, &result, records, reply);
                     Next::Nothing
@@ -263,6 +356,14 @@ impl PullMessage {
 
     /// Answers a pull that has waited, with whatever there is.
     fn answer_held(self: &Arc<Self>, held: HeldPull) {
+        if let Some(part) = &held.request.part
+            && !part.queue.is_of(self.static_topics.get(part.queue.topic()).as_ref())
+        {
+            // The queue has been mapped anew: the client asks again, here or elsewhere.
+            let (code, remark) =
+                (ResponseCode::PULL_RETRY_IMMEDIATELY, "the queue has been remapped");
+            return tell_to_go_on(held.reply, code, remark, part.logic_offset);
+        }
         self.answer_or_suspend(held.request, None, held.reply);
     }
 
@@ -290,12 +391,12 @@ impl PullMessage {
         records.clear();
         let (group, topic, queue_id) = (&pull.group, &pull.topic, pull.queue_id);
         if let Some(reset_offset) = self.offsets.take_reset(group, topic, queue_id) {
-            return Ok(elsewhere(reset_offset, self.store.bounds(topic, queue_id)));
+            return Ok(sent_to(reset_offset, self.store.bounds(topic, queue_id)));
         }
         let begin = |member| self.broadcasts.begin(pull.broadcast_queue(), member, pull.offset);
         if let Some(offset) = pull.broadcaster.as_ref().and_then(begin) {
             // The reference leaves the bounds out.
-            return Ok(elsewhere(offset, (0, 0)));
+            return Ok(sent_to(offset, (0, 0)));
         }
         let start = Instant::now();
         let result = self.store.get_cached_message(
@@ -375,7 +476,7 @@ impl PullMessage {
 }
 
 /// Sends who pulls to another offset; `bounds` are those of the queue.
-fn elsewhere(next_begin_offset: i64, bounds: (i64, i64)) -> GetMessageResult {
+fn sent_to(next_begin_offset: i64, bounds: (i64, i64)) -> GetMessageResult {
     GetMessageResult {
         status: GetMessageStatus::OffsetReset,
         next_begin_offset,
@@ -402,8 +503,15 @@ fn refuse(error: &RequestError, reply: Reply) {
 
 /// Too many pulls wait already: this one hears at once that there is nothing.
 fn refuse_held(held: HeldPull) {
-    let (code, offset) = (ResponseCode::PULL_NOT_FOUND, held.request.offset);
-    held.reply.write(code, Some("too many pulls are waiting"), |mut writer| {
+    let HeldPull { reply, request, .. } = held;
+    let offset = request.part.map_or(request.offset, |part| part.logic_offset);
+    let (code, remark) = (ResponseCode::PULL_NOT_FOUND, "too many pulls are waiting");
+    tell_to_go_on(reply, code, remark, offset);
+}
+
+/// Answers without a message; the client goes on at the offset that it has asked for.
+fn tell_to_go_on(reply: Reply, code: ResponseCode, remark: &str, offset: i64) {
+    reply.write(code, Some(remark), |mut writer| {
         writer.number("maxOffset", offset);
         writer.number("minOffset", 0);
         writer.number("nextBeginOffset", offset);
@@ -412,23 +520,45 @@ fn refuse_held(held: HeldPull) {
     });
 }
 
-fn is_empty(result: &GetMessageResult, offset: i64) -> bool {
-    response_code(result, offset) == ResponseCode::PULL_NOT_FOUND
+fn is_empty(pull: &PullRequest, result: &GetMessageResult) -> bool {
+    pulled(pull, result).code == ResponseCode::PULL_NOT_FOUND
+}
+
+/// What a look into the store means to who pulls.
+fn pulled(pull: &PullRequest, result: &GetMessageResult) -> Pulled {
+    let seen = Seen {
+        code: response_code(result, pull.offset),
+        next_begin_offset: result.next_begin_offset,
+        min_offset: result.min_offset,
+        max_offset: result.max_offset,
+        is_reset: result.status == GetMessageStatus::OffsetReset,
+    };
+    match &pull.part {
+        Some(part) => part.queue.pulled(&part.item, pull.offset, seen),
+        None => seen.into(),
+    }
 }
 
 fn respond(pull: &PullRequest, result: &GetMessageResult, records: &[u8], reply: Reply) {
-    let code = response_code(result, pull.offset);
-    reply.write(code, Some(result.status.name()), |mut writer| {
+    let pulled = pulled(pull, result);
+    reply.write(pulled.code, Some(result.status.name()), |mut writer| {
         writer.number("groupSysFlag", pull.group_sys_flag.into());
-        writer.number("maxOffset", result.max_offset);
-        writer.number("minOffset", result.min_offset);
-        writer.number("nextBeginOffset", result.next_begin_offset);
+        write_offsets(&mut writer, &pulled);
         let (usual, slow) = pull.suggested_brokers;
         let suggested = if result.suggest_slave { slow } else { usual };
         writer.number("suggestWhichBrokerId", suggested);
         writer.number("topicSysFlag", pull.topic_sys_flag.into());
-        writer.finish(if code == ResponseCode::SUCCESS { records } else { &[] });
+        writer.finish(if pulled.code == ResponseCode::SUCCESS { records } else { &[] });
     });
+}
+
+fn write_offsets(writer: &mut CommandWriter<'_>, pulled: &Pulled) {
+    writer.number("maxOffset", pulled.max_offset);
+    writer.number("minOffset", pulled.min_offset);
+    writer.number("nextBeginOffset", pulled.next_begin_offset);
+    if let Some(delta) = pulled.offset_delta {
+        writer.number("offsetDelta", delta);
+    }
 }
 
 /// The answer's code; an empty queue asked from 0 is merely empty, from elsewhere it has moved.

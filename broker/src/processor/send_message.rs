@@ -31,6 +31,7 @@ use crate::error::RequestError;
 use crate::message_type;
 use crate::once::{First, Window};
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::{Topic, TopicConfigManager};
@@ -49,6 +50,7 @@ pub(crate) struct SendMessage {
     locks: Arc<RebalanceLockManager>,
     delays: Delays,
     transactions: Arc<TransactionService>,
+    static_topics: Arc<StaticTopics>,
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
     durable: Arc<DurableAnswers>,
@@ -99,6 +101,7 @@ impl SendMessage {
             store,
             topics: Arc::clone(&tables.topics),
             groups: Arc::clone(&tables.groups),
+            static_topics: Arc::clone(&tables.static_topics),
             stats,
             locks,
             delays,
@@ -115,7 +118,8 @@ impl SendMessage {
         });
     }
 
-    /// Checks and stores, in the reference's order of checks.
+    /// Checks and stores, in the reference's order of checks. What is sent to a logical queue goes to the part
+    /// that this broker has, and is answered as if it had not.
     fn put(
         &self,
         request: &CommandView<'_>,
@@ -126,8 +130,29 @@ impl SendMessage {
             let limit_ms = self.config.wait_time_mills_in_send_queue.max(1).unsigned_abs();
             self.store.await_turn(Duration::from_millis(limit_ms)).map_err(RequestError::Busy)?;
         }
-        let header = SendMessageView::decode(request)?;
-        let (topic, mut queue_id) = self.check(&header, connection)?;
+        let mut header = SendMessageView::decode(request)?;
+        if self.static_topics.is_empty() {
+            return self.put_in_queue(&header, request, connection, scratch);
+        }
+        let queue = self.static_topics.sent_to(request, &header.topic.text(), header.queue_id)?;
+        let Some((queue, leader)) = queue.as_ref().and_then(|it| Some((it, it.leader()?))) else {
+            return self.put_in_queue(&header, request, connection, scratch);
+        };
+        header.queue_id = leader.queue_id;
+        let mut stored = self.put_in_queue(&header, request, connection, scratch)?;
+        stored.queue_id = queue.id();
+        stored.result.queue_offset = leader.logic_offset_within(stored.result.queue_offset);
+        Ok(stored)
+    }
+
+    fn put_in_queue(
+        &self,
+        header: &SendMessageView<'_>,
+        request: &CommandView<'_>,
+        connection: &Connection,
+        scratch: &mut Scratch,
+    ) -> Result<Stored, RequestError> {
+        let (topic, mut queue_id) = self.check(header, connection)?;
         if request.body.is_empty() {
             return Err(RequestError::EmptyBody);
         }
@@ -152,7 +177,7 @@ impl SendMessage {
             if header.batch {
                 return Err(RequestError::BatchToRetryTopic(topic.topic_name.clone()));
             }
-            if let Some(dlq) = self.dead_letter_topic(message.topic, &header, request.version)? {
+            if let Some(dlq) = self.dead_letter_topic(message.topic, header, request.version)? {
                 properties::remove(&mut scratch.properties, properties::DELAY_TIME_LEVEL);
                 dead_letters = dlq;
                 (message.topic, message.queue_id) = (&dead_letters.topic_name, 0);
@@ -175,7 +200,7 @@ impl SendMessage {
             return Err(RequestError::KeyMissing);
         }
         let text = &mut scratch.properties;
-        let is_half = traits.is_half && !aside::is_redelivery(&header, text);
+        let is_half = traits.is_half && !aside::is_redelivery(header, text);
         let put = |text: &mut Vec<u8>| {
             if is_half {
                 let result = self.put_half(&topic, message, text)?;

@@ -23,6 +23,7 @@ use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
+use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator;
@@ -38,9 +39,11 @@ pub(crate) struct Stats<C = Connection> {
     consumers: Arc<ConsumerManager<C>>,
     traffic: Arc<TrafficHistory>,
     store: Arc<MessageStore>,
+    static_topics: Arc<StaticTopics>,
 }
 
 impl<C: Channel> Stats<C> {
+    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         topics: Arc<TopicConfigManager>,
@@ -49,8 +52,9 @@ impl<C: Channel> Stats<C> {
         consumers: Arc<ConsumerManager<C>>,
         traffic: Arc<TrafficHistory>,
         store: Arc<MessageStore>,
+        static_topics: Arc<StaticTopics>,
     ) -> Self {
-        Self { config, topics, groups, offsets, consumers, traffic, store }
+        Self { config, topics, groups, offsets, consumers, traffic, store, static_topics }
     }
 
     /// Answers with the extent of each queue of a topic.
@@ -122,8 +126,10 @@ impl<C: Channel> Stats<C> {
     }
 
     fn progress(&self, group: &str, topic: &str, queue_id: i32) -> OffsetWrapper {
-        let consumer_offset = self.offsets.query(group, topic, queue_id).unwrap_or(0).max(0);
-        let pull_offset = self.offsets.query_pull(group, topic, queue_id).unwrap_or(0);
+        // Tools look for the part of a logical queue that a group has reached.
+        let none = if self.static_topics.get(topic).is_some() { -1 } else { 0 };
+        let consumer_offset = self.offsets.query(group, topic, queue_id).unwrap_or(none).max(none);
+        let pull_offset = self.offsets.query_pull(group, topic, queue_id).unwrap_or(none);
         OffsetWrapper {
             broker_offset: self.store.max_offset(topic, queue_id),
             consumer_offset,
@@ -166,6 +172,7 @@ mod tests {
             Arc::clone(&m.consumers),
             Arc::default(),
             Arc::clone(&m.store),
+            Arc::clone(&m.static_topics),
         )
     }
 

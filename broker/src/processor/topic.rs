@@ -1,15 +1,17 @@
 //! `UPDATE_AND_CREATE_TOPIC` (17), `UPDATE_AND_CREATE_TOPIC_LIST` (18), `GET_ALL_TOPIC_CONFIG`
-//! (21), `DELETE_TOPIC_IN_BROKER` (215), `GET_SYSTEM_TOPIC_LIST_FROM_BROKER` (305) and
-//! `GET_TOPIC_CONFIG` (351).
+//! (21), `DELETE_TOPIC_IN_BROKER` (215), `GET_SYSTEM_TOPIC_LIST_FROM_BROKER` (305),
+//! `GET_TOPIC_CONFIG` (351) and `UPDATE_AND_CREATE_STATIC_TOPIC` (513).
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
 use std::sync::Arc;
 
 use oxmq_protocol::body::{
-    CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicFilterType, TopicList,
+    CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
+    TopicFilterType, TopicList, TopicQueueMappingDetail,
 };
 use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{
     CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
@@ -26,6 +28,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::limits::MAX_QUEUES_PER_TOPIC;
 use crate::pop::lite::{LiteService, has_lite_topics};
+use crate::static_topic::{MappingError, StaticTopics};
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 
@@ -37,6 +40,7 @@ pub(crate) struct Topics {
     offsets: Arc<ConsumerOffsetManager>,
     store: Arc<MessageStore>,
     lite: Arc<LiteService>,
+    static_topics: Arc<StaticTopics>,
 }
 
 impl Topics {
@@ -46,8 +50,9 @@ impl Topics {
         offsets: Arc<ConsumerOffsetManager>,
         store: Arc<MessageStore>,
         lite: Arc<LiteService>,
+        static_topics: Arc<StaticTopics>,
     ) -> Self {
-        Self { config, topics, offsets, store, lite }
+        Self { config, topics, offsets, store, lite, static_topics }
     }
 
     /// Creates or changes a topic. One that is just as asked for already is left alone.
@@ -80,6 +85,60 @@ impl Topics {
             }
         }
         Ok(success())
+    }
+
+    /// Creates or changes a topic with logical queues.
+    ///
+    /// The mapping comes first: name servers hear of both by the version of the topic. A mapping that is
+    /// refused leaves the topic alone; in the reference it has changed by then. Without a mapping it is a topic
+    /// like any other, as there.
+    pub(crate) fn update_and_create_static(
+        &self,
+        request: &CommandView<'_>,
+    ) -> Result<RemotingCommand, RequestError> {
+        let header = CreateTopicRequestHeader::decode(request)?;
+        let mapping: Option<TopicQueueMappingDetail> = match request.body {
+            [] => None,
+            body => fastjson::from_slice(body)?,
+        };
+        let force = header.force;
+        // Of a static topic the reference takes over neither.
+        let header = CreateTopicRequestHeader { order: false, attributes: None, ..header };
+        let topic = self.requested_topic(header)?;
+        if let Some(mapping) = mapping {
+            self.check_mapping(&topic, &mapping)?;
+            self.static_topics.update(&topic.topic_name, mapping, force)?;
+        }
+        self.topics.update(topic).map_err(RequestError::Unchangeable)?;
+        Ok(success())
+    }
+
+    /// What the reference only asserts: the mapping is the one of this topic on this broker.
+    fn check_mapping(
+        &self,
+        topic: &TopicConfig,
+        mapping: &TopicQueueMappingDetail,
+    ) -> Result<(), MappingError> {
+        let names = [
+            ("topic", &mapping.topic, &topic.topic_name),
+            ("broker name", &mapping.bname, &self.config.broker_name),
+        ];
+        for (what, found, expected) in names {
+            if found.as_ref() != Some(expected) {
+                let found = found.clone().unwrap_or_default();
+                return Err(MappingError::Other { what, found, expected: expected.clone() });
+            }
+        }
+        let ids = mapping.hosted_queues.keys();
+        let mut numbers = ids.chain([&mapping.total_queues]);
+        match numbers.find(|number| !(0..=MAX_QUEUES_PER_TOPIC).contains(*number)) {
+            None => Ok(()),
+            Some(number) => Err(MappingError::Other {
+                what: "number of queues",
+                found: number.to_string(),
+                expected: format!("one up to {MAX_QUEUES_PER_TOPIC}"),
+            }),
+        }
     }
 
     fn requested_topic(
@@ -153,9 +212,13 @@ impl Topics {
         if let Some(page) = page {
             page.cut(&mut table);
         }
+        let mut mappings = self.static_topics.snapshot();
+        mappings.topic_queue_mapping_info_map.retain(|topic, _| table.contains_key(topic));
         let body = TopicConfigAndMappingSerializeWrapper {
             data_version,
+            mapping_data_version: mappings.data_version,
             topic_config_table: table,
+            topic_queue_mapping_detail_map: mappings.topic_queue_mapping_info_map,
             ..TopicConfigAndMappingSerializeWrapper::default()
         };
         let header = GetAllTopicConfigResponseHeader {
@@ -169,13 +232,14 @@ impl Topics {
         success_with(&TopicList { topic_list: self.topics.system_topics(), broker_addr: None })
     }
 
-    /// Answers with one topic.
+    /// Answers with one topic, and with its mapping if that is asked for.
     pub(crate) fn get(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
-        let topic = GetTopicConfigRequestHeader::decode(request)?.topic;
-        match self.topics.get(&topic) {
-            Some(topic) => success_with(&**topic),
-            None => Err(RequestError::NoTopic(topic)),
-        }
+        let name = GetTopicConfigRequestHeader::decode(request)?.topic;
+        let Some(topic) = self.topics.get(&name) else { return Err(RequestError::NoTopic(name)) };
+        let is_asked = request.get("lo").is_some_and(|lo| lo.eq_ignore_ascii_case("true"));
+        let mapping = is_asked.then(|| self.static_topics.get(&name)).flatten();
+        let mapping = mapping.map(|mapping| TopicQueueMappingDetail::clone(&mapping));
+        success_with(&TopicConfigAndQueueMapping::new(TopicConfig::clone(&topic), mapping))
     }
 
     /// Removes a topic with its queues and offsets, and the topics of its failed pops.
@@ -207,6 +271,7 @@ impl Topics {
 
     fn delete_topic(&self, topic: &str) -> Result<(), RequestError> {
         self.topics.delete(topic);
+        self.static_topics.delete(topic);
         self.offsets.remove_topic(topic);
         self.store.delete_topic(topic).map_err(|error| {
             warn!(%topic, %error, "queues of a deleted topic not deleted");
@@ -239,6 +304,7 @@ mod tests {
             Arc::clone(&m.offsets),
             Arc::clone(&m.store),
             m.lite(),
+            Arc::clone(&m.static_topics),
         )
     }
 
@@ -294,6 +360,85 @@ mod tests {
         assert_eq!(refused("t", &[("readQueueNums", "-1")]).0, 29);
         assert_eq!(refused("t", &[("readQueueNums", "2147483647")]).0, 29);
         assert!(m.topics.get("t").is_none());
+    }
+
+    /// Asks for topic `t` with one logical queue.
+    fn create_static(m: &Managers, body: &str) -> Result<(), (i32, String)> {
+        let fields = [
+            ("topic", "t"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("order", "true"),
+            ("attributes", "+message.type=FIFO"),
+            ("force", "false"),
+        ];
+        let request = request(&fields).with_body(body.as_bytes().to_vec());
+        with_view(&request, |view| processor(m).update_and_create_static(view))
+            .map(|_| ())
+            .map_err(|error| (error.response_code().0, error.to_string()))
+    }
+
+    const MAPPING: &str = r#"{"bname":"b","currIdMap":{},"dirty":false,"epoch":7,"hostedQueues":{0:[{"bname":"b","endOffset":-1,"gen":0,"logicOffset":0,"queueId":0,"startOffset":0,"timeOfEnd":-1,"timeOfStart":-1}]},"scope":"__global__","topic":"t","totalQueues":1}"#;
+
+    #[test]
+    fn static_topic_is_created_answered_with_its_mapping_and_deleted_with_it() {
+        let m = managers(|_| ());
+        create_static(&m, MAPPING).unwrap();
+        let topic = m.topics.get("t").unwrap();
+        assert_eq!((topic.write_queue_nums, topic.order, topic.attributes.len()), (1, false, 0));
+        let get = |fields: &[(&str, &str)]| {
+            let answer = with_view(&request(fields), |view| processor(&m).get(view)).unwrap();
+            body(&answer).to_owned()
+        };
+        let rest = r#""order":false,"perm":6,"readQueueNums":1,"topicFilterType":"SINGLE_TAG","topicName":"t","topicSysFlag":0,"writeQueueNums":1}"#;
+        assert_eq!(get(&[("topic", "t")]), format!(r#"{{"attributes":{{}},{rest}"#));
+        assert_eq!(
+            get(&[("topic", "t"), ("lo", "true")]),
+            format!(r#"{{"attributes":{{}},"mappingDetail":{MAPPING},{rest}"#)
+        );
+        let all = with_view(&request(&[]), |view| processor(&m).get_all(view)).unwrap();
+        let all: TopicConfigAndMappingSerializeWrapper = fastjson::from_slice(&all.body).unwrap();
+        assert_eq!(all.mapping_data_version.counter, 1);
+        assert_eq!(all.topic_queue_mapping_detail_map["t"].epoch, 7);
+
+        with_view(&request(&[("topic", "t")]), |view| processor(&m).delete(view)).unwrap();
+        assert!(m.static_topics.is_empty());
+    }
+
+    #[test]
+    fn static_topic_is_refused_with_a_mapping_that_is_not_its_own_or_too_old() {
+        let m = managers(|_| ());
+        let refused = |from: &str, to: &str| {
+            let changed = MAPPING.replace(from, to);
+            assert_ne!(changed, MAPPING);
+            create_static(&m, &changed).unwrap_err()
+        };
+        assert_eq!(refused(r#""topic":"t""#, r#""topic":"u""#).0, 1);
+        assert_eq!(refused(r#"{"bname":"b","currIdMap""#, r#"{"bname":"c","currIdMap""#).0, 1);
+        assert_eq!(refused(r#""totalQueues":1"#, r#""totalQueues":65537"#).0, 1);
+        assert_eq!(refused("{0:[", "{65537:[").0, 1);
+        assert_eq!(refused("{0:[", "{-1:[").0, 1);
+        assert_eq!(refused(r#""startOffset":0"#, r#""startOffset":-1"#).0, 1);
+        assert_eq!(create_static(&m, "[]").unwrap_err().0, 1);
+        assert!(m.topics.get("t").is_none() && m.static_topics.is_empty());
+        create_static(&m, MAPPING).unwrap();
+        assert_eq!(
+            refused(r#""epoch":7"#, r#""epoch":6"#),
+            (1, "Can't accept data with small epoch 6 < 7".to_owned())
+        );
+    }
+
+    #[test]
+    fn static_topic_without_a_mapping_is_a_topic_like_any_other() {
+        let m = managers(|_| ());
+        for body in ["", "null"] {
+            create_static(&m, body).unwrap();
+            assert!(m.topics.get("t").is_some() && m.static_topics.is_empty());
+            m.topics.delete("t");
+        }
     }
 
     #[test]

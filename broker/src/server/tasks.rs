@@ -27,11 +27,14 @@ const STOP_SLOW_GROUPS_EVERY: Duration = Duration::from_secs(180);
 const SAMPLE_TRAFFIC_EVERY: Duration = Duration::from_secs(1);
 /// How often what went to and from each topic is counted, as in the reference.
 const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
+/// How often mappings of static topics are looked at, in the hours of `deleteWhen`, as in the reference.
+const CLEAN_STATIC_TOPICS_EVERY: Duration = Duration::from_secs(300);
 
 impl BrokerHandle {
     pub(super) fn spawn_tasks(&mut self) {
         let Self { tasks, processors, delays, transactions, tables, registration, .. } = self;
         let (tables, schedule) = (Arc::clone(tables), &delays.schedule);
+        let (static_topics, store) = (Arc::clone(&tables.static_topics), Arc::clone(&self.store));
         let (registers, follows) = (Arc::clone(registration), Arc::clone(registration));
         tasks.spawn(async move { registers.run().await });
         tasks.spawn(async move { follows.follow_name_servers().await });
@@ -39,6 +42,14 @@ impl BrokerHandle {
         tasks.spawn(Arc::clone(schedule).run());
         tasks.spawn(Arc::clone(transactions).run());
         tasks.spawn(async move { tables.save_in_background().await });
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(CLEAN_STATIC_TOPICS_EVERY).await;
+                if !static_topics.is_empty() && store.is_deletion_hour() {
+                    static_topics.clean(&store).await;
+                }
+            }
+        });
         if let Some(revive) = &self.revive {
             tasks.spawn(Arc::clone(revive).run());
         }

@@ -185,6 +185,7 @@ pub fn body(input: &[u8]) {
         RegisterBrokerBody ResetOffsetBody ResetOffsetBodyForC SetMessageRequestModeRequestBody
         SubscriptionGroupList SubscriptionGroupWrapper TopicConfigAndMappingSerializeWrapper
         TopicConfigSerializeWrapper TopicList TopicQueueMappingDetail TopicQueueMappingInfo
+        TopicConfigAndQueueMapping TopicQueueMappingSerializeWrapper
         LiteSubscriptionCtlRequestBody GetBrokerLiteInfoResponseBody GetParentTopicInfoResponseBody
         GetLiteTopicInfoResponseBody GetLiteClientInfoResponseBody GetLiteGroupInfoResponseBody
         TopicRouteData TopicStatsTable BatchAckMessageRequestBody PopCheckPoint AckMsg

@@ -189,6 +189,11 @@ impl MessageStore {
         self.cleaner.begin_manual();
     }
 
+    /// Whether it is one of the hours at which expired files are deleted.
+    pub fn is_deletion_hour(&self) -> bool {
+        self.cleaner.is_hour()
+    }
+
     /// Stops taking messages, makes everything durable, and gives the directory up.
     ///
     /// A second call does nothing.
