@@ -21,14 +21,14 @@ const OVER_RESTART_OF_REFERENCE_MS: i64 = 60_000;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 with_all_books! {
-    what_is_given_out_survives_a_stop_of_the_broker,
     what_is_given_out_survives_a_kill_of_the_broker,
     ours_takes_over_what_the_reference_has_given_out,
     the_reference_takes_over_what_ours_has_given_out,
 }
 
-fn what_is_given_out_survives_a_stop_of_the_broker(books: Books) {
-    in_flight(books, Kind::under_test(), Kind::under_test(), false);
+#[test]
+fn what_is_given_out_survives_a_stop_of_the_broker() {
+    in_flight(Books::ReviveTopic, Kind::under_test(), Kind::under_test(), false);
 }
 
 fn what_is_given_out_survives_a_kill_of_the_broker(books: Books) {
