@@ -31,6 +31,8 @@ pub(super) struct BacklogReport {
     sends_alone_us: Latency,
     /// The same beside the drain.
     sends_beside_us: Latency,
+    /// How late the generator itself sent then, which is part of that.
+    late_beside_us: Latency,
     sends_p99_factor: f64,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn run(args: &BacklogArgs) -> Result<BacklogReport, BenchError> {
         fill: args.fill,
         backlog_mib,
         sends_p99_factor: sends_beside_us.p99 / sends_alone_us.p99,
+        late_beside_us: Latency::of(&beside.lateness),
         sends_alone_us,
         sends_beside_us,
     })
@@ -92,10 +95,11 @@ impl fmt::Display for BacklogReport {
         writeln!(f, "{report}")?;
         writeln!(f, "  backlog    {fill} messages, {backlog_mib:.0} MiB")?;
         writeln!(f, "  sends us   {} alone", self.sends_alone_us)?;
-        write!(
+        writeln!(
             f,
             "             {} beside the drain: p99 x {:.2}",
             self.sends_beside_us, self.sends_p99_factor
-        )
+        )?;
+        write!(f, "  sent late  {} beside the drain", self.late_beside_us)
     }
 }
