@@ -265,7 +265,7 @@ mod tests {
         let m = managers(|_| ());
         m.create_topic("t", 5);
         m.groups.find_or_create("g").unwrap();
-        m.map_queue("t", 4, 100);
+        m.map_queue("t", &[(4, 100)]);
         assert_eq!(query(&m, &[]).unwrap_err().0, 22);
         let mut fields =
             vec![("consumerGroup", "g"), ("topic", "t"), ("queueId", "0"), ("commitOffset", "109")];
@@ -286,7 +286,7 @@ mod tests {
         let m = managers(|_| ());
         m.create_topic("t", 5);
         m.put("t", 4, "a");
-        m.map_queue("t", 4, 0);
+        m.map_queue("t", &[(4, 0)]);
         assert_eq!(query(&m, &[]).unwrap(), 0);
         assert_eq!(query(&m, &[("setZeroIfNotFound", "false")]).unwrap_err().0, 22);
     }

@@ -104,19 +104,22 @@ pub(crate) mod testing {
             self.topics.update(topic).unwrap();
         }
 
-        /// Makes the topic a static one, whose queue 0 is the physical queue `queue_id` with logical offsets from
-        /// `logic_offset` on.
-        pub(crate) fn map_queue(&self, topic: &str, queue_id: i32, logic_offset: i64) {
+        /// Makes the topic a static one, whose queue 0 is made of physical queues, each with logical offsets from
+        /// one on.
+        pub(crate) fn map_queue(&self, topic: &str, parts: &[(i32, i64)]) {
             let bname = Some(self.config.broker_name.clone());
-            let item = LogicQueueMappingItem {
-                bname: bname.clone(),
-                queue_id,
-                logic_offset,
-                ..LogicQueueMappingItem::default()
-            };
+            let parts = parts.iter().zip(0..).map(|(&(queue_id, logic_offset), generation)| {
+                LogicQueueMappingItem {
+                    bname: bname.clone(),
+                    generation,
+                    queue_id,
+                    logic_offset,
+                    ..LogicQueueMappingItem::default()
+                }
+            });
             let mapping = TopicQueueMappingDetail {
+                hosted_queues: BTreeMap::from([(0, parts.collect())]),
                 bname,
-                hosted_queues: BTreeMap::from([(0, vec![item])]),
                 topic: Some(topic.to_owned()),
                 total_queues: 1,
                 ..TopicQueueMappingDetail::default()

@@ -144,8 +144,8 @@ impl QueueOffset {
     /// The first part with a message of that time or a later one has the offset, or the last one with a message
     /// before; if there is none, it is the end or the beginning.
     ///
-    /// The reference answers -1 where the first message of the only part is meant, and with the last part that
-    /// has an answer where the first one is meant.
+    /// In the reference the last part with an answer has it, and the first message of the part on the broker
+    /// that is asked counts as none.
     fn search_parts(
         &self,
         queue: &LogicQueue,
@@ -168,7 +168,7 @@ impl QueueOffset {
             }
             found = item.logic_offset_within(at);
             let is_found = match boundary {
-                Boundary::Lower => !item.has_ended() || at < item.end_offset,
+                Boundary::Lower => at < self.end(queue, item, request)?,
                 Boundary::Upper => at > item.start_offset,
             };
             if is_found {
@@ -176,6 +176,24 @@ impl QueueOffset {
             }
         }
         Ok(offset(found))
+    }
+
+    /// Where a part ends that another one follows; the tools leave that to its queue.
+    fn end(
+        &self,
+        queue: &LogicQueue,
+        item: &LogicQueueMappingItem,
+        request: &CommandView<'_>,
+    ) -> Result<i64, RequestError> {
+        if queue.next(item).is_none() {
+            return Ok(i64::MAX);
+        }
+        if item.has_ended() {
+            return Ok(item.end_offset);
+        }
+        self.ask(queue, item, request, RequestCode::GET_MAX_OFFSET, |topic, queue_id| {
+            self.store.max_offset(topic, queue_id)
+        })
     }
 
     fn earliest_of_parts(
@@ -255,7 +273,7 @@ mod tests {
             m.clock.set(time);
             m.put("t", 4, "a");
         }
-        m.map_queue("t", 4, 100);
+        m.map_queue("t", &[(4, 100)]);
         let processor = QueueOffset::new(Arc::clone(&m.store), Arc::clone(&m.static_topics));
         let ask = |queue: &str, timestamp: &str, boundary: &str| {
             let fields = [
@@ -283,6 +301,31 @@ mod tests {
         assert_eq!(ask("0", "1500", "UPPER").unwrap()[2], "100");
         assert_eq!(ask("0", "9000", "UPPER").unwrap()[2], "101");
         assert_eq!(ask("4", "1", "LOWER").unwrap_err().response_code().0, 501);
+    }
+
+    #[test]
+    fn time_is_looked_for_in_the_part_that_has_it() {
+        let m = managers(|_| ());
+        for (time, queue_id) in [(1_000, 4), (2_000, 4), (3_000, 5), (4_000, 5)] {
+            m.clock.set(time);
+            m.put("t", queue_id, "a");
+        }
+        m.map_queue("t", &[(4, 0), (5, 100)]);
+        let processor = QueueOffset::new(Arc::clone(&m.store), Arc::clone(&m.static_topics));
+        let search = |timestamp: &str, boundary: &str| {
+            let fields = [
+                ("topic", "t"),
+                ("queueId", "0"),
+                ("timestamp", timestamp),
+                ("boundaryType", boundary),
+            ];
+            let answer = with_view(&request(&fields), |view| processor.search(view)).unwrap();
+            answer.ext_fields.get("offset").unwrap().into_owned()
+        };
+        let lower = ["1", "1500", "2500", "3500", "9000"].map(|time| search(time, "LOWER"));
+        assert_eq!(lower, ["0", "1", "100", "101", "102"]);
+        let upper = ["1500", "2500", "4000"].map(|time| search(time, "UPPER"));
+        assert_eq!(upper, ["0", "1", "101"]);
     }
 
     #[test]
