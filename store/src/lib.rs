@@ -25,6 +25,7 @@ pub mod limits;
 mod local_time;
 #[allow(unsafe_code)]
 mod mapped_file;
+mod memory;
 mod message_store;
 pub mod offline;
 mod process_lock;

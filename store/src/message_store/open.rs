@@ -25,6 +25,7 @@ use crate::limits::{
     MAX_COMMIT_LOG_FILE_BYTES, MAX_EXTENDED_FILE_BYTES, MIN_COMMIT_LOG_FILE_BYTES,
     MIN_EXTENDED_FILE_BYTES,
 };
+use crate::memory::memory_bytes;
 use crate::process_lock::ProcessLock;
 
 /// What the machine is taken to have when it does not say.
@@ -198,12 +199,4 @@ fn hot_bytes(config: &StoreConfig) -> i64 {
     let memory = memory_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
     let percent = u64::from(config.access_message_in_memory_max_ratio.min(100));
     i64::try_from(memory / 100 * percent).unwrap_or(i64::MAX)
-}
-
-/// Physical memory of the machine.
-fn memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    kib.checked_mul(1024)
 }
