@@ -6,7 +6,7 @@
 //! Reference: `BrokerController`, `BrokerOuterAPI` (broker), 5.5.0.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use oxmq_protocol::advertised_listeners::ADVERTISED_LISTENERS;
@@ -40,18 +40,48 @@ const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Topics that changed since the last round. Who changes one marks it here and goes on.
 #[derive(Debug, Default)]
 pub(crate) struct TopicChanges {
-    topics: Mutex<BTreeSet<String>>,
+    state: Mutex<Changes>,
     marked: Notify,
+    told: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Changes {
+    topics: BTreeSet<String>,
+    /// Changes so far, and up to which of them a round has told.
+    marks: u64,
+    told: u64,
 }
 
 impl TopicChanges {
     pub(crate) fn mark(&self, topic: &str) {
-        lock(&self.topics).insert(topic.to_owned());
+        let mut state = lock(&self.state);
+        state.topics.insert(topic.to_owned());
+        state.marks += 1;
+        drop(state);
         self.marked.notify_one();
     }
 
-    fn take(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *lock(&self.topics))
+    /// The topics, and the number of the last change.
+    fn take(&self) -> (BTreeSet<String>, u64) {
+        let mut state = lock(&self.state);
+        (std::mem::take(&mut state.topics), state.marks)
+    }
+
+    /// A round has told of everything up to this change, whoever heard it.
+    fn tell(&self, mark: u64) {
+        let mut state = lock(&self.state);
+        state.told = state.told.max(mark);
+        self.told.notify_all();
+    }
+
+    /// Waits until a round has told of every change so far, for at most `limit`, and returns whether one has. On a
+    /// thread that may wait.
+    pub(crate) fn await_told(&self, limit: Duration) -> bool {
+        let state = lock(&self.state);
+        let mark = state.marks;
+        let waited = self.told.wait_timeout_while(state, limit, |state| state.told < mark);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
@@ -154,8 +184,17 @@ impl Registration {
     }
 
     async fn register(&self, scope: Scope) -> bool {
-        let Some(body) = self.body(scope) else { return true };
-        let body = match fastjson::to_vec(&body, Dialect::Raw) {
+        let (body, mark) = self.body(scope);
+        let complete = match body {
+            Some(body) => self.send(&body).await,
+            None => true,
+        };
+        self.changes.tell(mark);
+        complete
+    }
+
+    async fn send(&self, body: &RegisterBrokerBody) -> bool {
+        let body = match fastjson::to_vec(body, Dialect::Raw) {
             Ok(body) => body,
             Err(error) => {
                 warn!(%error, "topics cannot be written for the name servers");
@@ -185,19 +224,25 @@ impl Registration {
         self.send_to_all(request, Duration::from_millis(timeout)).await
     }
 
-    /// What a round tells, or `None` when an earlier round has told all of it.
-    fn body(&self, scope: Scope) -> Option<RegisterBrokerBody> {
+    /// What a round tells, or `None` when an earlier round has told all of it, and up to which change.
+    fn body(&self, scope: Scope) -> (Option<RegisterBrokerBody>, u64) {
+        let mut mark = 0;
+        let mut take = || {
+            let (topics, last) = self.changes.take();
+            mark = last;
+            topics
+        };
         // A name server passes over a version that it knows: a version must not be told of without
         // every topic that changed up to it.
         let (topics, data_version) = match scope {
             Scope::Full => {
-                self.changes.take();
+                take();
                 self.topics.snapshot()
             }
-            Scope::Changed => self.topics.named(|| self.changes.take()),
+            Scope::Changed => self.topics.named(take),
         };
         if scope == Scope::Changed && topics.is_empty() {
-            return None;
+            return (None, mark);
         }
         let topic_queue_mapping_info_map =
             self.static_topics.infos(topics.iter().map(|topic| topic.topic_name.as_str()));
@@ -209,7 +254,7 @@ impl Registration {
                 (topic.topic_name.clone(), topic)
             })
             .collect();
-        Some(RegisterBrokerBody {
+        let body = RegisterBrokerBody {
             topic_config_serialize_wrapper: TopicConfigAndMappingSerializeWrapper {
                 data_version,
                 topic_config_table,
@@ -217,7 +262,8 @@ impl Registration {
                 ..Default::default()
             },
             ..Default::default()
-        })
+        };
+        (Some(body), mark)
     }
 
     /// A broker that may not be read or written says so through each of its topics.
@@ -286,5 +332,27 @@ impl Registration {
             Ok(ordered) => self.topics.mark_ordered(ordered.table.keys().map(String::as_str)),
             Err(error) => warn!(%error, "ordered topics of a name server not read"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_goes_on_once_a_round_has_told_of_all_that_was_marked_before() {
+        let changes = Arc::new(TopicChanges::default());
+        assert!(changes.await_told(Duration::ZERO), "nothing is to be told");
+        changes.mark("t");
+        changes.mark("u");
+        assert!(!changes.await_told(Duration::ZERO));
+        let (topics, mark) = changes.take();
+        assert_eq!(topics, BTreeSet::from(["t".to_owned(), "u".to_owned()]));
+        let waits = Arc::clone(&changes);
+        let waiting = std::thread::spawn(move || waits.await_told(Duration::from_secs(60)));
+        changes.tell(mark);
+        assert!(waiting.join().unwrap());
+        changes.mark("t");
+        assert!(!changes.await_told(Duration::ZERO));
     }
 }

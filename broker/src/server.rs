@@ -174,6 +174,7 @@ impl Broker {
         store.set_arrival_listener(Arc::new(Arrivals(Arc::downgrade(&processors))));
 
         let changes = follow_topics(&tables, &store);
+        processors.topics.tell_by(Arc::clone(&changes));
         let registration = registration(&config, &tables, changes, &name_servers, &processors);
         if let Some(timers) = &delays.timers {
             timers.start().map_err(StartError::Thread)?;

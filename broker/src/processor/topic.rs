@@ -4,7 +4,8 @@
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use oxmq_protocol::body::{
     CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
@@ -28,9 +29,13 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::limits::MAX_QUEUES_PER_TOPIC;
 use crate::pop::lite::{LiteService, has_lite_topics};
+use crate::registration::TopicChanges;
 use crate::static_topic::{MappingError, StaticTopics};
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
+
+/// How long a tool waits for name servers to hear of a static topic, which it looks for there next.
+const TOLD_LIMIT: Duration = Duration::from_secs(3);
 
 /// Lets tools see and change topics.
 #[derive(Debug)]
@@ -41,6 +46,7 @@ pub(crate) struct Topics {
     store: Arc<MessageStore>,
     lite: Arc<LiteService>,
     static_topics: Arc<StaticTopics>,
+    changes: OnceLock<Arc<TopicChanges>>,
 }
 
 impl Topics {
@@ -52,7 +58,13 @@ impl Topics {
         lite: Arc<LiteService>,
         static_topics: Arc<StaticTopics>,
     ) -> Self {
-        Self { config, topics, offsets, store, lite, static_topics }
+        let changes = OnceLock::new();
+        Self { config, topics, offsets, store, lite, static_topics, changes }
+    }
+
+    /// Sets how name servers hear of changes. Only the first call counts.
+    pub(crate) fn tell_by(&self, changes: Arc<TopicChanges>) {
+        let _ = self.changes.set(changes);
     }
 
     /// Creates or changes a topic. One that is just as asked for already is left alone.
@@ -110,6 +122,11 @@ impl Topics {
             self.static_topics.update(&topic.topic_name, mapping, force)?;
         }
         self.topics.update(topic).map_err(RequestError::Unchangeable)?;
+        if let Some(changes) = self.changes.get()
+            && !changes.await_told(TOLD_LIMIT)
+        {
+            warn!("name servers have not heard of a static topic yet");
+        }
         Ok(success())
     }
 
