@@ -18,6 +18,7 @@ const DIFFERENCES: &[(i64, &str, &str)] = &[
         "the pull offset of a group is known, and the offsets of system groups are listed",
     ),
     (321, "remark", LEFTOVER),
+    (513, "remark", LEFTOVER),
     (200_050, "ext.", "an answer without messages has none of the fields about them"),
     (200_053, "remark", LEFTOVER),
 ];
