@@ -136,15 +136,7 @@ impl Fs {
             return Ok(());
         }
         fallocate_if_it_can(file, PUNCH_HOLE, at, bytes - at)?;
-        let zeros =
-            vec![0; CLEAR_BYTES_AT_ONCE.min(usize::try_from(bytes - at).unwrap_or(usize::MAX))];
-        let mut at = at;
-        while at < bytes {
-            let count = zeros.len().min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
-            file.write_all_at(&zeros[..count], at)?;
-            at += count as u64;
-        }
-        Ok(())
+        write_zeros(file, at, bytes)
     }
 
     /// Writes `bytes` at position `at`.
@@ -216,6 +208,31 @@ impl Fs {
             other => other,
         }
     }
+}
+
+/// Makes what `file` has between `at` and `end` zeros.
+///
+/// The length stays the same all the time: a crash must not leave a file that is too short.
+pub(crate) fn clear(file: &File, at: u64, end: u64) -> io::Result<()> {
+    if at >= end {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, PUNCH_HOLE, at, end - at) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+        other => return other.map_err(io::Error::from),
+    }
+    write_zeros(file, at, end)
+}
+
+fn write_zeros(file: &File, mut at: u64, end: u64) -> io::Result<()> {
+    let most = usize::try_from(end - at).unwrap_or(usize::MAX);
+    let zeros = vec![0; CLEAR_BYTES_AT_ONCE.min(most)];
+    while at < end {
+        let count = zeros.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+        file.write_all_at(&zeros[..count], at)?;
+        at += count as u64;
+    }
+    Ok(())
 }
 
 /// Reserves or frees blocks, unless the file system has no way to.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
 
+use crate::fs::clear;
+
 use super::unit::{BLANK_BYTES, BLANK_MAGIC, TimerUnit, UNIT_BYTES};
 
 /// Bytes read at a time, when units are looked through.
@@ -44,7 +46,11 @@ impl TimerLog {
             let start = name.to_str().filter(|name| name.len() == NAME_DIGITS);
             let Some(start) = start.and_then(|name| name.parse().ok()) else { continue };
             let file = OpenOptions::new().read(true).write(true).open(entry.path())?;
-            if file.metadata()?.len() != file_bytes {
+            let bytes = file.metadata()?.len();
+            if bytes == 0 {
+                // The end came between its creation and its first unit.
+                file.set_len(file_bytes)?;
+            } else if bytes != file_bytes {
                 let path = entry.path();
                 let message = format!(
                     "{} has another size than mappedFileSizeTimerLog={file_bytes}",
@@ -198,9 +204,8 @@ impl TimerLog {
         if let Some((start, file)) = self.files.last()
             && self.end < start + self.file_bytes
         {
-            // Zeros, lest units of before are found behind those that are to come.
-            file.set_len(self.end.saturating_sub(*start))?;
-            file.set_len(self.file_bytes)?;
+            // Lest units of before are found behind those that are to come.
+            clear(file, self.end.saturating_sub(*start), self.file_bytes)?;
         }
         Ok(())
     }
@@ -309,6 +314,30 @@ mod tests {
         assert!(log.read(0).unwrap().is_none());
         log.remove_first(|_| true).unwrap();
         assert_eq!(log.files.len(), 1, "the last one stays");
+    }
+
+    #[test]
+    fn file_keeps_its_size_and_one_that_was_just_made_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = TimerLog::open(dir.path(), FILE_BYTES).unwrap();
+        for number in 0..3 {
+            log.append(&unit(number).encode(-1)).unwrap();
+        }
+        let path = log.path(0);
+        let before = fs::read(&path).unwrap();
+        // What an earlier run has left behind a unit that did not reach the disk.
+        fs::write(&path, [&before[..52], &[0; 52], &before[104..]].concat()).unwrap();
+        let mut log = TimerLog::open(dir.path(), FILE_BYTES).unwrap();
+        assert_eq!(recovered(&mut log, 0).len(), 1);
+        let after = fs::read(&path).unwrap();
+        assert_eq!((after.len(), &after[..52]), (before.len(), &before[..52]));
+        assert!(after[52..].iter().all(|byte| *byte == 0));
+
+        fs::write(&path, []).unwrap();
+        let mut log = TimerLog::open(dir.path(), FILE_BYTES).unwrap();
+        assert_eq!(recovered(&mut log, 0).len(), 0);
+        log.append(&unit(7).encode(-1)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), FILE_BYTES);
     }
 
     #[test]
