@@ -35,6 +35,9 @@ struct Known {
     stored: bool,
     /// When it was popped that it was acknowledged in time, ms since 1970.
     done_of_ms: Option<i64>,
+    /// It was acknowledged since it was last given out, and that may count though nobody knows: the answer was
+    /// lost, or late.
+    may_be_done: bool,
     /// A kill may have taken back what happened to it.
     taken_back: bool,
     places: BTreeSet<Place>,
@@ -107,7 +110,8 @@ impl Pops {
     pub(super) fn finish(mut self, repeats: bool) -> (Vec<String>, usize) {
         self.producer.take().expect("it runs").leave();
         let left = |state: &State| -> Vec<u32> {
-            let is_left = |known: &Known| known.stored && known.done_of_ms.is_none();
+            let is_left =
+                |known: &Known| known.stored && known.done_of_ms.is_none() && !known.may_be_done;
             let messages = state.messages.iter();
             messages.filter(|(_, known)| is_left(known)).map(|(index, _)| *index).collect()
         };
@@ -142,7 +146,16 @@ impl State {
             }
         }
         known.places.insert(place);
-        known.held_until_ms = known.held_until_ms.max(due_ms);
+        if due_ms >= known.held_until_ms {
+            known.held_until_ms = due_ms;
+            known.may_be_done = false;
+        }
+    }
+
+    /// A message is about to be acknowledged that was given out until `due_ms`.
+    fn acknowledging(&mut self, index: u32, due_ms: i64) {
+        let known = self.messages.entry(index).or_default();
+        known.may_be_done |= due_ms >= known.held_until_ms;
     }
 }
 
@@ -200,6 +213,7 @@ fn pop(popper: &mut Popper, noted: &Shared) -> std::io::Result<()> {
         if message.record.reconsume_times == 0 && index.is_multiple_of(4) {
             continue;
         }
+        lock(noted).acknowledging(index, due_ms);
         let request = popper.ack_request(&message);
         let answer = popper.conn.try_call(request)?;
         if answer.code == response::SUCCESS && now_ms() < due_ms - MARGIN_MS {
@@ -233,6 +247,18 @@ mod tests {
             properties: BTreeMap::new(),
         };
         Popped { record, receipt: String::new(), topic: TOPIC.to_owned() }
+    }
+
+    #[test]
+    fn acknowledgement_without_an_answer_may_count_until_the_message_comes_again() {
+        let mut state = State::default();
+        state.given(1, &message(), 10_000);
+        state.acknowledging(1, 10_000);
+        assert!(state.messages[&1].may_be_done);
+        state.given(1, &message(), 20_000);
+        assert!(!state.messages[&1].may_be_done, "it did not");
+        state.acknowledging(1, 10_000);
+        assert!(!state.messages[&1].may_be_done, "of the time before");
     }
 
     #[test]
