@@ -3,7 +3,9 @@
 use std::sync::{Arc, PoisonError};
 
 use super::MessageStore;
-use super::get::{Cold, LazyRecord, Pull, Question, Room, empty};
+use super::get::{Cold, empty};
+use super::lazy_record::LazyRecord;
+use super::pull::{Pull, Question, Room};
 use super::put::is_storable_topic;
 use crate::compaction::{View, has_key};
 use crate::error::{IoContext, StoreError};

@@ -6,9 +6,11 @@ mod background;
 mod batch_topics;
 mod compacted;
 mod get;
+mod lazy_record;
 mod light;
 mod lookup;
 mod open;
+mod pull;
 mod put;
 mod put_light;
 mod recover;
@@ -25,7 +27,8 @@ use tracing::{info, warn};
 
 pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
-pub use get::{Cold, LazyRecord};
+pub use get::Cold;
+pub use lazy_record::LazyRecord;
 #[cfg(any(test, fuzzing))]
 pub(crate) use light::fuzz_names;
 pub use light::{LIGHT_PREFIX, offset_in};

@@ -1,0 +1,357 @@
+//! One pull under way: units of a queue, and the records that they lead to.
+
+use std::cell::Cell;
+
+use tracing::warn;
+
+use super::ahead::Needs;
+use super::get::{Cold, empty};
+use super::lazy_record::{LazyRecord, Seen, sound};
+use super::{MessageStore, tags_code_of_record};
+use crate::commit_log::{LogFiles, bytes_at, find_file};
+use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
+use crate::limits::{
+    CHECK_UNITS_AT_ONCE, READ_MORE_UNITS_AT_ONCE, READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES,
+};
+use crate::status::{GetMessageResult, GetMessageStatus};
+
+/// What one pull asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) queue: &'a ConsumeQueue,
+    pub(super) offset: i64,
+    /// First offset of the queue, and the offset behind its last readable message.
+    pub(super) bounds: (i64, i64),
+    pub(super) budget: Budget,
+    /// Whether the disk may be waited for.
+    pub(super) may_wait: bool,
+}
+
+impl Question<'_> {
+    /// The same, of messages from `offset` on in a queue that begins with `min`.
+    pub(super) fn from(self, offset: i64, min: i64) -> Self {
+        Self { offset, bounds: (min, self.bounds.1), ..self }
+    }
+}
+
+/// What one pull may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    pub(super) messages: u32,
+    pub(super) bytes: usize,
+    pub(super) units: i64,
+}
+
+/// One pull under way.
+pub(super) struct Pull<'a> {
+    store: &'a MessageStore,
+    question: Question<'a>,
+    files: &'a LogFiles,
+    log_end: i64,
+    /// Distance from the log's end within which records are not looked for in the page cache.
+    surely_cached_bytes: i64,
+    pub(super) result: GetMessageResult,
+    /// Length of the output before this pull.
+    begin: usize,
+    last_phy_offset: i64,
+    /// Records before this position are known to be deleted.
+    skip_before: i64,
+    /// The kernel has been asked to read the log up to here.
+    advised_to: i64,
+    /// What the last record was needed for.
+    needs: Needs,
+    /// Whether a record has been looked for in the page cache.
+    has_checked: bool,
+}
+
+/// Whether a pull may take more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Left,
+    Full,
+}
+
+impl<'a> Pull<'a> {
+    /// Of a log with `files` that ends at `log_end`, into `out`.
+    pub(super) fn new(
+        store: &'a MessageStore,
+        question: Question<'a>,
+        files: &'a LogFiles,
+        log_end: i64,
+        out: &[u8],
+    ) -> Self {
+        let Question { offset, bounds: (min, max), .. } = question;
+        Self {
+            store,
+            question,
+            files,
+            log_end,
+            surely_cached_bytes: SURELY_CACHED_BYTES,
+            result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
+            begin: out.len(),
+            last_phy_offset: 0,
+            skip_before: i64::MIN,
+            advised_to: 0,
+            needs: Needs::Copy,
+            has_checked: false,
+        }
+    }
+
+    /// The same, of a log that may have been written long ago up to its end.
+    pub(super) fn with_old_end(self) -> Self {
+        Self { surely_cached_bytes: 0, ..self }
+    }
+
+    pub(super) fn run(
+        &mut self,
+        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        units: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Cold> {
+        let Question { queue, offset, bounds: (_, max), budget, .. } = self.question;
+        let stop_at = max.min(offset.saturating_add(budget.units));
+        let mut at_once = READ_UNITS_AT_ONCE;
+        let wanted = budget.messages.max(1);
+        while self.result.next_begin_offset < stop_at && self.result.message_count < wanted {
+            let first = self.result.next_begin_offset;
+            let count = (stop_at - first).min(at_once as i64) as usize;
+            // Who does not find enough at once looks at many.
+            at_once = READ_MORE_UNITS_AT_ONCE;
+            units.clear();
+            if let Err(error) = queue.read_units(&self.store.queue_files, first, count, units) {
+                let (topic, queue_id) = (queue.topic(), queue.queue_id());
+                warn!(%topic, queue_id, queue_offset = first, %error, "units not read");
+                units.clear();
+            }
+            if units.is_empty() {
+                self.unreadable(first);
+                break;
+            }
+            match self.take_all(units.as_chunks().0, &mut filter, out) {
+                Ok(Room::Left) => {}
+                Ok(Room::Full) => break,
+                // What was found so far need not wait for the rest.
+                Err(Cold) if self.result.message_count > 0 => break,
+                Err(Cold) => return Err(Cold),
+            }
+        }
+        self.note_distance();
+        Ok(())
+    }
+
+    /// Takes what `units` lead to, as long as it fits and need not be waited for.
+    fn take_all(
+        &mut self,
+        units: &[[u8; UNIT_BYTES]],
+        filter: &mut impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Room, Cold> {
+        let (mut checked, mut fetched) = (0, 0);
+        for (index, unit) in units.iter().enumerate() {
+            let unit = Unit::decode(unit);
+            if self.is_full(&unit, 1, out) {
+                return Ok(Room::Full);
+            }
+            // It comes while the kernel is asked.
+            fetched = self.needs.fetch(self.files, units, index, fetched);
+            if index == checked && !self.question.may_wait {
+                checked += self.check_cached(&units[index..])?;
+            }
+            self.result.next_begin_offset += 1;
+            self.take(&unit, 1, filter, out);
+        }
+        Ok(Room::Left)
+    }
+
+    fn note_distance(&mut self) {
+        self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
+        self.result.behind_bytes = (self.log_end - self.last_phy_offset).max(0);
+    }
+
+    /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has
+    /// the message at `offset`, though others may be before that in it.
+    pub(super) fn run_batch(
+        &mut self,
+        filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Cold> {
+        let Question { queue, offset, bounds: (_, max), .. } = self.question;
+        let files = &self.store.queue_files;
+        let first = queue.index_of(files, offset).unwrap_or(i64::MAX);
+        let units = (first..i64::MAX).map_while(|index| match queue.batch_unit(files, index) {
+            Ok(unit) => unit.filter(|unit| unit.base_offset < max),
+            Err(error) => {
+                let (topic, queue_id) = (queue.topic(), queue.queue_id());
+                warn!(%topic, queue_id, index, %error, "unit not read");
+                None
+            }
+        });
+        self.run_units(units, filter, out).map(drop)
+    }
+
+    /// Takes what `units` lead to, as many as may be looked at. There is room left when there are no more.
+    pub(super) fn run_units(
+        &mut self,
+        units: impl Iterator<Item = BatchUnit>,
+        mut filter: impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Room, Cold> {
+        let mut room = Room::Left;
+        for (number, unit) in units.enumerate() {
+            let is_cold = !self.question.may_wait && self.check_cached_one(&unit.unit).is_err();
+            if is_cold && self.result.message_count == 0 {
+                return Err(Cold);
+            }
+            let messages = u32::from(unit.count.unsigned_abs());
+            if is_cold
+                || number as i64 >= self.question.budget.units
+                || self.is_full(&unit.unit, messages, out)
+            {
+                room = Room::Full;
+                break;
+            }
+            self.result.next_begin_offset = unit.end_offset();
+            self.take(&unit.unit, messages, &mut filter, out);
+        }
+        self.note_distance();
+        Ok(room)
+    }
+
+    /// Looks whether the first and the last record that may be taken next are in the page cache. What
+    /// lies between them was written between them, so it most likely is as well. Returns how many
+    /// units that holds for.
+    fn check_cached(&mut self, units: &[[u8; UNIT_BYTES]]) -> Result<usize, Cold> {
+        let goes_on = std::mem::replace(&mut self.has_checked, true);
+        // Who has not found enough among the first looks at all.
+        let wanted =
+            if goes_on { usize::MAX } else { self.question.budget.messages.max(1) as usize };
+        let count = units.len().min(CHECK_UNITS_AT_ONCE).min(wanted);
+        // The record in front of those that come later was the last of the others.
+        let first = units.first().filter(|_| !goes_on && count > 1);
+        for unit in first.into_iter().chain(units[..count].last()) {
+            self.check_cached_one(&Unit::decode(unit))?;
+        }
+        Ok(count)
+    }
+
+    fn check_cached_one(&self, unit: &Unit) -> Result<(), Cold> {
+        if self.log_end - unit.phy_offset <= self.surely_cached_bytes {
+            return Ok(());
+        }
+        match find_file(self.files, unit.phy_offset) {
+            Some(file) if !file.is_cached((unit.phy_offset - file.start()) as u64) => Err(Cold),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_full(&self, unit: &Unit, messages: u32, out: &[u8]) -> bool {
+        let count = self.result.message_count;
+        if count == 0 {
+            return false;
+        }
+        let size = usize::try_from(unit.size).unwrap_or(0);
+        let bytes = (out.len() - self.begin).saturating_add(size);
+        let config = &self.store.config;
+        let (most, most_bytes) = if self.store.is_hot(unit.phy_offset, self.log_end) {
+            (
+                config.max_transfer_count_on_message_in_memory,
+                config.max_transfer_bytes_on_message_in_memory,
+            )
+        } else {
+            (
+                config.max_transfer_count_on_message_in_disk,
+                config.max_transfer_bytes_on_message_in_disk,
+            )
+        };
+        count + messages > self.question.budget.messages.min(most)
+            || bytes > self.question.budget.bytes.min(most_bytes)
+    }
+
+    fn take(
+        &mut self,
+        unit: &Unit,
+        messages: u32,
+        filter: &mut impl FnMut(i64, LazyRecord<'_>) -> bool,
+        out: &mut Vec<u8>,
+    ) {
+        self.last_phy_offset = unit.phy_offset;
+        if unit.phy_offset < self.skip_before {
+            return;
+        }
+        self.read_ahead(unit);
+        let seen = Cell::new(Seen::Not);
+        let record = || LazyRecord { files: self.files, unit, seen: &seen };
+        if !filter(self.tags_code_of(unit, &record()), record()) {
+            // The log is not touched for what the queue alone tells to be another's.
+            self.needs = match seen.get() {
+                Seen::Not => Needs::Nothing,
+                Seen::Sound(properties_bytes) => Needs::Look { properties_bytes },
+                Seen::Lost => return self.removed(),
+            };
+            return self.note(GetMessageStatus::NoMatchedMessage);
+        }
+        if seen.get() == Seen::Not {
+            self.needs = Needs::Copy;
+        }
+        let Some(bytes) = bytes_at(self.files, unit.phy_offset, unit.size) else {
+            return self.removed();
+        };
+        let begin = out.len();
+        out.extend_from_slice(bytes);
+        // Copied as a stream and then looked at, as the log is in no cache and the copy is.
+        if sound(&out[begin..]).is_none() {
+            out.truncate(begin);
+            return self.removed();
+        }
+        self.result.message_count += messages;
+        self.result.status = GetMessageStatus::Found;
+        self.skip_before = i64::MIN;
+    }
+
+    /// There is no record any more where a unit points to.
+    fn removed(&mut self) {
+        // What is before the log's start need not be looked for one by one.
+        self.skip_before = self.files.first().map_or(0, |file| file.start());
+        self.note(GetMessageStatus::MessageWasRemoving);
+    }
+
+    /// The tags code of the record that `unit` points to.
+    ///
+    /// Where the reference kept an extended queue, the unit holds an address in that instead, which
+    /// neither a hash nor a time can be; the record knows as much.
+    fn tags_code_of(&self, unit: &Unit, record: &LazyRecord<'_>) -> i64 {
+        if !unit.has_extended_address() {
+            return unit.tags_code;
+        }
+        record.view().map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
+    }
+
+    /// Has the kernel read what this pull will want, in one go rather than page by page.
+    fn read_ahead(&mut self, unit: &Unit) {
+        if unit.end() <= self.advised_to || self.store.is_hot(unit.phy_offset, self.log_end) {
+            return;
+        }
+        if let Some(file) = find_file(self.files, unit.phy_offset) {
+            let bytes = self.store.config.max_transfer_bytes_on_message_in_disk;
+            file.will_need((unit.phy_offset - file.start()) as usize, bytes);
+            self.advised_to = unit.phy_offset + bytes as i64;
+        }
+    }
+
+    /// What the status is while nothing has been found.
+    fn note(&mut self, status: GetMessageStatus) {
+        if self.result.message_count == 0 {
+            self.result.status = status;
+        }
+    }
+
+    /// Goes on at the next queue file when a unit cannot be read.
+    fn unreadable(&mut self, first: i64) {
+        if self.result.message_count == 0 {
+            let file_bytes = self.store.queue_files.file_bytes(QueueKind::Simple);
+            let per_file = (file_bytes / UNIT_BYTES as u64) as i64;
+            self.result.status = GetMessageStatus::OffsetFoundNull;
+            self.result.next_begin_offset = (first / per_file + 1) * per_file;
+        }
+    }
+}
