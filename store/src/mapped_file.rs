@@ -1,4 +1,4 @@
-//! Files seen as memory: the only `unsafe` of the workspace.
+//! Files seen as memory: the only `unsafe` of the workspace is here and in this file's folder.
 //!
 //! A [`MappedFile`] is written by one [`MappedWriter`] at its end, in one of two [`Way`]s, and read
 //! by anyone before the position up to which it is written:
@@ -22,18 +22,30 @@
 //! A [`MappedTable`] is the other kind: a mapping with one owner, read and written through plain
 //! references, so that Rust's own rules are enough.
 
+mod table;
+mod writer;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::ReadWriteFlags;
 
-use crate::error::IoContext;
+pub(crate) use self::table::MappedTable;
+pub(crate) use self::writer::{MappedWriter, Unwritten, Way};
 use crate::fs::Fs;
+
+/// Bytes that the processor fetches at a time.
+const CACHE_LINE_BYTES: usize = 64;
+
+/// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
+const SEARCH_BYTES: usize = 4096;
+
+/// A record's length and magic: with these cleared, a scan stops at a truncation point.
+const CLEARED_BYTES: usize = 8;
 
 /// One fixed-size file of a sequence, mapped.
 #[derive(Debug)]
@@ -59,35 +71,28 @@ impl MappedFile {
         let map = MmapOptions::new().len(length).map_raw(&file)?;
         // Reading around a page fault only pays when somebody reads in order; those say so.
         drop(map.advise(Advice::Random));
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            map,
-            start,
-            wrote: AtomicUsize::new(length),
-            has_writer: AtomicBool::new(false),
-            #[cfg(test)]
-            cold_from: std::sync::OnceLock::new(),
-        })
+        Ok(Self::new(path, file, map, start, false))
     }
 
     /// Maps the file at `path` as it is, only to be read; its first byte is `start` of the sequence.
     pub(crate) fn open_read_only(path: &Path, start: i64) -> io::Result<Self> {
         let file = File::open(path)?;
         let map = MmapOptions::new().map_raw_read_only(&file)?;
-        let wrote = AtomicUsize::new(map.len());
         // Whoever asked for a writer would store into pages that cannot be written.
-        let has_writer = AtomicBool::new(true);
-        Ok(Self {
+        Ok(Self::new(path, file, map, start, true))
+    }
+
+    fn new(path: &Path, file: File, map: MmapRaw, start: i64, has_writer: bool) -> Self {
+        Self {
             path: path.to_owned(),
             file,
+            wrote: AtomicUsize::new(map.len()),
             map,
             start,
-            wrote,
-            has_writer,
+            has_writer: AtomicBool::new(has_writer),
             #[cfg(test)]
             cold_from: std::sync::OnceLock::new(),
-        })
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -193,15 +198,6 @@ impl MappedFile {
         fs.punch_hole(&self.file, &self.path, at, self.map.len() as u64 - at)
     }
 
-    /// The right to append, once; nothing when it has been given away.
-    pub(crate) fn writer(self: &Arc<Self>, way: Way) -> Option<MappedWriter> {
-        let first = !self.has_writer.swap(true, Ordering::AcqRel);
-        let position = self.wrote_position();
-        let file = Arc::clone(self);
-        let (unwritten, unwritten_at) = (Vec::new(), position);
-        first.then(|| MappedWriter { file, way, position, unwritten, unwritten_at })
-    }
-
     /// Lets readers see everything before `position`.
     fn publish(&self, position: usize) {
         self.wrote.store(position, Ordering::Release);
@@ -283,6 +279,7 @@ impl MappedFile {
             drop(unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, at, count) });
         }
     }
+
     /// When the file was last modified.
     pub(crate) fn modified(&self) -> io::Result<std::time::SystemTime> {
         self.file.metadata()?.modified()
@@ -303,297 +300,5 @@ fn prefetch_line(bytes: &[u8]) {
 #[inline]
 fn prefetch_line(_: &[u8]) {}
 
-/// Bytes that the processor fetches at a time.
-const CACHE_LINE_BYTES: usize = 64;
-
-/// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
-const SEARCH_BYTES: usize = 4096;
-
-/// A record's length and magic: with these cleared, a scan stops at a truncation point.
-const CLEARED_BYTES: usize = 8;
-
-/// How bytes get into a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// They are stored into the mapping, which is the quickest way unless the file is flushed all
-    /// the time: a flush protects the pages that it writes, for which every core that runs this
-    /// process is interrupted, and the next store into such a page faults.
-    Mapping,
-    /// They are collected in memory, for one call that writes them all.
-    Later,
-}
-
-/// The one writer of a [`MappedFile`].
-#[derive(Debug)]
-pub(crate) struct MappedWriter {
-    file: Arc<MappedFile>,
-    way: Way,
-    position: usize,
-    /// What has been appended from `unwritten_at` on and is not in the file.
-    unwritten: Vec<u8>,
-    unwritten_at: usize,
-}
-
-/// Bytes that have been appended to a file and are not in it.
-#[derive(Debug)]
-pub(crate) struct Unwritten {
-    file: Arc<MappedFile>,
-    /// Where they go.
-    at: usize,
-    bytes: Vec<u8>,
-    /// How far the file counts as written once they are in it.
-    until: usize,
-}
-
-impl MappedWriter {
-    pub(crate) fn file(&self) -> &Arc<MappedFile> {
-        &self.file
-    }
-
-    /// Where the next byte goes.
-    pub(crate) fn position(&self) -> usize {
-        self.position
-    }
-
-    /// Bytes that still fit.
-    pub(crate) fn remaining(&self) -> usize {
-        self.file.map.len() - self.position
-    }
-
-    /// Appends `bytes` and, where they are in the file then, publishes them.
-    ///
-    /// # Errors
-    ///
-    /// When they do not fit.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() > self.remaining() {
-            return Err(io::Error::other("the file is full"));
-        }
-        match self.way {
-            // SAFETY: in bounds by (1) and the check above; ours alone by (2).
-            Way::Mapping => unsafe {
-                let target = self.file.map.as_mut_ptr().add(self.position);
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
-            },
-            Way::Later => self.unwritten.extend_from_slice(bytes),
-        }
-        self.advance(self.position + bytes.len());
-        Ok(())
-    }
-
-    /// Appends `head` and counts the rest of the file as written.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::append`].
-    pub(crate) fn finish(&mut self, head: &[u8]) -> io::Result<()> {
-        self.append(head)?;
-        self.advance(self.file.map.len());
-        Ok(())
-    }
-
-    /// Gives away what is not in the file, and goes on collecting in `empty`; nothing when all is.
-    /// What is given away first has to be written first.
-    pub(crate) fn take_unwritten(&mut self, empty: &mut Vec<u8>) -> Option<Unwritten> {
-        if self.unwritten.is_empty() {
-            return None;
-        }
-        debug_assert!(empty.is_empty());
-        let bytes = std::mem::replace(&mut self.unwritten, std::mem::take(empty));
-        let at = std::mem::replace(&mut self.unwritten_at, self.position);
-        Some(Unwritten { file: Arc::clone(&self.file), at, bytes, until: self.position })
-    }
-
-    fn advance(&mut self, position: usize) {
-        self.position = position;
-        if self.way == Way::Mapping {
-            self.file.publish(position);
-        }
-    }
-}
-
-impl Unwritten {
-    /// Position in the sequence up to which the file is written once this is.
-    pub(crate) fn end(&self) -> i64 {
-        self.file.start + self.until as i64
-    }
-
-    /// Writes the bytes and publishes them.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be written. Nothing is published then, and they may be written again.
-    pub(crate) fn write(&self, fs: &Fs) -> io::Result<()> {
-        let MappedFile { file, path, .. } = &*self.file;
-        fs.write_at(file, path, &self.bytes, self.at as u64).at(path)?;
-        // What comes behind this has not been written: it is given away later, and written later.
-        self.file.publish(self.until.max(self.file.wrote_position()));
-        Ok(())
-    }
-
-    /// Room for the next bytes.
-    pub(crate) fn into_buffer(mut self) -> Vec<u8> {
-        self.bytes.clear();
-        self.bytes
-    }
-}
-
-/// A mapped file with one owner, who may write anywhere in it.
-#[derive(Debug)]
-pub(crate) struct MappedTable {
-    path: PathBuf,
-    file: File,
-    map: MmapMut,
-}
-
-impl MappedTable {
-    /// Maps the file at `path`, making it, and making it `bytes` long, if need be.
-    pub(crate) fn open(fs: &Fs, path: &Path, bytes: u64) -> io::Result<Self> {
-        let file = fs.create_sized(path, bytes)?;
-        let length = usize::try_from(bytes).map_err(io::Error::other)?;
-        // SAFETY: the length is set, and the store's process lock keeps others off the file (1).
-        let map = unsafe { MmapOptions::new().len(length).map_mut(&file)? };
-        drop(map.advise(Advice::Random));
-        Ok(Self { path: path.to_owned(), file, map })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.map
-    }
-
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map
-    }
-
-    /// Reserves disk blocks for `count` bytes from `at` on.
-    pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
-        fs.allocate(&self.file, &self.path, at, count)
-    }
-
-    /// Makes all bytes durable.
-    pub(crate) fn flush(&self, fs: &Fs) -> io::Result<()> {
-        fs.flush_map(&self.path, || self.map.flush())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mapped(bytes: u64) -> (tempfile::TempDir, Arc<MappedFile>) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("00000000000000000000");
-        let mut file = MappedFile::open(&Fs::default(), &path, 0, bytes).unwrap();
-        file.truncate(0);
-        (dir, Arc::new(file))
-    }
-
-    #[test]
-    fn appended_bytes_are_readable_and_in_the_file() {
-        let (_dir, file) = mapped(64);
-        let mut writer = file.writer(Way::Mapping).unwrap();
-        writer.append(b"hello").unwrap();
-        assert_eq!(file.read(0, 5), Some(&b"hello"[..]));
-        assert_eq!(file.read(0, 6), None);
-        assert_eq!(file.written_from(4), Some(&b"o"[..]));
-        assert_eq!(file.written_from(5), None);
-        assert_eq!(&std::fs::read(file.path()).unwrap()[..6], b"hello\0");
-    }
-
-    #[test]
-    fn bytes_that_are_written_later_are_readable_once_they_are() {
-        let (_dir, file) = mapped(64);
-        let mut writer = file.writer(Way::Later).unwrap();
-        writer.append(b"he").unwrap();
-        writer.append(b"l").unwrap();
-        let mut spare = Vec::with_capacity(100);
-        let first = writer.take_unwritten(&mut spare).unwrap();
-        assert!(writer.take_unwritten(&mut Vec::new()).is_none());
-        writer.finish(b"lo").unwrap();
-        let second = writer.take_unwritten(&mut spare).unwrap();
-        assert_eq!((first.end(), second.end(), writer.remaining()), (3, 64, 0));
-        assert_eq!(file.read(0, 1), None);
-        let full = Fs::with_fault(|_, _| Err(io::ErrorKind::StorageFull.into()));
-        assert_eq!(first.write(&full).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(file.read(0, 1), None);
-        first.write(&Fs::default()).unwrap();
-        assert_eq!((file.read(0, 3), file.read(0, 4)), (Some(&b"hel"[..]), None));
-        second.write(&Fs::default()).unwrap();
-        assert_eq!(file.read(0, 64).unwrap()[..6], *b"hello\0");
-        assert_eq!(first.into_buffer(), b"");
-        assert!(second.into_buffer().capacity() >= 100);
-    }
-
-    #[test]
-    fn file_has_one_writer_only() {
-        let (_dir, file) = mapped(64);
-        assert!(file.writer(Way::Mapping).is_some());
-        assert!(file.writer(Way::Mapping).is_none());
-    }
-
-    #[test]
-    fn append_beyond_the_end_does_nothing() {
-        let (_dir, file) = mapped(8);
-        let mut writer = file.writer(Way::Mapping).unwrap();
-        assert!(writer.append(&[1; 9]).is_err());
-        assert_eq!(file.wrote_position(), 0);
-        writer.finish(&[1; 8]).unwrap();
-        assert_eq!(writer.remaining(), 0);
-    }
-
-    #[test]
-    fn truncation_clears_the_next_head() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, [7; 20]).unwrap();
-        let mut file = MappedFile::open(&Fs::default(), &path, 0, 20).unwrap();
-        file.truncate(3);
-        let mut expected = [7; 20];
-        expected[3..11].fill(0);
-        assert_eq!(std::fs::read(&path).unwrap(), expected);
-        file.truncate(20);
-        assert_eq!(file.wrote_position(), 20);
-    }
-
-    #[test]
-    fn magic_is_found_behind_holes_and_across_pages() {
-        let (_dir, file) = mapped(1 << 20);
-        file.writer(Way::Mapping).unwrap().finish(b"MA").unwrap();
-        let write = |at: u64, bytes: &[u8]| {
-            use std::os::unix::fs::FileExt;
-            file.file.write_all_at(bytes, at).unwrap();
-        };
-        assert_eq!(file.next_magic(0, b"MAG"), None);
-        write(500_000, b"MAG");
-        write(4_095, b"MAG");
-        write(4_000, b"MMMAMAG");
-        assert_eq!(file.next_magic(0, b"MAG"), Some(4_004));
-        assert_eq!(file.next_magic(4_005, b"MAG"), Some(4_095));
-        assert_eq!(file.next_magic(4_096, b"MAG"), Some(500_000));
-        assert_eq!(file.next_magic(500_001, b"MAG"), None);
-    }
-
-    #[test]
-    fn prefetch_stops_where_nothing_is_written() {
-        let (_dir, file) = mapped(1 << 16);
-        file.prefetch(0, usize::MAX);
-        file.writer(Way::Mapping).unwrap().append(&[9; 100]).unwrap();
-        for (at, end) in [(0, 100), (0, usize::MAX), (99, 100), (100, 200), (200, 100)] {
-            file.prefetch(at, end);
-        }
-        assert_eq!(file.read(0, 100), Some(&[9; 100][..]));
-    }
-
-    #[test]
-    fn released_pages_come_back() {
-        let (_dir, file) = mapped(1 << 16);
-        let mut writer = file.writer(Way::Mapping).unwrap();
-        writer.append(&[9; 1 << 15]).unwrap();
-        file.release(0, 1 << 16);
-        assert_eq!(file.read(0, 1 << 15), Some(&[9; 1 << 15][..]));
-    }
-}
+mod tests;
