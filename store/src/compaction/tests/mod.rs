@@ -1,18 +1,17 @@
+mod damage;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oxmq_protocol::message::{Message, MessageExt};
 use tempfile::TempDir;
 
 use crate::worker::Signal;
 use crate::{
-    Clock, Environment, Fs, GetMessageResult, GetMessageStatus, MessageStore, StoreConfig,
-    StoreError,
+    Environment, Fs, GetMessageResult, GetMessageStatus, MessageStore, StoreConfig, StoreError,
 };
 
 const TOPIC: &str = "t";
@@ -113,19 +112,6 @@ fn expected(count: i64) -> Vec<i64> {
 
 fn dirs(root: &Path) -> [PathBuf; 2] {
     ["compactionLog", "compactionCq"].map(|name| root.join("compaction").join(name).join("t/0"))
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -242,143 +228,6 @@ fn keys_that_do_not_fit_are_looked_at_later() {
 }
 
 #[test]
-fn the_end_of_the_files_cut_at_every_byte_is_copied_again() {
-    let original = temp_dir();
-    let store = open(original.path());
-    put_run(&store, 30);
-    compact(&store);
-    drop(store);
-    for (which, dir) in dirs(original.path()).iter().enumerate() {
-        let name = names(dir).pop().unwrap();
-        let bytes = fs::read(dir.join(&name)).unwrap();
-        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-        for cut in 0..=end {
-            let copy = temp_dir();
-            copy_dir(original.path(), copy.path());
-            let path = dirs(copy.path())[which].join(&name);
-            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
-            file.write_all_at(&vec![0; bytes.len() - cut], cut as u64).unwrap();
-            let store = open(copy.path());
-            assert_eq!(left(&store), expected(30), "file {which} cut at {cut}");
-            put_run(&store, 10);
-            compact(&store);
-            assert_eq!(left(&store), expected(40), "file {which} cut at {cut}");
-        }
-    }
-}
-
-#[test]
-fn a_crash_at_any_step_of_a_replacement_leaves_the_old_or_the_new_files() {
-    let original = temp_dir();
-    let store = open(original.path());
-    put_run(&store, 30);
-    compact(&store);
-    put_run(&store, 20);
-    feed(&store);
-    let before = left(&store);
-    store.close().unwrap();
-    drop(store);
-    let mut fail_from = 0;
-    loop {
-        let copy = temp_dir();
-        copy_dir(original.path(), copy.path());
-        let (armed, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (is_armed, counter) = (Arc::clone(&armed), Arc::clone(&calls));
-        let fs = Fs::with_fault(move |_, path| {
-            let is_ours = path.components().any(|part| part.as_os_str() == "compaction");
-            let counts = is_ours && is_armed.load(Ordering::Relaxed) == 1;
-            match counts && counter.fetch_add(1, Ordering::Relaxed) >= fail_from {
-                true => Err(io::Error::other("injected")),
-                false => Ok(()),
-            }
-        });
-        let store = open_with(copy.path(), fs).unwrap();
-        armed.store(1, Ordering::Relaxed);
-        store.compaction.compact_all(&Signal::default());
-        // Who goes on without a start sees one or the other, too.
-        let seen = left(&store);
-        assert!(seen == before || seen == expected(50), "step {fail_from}: {seen:?}");
-        let done = calls.load(Ordering::Relaxed) <= fail_from;
-        armed.store(0, Ordering::Relaxed);
-        if fail_from % 2 == 0 {
-            compact(&store);
-            assert_eq!(left(&store), expected(50), "step {fail_from}");
-        }
-        drop(store);
-        let store = open(copy.path());
-        let seen = left(&store);
-        assert!(seen == before || seen == expected(50), "step {fail_from}: {seen:?}");
-        compact(&store);
-        assert_eq!(left(&store), expected(50), "step {fail_from}");
-        if done {
-            assert!(fail_from > 20, "{fail_from} steps");
-            return;
-        }
-        fail_from += 1;
-    }
-}
-
-/// What the reference has done of a replacement when it is killed after `steps`.
-fn replace_as_the_reference(root: &Path, new: &Path, steps: usize) {
-    let mut steps = (0..steps).fuse();
-    for (old, new) in dirs(root).iter().zip(dirs(new)) {
-        // All but the last file, which is still written.
-        let closed = names(old).into_iter().filter(|name| name.len() == 20);
-        let mut closed: Vec<String> = closed.collect();
-        closed.pop();
-        let aside = |name: &String| old.join(format!("{name}.delete"));
-        let compacting = old.join("compacting");
-        fs::create_dir_all(&compacting).unwrap();
-        fs::copy(new.join(&closed[0]), compacting.join(&closed[0])).unwrap();
-        for name in &closed {
-            if steps.next().is_some() {
-                fs::rename(old.join(name), aside(name)).unwrap();
-            }
-        }
-        if steps.next().is_some() {
-            fs::rename(compacting.join(&closed[0]), old.join(&closed[0])).unwrap();
-        }
-        for name in &closed {
-            if steps.next().is_some() {
-                fs::remove_file(aside(name)).unwrap();
-            }
-        }
-    }
-}
-
-#[test]
-fn a_replacement_that_the_reference_was_killed_in_is_ended_or_undone() {
-    let (original, new) = (temp_dir(), temp_dir());
-    let store = open(original.path());
-    put_run(&store, 50);
-    feed(&store);
-    store.close().unwrap();
-    drop(store);
-    copy_dir(original.path(), new.path());
-    let store = open(new.path());
-    compact(&store);
-    assert_eq!(left(&store), expected(50));
-    store.close().unwrap();
-    drop(store);
-    let before: Vec<i64> = (0..50).collect();
-    // Five closed log files, and their queue files.
-    let all = 2 * (5 + 1 + 5);
-    for steps in 0..=all {
-        let copy = temp_dir();
-        copy_dir(original.path(), copy.path());
-        replace_as_the_reference(copy.path(), new.path(), steps);
-        let store = open(copy.path());
-        let seen = left(&store);
-        assert!(seen == before || seen == expected(50), "{steps} steps: {seen:?}");
-        assert!(steps > 0 || seen == before);
-        assert!(steps < all || seen == expected(50));
-        put_run(&store, 10);
-        compact(&store);
-        assert_eq!(left(&store), expected(60), "{steps} steps");
-    }
-}
-
-#[test]
 fn who_reads_meanwhile_always_finds_the_latest_message_of_each_key() {
     const MESSAGES: i64 = 2_000;
     const KEYS: i64 = 7;
@@ -416,57 +265,6 @@ fn who_reads_meanwhile_always_finds_the_latest_message_of_each_key() {
 }
 
 #[test]
-fn a_queue_file_that_is_missing_or_another_s_is_made_from_the_log() {
-    let original = temp_dir();
-    let store = open(original.path());
-    put_run(&store, 30);
-    compact(&store);
-    put_run(&store, 20);
-    feed(&store);
-    let before = left(&store);
-    store.close().unwrap();
-    drop(store);
-    let damages: [fn(&Path, &Path); 3] = [
-        |queue, _| fs::remove_file(queue).unwrap(),
-        |queue, _| fs::write(queue, []).unwrap(),
-        |queue, other| assert!(fs::copy(other, queue).is_ok()),
-    ];
-    let [_, queue_dir] = dirs(original.path());
-    let all = names(&queue_dir);
-    assert!(all.len() > 2, "{all:?}");
-    for (number, name) in all.iter().enumerate() {
-        for (damage, apply) in damages.iter().enumerate() {
-            let copy = temp_dir();
-            copy_dir(original.path(), copy.path());
-            let [_, queues] = dirs(copy.path());
-            let other = &all[(number + 1) % all.len()];
-            apply(&queues.join(name), &queues.join(other));
-            let store = open(copy.path());
-            assert_eq!(left(&store), before, "damage {damage} of {name}");
-            put_run(&store, 10);
-            compact(&store);
-            assert_eq!(left(&store), expected(60), "damage {damage} of {name}");
-        }
-    }
-}
-
-#[test]
-fn a_file_of_another_length_stops_the_start() {
-    let dir = temp_dir();
-    let store = open(dir.path());
-    put_run(&store, 3);
-    store.close().unwrap();
-    drop(store);
-    let store = MessageStore::open(StoreConfig {
-        compaction_cq_mapped_file_size: 920,
-        ..config(dir.path())
-    })
-    .unwrap();
-    let error = store.use_compaction(TOPIC).unwrap_err().to_string();
-    assert!(error.contains("has 9660 bytes instead of 10120 as configured"), "{error}");
-}
-
-#[test]
 fn a_deleted_topic_takes_its_files_along() {
     let dir = temp_dir();
     let store = open(dir.path());
@@ -484,47 +282,6 @@ fn a_deleted_topic_takes_its_files_along() {
     compact(&store);
     assert_eq!(left(&store), expected(30));
     store.close().unwrap();
-}
-
-#[test]
-fn files_of_an_older_topic_with_the_same_name_are_not_used() {
-    let dir = temp_dir();
-    let kept = temp_dir();
-    let store = open(dir.path());
-    put_run(&store, 40);
-    compact(&store);
-    store.close().unwrap();
-    drop(store);
-    copy_dir(&dir.path().join("compaction"), &kept.path().join("compaction"));
-    // Later than what was kept.
-    let clock = Clock::manual(4_000_000_000_000);
-    let open = |root: &Path| {
-        let environment = Environment { clock: clock.clone(), ..Environment::default() };
-        let store = MessageStore::open_with(config(root), environment).unwrap();
-        store.use_compaction(TOPIC).unwrap();
-        store
-    };
-    for count in [5, 38, 60] {
-        // As the reference does: the files stay.
-        let store = open(dir.path());
-        store.delete_topic(TOPIC).unwrap();
-        put_run(&store, count);
-        store.close().unwrap();
-        drop(store);
-        drop(fs::remove_dir_all(dir.path().join("compaction")));
-        copy_dir(&kept.path().join("compaction"), &dir.path().join("compaction"));
-        let store = open(dir.path());
-        compact(&store);
-        assert_eq!(left(&store), expected(count as i64), "{count}");
-        // In a store that runs, a new topic of that name has no queue yet.
-        store.delete_topic(TOPIC).unwrap();
-        copy_dir(&kept.path().join("compaction"), &dir.path().join("compaction"));
-        store.use_compaction(TOPIC).unwrap();
-        put_run(&store, count);
-        compact(&store);
-        assert_eq!(left(&store), expected(count as i64), "{count}");
-        store.close().unwrap();
-    }
 }
 
 #[test]
