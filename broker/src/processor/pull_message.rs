@@ -2,38 +2,39 @@
 //!
 //! Reference: `PullMessageProcessor`, `DefaultPullMessageResultHandler` (broker), 5.5.0.
 
+mod answer;
+mod check;
 mod elsewhere;
+mod part;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
-use oxmq_protocol::command::{CommandView, CommandWriter};
-use oxmq_protocol::header::{PullMessageView, pull_sys_flag, request_source};
-use oxmq_remoting::{Connection, Reply};
+use oxmq_protocol::command::CommandView;
+use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
+use oxmq_remoting::Reply;
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
 
-use crate::broadcast_offset::{BroadcastOffsets, Broadcaster};
+use self::answer::{is_empty, refuse, refuse_held, respond, response_code, tell_to_go_on};
+use self::check::Checked;
+use crate::broadcast_offset::BroadcastOffsets;
 use crate::broker_stats::BrokerStats;
 use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
-use crate::filter::{MessageFilter, SqlFilter};
 use crate::hold::Asks as _;
-use crate::limits::{MAX_PULL_MESSAGES, MAX_SUSPEND_MS};
-use crate::perm;
-use crate::pop::lite::queue_name;
+use crate::limits::MAX_SUSPEND_MS;
 use crate::pull_hold::{
-    ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, PulledPart, take_satisfied,
+    ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
 };
 use crate::queue_key::QueueRef;
-use crate::static_topic::{LogicQueue, Pulled, Seen, StaticTopics};
+use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
-use crate::topic_validator::is_blank;
 
 /// Gives consumers messages, at once or when they come.
 #[derive(Debug)]
@@ -51,38 +52,9 @@ pub(crate) struct PullMessage {
     hold: PullHold,
 }
 
-/// The id of the broker that takes messages.
-const MASTER_ID: i64 = 0;
-
 thread_local! {
     /// Records on their way from the store into an answer.
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Where a pull that may be made is answered.
-enum Checked {
-    Here(PullRequest),
-    Elsewhere(Box<PulledPart>),
-}
-
-/// What of a physical queue is wanted.
-struct Place {
-    queue_id: i32,
-    offset: i64,
-    max_messages: i32,
-}
-
-impl PulledPart {
-    /// What is wanted of the part's queue: nothing behind its end.
-    fn place(&self, max_messages: i32) -> Place {
-        let offset = self.item.queue_offset_of(self.logic_offset);
-        let left = match self.item.has_ended() {
-            true => self.item.end_offset.saturating_sub(offset).max(1),
-            false => i64::MAX,
-        };
-        let max_messages = max_messages.min(i32::try_from(left).unwrap_or(i32::MAX));
-        Place { queue_id: self.item.queue_id, offset, max_messages }
-    }
 }
 
 /// What is left to do for a pull after a look into the store.
@@ -156,151 +128,6 @@ impl PullMessage {
             self.config.short_polling_time_mills
         };
         Duration::from_millis(wait_ms.clamp(0, MAX_SUSPEND_MS).unsigned_abs())
-    }
-
-    /// Checks in the reference's order.
-    fn check(
-        &self,
-        header: &PullMessageView<'_>,
-        lite: bool,
-        request: &CommandView<'_>,
-        connection: &Connection,
-    ) -> Result<Checked, RequestError> {
-        if !perm::is_readable(self.config.broker_permission) {
-            return Err(RequestError::BrokerPullForbidden(self.config.broker_ip1.clone()));
-        }
-        if lite && !self.config.lite_pull_message_enable {
-            return Err(RequestError::LitePullForbidden(self.config.broker_ip1.clone()));
-        }
-        let group_name = header.consumer_group.text();
-        let group = self
-            .groups
-            .find_or_create(&group_name)
-            .ok_or_else(|| RequestError::PullGroupNotExist(group_name.to_string()))?;
-        if !group.consume_enable {
-            return Err(RequestError::GroupNotPermitted(group_name.into_owned()));
-        }
-        let topic_name = header.topic.text();
-        let topic = self
-            .topics
-            .get(&topic_name)
-            .ok_or_else(|| RequestError::PullTopicNotExist(topic_name.to_string()))?;
-        if !perm::is_readable(topic.perm) {
-            return Err(RequestError::TopicPullForbidden(topic_name.into_owned()));
-        }
-        let mut place = Place {
-            queue_id: header.queue_id,
-            offset: header.queue_offset,
-            max_messages: header.max_msg_nums,
-        };
-        let part = match self.static_topics.is_empty() {
-            true => None,
-            false => self.part(header, &topic_name, request)?,
-        };
-        if let Some(part) = part.as_deref() {
-            place = part.place(header.max_msg_nums);
-            if !part.queue.is_here(&part.item) {
-                return Ok(Checked::Elsewhere(Box::new(part.clone())));
-            }
-        }
-        let queue_id = place.queue_id;
-        if !(0..topic.read_queue_nums).contains(&queue_id) {
-            return Err(RequestError::PullQueueIdIllegal {
-                queue_id,
-                topic: topic_name.into_owned(),
-                read_queue_nums: topic.read_queue_nums,
-                consumer: connection.peer(),
-            });
-        }
-        let filter = self.filter(header, &group_name, &topic_name)?;
-        let lite_topic = header.lite_topic.map(|name| name.text()).filter(|name| !is_blank(name));
-        let light_queue = lite_topic.and_then(|lite_topic| queue_name(&topic_name, &lite_topic));
-        Ok(Checked::Here(PullRequest {
-            filter,
-            broadcaster: self.broadcaster(header, &group_name, connection),
-            group: group_name.into(),
-            topic: light_queue.map_or_else(|| topic_name.into(), String::into_boxed_str),
-            queue_id,
-            offset: place.offset,
-            max_messages: place.max_messages.clamp(0, MAX_PULL_MESSAGES),
-            topic_sys_flag: topic.topic_sys_flag,
-            group_sys_flag: group.group_sys_flag,
-            suggested_brokers: if self.config.slave_read_enable {
-                (group.broker_id, group.which_broker_when_consume_slowly)
-            } else {
-                (MASTER_ID, MASTER_ID)
-            },
-            part,
-        }))
-    }
-
-    /// The part of a logical queue that a pull goes to; `None` if it is about a physical queue.
-    fn part(
-        &self,
-        header: &PullMessageView<'_>,
-        topic: &str,
-        request: &CommandView<'_>,
-    ) -> Result<Option<Box<PulledPart>>, RequestError> {
-        let Some(queue) = self.static_topics.led(request, topic, header.queue_id)? else {
-            return Ok(None);
-        };
-        let item = queue.part(header.queue_offset)?.clone();
-        Ok(Some(Box::new(PulledPart { queue, item, logic_offset: header.queue_offset })))
-    }
-
-    /// Stores an offset of a logical queue that comes with a pull, where that is here: what lies elsewhere is
-    /// committed by a request of its own.
-    fn commit_logic(&self, pull: &PullRequest, queue: &LogicQueue, logic_offset: i64) {
-        if let Some(item) = queue.find(logic_offset).filter(|item| queue.is_here(item)) {
-            let offset = item.queue_offset_of(logic_offset);
-            self.offsets.commit(&pull.group, &pull.topic, item.queue_id, offset);
-        }
-    }
-
-    /// The subscription of the request itself, or the one that the group's heartbeats brought.
-    fn filter(
-        &self,
-        header: &PullMessageView<'_>,
-        group: &str,
-        topic: &str,
-    ) -> Result<MessageFilter, RequestError> {
-        if header.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
-            let kind = header.expression_type.map(|kind| kind.text().into_owned());
-            return match kind.as_deref() {
-                None | Some("" | "TAG") => {
-                    let expression = header.subscription.map(|text| text.text());
-                    Ok(MessageFilter::from_tags(expression.as_deref().unwrap_or("*")))
-                }
-                Some(kind) => {
-                    if !self.config.enable_property_filter {
-                        return Err(RequestError::FilterTypeNotSupported(kind.to_owned()));
-                    }
-                    let text = header.subscription.map(|text| text.text());
-                    let filter = SqlFilter::compile_as(kind, text.as_deref().unwrap_or_default())
-                        .map_err(|_| RequestError::SubscriptionParse)?;
-                    Ok(MessageFilter::Sql(Arc::new(filter)))
-                }
-            };
-        }
-        self.consumers.filter(group, topic, header.sub_version)
-    }
-
-    /// Who pulls, if its group broadcasts.
-    fn broadcaster(
-        &self,
-        header: &PullMessageView<'_>,
-        group: &str,
-        connection: &Connection,
-    ) -> Option<Broadcaster> {
-        if !self.config.enable_broadcast_offset_store {
-            return None;
-        }
-        if header.request_source == Some(request_source::PROXY_FOR_BROADCAST) {
-            let client_id = header.proxy_client_id?.text().into();
-            return Some(Broadcaster { client_id, from_proxy: true });
-        }
-        let client_id = self.consumers.broadcaster(group, connection)?;
-        Some(Broadcaster { client_id, from_proxy: false })
     }
 
     /// Answers with what there is; when there is nothing yet, waits for up to `suspend`.
@@ -490,93 +317,4 @@ fn sent_to(next_begin_offset: i64, bounds: (i64, i64)) -> GetMessageResult {
 
 fn wanted(pull: &PullRequest, tags_code: i64, record: LazyRecord<'_>) -> bool {
     pull.filter.matches(tags_code, || record.properties())
-}
-
-fn refuse(error: &RequestError, reply: Reply) {
-    reply.write(error.response_code(), Some(&error.to_string()), |mut writer| {
-        if let Some(forbidden_type) = error.forbidden_type() {
-            writer.number("forbiddenType", forbidden_type);
-        }
-        writer.finish(&[]);
-    });
-}
-
-/// Too many pulls wait already: this one hears at once that there is nothing.
-fn refuse_held(held: HeldPull) {
-    let HeldPull { reply, request, .. } = held;
-    let offset = request.part.map_or(request.offset, |part| part.logic_offset);
-    let (code, remark) = (ResponseCode::PULL_NOT_FOUND, "too many pulls are waiting");
-    tell_to_go_on(reply, code, remark, offset);
-}
-
-/// Answers without a message; the client goes on at the offset that it has asked for.
-fn tell_to_go_on(reply: Reply, code: ResponseCode, remark: &str, offset: i64) {
-    reply.write(code, Some(remark), |mut writer| {
-        writer.number("maxOffset", offset);
-        writer.number("minOffset", 0);
-        writer.number("nextBeginOffset", offset);
-        writer.number("suggestWhichBrokerId", MASTER_ID);
-        writer.finish(&[]);
-    });
-}
-
-fn is_empty(pull: &PullRequest, result: &GetMessageResult) -> bool {
-    pulled(pull, result).code == ResponseCode::PULL_NOT_FOUND
-}
-
-/// What a look into the store means to who pulls.
-fn pulled(pull: &PullRequest, result: &GetMessageResult) -> Pulled {
-    let seen = Seen {
-        code: response_code(result, pull.offset),
-        next_begin_offset: result.next_begin_offset,
-        min_offset: result.min_offset,
-        max_offset: result.max_offset,
-        is_reset: result.status == GetMessageStatus::OffsetReset,
-    };
-    match &pull.part {
-        Some(part) => part.queue.pulled(&part.item, pull.offset, seen),
-        None => seen.into(),
-    }
-}
-
-fn respond(pull: &PullRequest, result: &GetMessageResult, records: &[u8], reply: Reply) {
-    let pulled = pulled(pull, result);
-    reply.write(pulled.code, Some(result.status.name()), |mut writer| {
-        writer.number("groupSysFlag", pull.group_sys_flag.into());
-        write_offsets(&mut writer, &pulled);
-        let (usual, slow) = pull.suggested_brokers;
-        let suggested = if result.suggest_slave { slow } else { usual };
-        writer.number("suggestWhichBrokerId", suggested);
-        writer.number("topicSysFlag", pull.topic_sys_flag.into());
-        writer.finish(if pulled.code == ResponseCode::SUCCESS { records } else { &[] });
-    });
-}
-
-fn write_offsets(writer: &mut CommandWriter<'_>, pulled: &Pulled) {
-    writer.number("maxOffset", pulled.max_offset);
-    writer.number("minOffset", pulled.min_offset);
-    writer.number("nextBeginOffset", pulled.next_begin_offset);
-    if let Some(delta) = pulled.offset_delta {
-        writer.number("offsetDelta", delta);
-    }
-}
-
-/// The answer's code; an empty queue asked from 0 is merely empty, from elsewhere it has moved.
-fn response_code(result: &GetMessageResult, offset: i64) -> ResponseCode {
-    use GetMessageStatus as Status;
-    match result.status {
-        Status::Found => ResponseCode::SUCCESS,
-        Status::MessageWasRemoving | Status::NoMatchedMessage => {
-            ResponseCode::PULL_RETRY_IMMEDIATELY
-        }
-        Status::NoMatchedLogicQueue | Status::NoMessageInQueue if offset == 0 => {
-            ResponseCode::PULL_NOT_FOUND
-        }
-        Status::OffsetFoundNull | Status::OffsetOverflowOne => ResponseCode::PULL_NOT_FOUND,
-        Status::NoMatchedLogicQueue
-        | Status::NoMessageInQueue
-        | Status::OffsetOverflowBadly
-        | Status::OffsetTooSmall
-        | Status::OffsetReset => ResponseCode::PULL_OFFSET_MOVED,
-    }
 }

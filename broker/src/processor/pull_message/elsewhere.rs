@@ -9,7 +9,8 @@ use oxmq_protocol::header::{
 };
 use oxmq_remoting::Reply;
 
-use super::{PullMessage, refuse};
+use super::PullMessage;
+use super::answer::refuse;
 use crate::error::RequestError;
 use crate::pull_hold::PulledPart;
 use crate::static_topic::{Pulled, Seen, passed_on};
