@@ -139,6 +139,21 @@ impl Fs {
         write_zeros(file, at, bytes)
     }
 
+    /// Makes what `file` has between `at` and `end` zeros, which need no disk space where the file
+    /// system can do without. The length stays the same.
+    pub(crate) fn clear(&self, file: &File, path: &Path, at: u64, end: u64) -> io::Result<()> {
+        self.check(FsOp::Write, path)?;
+        clear(file, at, end)
+    }
+
+    /// Makes `to` a copy of the file at `from`.
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = self.create(to)?;
+        self.check(FsOp::Write, to)?;
+        fs::copy(from, to)?;
+        self.sync(&file, to)
+    }
+
     /// Writes `bytes` at position `at`.
     pub(crate) fn write_at(
         &self,
@@ -147,7 +162,11 @@ impl Fs {
         bytes: &[u8],
         at: u64,
     ) -> io::Result<()> {
-        self.check(FsOp::Write, path)?;
+        if let Err(fault) = self.check(FsOp::Write, path) {
+            // As in life, a part has been written.
+            file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+            return Err(fault);
+        }
         file.write_all_at(bytes, at)
     }
 

@@ -51,10 +51,11 @@ impl StoreDir {
 
     /// [`Self::open`], for changes.
     pub(super) fn open_to_change(
+        fs: &Fs,
         root: &Path,
         config: Option<StoreConfig>,
     ) -> Result<Self, StoreError> {
-        Self::new(root, config, Some(ProcessLock::take(&Fs::default(), root)?))
+        Self::new(root, config, Some(ProcessLock::take(fs, root)?))
     }
 
     fn new(

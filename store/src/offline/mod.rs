@@ -19,7 +19,7 @@ pub use check::check;
 pub use dir::StoreDir;
 pub use dump::{Dump, IndexRow, QueueRow, RecordDump, Text};
 pub use plan::{POP_RECORDS_ADVICE, Part, Verdict, plan, pop_records};
-pub use repair::{Action, Repair, repair};
+pub use repair::{Action, Repair, repair, repair_with};
 pub use report::{Counts, Finding, Kind, Report, Severity};
 
 /// Told how many bytes of how many are done.

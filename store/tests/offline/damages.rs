@@ -188,7 +188,7 @@ fn assert_found(name: &str) {
     assert!(image(dir.path()) == before, "{name}: the check changed the store");
 }
 
-fn damage(name: &str) -> &'static Damage {
+pub(super) fn damage(name: &str) -> &'static Damage {
     DAMAGES.iter().find(|damage| damage.name == name).unwrap()
 }
 
@@ -226,7 +226,7 @@ fn assert_mended(name: &str) {
 }
 
 /// Whether what `now` has no more of `before` is in a file that was set aside.
-fn is_kept(before: &[u8], now: &[u8], kept: &[&Vec<u8>]) -> bool {
+pub(super) fn is_kept(before: &[u8], now: &[u8], kept: &[&Vec<u8>]) -> bool {
     let changed = (0..before.len()).filter(|at| now.get(*at) != Some(&before[*at]));
     let changed: Vec<usize> = changed.filter(|at| before[*at] != 0).collect();
     let (Some(first), Some(last)) = (changed.first(), changed.last()) else {

@@ -6,6 +6,7 @@
 mod common;
 mod compacted;
 mod damages;
+mod interrupted;
 mod repairs;
 mod show;
 

@@ -52,8 +52,8 @@ fn missing_log_file_costs_its_messages_only() {
     assert_eq!(readable(dir.path()).len(), left);
 }
 
-#[test]
-fn queue_without_records_keeps_its_next_offset() {
+/// A store in whose log no message of TopicA is left.
+pub(super) fn without_old_log() -> tempfile::TempDir {
     let dir = sound();
     let log: Vec<_> = fs::read_dir(dir.path().join("commitlog")).unwrap().collect();
     let store = open(&small(dir.path()));
@@ -64,6 +64,12 @@ fn queue_without_records_keeps_its_next_offset() {
     for entry in log {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
+    dir
+}
+
+#[test]
+fn queue_without_records_keeps_its_next_offset() {
+    let dir = without_old_log();
     let report = check(dir.path());
     assert!(is_clean(&report), "{:#?}", report.findings);
     let max = |queue_id| {

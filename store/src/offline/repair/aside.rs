@@ -1,15 +1,15 @@
 //! Where replaced files and bytes are kept.
 
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Action;
 use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
 use crate::index::name::next_name;
 
 /// Does what a repair decides, keeps what is replaced, and lists it; in a dry run only lists it.
 pub(super) struct Aside<'a> {
+    fs: Fs,
     root: PathBuf,
     dir: PathBuf,
     dry_run: bool,
@@ -19,9 +19,22 @@ pub(super) struct Aside<'a> {
 }
 
 impl<'a> Aside<'a> {
-    pub(super) fn new(root: PathBuf, dry_run: bool, tell: &'a mut dyn FnMut(&Action)) -> Self {
-        let dir = root.join(format!("damaged-{}", next_name(None)));
-        Self { root, dir, dry_run, used: false, actions: Vec::new(), tell }
+    pub(super) fn new(
+        fs: Fs,
+        root: PathBuf,
+        dry_run: bool,
+        tell: &'a mut dyn FnMut(&Action),
+    ) -> Self {
+        // What an earlier repair kept is not written over.
+        let mut name = next_name(None);
+        let dir = loop {
+            let dir = root.join(format!("damaged-{name}"));
+            if !dir.exists() {
+                break dir;
+            }
+            name = next_name(Some(Path::new(&name)));
+        };
+        Self { fs, root, dir, dry_run, used: false, actions: Vec::new(), tell }
     }
 
     /// Everything that was done, and the directory if anything is in it.
@@ -34,12 +47,12 @@ impl<'a> Aside<'a> {
         &mut self,
         path: &Path,
         what: String,
-        act: impl FnOnce() -> Result<(), StoreError>,
+        act: impl FnOnce(&Fs) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let action = Action { path: path.to_owned(), what };
         (self.tell)(&action);
         self.actions.push(action);
-        if self.dry_run { Ok(()) } else { act() }
+        if self.dry_run { Ok(()) } else { act(&self.fs) }
     }
 
     /// Moves a file or directory of the store away.
@@ -47,11 +60,11 @@ impl<'a> Aside<'a> {
         let target = self.target(path, "");
         let what = format!("set aside as {}: {why}", target.display());
         self.used = true;
-        self.act(path, what, || {
-            make_parent(&target)?;
-            fs::rename(path, &target).doing("set aside", path)?;
-            sync_parent(path)?;
-            sync_parent(&target)
+        self.act(path, what, |fs| {
+            make_parent(fs, &target)?;
+            fs.rename(path, &target).doing("set aside", path)?;
+            sync_parent(fs, path)?;
+            sync_parent(fs, &target)
         })
     }
 
@@ -64,12 +77,12 @@ impl<'a> Aside<'a> {
         let target = self.target(path, &format!(".bytes-{at}"));
         let what = format!("{} bytes at {at} copied to {}", bytes.len(), target.display());
         self.used = true;
-        self.act(path, what, || {
-            make_parent(&target)?;
-            let mut file = File::create(&target).doing("create", &target)?;
-            file.write_all(bytes).doing("write", &target)?;
-            file.sync_all().doing("flush", &target)?;
-            sync_parent(&target)
+        self.act(path, what, |fs| {
+            make_parent(fs, &target)?;
+            let file = fs.create(&target).doing("create", &target)?;
+            fs.write_at(&file, &target, bytes, 0).doing("write", &target)?;
+            fs.sync(&file, &target).doing("flush", &target)?;
+            sync_parent(fs, &target)
         })
     }
 
@@ -77,10 +90,10 @@ impl<'a> Aside<'a> {
     pub(super) fn keep_file(&mut self, path: &Path) -> Result<(), StoreError> {
         let target = self.target(path, "");
         self.used = true;
-        self.act(path, format!("copied to {}", target.display()), || {
-            make_parent(&target)?;
-            fs::copy(path, &target).doing("copy", path)?;
-            File::open(&target).and_then(|file| file.sync_all()).doing("flush", &target)
+        self.act(path, format!("copied to {}", target.display()), |fs| {
+            make_parent(fs, &target)?;
+            fs.copy(path, &target).doing("copy", path)?;
+            sync_parent(fs, &target)
         })
     }
 
@@ -96,12 +109,12 @@ impl<'a> Aside<'a> {
     }
 }
 
-fn make_parent(path: &Path) -> Result<(), StoreError> {
+fn make_parent(fs: &Fs, path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).doing("create", parent)
+    fs.create_dir_all(parent).doing("create", parent)
 }
 
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
+fn sync_parent(fs: &Fs, path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().unwrap_or(path);
-    File::open(parent).and_then(|dir| dir.sync_all()).doing("flush", parent)
+    fs.sync_dir(parent).doing("flush", parent)
 }

@@ -1,7 +1,6 @@
 //! Queues, index and checkpoint: what is damaged makes room for what recovery makes anew.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
@@ -57,10 +56,6 @@ pub(super) fn set_aside(
     if dir.index_geometry().is_some() && dir.index_dir().is_dir() {
         aside.take(&dir.index_dir(), "the index is made anew from the log")?;
     }
-    let checkpoint = dir.root().join("checkpoint");
-    if checkpoint.exists() {
-        aside.take(&checkpoint, "recovery reads the whole log without it")?;
-    }
     Ok(())
 }
 
@@ -106,11 +101,13 @@ fn cut(
         }
         let keep = (end - start).min(file_bytes);
         aside.keep_file(&path)?;
-        aside.act(&path, format!("cut behind byte {keep}"), || {
-            let file = OpenOptions::new().write(true).open(&path).doing("open", &path)?;
-            file.set_len(keep).doing("shorten", &path)?;
-            file.set_len(file_bytes).doing("lengthen", &path)?;
-            file.sync_all().doing("flush", &path)
+        aside.act(&path, format!("cut behind byte {keep}"), |fs| {
+            // Zeros behind a short file would make half a unit look whole.
+            let file = fs.open(&path).doing("open", &path)?;
+            let length = file.metadata().doing("look at", &path)?.len();
+            fs.clear(&file, &path, keep, length).doing("clear", &path)?;
+            fs.create_sized(&path, file_bytes).doing("change the length of", &path)?;
+            fs.sync(&file, &path).doing("flush", &path)
         })?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Makes the log sound in place.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use super::super::StoreDir;
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
 use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
 use crate::message_store::{LIGHT_QUEUE_ID, light_places};
 
 /// Topic of the records that fill damaged parts. They are rolled back, so that nobody dispatches them.
@@ -36,8 +37,6 @@ pub(super) fn mend(
     dir: &StoreDir,
     aside: &mut Aside<'_>,
 ) -> Result<BTreeSet<QueueKey>, StoreError> {
-    // Damage is looked for before files get their length back: zeros behind a short file would hide
-    // where its bytes ended.
     let files = dir.log_files()?;
     let mut queues = BTreeSet::new();
     let mut misplaced = Vec::new();
@@ -56,7 +55,7 @@ pub(super) fn mend(
         }
         Ok::<(), StoreError>(())
     })?;
-    restore_lengths(dir, aside)?;
+    let short = shorten(dir, aside)?;
     for at in misplaced {
         set_position(&files, at, aside)?;
     }
@@ -64,12 +63,19 @@ pub(super) fn mend(
     for (from, to) in &stop.damaged {
         filler.fill(*from, *to, aside)?;
     }
-    cut_tail(dir, &files, &stop, aside)?;
+    cut_tail(&files, &stop, aside)?;
+    // Last of all, as a repair may end before and be repeated: zeros behind a short file would hide
+    // where its bytes ended, and make half a record look whole.
+    let bytes = dir.config().mapped_file_size_commit_log;
+    for (path, length) in short {
+        set_length(&path, (length, bytes), aside)?;
+    }
     Ok(queues)
 }
 
-/// Gives each file of the log the length of all.
-fn restore_lengths(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+/// Gives the files of the log that are too long the length of all, and returns those that are too
+/// short, with their lengths.
+fn shorten(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     let bytes = dir.config().mapped_file_size_commit_log;
     let files = dir.log_dirs().files()?;
     let count = files.len();
@@ -85,17 +91,24 @@ fn restore_lengths(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreErr
             format!("mappedFileSizeCommitLog {bytes} fits less than half of the log's files");
         return Err(StoreError::BadConfig(what));
     }
-    for (path, length) in wrong {
-        if length > bytes {
-            aside.keep_file(&path)?;
-        }
-        aside.act(&path, format!("length changed from {length} to {bytes}"), || {
-            let file = open(&path)?;
-            file.set_len(bytes).doing("change the length of", &path)?;
-            file.sync_all().doing("flush", &path)
-        })?;
+    let (long, short): (Vec<_>, Vec<_>) =
+        wrong.into_iter().partition(|(_, length)| *length > bytes);
+    for (path, length) in long {
+        aside.keep_file(&path)?;
+        set_length(&path, (length, bytes), aside)?;
     }
-    Ok(())
+    Ok(short)
+}
+
+fn set_length(
+    path: &Path,
+    (old, new): (u64, u64),
+    aside: &mut Aside<'_>,
+) -> Result<(), StoreError> {
+    aside.act(path, format!("length changed from {old} to {new}"), |fs| {
+        let file = fs.create_sized(path, new).doing("change the length of", path)?;
+        fs.sync(&file, path).doing("flush", path)
+    })
 }
 
 /// Makes the record at `at` say so.
@@ -110,7 +123,7 @@ fn set_position(files: &LogFiles, at: i64, aside: &mut Aside<'_>) -> Result<(), 
         seal_property_crc(&mut bytes);
     }
     let what = format!("the record at {at} says where it is, not {}", record.phy_offset());
-    aside.act(&path, what, || write(&path, &bytes, in_file))
+    aside.act(&path, what, |fs| write(fs, &path, &bytes, in_file))
 }
 
 /// Replaces parts of the log by something that every reader steps over.
@@ -159,12 +172,13 @@ impl Filler<'_> {
         if to_end && count >= BLANK_HEAD_BYTES {
             let blank = blank_head(count as u32);
             let file_bytes = self.dir.config().mapped_file_size_commit_log;
-            return aside.act(path, format!("{count} bytes at {in_file} become a blank"), || {
-                let file = open(path)?;
-                file.set_len(in_file).doing("shorten", path)?;
-                file.set_len(file_bytes).doing("lengthen", path)?;
-                file.write_all_at(&blank, in_file).doing("write", path)?;
-                file.sync_all().doing("flush", path)
+            return aside.act(path, format!("{count} bytes at {in_file} become a blank"), |fs| {
+                let file =
+                    if path.exists() { fs.open(path) } else { fs.create_sized(path, file_bytes) };
+                let file = file.doing("open", path)?;
+                clear(fs, &file, path, in_file)?;
+                fs.write_at(&file, path, &blank, in_file).doing("write", path)?;
+                fs.sync(&file, path).doing("flush", path)
             });
         }
         let Some(filler) = self.record(from, to, count) else {
@@ -172,7 +186,7 @@ impl Filler<'_> {
             return Err(StoreError::BadFile { path: path.to_owned(), what });
         };
         let what = format!("{count} bytes at {in_file} become a filler without a message");
-        aside.act(path, what, || write(path, &filler, in_file))
+        aside.act(path, what, |fs| write(fs, path, &filler, in_file))
     }
 
     /// A rolled-back record of `count` bytes for position `at`.
@@ -204,13 +218,7 @@ impl Filler<'_> {
 }
 
 /// Removes what follows the last sound record.
-fn cut_tail(
-    dir: &StoreDir,
-    files: &LogFiles,
-    stop: &ScanStop,
-    aside: &mut Aside<'_>,
-) -> Result<(), StoreError> {
-    let file_bytes = dir.config().mapped_file_size_commit_log;
+fn cut_tail(files: &LogFiles, stop: &ScanStop, aside: &mut Aside<'_>) -> Result<(), StoreError> {
     for file in files.iter().filter(|file| file.end() > stop.end) {
         let at = (stop.end - file.start()).max(0) as u64;
         let rest = rest_of(file.path(), at)?;
@@ -222,11 +230,10 @@ fn cut_tail(
             continue;
         }
         aside.keep(file.path(), at, &rest)?;
-        aside.act(file.path(), format!("cut behind byte {at}"), || {
-            let handle = open(file.path())?;
-            handle.set_len(at).doing("shorten", file.path())?;
-            handle.set_len(file_bytes).doing("lengthen", file.path())?;
-            handle.sync_all().doing("flush", file.path())
+        aside.act(file.path(), format!("cut behind byte {at}"), |fs| {
+            let handle = fs.open(file.path()).doing("open", file.path())?;
+            clear(fs, &handle, file.path(), at)?;
+            fs.sync(&handle, file.path()).doing("flush", file.path())
         })?;
     }
     Ok(())
@@ -265,13 +272,15 @@ fn place(files: &LogFiles, at: i64) -> Option<(PathBuf, u64)> {
     Some((file.path().to_owned(), (at - file.start()) as u64))
 }
 
-/// Opens the file at `path` to be written; a missing one is made.
-fn open(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new().write(true).create(true).truncate(false).open(path).doing("open", path)
+/// Makes what `file` has behind `at` zeros. Its length stays.
+fn clear(fs: &Fs, file: &File, path: &Path, at: u64) -> Result<(), StoreError> {
+    let length = file.metadata().doing("look at", path)?.len();
+    fs.clear(file, path, at, length).doing("clear", path)
 }
 
-fn write(path: &Path, bytes: &[u8], at: u64) -> Result<(), StoreError> {
-    let file = open(path)?;
-    file.write_all_at(bytes, at).doing("write", path)?;
-    file.sync_all().doing("flush", path)
+/// Writes `bytes` at position `at` of a log file.
+fn write(fs: &Fs, path: &Path, bytes: &[u8], at: u64) -> Result<(), StoreError> {
+    let file = fs.open(path).doing("open", path)?;
+    fs.write_at(&file, path, bytes, at).doing("write", path)?;
+    fs.sync(&file, path).doing("flush", path)
 }

@@ -1,7 +1,5 @@
 //! Metadata files, and files of the timer that are made anew when they are missing.
 
-use std::fs::{self, File};
-
 use super::super::StoreDir;
 use super::super::check::config::{BACKUP, State, names, state};
 use super::aside::Aside;
@@ -26,9 +24,8 @@ pub(super) fn restore(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), Store
             }
             _ => continue,
         }
-        aside.act(&path, format!("restored from {}", backup.display()), || {
-            fs::copy(&backup, &path).doing("restore", &path)?;
-            File::open(&path).and_then(|file| file.sync_all()).doing("flush", &path)
+        aside.act(&path, format!("restored from {}", backup.display()), |fs| {
+            fs.copy(&backup, &path).doing("restore", &path)
         })?;
     }
     Ok(())

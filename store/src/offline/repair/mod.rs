@@ -1,10 +1,12 @@
 //! Mends a store, and destroys nothing.
 //!
-//! 1. The log is made sound where it is: a part without a sound record becomes a filler, a missing file
-//!    one large filler, and what follows the last record is cut. The bytes that were there are kept.
+//! 1. The store is marked as crashed, and its checkpoint set aside. From here on every start reads
+//!    the whole log, and a repair that has been interrupted can be repeated.
 //! 2. Metadata files come back from their backups.
-//! 3. Damaged queues, the index and the checkpoint are set aside, and the store is opened as after a
-//!    crash: its recovery makes them anew from the log.
+//! 3. The log is made sound where it is: a part without a sound record becomes a filler, a missing file
+//!    one large filler, and what follows the last record is cut. The bytes that were there are kept.
+//! 4. Damaged queues and the index are set aside, and the store is opened: its recovery makes them
+//!    anew from the log.
 //!
 //! What is replaced stands under its own name in `damaged-<time>/`.
 
@@ -23,7 +25,8 @@ use super::report::{Report, Severity};
 use super::{Progress, StoreDir};
 use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
-use crate::message_store::MessageStore;
+use crate::fs::Fs;
+use crate::message_store::{Environment, MessageStore};
 
 /// No file gets old enough to be deleted while a store is open for its recovery only.
 const NO_CLEANING_MS: u64 = 24 * 3_600_000;
@@ -64,27 +67,44 @@ pub fn repair(
     tell: &mut dyn FnMut(&Action),
     progress: Progress<'_>,
 ) -> Result<Repair, StoreError> {
+    repair_with(&Fs::default(), root, config, dry_run, tell, progress)
+}
+
+/// [`repair`], on a file system of the caller's.
+///
+/// # Errors
+///
+/// As there.
+pub fn repair_with(
+    fs: &Fs,
+    root: &Path,
+    config: Option<StoreConfig>,
+    dry_run: bool,
+    tell: &mut dyn FnMut(&Action),
+    progress: Progress<'_>,
+) -> Result<Repair, StoreError> {
     let dir = if dry_run {
         StoreDir::open(root, config)?
     } else {
-        StoreDir::open_to_change(root, config)?
+        StoreDir::open_to_change(fs, root, config)?
     };
     let before = check_into(Report::of_all(), &dir, progress)?;
     if before.worst().is_none_or(|worst| worst < Severity::Warning) {
         return Ok(Repair { actions: Vec::new(), aside: None, before, after: None });
     }
-    let mut aside = Aside::new(dir.root(), dry_run, tell);
+    let mut aside = Aside::new(fs.clone(), dir.root(), dry_run, tell);
+    prepare_recovery(&dir.root(), &mut aside)?;
     metadata::restore(&dir, &mut aside)?;
     let queues_with_records = log::mend(&dir, &mut aside)?;
     derived::set_aside(&dir, &before, &queues_with_records, &mut aside)?;
     let config = recovery_config(&dir);
     let root = dir.root();
     let what = "recover: what is missing is made anew from the log".to_owned();
-    aside.act(&root, what, || {
-        mark_as_crashed(&root)?;
+    aside.act(&root, what, |fs| {
         // The store takes the lock itself.
         drop(dir);
-        MessageStore::open(config.clone())?.close()
+        let environment = Environment { fs: fs.clone(), ..Environment::default() };
+        MessageStore::open_with(config.clone(), environment)?.close()
     })?;
     let (actions, aside) = aside.into_parts();
     let after = if dry_run {
@@ -106,11 +126,21 @@ fn recovery_config(dir: &StoreDir) -> StoreConfig {
     }
 }
 
-/// After a crash the log is read from where the checkpoint says, which is the start without one.
-fn mark_as_crashed(root: &Path) -> Result<(), StoreError> {
-    let path = root.join("abort");
-    if path.exists() {
-        return Ok(());
+/// Has the next start recover: after a crash the log is read from where the checkpoint says, which
+/// is the start without one.
+fn prepare_recovery(root: &Path, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+    let abort = root.join("abort");
+    if !abort.exists() {
+        aside.act(&abort, "made: the store counts as crashed".to_owned(), |fs| {
+            let file = fs.create(&abort).doing("create", &abort)?;
+            let id = std::process::id().to_string();
+            fs.write_at(&file, &abort, id.as_bytes(), 0).doing("write", &abort)?;
+            fs.sync_dir(root).doing("flush", root)
+        })?;
     }
-    std::fs::write(&path, std::process::id().to_string()).doing("write", &path)
+    let checkpoint = root.join("checkpoint");
+    if checkpoint.exists() {
+        aside.take(&checkpoint, "recovery reads the whole log without it")?;
+    }
+    Ok(())
 }
