@@ -4,12 +4,14 @@
 //!
 //! Reference: `AdminBrokerProcessor` (broker), 5.5.0.
 
+mod check;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use oxmq_protocol::body::{
     CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
-    TopicFilterType, TopicList, TopicQueueMappingDetail,
+    TopicList, TopicQueueMappingDetail,
 };
 use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::ext_fields::Fields as _;
@@ -23,14 +25,12 @@ use tracing::warn;
 
 use super::page::Page;
 use super::{success, success_with};
-use crate::attributes::{self, Attributes, MESSAGE_TYPE};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
-use crate::limits::MAX_QUEUES_PER_TOPIC;
 use crate::pop::lite::{LiteService, has_lite_topics};
 use crate::registration::TopicChanges;
-use crate::static_topic::{MappingError, StaticTopics};
+use crate::static_topic::StaticTopics;
 use crate::topic::{TopicConfig, TopicConfigManager};
 use crate::topic_validator;
 
@@ -72,10 +72,7 @@ impl Topics {
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
-        let topic = self.requested_topic(CreateTopicRequestHeader::decode(request)?)?;
-        if self.topics.get(&topic.topic_name).is_none_or(|known| **known != topic) {
-            self.topics.update(topic).map_err(RequestError::Unchangeable)?;
-        }
+        self.update(self.requested_topic(CreateTopicRequestHeader::decode(request)?)?)?;
         Ok(success())
     }
 
@@ -92,11 +89,16 @@ impl Topics {
             self.check(topic)?;
         }
         for topic in topic_config_list {
-            if self.topics.get(&topic.topic_name).is_none_or(|known| **known != topic) {
-                self.topics.update(topic).map_err(RequestError::Unchangeable)?;
-            }
+            self.update(topic)?;
         }
         Ok(success())
+    }
+
+    fn update(&self, topic: TopicConfig) -> Result<(), RequestError> {
+        if self.topics.get(&topic.topic_name).is_some_and(|known| **known == topic) {
+            return Ok(());
+        }
+        self.topics.update(topic).map_err(RequestError::Unchangeable)
     }
 
     /// Creates or changes a topic with logical queues.
@@ -128,85 +130,6 @@ impl Topics {
             warn!("name servers have not heard of a static topic yet");
         }
         Ok(success())
-    }
-
-    /// What the reference only asserts: the mapping is the one of this topic on this broker.
-    fn check_mapping(
-        &self,
-        topic: &TopicConfig,
-        mapping: &TopicQueueMappingDetail,
-    ) -> Result<(), MappingError> {
-        let names = [
-            ("topic", &mapping.topic, &topic.topic_name),
-            ("broker name", &mapping.bname, &self.config.broker_name),
-        ];
-        for (what, found, expected) in names {
-            if found.as_ref() != Some(expected) {
-                let found = found.clone().unwrap_or_default();
-                return Err(MappingError::Other { what, found, expected: expected.clone() });
-            }
-        }
-        let ids = mapping.hosted_queues.keys();
-        let mut numbers = ids.chain([&mapping.total_queues]);
-        match numbers.find(|number| !(0..=MAX_QUEUES_PER_TOPIC).contains(*number)) {
-            None => Ok(()),
-            Some(number) => Err(MappingError::Other {
-                what: "number of queues",
-                found: number.to_string(),
-                expected: format!("one up to {MAX_QUEUES_PER_TOPIC}"),
-            }),
-        }
-    }
-
-    fn requested_topic(
-        &self,
-        header: CreateTopicRequestHeader,
-    ) -> Result<TopicConfig, RequestError> {
-        let attributes = attributes::parse(header.attributes.as_deref().unwrap_or_default())
-            .map_err(RequestError::Unchangeable)?;
-        let topic = TopicConfig {
-            attributes,
-            order: header.order,
-            perm: header.perm,
-            read_queue_nums: header.read_queue_nums,
-            topic_filter_type: filter_type(&header.topic_filter_type)?,
-            topic_name: header.topic,
-            topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
-            write_queue_nums: header.write_queue_nums,
-        };
-        self.check(&topic)?;
-        Ok(topic)
-    }
-
-    fn check(&self, topic: &TopicConfig) -> Result<(), RequestError> {
-        topic_validator::validate_topic(&topic.topic_name)?;
-        self.refuse_system_topic(&topic.topic_name)?;
-        let queues =
-            [("readQueueNums", topic.read_queue_nums), ("writeQueueNums", topic.write_queue_nums)];
-        for (what, value) in queues {
-            if !(0..=MAX_QUEUES_PER_TOPIC).contains(&value) {
-                let limit = MAX_QUEUES_PER_TOPIC;
-                return Err(RequestError::QueueNums { what, value, limit });
-            }
-        }
-        self.refuse_mixed(&topic.attributes)
-    }
-
-    fn refuse_system_topic(&self, topic: &str) -> Result<(), RequestError> {
-        let is_checked = self.config.validate_system_topic_when_update_topic;
-        if is_checked && self.topics.is_system_topic(topic) {
-            return Err(RequestError::SystemTopic(topic.to_owned()));
-        }
-        Ok(())
-    }
-
-    fn refuse_mixed(&self, attributes: &Attributes) -> Result<(), RequestError> {
-        let message_type = attributes.get(&format!("+{MESSAGE_TYPE}"));
-        let is_mixed = message_type.is_some_and(|message_type| message_type == "MIXED");
-        if is_mixed && !self.config.enable_mixed_message_type {
-            return Err(RequestError::MixedMessageType);
-        }
-        Ok(())
     }
 
     /// Answers with all topics or a page of them.
@@ -294,16 +217,6 @@ impl Topics {
             warn!(%topic, %error, "queues of a deleted topic not deleted");
             RequestError::Unchangeable(error.to_string())
         })
-    }
-}
-
-fn filter_type(name: &str) -> Result<TopicFilterType, RequestError> {
-    match name {
-        "SINGLE_TAG" => Ok(TopicFilterType::SingleTag),
-        "MULTI_TAG" => Ok(TopicFilterType::MultiTag),
-        _ => Err(RequestError::Unchangeable(format!(
-            "No enum constant org.apache.rocketmq.common.TopicFilterType.{name}"
-        ))),
     }
 }
 
