@@ -2,95 +2,31 @@
 //!
 //! Reference: `ConsumerOffsetManager` (broker), 5.5.0; kept in `config/consumerOffset.json`.
 
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::BuildHasher as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hashbrown::hash_table::HashTable;
-use hashbrown::{DefaultHashBuilder, hash_table};
 use oxmq_protocol::body::{ConsumerOffsetTable, DataVersion};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX};
 use tracing::{debug, warn};
 
+use self::table::{Entry, OffsetTable};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
-use crate::limits::MAX_OFFSETS_PER_GROUP;
 use crate::pull_hold::PullRequest;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
 use crate::traffic::Flow;
-
-/// Parts of the table, each behind its own lock.
-const SHARDS: usize = 16;
-
-/// Offsets by queue id, sorted by it; most topics have a handful of queues.
-#[derive(Clone, Debug, Default)]
-struct QueueOffsets(Vec<(i32, i64)>);
-
-impl QueueOffsets {
-    fn get(&self, queue_id: i32) -> Option<i64> {
-        let at = self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id).ok()?;
-        Some(self.0[at].1)
-    }
-
-    /// Sets an offset and returns the one before. A queue over the limit is not kept.
-    fn set(&mut self, queue_id: i32, offset: i64) -> Option<i64> {
-        match self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id) {
-            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, offset)),
-            Err(at) if self.0.len() < MAX_OFFSETS_PER_GROUP => {
-                self.0.insert(at, (queue_id, offset));
-                None
-            }
-            Err(_) => {
-                warn!(queue_id, "offset is not kept: too many queues");
-                None
-            }
-        }
-    }
-
-    fn take(&mut self, queue_id: i32) -> Option<i64> {
-        let at = self.0.binary_search_by_key(&queue_id, |&(queue_id, _)| queue_id).ok()?;
-        Some(self.0.remove(at).1)
-    }
-}
-
-/// What is known of one group and topic.
-#[derive(Debug)]
-struct Entry {
-    topic: Box<str>,
-    group: Box<str>,
-    committed: QueueOffsets,
-    /// Where pulls have got to; not saved.
-    pulled: QueueOffsets,
-    /// Offsets that a tool has set and the consumer has not followed yet; not saved.
-    reset: QueueOffsets,
-    /// When queues were last pulled from, in ms; not saved.
-    pulled_at_ms: QueueOffsets,
-    /// Bytes of the log behind the last message that a pull looked at; not saved.
-    behind: QueueOffsets,
-    /// What the group was given; not saved.
-    given: Flow,
-    /// What it sent back; not saved.
-    sent_back: Flow,
-}
-
-impl Entry {
-    fn note_pull(&mut self, queue_id: i32, offset: i64, behind_bytes: i64, now_ms: i64) {
-        self.pulled.set(queue_id, offset);
-        self.behind.set(queue_id, behind_bytes);
-        self.pulled_at_ms.set(queue_id, now_ms);
-    }
-}
 
 /// The next offset to consume of every group, topic and queue.
 ///
 /// Neither a look-up nor a commit to a queue that has an offset allocates.
 #[derive(Debug)]
 pub(crate) struct ConsumerOffsetManager {
-    shards: [Mutex<HashTable<Entry>>; SHARDS],
-    hasher: DefaultHashBuilder,
+    table: OffsetTable,
     data_version: Mutex<DataVersion>,
     commits: AtomicI64,
     version_step: i64,
@@ -117,8 +53,7 @@ impl ConsumerOffsetManager {
         let file = SavedTable::<ConsumerOffsetTable>::new(store_root, name);
         let saved = file.load()?.unwrap_or_default();
         let offsets = Self {
-            shards: Default::default(),
-            hasher: DefaultHashBuilder::default(),
+            table: OffsetTable::default(),
             data_version: Mutex::new(saved.data_version),
             commits: AtomicI64::new(0),
             version_step: config.consumer_offset_update_version_step.max(1),
@@ -133,7 +68,7 @@ impl ConsumerOffsetManager {
                 warn!(key, "offsets without a group are dropped");
                 continue;
             };
-            offsets.with_entry(group, topic, |entry| {
+            offsets.table.with_entry(group, topic, |entry| {
                 for (queue_id, offset) in queues {
                     entry.committed.set(queue_id, offset);
                 }
@@ -144,7 +79,8 @@ impl ConsumerOffsetManager {
 
     /// Stores the next offset to consume. It may be smaller than the one before.
     pub(crate) fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        let before = self.with_entry(group, topic, |entry| entry.committed.set(queue_id, offset));
+        let before =
+            self.table.with_entry(group, topic, |entry| entry.committed.set(queue_id, offset));
         if before.is_some_and(|before| offset < before) {
             debug!(group, topic, queue_id, offset, "offset committed below the one before");
         }
@@ -157,7 +93,7 @@ impl ConsumerOffsetManager {
 
     /// Returns where the group goes on: what a tool has set, else what was committed.
     pub(crate) fn query(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, |entry| {
+        self.table.find(group, topic, |entry| {
             entry.reset.get(queue_id).or_else(|| entry.committed.get(queue_id))
         })
     }
@@ -172,7 +108,7 @@ impl ConsumerOffsetManager {
         behind_bytes: i64,
     ) {
         let now_ms = now_ms();
-        self.with_entry(group, topic, |entry| {
+        self.table.with_entry(group, topic, |entry| {
             entry.note_pull(queue_id, offset, behind_bytes, now_ms);
         });
     }
@@ -187,7 +123,7 @@ impl ConsumerOffsetManager {
         behind_bytes: i64,
     ) {
         let now_ms = now_ms();
-        self.with_entry(&pull.group, &pull.topic, |entry| {
+        self.table.with_entry(&pull.group, &pull.topic, |entry| {
             entry.note_pull(pull.queue_id, offset, behind_bytes, now_ms);
             entry.given.add(messages, bytes);
         });
@@ -195,46 +131,44 @@ impl ConsumerOffsetManager {
 
     /// When the group last pulled from a queue, in ms; `None` if it never did since the start.
     pub(crate) fn pulled_at_ms(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, |entry| entry.pulled_at_ms.get(queue_id))
+        self.table.find(group, topic, |entry| entry.pulled_at_ms.get(queue_id))
     }
 
     /// Groups whose last pull of some queue was more than this many bytes behind the log's end, and how
     /// many.
     pub(crate) fn slow_groups(&self, most_bytes: i64) -> BTreeMap<String, i64> {
         let mut slow = BTreeMap::new();
-        for shard in &self.shards {
-            for entry in lock(shard).iter() {
-                let behind = entry.behind.0.iter().map(|&(_, bytes)| bytes).max();
-                if let Some(bytes) = behind.filter(|bytes| *bytes > most_bytes) {
-                    let most: &mut i64 = slow.entry(entry.group.to_string()).or_default();
-                    *most = bytes.max(*most);
-                }
+        self.table.for_each(|entry| {
+            let behind = entry.behind.0.iter().map(|&(_, bytes)| bytes).max();
+            if let Some(bytes) = behind.filter(|bytes| *bytes > most_bytes) {
+                let most: &mut i64 = slow.entry(entry.group.to_string()).or_default();
+                *most = bytes.max(*most);
             }
-        }
+        });
         slow
     }
 
     /// Notes what a pop has given.
     pub(crate) fn note_popped(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
-        self.with_entry(group, topic, |entry| entry.given.add(messages, bytes));
+        self.table.with_entry(group, topic, |entry| entry.given.add(messages, bytes));
     }
 
     /// Notes that a group has sent a message of a topic back.
     pub(crate) fn note_sent_back(&self, group: &str, topic: &str, bytes: u64) {
-        self.with_entry(group, topic, |entry| entry.sent_back.add(1, bytes));
+        self.table.with_entry(group, topic, |entry| entry.sent_back.add(1, bytes));
     }
 
     /// What groups were given and sent back, by their [`Self::traffic_key`].
     pub(crate) fn traffic(&self) -> BTreeMap<String, (Flow, Flow)> {
         let mut traffic: BTreeMap<String, (Flow, Flow)> = BTreeMap::new();
-        for shard in &self.shards {
-            for entry in lock(shard).iter().filter(|entry| entry.given.times > 0) {
+        self.table.for_each(|entry| {
+            if entry.given.times > 0 {
                 let key = self.traffic_key(&entry.group, &entry.topic);
                 let (given, sent_back) = traffic.entry(key).or_default();
                 given.join(entry.given);
                 sent_back.join(entry.sent_back);
             }
-        }
+        });
         traffic
     }
 
@@ -251,18 +185,19 @@ impl ConsumerOffsetManager {
 
     /// Offsets that a group has committed of a topic, by queue.
     pub(crate) fn committed(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
-        self.find(group, topic, |entry| Some(entry.committed.0.clone())).unwrap_or_default()
+        self.table.find(group, topic, |entry| Some(entry.committed.0.clone())).unwrap_or_default()
     }
 
     /// Returns where pulls have got to, or else where the group goes on.
     pub(crate) fn query_pull(&self, group: &str, topic: &str, queue_id: i32) -> Option<i64> {
-        self.find(group, topic, |entry| entry.pulled.get(queue_id))
+        self.table
+            .find(group, topic, |entry| entry.pulled.get(queue_id))
             .or_else(|| self.query(group, topic, queue_id))
     }
 
     /// Sets an offset that the group has to follow at its next pull of the queue.
     pub(crate) fn assign_reset(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
-        self.with_entry(group, topic, |entry| {
+        self.table.with_entry(group, topic, |entry| {
             entry.reset.set(queue_id, offset);
             entry.committed.set(queue_id, offset);
         });
@@ -271,7 +206,7 @@ impl ConsumerOffsetManager {
 
     /// Tells whether the group has not followed a tool yet, so that its commits mean nothing.
     pub(crate) fn has_reset(&self, group: &str, topic: &str, queue_id: i32) -> bool {
-        self.find(group, topic, |entry| entry.reset.get(queue_id)).is_some()
+        self.table.find(group, topic, |entry| entry.reset.get(queue_id)).is_some()
     }
 
     /// Returns an offset that the group has to follow now, once.
@@ -279,15 +214,16 @@ impl ConsumerOffsetManager {
         if !self.has_reset(group, topic, queue_id) {
             return None;
         }
-        self.with_entry(group, topic, |entry| entry.reset.take(queue_id))
+        self.table.with_entry(group, topic, |entry| entry.reset.take(queue_id))
     }
 
     /// Gives `to` the committed offsets that `from` has of a topic.
     pub(crate) fn clone_offsets(&self, from: &str, to: &str, topic: &str) {
-        let Some(committed) = self.find(from, topic, |entry| Some(entry.committed.clone())) else {
+        let Some(committed) = self.table.find(from, topic, |entry| Some(entry.committed.clone()))
+        else {
             return;
         };
-        self.with_entry(to, topic, |entry| entry.committed = committed);
+        self.table.with_entry(to, topic, |entry| entry.committed = committed);
         self.file.changed();
     }
 
@@ -318,21 +254,21 @@ impl ConsumerOffsetManager {
         let mut table =
             ConsumerOffsetTable { data_version: *lock(&self.data_version), ..Default::default() };
         table.lmq_offset_table = self.has_light.then(BTreeMap::new);
-        for shard in &self.shards {
-            for entry in lock(shard).iter().filter(|entry| !entry.committed.0.is_empty()) {
-                if let Some(light) = &mut table.lmq_offset_table
-                    && entry.group.starts_with(LIGHT_PREFIX)
-                {
-                    let key = format!("{}@{}", entry.topic, entry.group);
-                    light.insert(key, entry.committed.0[0].1);
-                    continue;
-                }
-                let queues: BTreeMap<_, _> = entry.committed.0.iter().copied().collect();
-                let topics = table.group_topic_map.entry(entry.group.to_string()).or_default();
-                topics.push(entry.topic.to_string());
-                table.offset_table.insert(format!("{}@{}", entry.topic, entry.group), queues);
+        self.table.for_each(|entry| {
+            if entry.committed.0.is_empty() {
+                return;
             }
-        }
+            let key = format!("{}@{}", entry.topic, entry.group);
+            if let Some(light) = &mut table.lmq_offset_table
+                && entry.group.starts_with(LIGHT_PREFIX)
+            {
+                light.insert(key, entry.committed.0[0].1);
+                return;
+            }
+            let topics = table.group_topic_map.entry(entry.group.to_string()).or_default();
+            topics.push(entry.topic.to_string());
+            table.offset_table.insert(key, entry.committed.0.iter().copied().collect());
+        });
         table.group_topic_map.values_mut().for_each(|topics| topics.sort());
         table
     }
@@ -345,64 +281,14 @@ impl ConsumerOffsetManager {
         self.file.save_if_changed(|| self.snapshot())
     }
 
-    fn hash(&self, group: &str, topic: &str) -> u64 {
-        self.hasher.hash_one((topic, group))
-    }
-
-    /// The table takes its buckets from the low bits and its tags from the top ones.
-    fn shard(&self, hash: u64) -> &Mutex<HashTable<Entry>> {
-        &self.shards[(hash >> 40) as usize % SHARDS]
-    }
-
-    fn find<R>(
-        &self,
-        group: &str,
-        topic: &str,
-        read: impl FnOnce(&Entry) -> Option<R>,
-    ) -> Option<R> {
-        let hash = self.hash(group, topic);
-        let shard = lock(self.shard(hash));
-        read(shard.find(hash, |entry| *entry.topic == *topic && *entry.group == *group)?)
-    }
-
-    fn with_entry<R>(&self, group: &str, topic: &str, change: impl FnOnce(&mut Entry) -> R) -> R {
-        let hash = self.hash(group, topic);
-        let mut shard = lock(self.shard(hash));
-        let entry = shard.entry(
-            hash,
-            |entry| *entry.topic == *topic && *entry.group == *group,
-            |entry| self.hash(&entry.group, &entry.topic),
-        );
-        match entry {
-            hash_table::Entry::Occupied(mut occupied) => change(occupied.get_mut()),
-            hash_table::Entry::Vacant(vacant) => {
-                let mut inserted = vacant.insert(Entry {
-                    topic: topic.into(),
-                    group: group.into(),
-                    committed: QueueOffsets::default(),
-                    pulled: QueueOffsets::default(),
-                    reset: QueueOffsets::default(),
-                    pulled_at_ms: QueueOffsets::default(),
-                    behind: QueueOffsets::default(),
-                    given: Flow::default(),
-                    sent_back: Flow::default(),
-                });
-                change(inserted.get_mut())
-            }
-        }
-    }
-
     fn collect(&self, pick: impl Fn(&Entry) -> Option<String>) -> BTreeSet<String> {
-        self.shards
-            .iter()
-            .flat_map(|shard| lock(shard).iter().filter_map(&pick).collect::<Vec<_>>())
-            .collect()
+        let mut found = BTreeSet::new();
+        self.table.for_each(|entry| found.extend(pick(entry)));
+        found
     }
 
     fn retain(&self, keep: impl Fn(&Entry) -> bool) {
-        for shard in &self.shards {
-            lock(shard).retain(|entry| keep(entry));
-        }
+        self.table.retain(keep);
         self.file.changed();
     }
 }
@@ -554,16 +440,6 @@ mod tests {
             \t\t\"t@g\":{\n\t\t\t0:5,\n\t\t\t1:6\n\t\t}\n\t}\n}";
         assert_eq!(text, expected);
         assert_eq!(manager(dir.path()).snapshot(), offsets.snapshot());
-    }
-
-    #[test]
-    fn queue_ids_over_the_limit_are_not_kept() {
-        let mut offsets = QueueOffsets::default();
-        for queue_id in 0..=MAX_OFFSETS_PER_GROUP as i32 {
-            offsets.set(queue_id, 1);
-        }
-        assert_eq!(offsets.0.len(), MAX_OFFSETS_PER_GROUP);
-        assert_eq!(offsets.set(0, 2), Some(1), "those that are kept still move");
     }
 
     #[test]
