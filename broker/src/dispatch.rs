@@ -9,6 +9,7 @@ use oxmq_remoting::{Connection, Reply, Service};
 use tracing::warn;
 
 use crate::error::RequestError;
+use crate::processor::maintenance::Maintenance;
 use crate::processors::Processors;
 
 /// The service of one port. The fast port serves everything but pulls.
@@ -203,6 +204,7 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
             Ok(on.maintenance.delete_expired_files())
         }
         RequestCode::CLEAN_UNUSED_TOPIC => Ok(on.maintenance.clean_unused_topics()),
+        RequestCode::POP_ROLLBACK => Ok(Maintenance::move_pop_records()),
         RequestCode::PEEK_MESSAGE => on.pop_message.peek(request),
         RequestCode::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => on.cold_data.update(request),
         RequestCode::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => Ok(on.cold_data.remove(request)),

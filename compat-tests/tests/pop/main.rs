@@ -23,6 +23,7 @@ macro_rules! with_all_books {
 
 mod batches;
 mod clients;
+mod export;
 mod order;
 mod polling;
 mod restart;
@@ -37,6 +38,8 @@ use oxmq_compat_tests::popper::{Popped, Popper, REVIVE_LIMIT};
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{ServerUnderTest, Setup, wait};
 
+/// What `mqadmin exportPopRecord` sends.
+const POP_ROLLBACK: i32 = 200_056;
 /// Long enough that nothing comes back within a test.
 const LONG_MS: i64 = 120_000;
 /// Messages that are not given back come again after this.

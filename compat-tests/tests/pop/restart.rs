@@ -8,7 +8,7 @@ use oxmq_compat_tests::ops::response;
 use oxmq_compat_tests::wire::{Command, Conn};
 use oxmq_compat_tests::{Kind, ServerUnderTest, ops, wait};
 
-use crate::{Books, LONG_MS, setup};
+use crate::{Books, LONG_MS, POP_ROLLBACK, setup};
 use oxmq_compat_tests::popper::{Popped, Popper};
 
 /// Messages come back at the latest this long after a server has started.
@@ -95,14 +95,12 @@ fn in_flight(books: Books, first: Kind, second: Kind, kill: bool) {
 
 /// Has the reference move what it has noted in the KV store to the revive topic.
 fn drain(store: &Path) {
-    const POP_ROLLBACK: i32 = 200_056;
     let mut server = setup(Books::ReviveTopic)
         .kind(Kind::Reference)
         .broker_conf("popConsumerKVServiceInit", "true")
         .store(store)
         .start();
     let mut conn = Conn::connect(&server.broker_addr());
-    // What `mqadmin exportPopRecord` asks for.
     let moved = conn.call(Command::request(POP_ROLLBACK, &[]));
     assert_eq!(moved.code, response::SUCCESS, "{moved:?}");
     server.stop();

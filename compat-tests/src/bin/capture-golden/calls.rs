@@ -34,8 +34,11 @@ pub(crate) const COMMON: &[&str] = &[
 ];
 
 /// Popping, which only newer ones can.
-pub(crate) const POP: &[&str] =
-    &["mqadmin setConsumeMode -b @broker -t GoldenTopic -g golden_pop -m POP -q 8", "consume-pop"];
+pub(crate) const POP: &[&str] = &[
+    "mqadmin setConsumeMode -b @broker -t GoldenTopic -g golden_pop -m POP -q 8",
+    "consume-pop",
+    "mqadmin exportPopRecord -b @broker",
+];
 
 /// What only classes of the newest version do, and no client or tool by itself.
 pub(crate) const API: &[&str] = &[
