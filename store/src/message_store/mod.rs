@@ -5,6 +5,7 @@ mod announce;
 mod background;
 mod batch_topics;
 mod compacted;
+mod dispatch;
 mod get;
 mod lazy_record;
 mod light;
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 
 pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
+pub(crate) use dispatch::{batch_unit, tags_code_of_record};
 pub use get::Cold;
 pub use lazy_record::LazyRecord;
 #[cfg(any(test, fuzzing))]
@@ -35,7 +37,6 @@ pub use light::{LIGHT_PREFIX, offset_in};
 pub(crate) use light::{LIGHT_QUEUE_ID, LightQueues, places as light_places};
 pub use lookup::{Boundary, QueryResult, QueueUnit};
 pub(crate) use put::{is_schedule_topic, is_storable_topic};
-pub(crate) use recover::{batch_unit, tags_code_of_record};
 pub use turn::Stuck;
 
 use announce::Announcer;

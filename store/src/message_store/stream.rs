@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use oxmq_protocol::message::RecordView;
 
 use super::MessageStore;
-use super::recover::{Dispatcher, Mode, Recovery};
+use super::dispatch::{Dispatcher, Mode};
+use super::recover::Recovery;
 use crate::commit_log::{LogStreamError, RecordCheck, scan};
 use crate::error::StoreError;
 
