@@ -252,7 +252,11 @@ impl Plan {
         let mut delayed = 0;
         let mut half = 0;
         let mut timed = 0;
-        let offsets = read_json(&config.join("consumerOffset.json"))?.unwrap_or_default();
+        // A broker with light queues has another file.
+        let mut offsets = Vec::new();
+        for name in ["consumerOffset.json", "lmqConsumerOffset.json"] {
+            offsets.extend(read_json(&config.join(name))?);
+        }
         for queue in dir.queue_dirs(QueueKind::Simple)? {
             let is_delayed = is_schedule_topic(&queue.topic);
             let done = match &*queue.topic {
@@ -261,7 +265,8 @@ impl Plan {
                 }
                 HALF_TOPIC => {
                     let key = format!("{HALF_TOPIC}@{TRANSACTION_GROUP}");
-                    offset_of(&offsets, &["offsetTable", &key, &queue.queue_id.to_string()])
+                    let path = ["offsetTable", &key, &queue.queue_id.to_string()];
+                    offsets.iter().map(|file| offset_of(file, &path)).max().unwrap_or(0)
                 }
                 TIMER_TOPIC => 0,
                 _ => continue,

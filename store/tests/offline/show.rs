@@ -88,6 +88,14 @@ fn plan_counts_what_waits() {
         let part = parts.iter().find(|part| part.name == name).unwrap();
         assert_eq!((part.verdict, part.found.as_str()), (Verdict::Works, found));
     }
+    for name in ["consumerOffset.json", "lmqConsumerOffset.json"] {
+        let file = dir.path().join("config").join(name);
+        let offsets = r#"{"offsetTable":{"RMQ_SYS_TRANS_HALF_TOPIC@CID_RMQ_SYS_TRANS":{0:1}}}"#;
+        fs::write(&file, offsets).unwrap();
+        let parts = offline::plan(&StoreDir::open(dir.path(), None).unwrap()).unwrap();
+        assert!(parts.iter().all(|part| part.name != "half messages"), "{name}: {parts:#?}");
+        fs::remove_file(file).unwrap();
+    }
 }
 
 fn touch(root: &Path, name: &str) {
