@@ -9,99 +9,21 @@
 //!
 //! Reference: `PopReviveService` (broker), 5.5.0.
 
-use std::collections::BTreeMap;
+mod give;
+mod lane;
+
 use std::sync::{Arc, Mutex};
 
-use hashbrown::HashMap;
-use oxmq_protocol::body::{AckMsg, PopCheckPoint};
-use oxmq_protocol::fastjson;
-use oxmq_protocol::message::{Message, MessageExt, RecordView, TopicKind, properties};
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::error;
 
+use self::lane::Lane;
+#[cfg(test)]
+pub(super) use self::lane::testing;
 use super::PopService;
-use super::journal::{ACK_TAG, BATCH_ACK_TAG, CHECK_POINT_TAG};
-use super::queues::PopRef;
-use crate::again::{Again, Aside, store_again};
 use crate::clock::now_ms;
-use crate::limits::{MAX_MESSAGES_PER_CHECK_POINT, MAX_OPEN_CHECK_POINTS};
+use crate::sync::{lock, try_lock};
 use crate::timer::{TIMER_TOPIC, TimerService};
-
-/// Group whose offsets say how far each queue has been worked off.
-const REVIVE_GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
-/// How much later than it was due a message may still be acknowledged.
-const GRACE_MS: i64 = 1_000;
-/// By how much notes may come out of order while a queue is not read to its end.
-const DISORDER_MS: i64 = 2_000;
-/// Notes that are read in each round even when there is hardly room for them.
-const NOTES_PER_ROUND: usize = 4_096;
-
-/// What names a check point: topic, group, queue, start, pop time, broker.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key(Box<str>);
-
-impl Key {
-    fn of_check_point(point: &PopCheckPoint, own_name: &str) -> Self {
-        let PopCheckPoint { topic, consumer_group, queue_id, start_offset, pop_time, .. } = point;
-        let broker = point.broker_name.as_deref().unwrap_or(own_name);
-        Self(
-            format!("{topic}@{consumer_group}@{queue_id}@{start_offset}@{pop_time}@{broker}")
-                .into(),
-        )
-    }
-
-    fn of_ack(ack: &AckMsg, own_name: &str) -> Self {
-        let AckMsg { topic, consumer_group, queue_id, start_offset, pop_time, .. } = ack;
-        let named = ack.broker_name.as_deref().filter(|name| !name.trim().is_empty());
-        let broker = named.unwrap_or(own_name);
-        Self(
-            format!("{topic}@{consumer_group}@{queue_id}@{start_offset}@{pop_time}@{broker}")
-                .into(),
-        )
-    }
-}
-
-/// A check point that is not worked off.
-#[derive(Debug)]
-struct Open {
-    key: Key,
-    point: PopCheckPoint,
-    /// Offsets that are not acknowledged.
-    left: Vec<i64>,
-}
-
-impl Open {
-    fn due_ms(&self) -> i64 {
-        self.point.pop_time.saturating_add(self.point.invisible_time)
-    }
-}
-
-/// Acknowledgements that came before their check point.
-#[derive(Debug)]
-struct Early {
-    /// Of the first of them.
-    revive_offset: i64,
-    /// When what they acknowledge is due.
-    due_ms: i64,
-    offsets: Vec<i64>,
-}
-
-/// One queue of the revive topic.
-#[derive(Debug)]
-struct Lane {
-    queue_id: i32,
-    /// Next offset to read.
-    next: i64,
-    /// By offset in the revive topic.
-    open: BTreeMap<i64, Open>,
-    by_key: HashMap<Key, i64>,
-    early: HashMap<Key, Early>,
-    /// When the last note that was read was due, ms since 1970.
-    read_to_ms: i64,
-    committed: i64,
-    /// An offset that can be committed once the log is on disk up to a position.
-    committable: Option<(i64, i64)>,
-}
 
 /// A moment whose notes are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +63,7 @@ impl Revive {
     /// Has a round begin if there is something to do. Asks no disk.
     pub(crate) fn tick(&self) {
         // A round that goes on looks at everything anyway.
-        let Some(state) = crate::sync::try_lock(&self.state) else { return };
+        let Some(state) = try_lock(&self.state) else { return };
         if !state.lanes.iter().all(|lane| lane.is_worked_off(&self.pop)) {
             self.due.notify_one();
         }
@@ -161,7 +83,7 @@ impl Revive {
 
     /// Commits what has been worked off: nothing more will be, and the log is being closed.
     pub(crate) fn close(&self) {
-        let mut state = crate::sync::lock(&self.state);
+        let mut state = lock(&self.state);
         for lane in &mut state.lanes {
             let worked_off = lane.worked_off();
             lane.commit(&self.pop, worked_off);
@@ -169,7 +91,7 @@ impl Revive {
     }
 
     fn round(&self, now_ms: i64) {
-        let mut state = crate::sync::lock(&self.state);
+        let mut state = lock(&self.state);
         let awaited = *state.awaited.get_or_insert_with(|| Moment {
             time_ms: now_ms,
             timer_offset: self.pop.store.max_offset(TIMER_TOPIC, 0),
@@ -188,303 +110,6 @@ impl Revive {
         let horizon_ms = state.horizon_ms;
         for lane in &mut state.lanes {
             lane.round(&self.pop, horizon_ms);
-        }
-    }
-}
-
-impl Lane {
-    fn new(pop: &PopService, queue_id: i32) -> Self {
-        let topic = pop.journal.topic();
-        let committed = pop.offsets.query(REVIVE_GROUP, topic, queue_id).unwrap_or(-1);
-        let (min, max) = pop.store.bounds(topic, queue_id);
-        let next = (committed + 1).clamp(min, max);
-        Self {
-            queue_id,
-            next,
-            open: BTreeMap::new(),
-            by_key: HashMap::new(),
-            early: HashMap::new(),
-            read_to_ms: 0,
-            committed: next - 1,
-            committable: None,
-        }
-    }
-
-    /// Whether everything there is has been read, worked off and committed.
-    fn is_worked_off(&self, pop: &PopService) -> bool {
-        let (_, max) = pop.store.bounds(pop.journal.topic(), self.queue_id);
-        self.next >= max
-            && self.open.is_empty()
-            && self.early.is_empty()
-            && self.committable.is_none()
-            && self.committed >= self.worked_off()
-    }
-
-    fn round(&mut self, pop: &Arc<PopService>, horizon_ms: i64) {
-        let is_at_end = self.read(pop);
-        // Until its end has been read, an acknowledgement may lie there.
-        let ripe_ms = match is_at_end {
-            true => horizon_ms - GRACE_MS,
-            false => horizon_ms.min(self.read_to_ms) - DISORDER_MS,
-        };
-        let ripe = self.open.iter().filter(|(_, open)| open.due_ms() <= ripe_ms);
-        let ripe: Vec<i64> = ripe.map(|(revive_offset, _)| *revive_offset).collect();
-        for revive_offset in ripe {
-            let Some(open) = self.open.get_mut(&revive_offset) else { continue };
-            if !revive(pop, open) {
-                // The store takes nothing at the moment.
-                break;
-            }
-            if let Some(open) = self.open.remove(&revive_offset) {
-                self.by_key.remove(&open.key);
-            }
-        }
-        // Their check points would have come in, too.
-        self.early.retain(|_, early| !is_at_end || early.due_ms > horizon_ms);
-        self.commit_when_durable(pop);
-    }
-
-    /// Reads on, and returns whether that was to the end.
-    fn read(&mut self, pop: &PopService) -> bool {
-        let topic = pop.journal.topic();
-        let (min, max) = pop.store.bounds(topic, self.queue_id);
-        self.next = self.next.max(min);
-        if self.next >= max {
-            return true;
-        }
-        let queue = Aside { store: &pop.store, topic, queue_id: self.queue_id };
-        // Some are always read: what makes others ripe may be among them.
-        let mut room = MAX_OPEN_CHECK_POINTS.saturating_sub(self.open.len()).max(NOTES_PER_ROUND);
-        let next = queue.walk(self.next, |record| {
-            if record.queue_offset() >= max || room == 0 {
-                return false;
-            }
-            room -= 1;
-            self.take(record, &pop.config.broker_name);
-            true
-        });
-        self.next = next;
-        next >= max
-    }
-
-    fn take(&mut self, record: RecordView<'_>, own_name: &str) {
-        let text = record.properties();
-        let due_ms = properties::property_str(text, properties::TIMER_DELIVER_MS)
-            .and_then(|time| time.parse().ok())
-            .unwrap_or(0);
-        self.read_to_ms = self.read_to_ms.max(due_ms);
-        let queue_offset = record.queue_offset();
-        let outcome = match properties::property_str(text, properties::TAGS) {
-            Some(CHECK_POINT_TAG) => fastjson::from_slice::<PopCheckPoint>(record.body())
-                .map(|point| self.take_check_point(point, queue_offset, own_name)),
-            Some(ACK_TAG | BATCH_ACK_TAG) => fastjson::from_slice::<AckMsg>(record.body())
-                .map(|ack| self.take_ack(ack, queue_offset, due_ms, own_name)),
-            _ => return,
-        };
-        if let Err(error) = outcome {
-            let queue_id = self.queue_id;
-            warn!(queue_id, queue_offset, %error, "note on popped messages cannot be read");
-        }
-    }
-
-    fn take_check_point(&mut self, point: PopCheckPoint, revive_offset: i64, own_name: &str) {
-        if point.topic.is_empty() || point.consumer_group.is_empty() {
-            return;
-        }
-        let mut left = point.offsets();
-        left.truncate(MAX_MESSAGES_PER_CHECK_POINT);
-        let mut at = 0;
-        left.retain(|_| {
-            at += 1;
-            point.bit_map >> (at - 1) & 1 == 0
-        });
-        let key = Key::of_check_point(&point, own_name);
-        if let Some(early) = self.early.remove(&key) {
-            left.retain(|offset| !early.offsets.contains(offset));
-        }
-        self.by_key.insert(key.clone(), revive_offset);
-        self.open.insert(revive_offset, Open { key, point, left });
-    }
-
-    fn take_ack(&mut self, ack: AckMsg, revive_offset: i64, due_ms: i64, own_name: &str) {
-        let key = Key::of_ack(&ack, own_name);
-        let single = [ack.ack_offset];
-        let offsets = ack.ack_offset_list.as_deref().unwrap_or(&single);
-        if let Some(open) = self.by_key.get(&key).and_then(|at| self.open.get_mut(at)) {
-            open.left.retain(|offset| !offsets.contains(offset));
-        } else if self.early.len() < MAX_OPEN_CHECK_POINTS {
-            let early = self.early.entry(key);
-            let early =
-                early.or_insert_with(|| Early { revive_offset, due_ms, offsets: Vec::new() });
-            if early.offsets.len() < MAX_MESSAGES_PER_CHECK_POINT {
-                early.offsets.extend_from_slice(offsets);
-            }
-        }
-    }
-
-    /// The last offset before which everything is worked off.
-    fn worked_off(&self) -> i64 {
-        let first_open = self.open.keys().next().copied();
-        let first_early = self.early.values().map(|early| early.revive_offset).min();
-        first_open.into_iter().chain(first_early).min().unwrap_or(self.next) - 1
-    }
-
-    fn commit_when_durable(&mut self, pop: &PopService) {
-        if let Some((log_end, offset)) = self.committable
-            && pop.store.flushed_phy_offset() >= log_end
-        {
-            self.commit(pop, offset);
-            self.committable = None;
-        }
-        let worked_off = self.worked_off();
-        if self.committable.is_none() && worked_off > self.committed {
-            self.committable = Some((pop.store.max_phy_offset(), worked_off));
-        }
-    }
-
-    fn commit(&mut self, pop: &PopService, offset: i64) {
-        if offset > self.committed {
-            pop.offsets.commit(REVIVE_GROUP, pop.journal.topic(), self.queue_id, offset);
-            self.committed = offset;
-        }
-    }
-}
-
-/// Stores again what is left of a check point. Returns whether nothing is left.
-fn revive(pop: &Arc<PopService>, open: &mut Open) -> bool {
-    if open.left.is_empty() {
-        return true;
-    }
-    let PopCheckPoint { topic, consumer_group: group, .. } = &open.point;
-    let normal_topic = TopicKind::normal_topic(topic, group);
-    if pop.topics.get(normal_topic).is_none() || !has_group(pop, group) {
-        info!(topic, group, "popped messages are not given out again: topic or group is gone");
-        return true;
-    }
-    while let Some(offset) = open.left.first().copied() {
-        if !revive_one(pop, &open.point, offset) {
-            return false;
-        }
-        open.left.remove(0);
-        let queue_id = open.point.queue_id;
-        pop.count_done(PopRef { topic, group, queue_id }, open.point.pop_time, 1);
-    }
-    pop.wake_group(normal_topic, group);
-    true
-}
-
-/// Whether there is a group to give messages to.
-fn has_group(pop: &PopService, group: &str) -> bool {
-    if !pop.config.pop_consumer_kv_service_enable {
-        return pop.groups.find_or_create(group).is_some();
-    }
-    !pop.config.pop_revive_skip_if_group_absent || pop.groups.get(group).is_some()
-}
-
-/// Sees to it that there are the queues of a retry topic, and returns how many.
-fn make_retry_queues(pop: &PopService, retry_topic: &str, group: &str) -> Option<i32> {
-    let count = if pop.config.use_separate_retry_queue {
-        pop.topics.get(TopicKind::normal_topic(retry_topic, group))?.write_queue_nums
-    } else {
-        1
-    };
-    pop.topics.create_pop_retry(retry_topic, count)?;
-    for queue_id in 0..count {
-        if pop.offsets.query(group, retry_topic, queue_id).is_none() {
-            pop.offsets.commit(group, retry_topic, queue_id, 0);
-        }
-    }
-    Some(count)
-}
-
-/// Stores a message again. Returns false when it is to be tried again.
-fn revive_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
-    let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
-    let mut record = Vec::new();
-    pop.store.get_message(topic, *queue_id, offset, 1, 0, |_, _| true, &mut record);
-    let message = match MessageExt::decode(&record) {
-        Ok(message) if message.queue_offset == offset => message,
-        _ => {
-            warn!(topic, queue_id, queue_offset = offset, "popped message is gone");
-            return true;
-        }
-    };
-    let retry_topic = if TopicKind::of(topic) == TopicKind::Normal {
-        let is_v2 = pop.config.enable_retry_topic_v2;
-        let kind = if is_v2 { TopicKind::RetryV2 } else { TopicKind::RetryV1 };
-        kind.topic(topic, group)
-    } else {
-        topic.clone()
-    };
-    let Some(retry_queues) = make_retry_queues(pop, &retry_topic, group) else { return false };
-    // One queue for all but where each priority keeps its own.
-    let retry_queue_id = if *queue_id < retry_queues { *queue_id } else { 0 };
-    let mut text = message.properties.clone();
-    if message.reconsume_times == 0
-        || properties::property(&text, properties::FIRST_POP_TIME).is_none()
-    {
-        let first = point.pop_time.to_string();
-        properties::set(&mut text, properties::FIRST_POP_TIME, first.as_bytes());
-    }
-    properties::set(&mut text, properties::ORIGIN_GROUP, group.as_bytes());
-    let again = Message {
-        topic: &retry_topic,
-        queue_id: retry_queue_id,
-        born_host: pop.journal.store_host(),
-        store_host: pop.journal.store_host(),
-        reconsume_times: message.reconsume_times.saturating_add(i32::from(!point.suspend)),
-        prepared_transaction_offset: 0,
-        properties: &text,
-        ..message.as_message()
-    };
-    match store_again(&pop.store, &again) {
-        Again::Stored(_) => true,
-        Again::NotNow(_) => false,
-        Again::Never(status) => {
-            error!(
-                topic,
-                queue_id,
-                queue_offset = offset,
-                ?status,
-                "popped message cannot be given out again"
-            );
-            true
-        }
-    }
-}
-
-#[cfg(test)]
-pub(super) mod testing {
-    use super::*;
-
-    /// One queue of the revive topic and what is made of it, without the timer.
-    pub(in crate::pop) struct Reviver {
-        pop: Arc<PopService>,
-        lane: Lane,
-    }
-
-    impl Reviver {
-        pub(in crate::pop) fn new(pop: &Arc<PopService>) -> Self {
-            Self { pop: Arc::clone(pop), lane: Lane::new(pop, 0) }
-        }
-
-        /// A round after all notes have come in that were due by `horizon_ms`.
-        pub(in crate::pop) fn round(&mut self, horizon_ms: i64) {
-            self.lane.round(&self.pop, horizon_ms);
-        }
-
-        /// Passes over the notes that there are.
-        pub(in crate::pop) fn forget_notes(&mut self) {
-            self.lane.next = self.pop.store.max_offset(self.pop.journal.topic(), 0);
-        }
-
-        /// Reads all notes once more, behind those that have been read.
-        pub(in crate::pop) fn read_again(&mut self) {
-            self.lane.next = 0;
-        }
-
-        pub(in crate::pop) fn committed(&self, pop: &PopService) -> Option<i64> {
-            pop.offsets.query(REVIVE_GROUP, pop.journal.topic(), 0)
         }
     }
 }
