@@ -17,6 +17,9 @@ pub(crate) const LITE: &str = "LITE";
 /// Name of the attribute that says for how many minutes a lite topic is kept without use.
 pub(crate) const LITE_EXPIRATION: &str = "lite.topic.expiration";
 
+/// Name of the attribute of a group that says which topic's lite topics it consumes.
+pub(crate) const LITE_BIND_TOPIC: &str = "lite.bind.topic";
+
 /// Name of the attribute that says what queues a topic has, and its value for batch queues.
 pub(crate) const QUEUE_TYPE: &str = "queue.type";
 pub(crate) const BATCH_QUEUES: &str = "BatchCQ";
@@ -96,7 +99,7 @@ pub(crate) fn priority_factor(group: &Attributes) -> i64 {
 /// Attributes of groups. They are kept and shown; what they set belongs to pop and lite consumption.
 pub(crate) const OF_GROUPS: &[Attribute] = &[
     Attribute::changeable(PRIORITY_FACTOR, Values::Range(0, 100)),
-    Attribute::changeable("lite.bind.topic", Values::Any),
+    Attribute::changeable(LITE_BIND_TOPIC, Values::Any),
     Attribute::changeable("lite.sub.model", Values::OneOf(&["Exclusive", "Shared"])),
     Attribute::changeable("lite.sub.reset.offset.exclusive", Values::Bool),
     Attribute::changeable("lite.sub.reset.offset.unsubscribe", Values::Bool),

@@ -6,7 +6,7 @@ use oxmq_protocol::message::properties;
 use oxmq_store::PutMessageStatus;
 
 use crate::schedule::ScheduleMessageService;
-use crate::timer::{TIMER_TOPIC, TimerService};
+use crate::timer::{TIME_PROPERTIES, TIMER_TOPIC, TimerService};
 
 /// Where messages wait that are not to be delivered yet.
 #[derive(Clone, Debug)]
@@ -38,9 +38,9 @@ impl Delays {
             return timers.divert(topic, queue_id, text, now_ms);
         }
         let has_waited = properties::property(text, properties::TIMER_OUT_MS).is_some();
-        let timer =
-            [properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS, properties::TIMER_DELIVER_MS];
-        if !has_waited && timer.iter().any(|name| properties::property(text, name).is_some()) {
+        let has_time =
+            || TIME_PROPERTIES.iter().any(|name| properties::property(text, name).is_some());
+        if !has_waited && has_time() {
             return Err(PutMessageStatus::WheelTimerNotEnable);
         }
         Ok(None)

@@ -20,6 +20,7 @@ use crate::again::{Aside, Home, split, store_again};
 use crate::clock::now_ms;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
+use crate::timer::TIME_PROPERTIES;
 use crate::topic_validator::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 
 /// Messages of one level delivered in a row before the others get their turn.
@@ -92,9 +93,9 @@ impl ScheduleMessageService {
             return None;
         }
         let capped = level.min(self.store.delay_levels().max_level());
-        let timer =
-            [properties::TIMER_DELIVER_MS, properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS];
-        properties::retain(text, |name| !timer.iter().any(|timer| timer.as_bytes() == name));
+        properties::retain(text, |name| {
+            !TIME_PROPERTIES.iter().any(|time| time.as_bytes() == name)
+        });
         if capped != level {
             properties::set(text, properties::DELAY_TIME_LEVEL, capped.to_string().as_bytes());
         }

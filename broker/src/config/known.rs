@@ -1,7 +1,8 @@
 //! The reference's keys that nothing here depends on, and why.
 
-use super::no_effect::why_no_effect;
 use oxmq_protocol::config::{self, Cause, Explanation, Rules, Setting, Standing};
+
+use super::no_effect::{NO_REPLICATION, why_no_effect};
 
 /// Class, key, type and default of each setting that the reference's broker reads.
 const REFERENCE_SETTINGS: &str = include_str!("reference-5.5.0.tsv");
@@ -101,7 +102,7 @@ const UNSUPPORTED: &[(&str, &str, &str)] = &[
 pub(super) fn refusal(key: &str, value: &str) -> Option<&'static str> {
     if key == "brokerRole" && value.trim() == "SLAVE" {
         // Every other role is served; a slave would take messages of its own.
-        return Some("replication is not built yet");
+        return Some(NO_REPLICATION);
     }
     UNSUPPORTED
         .iter()

@@ -11,7 +11,9 @@ pub(super) fn why_no_effect(key: &str) -> &'static str {
 const NO_POOLS: &str = "requests are handled on the thread that reads them, not in pools";
 const NO_ROCKSDB: &str = "nothing is stored in RocksDB";
 const NO_COUNTERPART: &str = "it tunes a part of the reference that has no counterpart";
-const NO_REPLICATION: &str = "replication is not built yet";
+pub(super) const NO_REPLICATION: &str = "replication is not built yet";
+const NO_ACCESS_CONTROL: &str = "access control is not built yet";
+const NO_METRICS: &str = "metrics are not exported yet";
 const ASKED_WHEN_READ: &str = "whether something is in memory is asked when it is read";
 
 /// Keys that no class of the reference asks for, 5.5.0.
@@ -90,10 +92,10 @@ const REASONS: &[(&[&str], &str)] = &[
     (READ_BY_NOTHING, "nothing in the reference reads it either"),
     (&["storePathBrokerIdentity", "syncBrokerMetadataPeriod"], "there is no controller"),
     (&["enableBatchPush", "storePathDLedgerCommitLog"], "there is no log in the format of DLedger"),
-    (&["clusterName", "configName"], "access control is not built yet"),
+    (&["clusterName", "configName"], NO_ACCESS_CONTROL),
     (
         &["useStaticSubscription", "estimateAccumulation", "maxConsumeQueueScan", "sampleCount"],
-        "metrics are not exported yet",
+        NO_METRICS,
     ),
     (
         &["isolateLogEnable", "printChannelGroups", "RepeatedlyBuildWhenRecover"],
@@ -156,11 +158,8 @@ const REASONS: &[(&[&str], &str)] = &[
     (TUNES, NO_COUNTERPART),
     (&["dLeger", "DLeger", "preferredLeaderId"], "there is no log in the format of DLedger"),
     (&["ontroller", "checkSyncStateSet", "ElectionPriority"], "there is no controller"),
-    (
-        &["acl", "auth", "Auth", "migrateAuth", "userCache", "initAuthentication"],
-        "access control is not built yet",
-    ),
-    (&["etrics", "metric"], "metrics are not exported yet"),
+    (&["acl", "auth", "Auth", "migrateAuth", "userCache", "initAuthentication"], NO_ACCESS_CONTROL),
+    (&["etrics", "metric"], NO_METRICS),
     (&["timer", "Timer"], NO_COUNTERPART),
     (&["PopLog", "KVServiceLog"], "what is logged is set by `RUST_LOG`"),
     (
@@ -176,7 +175,7 @@ const REASONS: &[(&[&str], &str)] = &[
         &["popReviveMaxReturnSizePerRead", "popReviveConcurrency"],
         "messages that come back are stored again one after the other, as many as are due",
     ),
-    (&["PopCalculateLag"], "metrics are not exported yet"),
+    (&["PopCalculateLag"], NO_METRICS),
     (
         &["popCk", "PopBufferMerge", "PopBatchAck"],
         "popped messages are noted in the log at once, not in memory first",

@@ -21,19 +21,17 @@ use oxmq_protocol::header::{
 use oxmq_store::MessageStore;
 
 use super::{success, success_with};
+use crate::attributes::LITE_BIND_TOPIC;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::{LiteError, RequestError};
 use crate::pop::lite::{
-    LiteService, expiration_minutes, has_lite_topics, is_lite_group, is_lite_queue, parts,
-    queue_name,
+    LiteService, QUEUE_ID, expiration_minutes, has_lite_topics, is_lite_queue, parts, queue_name,
 };
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::{Topic, TopicConfigManager};
 
 /// Most lite topics of a client that are named, whatever is asked for.
 const MOST_NAMED: usize = 10_000;
-/// Id of the one queue of a lite topic.
-const QUEUE_ID: i32 = 0;
 
 type Answer = Result<RemotingCommand, RequestError>;
 
@@ -125,7 +123,7 @@ impl LiteInfo {
         let parent_topic = header.parent_topic.unwrap_or_default();
         self.topic_with_lite_topics(&parent_topic)?;
         let group = header.group.unwrap_or_default();
-        if self.group(&group)?.attributes.get("lite.bind.topic") != Some(&parent_topic) {
+        if self.group(&group)?.attributes.get(LITE_BIND_TOPIC) != Some(&parent_topic) {
             return Err(LiteError::NotBound { group, topic: parent_topic }.into());
         }
         let client = header.client_id.as_deref().unwrap_or_default();
@@ -249,7 +247,7 @@ impl LiteInfo {
     }
 
     fn bound_topic(&self, group: &str) -> Result<String, LiteError> {
-        let bound = self.group(group)?.attributes.get("lite.bind.topic").cloned();
+        let bound = self.group(group)?.attributes.get(LITE_BIND_TOPIC).cloned();
         bound
             .filter(|topic| !topic.is_empty())
             .ok_or_else(|| LiteError::NotLiteGroup(group.to_owned()))
@@ -259,8 +257,8 @@ impl LiteInfo {
     fn groups_by_topic(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut by_topic: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let groups = self.groups.snapshot().subscription_group_table;
-        for group in groups.into_values().filter(is_lite_group) {
-            if let Some(topic) = group.attributes.get("lite.bind.topic") {
+        for group in groups.into_values() {
+            if let Some(topic) = group.attributes.get(LITE_BIND_TOPIC) {
                 by_topic.entry(topic.clone()).or_default().insert(group.group_name);
             }
         }

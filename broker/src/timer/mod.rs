@@ -30,6 +30,9 @@ use crate::sync::lock;
 
 /// Topic of messages that wait for a time of their own.
 pub(crate) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
+/// Properties by which a message asks for a time of its own.
+pub(crate) const TIME_PROPERTIES: [&str; 3] =
+    [properties::TIMER_DELAY_SEC, properties::TIMER_DELAY_MS, properties::TIMER_DELIVER_MS];
 /// Between two steps that follow each other: whoever sends meanwhile is not behind all that is due.
 const BREATH: Duration = Duration::from_millis(1);
 /// Longest wait of the thread.

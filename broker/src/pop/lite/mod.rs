@@ -34,7 +34,7 @@ use self::registry::{Registry, wildcard_name};
 pub(crate) use self::take::{HeldLite, LiteRequest};
 use super::order::ConsumerOrder;
 use super::queues::PopRef;
-use crate::attributes::{LITE, LITE_EXPIRATION, MESSAGE_TYPE};
+use crate::attributes::{LITE, LITE_BIND_TOPIC, LITE_EXPIRATION, MESSAGE_TYPE};
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -45,7 +45,7 @@ use crate::sync::lock;
 use crate::topic::{Topic, TopicConfigManager};
 
 /// Id of the one queue of a lite topic.
-const QUEUE_ID: i32 = 0;
+pub(crate) const QUEUE_ID: i32 = 0;
 /// Locks that keep two pops of a lite topic by a group apart. A power of two.
 const TURNS: usize = 64;
 /// When a group that takes every lite topic looks at all of them after a client has joined, as in the
@@ -289,7 +289,7 @@ impl LiteService {
 
     /// The topic whose lite topics a group consumes.
     pub(crate) fn bound_topic(&self, group: &str) -> Option<String> {
-        self.group_attribute(group, "lite.bind.topic")
+        self.group_attribute(group, LITE_BIND_TOPIC)
     }
 
     fn takes_every_lite_topic(&self, group: &str) -> bool {
@@ -349,7 +349,7 @@ pub(crate) fn expiration_minutes(topic: &Topic) -> i32 {
 
 /// Whether a group consumes lite topics.
 pub(crate) fn is_lite_group(group: &SubscriptionGroupConfig) -> bool {
-    group.attributes.contains_key("lite.bind.topic")
+    group.attributes.contains_key(LITE_BIND_TOPIC)
 }
 
 /// What a group that takes every lite topic is called where clients are named.
