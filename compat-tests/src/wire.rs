@@ -249,10 +249,24 @@ impl Conn {
     /// # Errors
     /// When the connection is closed, or no answer comes in time.
     pub fn try_call(&mut self, request: Command) -> io::Result<Command> {
+        self.call_minding(request, |_, _| Ok(()))
+    }
+
+    /// The same, where `mind` is shown what the server asks by itself.
+    ///
+    /// # Errors
+    /// As [`Conn::try_call`], and when `mind` fails.
+    pub fn call_minding(
+        &mut self,
+        request: Command,
+        mut mind: impl FnMut(&mut Self, &Command) -> io::Result<()>,
+    ) -> io::Result<Command> {
         let opaque = self.send(request)?;
         loop {
             let command = self.receive()?;
-            if command.flag & 1 == 1 && command.opaque == opaque {
+            if command.flag & 1 == 0 {
+                mind(self, &command)?;
+            } else if command.opaque == opaque {
                 return Ok(command);
             }
         }

@@ -327,16 +327,11 @@ impl Consumer {
 
     /// Asks, and minds what the broker says by itself.
     fn call(&self, conn: &mut Conn, state: &mut State, request: Command) -> io::Result<Command> {
-        let opaque = conn.send(request)?;
-        loop {
-            let command = conn.receive()?;
-            if command.flag & 1 == 1 {
-                if command.opaque == opaque {
-                    return Ok(command);
-                }
-            } else if command.code == code::NOTIFY_CONSUMER_IDS_CHANGED {
+        conn.call_minding(request, |_, asked| {
+            if asked.code == code::NOTIFY_CONSUMER_IDS_CHANGED {
                 state.share_at = None;
             }
-        }
+            Ok(())
+        })
     }
 }

@@ -176,23 +176,18 @@ impl Producer {
 
     /// Asks, and answers what the broker asks in between.
     fn call(&self, conn: &mut Conn, request: Command) -> io::Result<Command> {
-        let opaque = conn.send(request)?;
-        loop {
-            let command = conn.receive()?;
-            if command.flag & 1 == 1 {
-                if command.opaque == opaque {
-                    return Ok(command);
-                }
-            } else if command.code == code::CHECK_TRANSACTION_STATE {
+        conn.call_minding(request, |conn, asked| {
+            if asked.code == code::CHECK_TRANSACTION_STATE {
                 let place = Place {
-                    queue_offset: command.number("tranStateTableOffset"),
-                    phy_offset: command.number("commitLogOffset"),
-                    key: command.ext["msgId"].clone(),
+                    queue_offset: asked.number("tranStateTableOffset"),
+                    phy_offset: asked.number("commitLogOffset"),
+                    key: asked.ext["msgId"].clone(),
                 };
-                let index = index_of(&Record::decode_all(&command.body)[0]);
+                let index = index_of(&Record::decode_all(&asked.body)[0]);
                 conn.send(decision(index, &place, true))?;
             }
-        }
+            Ok(())
+        })
     }
 }
 
