@@ -1,7 +1,7 @@
 //! `oxmq bench`: the load generator, for this broker and for the reference.
 //!
 //! Every load runs the same loop ([`lane`]): a few threads, each with its connections, one read and
-//! one write a turn. Requests are copied from templates and patched ([`payload`]), answers are
+//! one write a turn. Requests are copied from templates and patched ([`template`]), answers are
 //! scanned for code and opaque ([`answer`]), so that the generator costs less than the server that it
 //! measures; `bench echo-server` shows where its own ceiling is.
 
@@ -36,6 +36,7 @@ mod slots;
 mod table;
 mod tally;
 mod target;
+mod template;
 mod timers;
 mod topics;
 mod transaction;

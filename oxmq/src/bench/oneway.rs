@@ -7,9 +7,9 @@ use std::thread;
 use super::clock::{Clock, Window, wall_clock_ms};
 use super::error::{BenchError, io};
 use super::meter::Meter;
-use super::payload::SendTemplates;
 use super::report::{Counts, Report};
 use super::setup::Setup;
+use super::template::SendTemplates;
 
 /// Bytes of one write: what a client that is ahead of its socket has ready.
 const WRITE_BYTES: usize = 64 * 1024;

@@ -13,8 +13,9 @@ use rustix::thread::set_current_timer_slack;
 
 use super::clock::{Clock, Nanos, Window, wall_clock_ms};
 use super::error::{BenchError, io};
-use super::payload::{MAX_SEQUENCE, SendTemplates};
+use super::payload::MAX_SEQUENCE;
 use super::tally;
+use super::template::SendTemplates;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 /// A sleeping thread wakes some 20 us late. That is the generator's own time, not the broker's, so

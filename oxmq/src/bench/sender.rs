@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::clock::{Nanos, wall_clock_ms};
 use super::error::BenchError;
-use super::payload::SendTemplates;
 use super::slots::Slots;
+use super::template::SendTemplates;
 
 /// Fills a connection with sends, queue after queue.
 pub(super) struct Sender {

@@ -9,8 +9,9 @@ use super::clock::{Clock, Window};
 use super::control::Control;
 use super::error::BenchError;
 use super::lane::{self, Line, Traffic};
-use super::payload::{Payload, SendShape, SendTemplates};
+use super::payload::Payload;
 use super::report::Shape;
+use super::template::{SendShape, SendTemplates};
 use super::{files, meter, target};
 
 /// Between the last connection and the first request: all threads are up by then.
