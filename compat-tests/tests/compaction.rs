@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use oxmq_compat_tests::client::{Client, ClientKind};
-use oxmq_compat_tests::ops;
 use oxmq_compat_tests::wire::Conn;
-use oxmq_compat_tests::{Record, ServerUnderTest, wait};
+use oxmq_compat_tests::{Record, ServerUnderTest, message_ops, ops, wait};
 
 const TOPIC: &str = "compacted";
 const GROUP: &str = "compacted_readers";
@@ -93,15 +92,58 @@ fn java_consumers_get_the_latest_message_of_each_key() {
     }
 }
 
+/// A record of many messages has the keys of the batch itself, not those of its messages.
+#[test]
+fn a_batch_in_a_batch_queue_is_left_or_not_as_a_whole() {
+    let mut server = start_with("+cleanup.policy=COMPACTION,+queue.type=BatchCQ");
+    let mut conn = Conn::connect(&server.broker_addr());
+    for index in 0..4 {
+        send(&mut conn, index % 2, index);
+    }
+    let refused = conn.call(ops::send_request(TOPIC, 0, "", b"without a key"));
+    assert_eq!(refused.remark.as_deref(), Some("Required message key is missing"));
+    let inner = |name: &str| -> Vec<_> {
+        (0..3).map(|index| (format!("KEYS\u{1}{name}{index}\u{2}"), b"inner".to_vec())).collect()
+    };
+    let batch = |id: i64, keys: &str| format!("UNIQ_KEY\u{1}{id:032X}\u{2}{keys}");
+    let mut send_batch = |envelope: &str, name: &str| {
+        message_ops::send_batch(&mut conn, TOPIC, 0, envelope, &inner(name))
+    };
+    assert_eq!(send_batch(&batch(1, "KEYS\u{1}batch\u{2}"), "a"), 4);
+    assert_eq!(send_batch(&batch(2, ""), "b"), 7);
+    // Without an id of its own it is a record for each message.
+    assert_eq!(send_batch("", "c"), 10);
+    for index in 0..12 {
+        let envelope = batch(3 + index, &format!("KEYS\u{1}batch{}\u{2}", index % 2));
+        assert_eq!(send_batch(&envelope, "d"), 13 + 3 * index);
+    }
+    // The latest of two keys, of three, and of the two of the batches behind; and what is in no closed file.
+    let left = [2, 3, 4, 10, 11, 12, 37, 40, 43, 46];
+    await_left(&mut conn, &left);
+    for (at, first, messages) in [(0, 2, 1), (4, 4, 3), (7, 10, 1), (37, 37, 3)] {
+        let answer = conn.call(ops::pull_request(GROUP, TOPIC, 0, at));
+        let record = &Record::decode_all(&answer.body)[0];
+        assert_eq!((record.queue_offset, record.messages()), (first, messages), "{at}");
+    }
+    assert_eq!(ops::max_offset(&mut conn, TOPIC, 0), 49);
+    server.stop();
+    server.restart();
+    await_left(&mut Conn::connect(&server.broker_addr()), &left);
+}
+
 /// A broker whose compacted logs have nine messages a file.
 fn start() -> ServerUnderTest {
+    start_with("+cleanup.policy=COMPACTION")
+}
+
+fn start_with(attributes: &str) -> ServerUnderTest {
     let server = ServerUnderTest::setup()
         // Ten units, of which the last ends the file.
         .broker_conf("compactionCqMappedFileSize", "460")
         .broker_conf("compactionMappedFileSize", "9200")
         .broker_conf("compactionScheduleInternal", "500")
         .start();
-    ops::create_topic_with(&server, TOPIC, 1, "+cleanup.policy=COMPACTION");
+    ops::create_topic_with(&server, TOPIC, 1, attributes);
     server
 }
 

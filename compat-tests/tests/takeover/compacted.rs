@@ -2,56 +2,73 @@
 
 use std::path::Path;
 
-use oxmq_compat_tests::ops;
 use oxmq_compat_tests::wire::Conn;
-use oxmq_compat_tests::{Kind, ServerUnderTest, wait};
+use oxmq_compat_tests::{Kind, ServerUnderTest, message_ops, ops, wait};
 
 use crate::{Ending, assert_sound, end};
 
 const TOPIC: &str = "compacted_topic";
 const GROUP: &str = "compacted_group";
-/// Messages of a file of the compacted log.
+/// Records of a file of the compacted log.
 const PER_FILE: i64 = 9;
-/// Messages of a round, which are more than three files of it.
+/// Records of a round, which are more than three files of it.
 const ROUND: i64 = 31;
 
 #[test]
 fn ours_goes_on_with_compacted_topics_of_the_reference() {
-    hand_over(Kind::Reference, Kind::under_test(), Ending::Stop);
+    hand_over(Kind::Reference, Kind::under_test(), Ending::Stop, 1);
 }
 
 #[test]
 fn ours_goes_on_with_compacted_topics_of_a_reference_that_was_killed() {
-    hand_over(Kind::Reference, Kind::under_test(), Ending::Kill);
+    hand_over(Kind::Reference, Kind::under_test(), Ending::Kill, 1);
 }
 
-/// Three times from one to the other.
-fn hand_over(first: Kind, second: Kind, ending: Ending) {
+#[test]
+fn ours_goes_on_with_compacted_batch_queues_of_the_reference() {
+    hand_over(Kind::Reference, Kind::under_test(), Ending::Stop, 3);
+}
+
+/// Three times from one to the other, with `each` messages in a record.
+fn hand_over(first: Kind, second: Kind, ending: Ending, each: i64) {
     let store = tempfile::tempdir().unwrap();
     for (round, kind) in [first, second, first, second].into_iter().enumerate() {
         let mut server = start(kind, store.path());
         if round == 0 {
-            ops::create_topic_with(&server, TOPIC, 1, "+cleanup.policy=COMPACTION");
+            let queues = if each == 1 { "SimpleCQ" } else { "BatchCQ" };
+            let attributes = format!("+cleanup.policy=COMPACTION,+queue.type={queues}");
+            ops::create_topic_with(&server, TOPIC, 1, &attributes);
         }
         let mut conn = Conn::connect(&server.broker_addr());
         let begin = round as i64 * ROUND;
-        await_left(&mut conn, &expected(begin));
+        await_left(&mut conn, &expected(begin, each));
         for index in begin..begin + ROUND {
             let properties = format!("KEYS\u{1}k{}\u{2}", index % 5);
-            let offset = ops::send(&mut conn, TOPIC, 0, &properties, index.to_string().as_bytes());
-            assert_eq!(offset, index);
+            assert_eq!(send(&mut conn, &properties, index, each), index * each);
         }
-        await_left(&mut conn, &expected(begin + ROUND));
+        await_left(&mut conn, &expected(begin + ROUND, each));
         end(&mut server, ending);
         drop(server);
         assert_sound(store.path(), ending);
     }
 }
 
-/// What is left of `count` messages with five keys once all files that are full have been compacted.
-fn expected(count: i64) -> Vec<i64> {
+/// Sends a record with `each` messages; answers the offset of the first.
+fn send(conn: &mut Conn, properties: &str, index: i64, each: i64) -> i64 {
+    let body = index.to_string();
+    if each == 1 {
+        return ops::send(conn, TOPIC, 0, properties, body.as_bytes());
+    }
+    let inner: Vec<_> = (0..each).map(|_| (String::new(), body.clone().into_bytes())).collect();
+    let envelope = format!("{properties}UNIQ_KEY\u{1}{index:032X}\u{2}");
+    message_ops::send_batch(conn, TOPIC, 0, &envelope, &inner)
+}
+
+/// The first offsets of what is left of `count` records with five keys, once all files that are full have been
+/// compacted.
+fn expected(count: i64, each: i64) -> Vec<i64> {
     let closed = (count - 1).max(0) / PER_FILE * PER_FILE;
-    ((closed - 5).max(0)..count).collect()
+    ((closed - 5).max(0)..count).map(|record| record * each).collect()
 }
 
 fn start(kind: Kind, store: &Path) -> ServerUnderTest {

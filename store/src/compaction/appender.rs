@@ -3,7 +3,7 @@
 use std::io;
 
 use oxmq_protocol::message::record::{BLANK_HEAD_BYTES, blank_head, patch};
-use oxmq_protocol::message::{RecordView, tags_code_of_properties};
+use oxmq_protocol::message::{RecordView, sys_flag, tags_code_of_properties};
 use tracing::error;
 
 use super::place::{Place, Sizes};
@@ -13,6 +13,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::limits::COMPACTION_ALLOCATE_STEP_BYTES;
 use crate::mapped_file::{MappedFile, MappedWriter, Way};
+use crate::message_store::batch_unit;
 
 /// The end of the files of a queue.
 #[derive(Debug)]
@@ -128,14 +129,17 @@ impl End {
 }
 
 /// The unit of a record at `phy_offset`.
+///
+/// It says how many messages the record has, so that who asks for a later one of them gets it. The reference
+/// always writes one, and passes by the record then.
 pub(super) fn unit_of(record: &RecordView<'_>, phy_offset: i64) -> BatchUnit {
     let tags_code = tags_code_of_properties(record.properties());
-    BatchUnit {
-        unit: Unit { phy_offset, size: record.total_bytes() as i32, tags_code },
-        store_timestamp_ms: record.store_timestamp_ms(),
-        base_offset: record.queue_offset(),
-        count: 1,
-    }
+    let unit = Unit { phy_offset, size: record.total_bytes() as i32, tags_code };
+    let base_offset = record.queue_offset();
+    let of_many = batch_unit(record, unit);
+    let is_of_many = record.sys_flag() & sys_flag::INNER_BATCH != 0;
+    let count = if is_of_many && of_many.base_offset == base_offset { of_many.count } else { 1 };
+    BatchUnit { base_offset, count, ..of_many }
 }
 
 /// A file that is written where disk blocks have been reserved: storing into a mapping of a full disk would

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use oxmq_protocol::message::RecordView;
 use tracing::warn;
 
-use super::appender::Appender;
+use super::appender::{Appender, unit_of};
 use super::load;
 pub(crate) use super::pass::has_key;
 use super::pass::{Latest, Outcome};
@@ -14,7 +14,7 @@ use super::place::{Place, Sizes};
 use super::replace::{self, Replacement};
 use super::segment::Segment;
 use crate::commit_log::{CommitLog, LogFiles, bytes_at};
-use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueFiles, UNIT_BYTES, Unit};
+use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueFiles, QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::limits::COPY_UNITS_AT_ONCE;
@@ -55,7 +55,7 @@ impl View {
     }
 
     pub(super) fn last_unit(&self) -> Option<BatchUnit> {
-        self.segments.iter().rev().find_map(|segment| segment.unit(segment.count().checked_sub(1)?))
+        self.segments.iter().rev().find_map(Segment::last_unit)
     }
 
     /// The log files.
@@ -90,7 +90,7 @@ impl CompactionLog {
         crashed: bool,
     ) -> Result<Self, StoreError> {
         let segments = load::load(fs, &place, sizes, bounds, crashed)?;
-        let next = segments.iter().rev().find_map(Segment::end_offset).unwrap_or(0);
+        let next = segments.iter().rev().find_map(end_of_last_record).unwrap_or(0);
         let appender = Appender::new(fs, place.clone(), sizes, segments.last());
         Ok(Self {
             fs: fs.clone(),
@@ -146,43 +146,62 @@ impl CompactionLog {
         next = next.max(min);
         // After the bounds, so that it has what they promise.
         let files = commit_log.files();
+        let kind = queue.kind();
+        let mut index = match kind {
+            QueueKind::Simple => next,
+            QueueKind::Batch => queue.index_of(queue_files, next)?,
+        };
         let mut units = Vec::new();
         while next < max {
             units.clear();
             let count = COPY_UNITS_AT_ONCE.min((max - next) as usize);
-            queue.read_units(queue_files, next, count, &mut units)?;
+            queue.read_units(queue_files, index, count, &mut units)?;
             if units.is_empty() {
                 let what = format!("no unit of message {next} to copy");
                 return Err(StoreError::BadFile { path: self.place.log.clone(), what });
             }
-            for unit in units.as_chunks::<UNIT_BYTES>().0 {
-                let unit = Unit::decode(unit);
-                let bytes = bytes_at(&files, unit.phy_offset, unit.size);
-                match bytes.and_then(|bytes| RecordView::parse(bytes).ok()) {
-                    Some(record) if record.queue_offset() == next => {
-                        self.copy(&mut appender, &record)?;
-                    }
-                    _ => {
-                        warn!(topic = %queue.topic(), queue_id = queue.queue_id(), queue_offset = next, "message is gone before it was copied");
-                    }
+            for bytes in units.chunks_exact(kind.unit_bytes()) {
+                let read = read_unit(kind, index, bytes);
+                index += 1;
+                let Some((unit, first, end)) = read else {
+                    warn!(topic = %queue.topic(), queue_id = queue.queue_id(), index = index - 1, "damaged unit is not copied");
+                    continue;
+                };
+                if first >= max {
+                    // Its record is not visible yet.
+                    return Ok(());
                 }
-                next += 1;
+                if first >= next && !self.copy(&mut appender, &files, unit, first)? {
+                    warn!(topic = %queue.topic(), queue_id = queue.queue_id(), queue_offset = first, "message is gone before it was copied");
+                }
+                next = next.max(end);
                 self.next.store(next, Ordering::Release);
             }
         }
         Ok(())
     }
 
-    fn copy(&self, appender: &mut Appender, record: &RecordView<'_>) -> Result<(), StoreError> {
-        if !has_key(record.properties()) {
-            return Ok(());
-        }
-        if let Some(begun) = appender.append(record)? {
+    /// Copies the record of `unit` if it has a key. Returns whether it is there, beginning with message `first`.
+    fn copy(
+        &self,
+        appender: &mut Appender,
+        files: &LogFiles,
+        unit: Unit,
+        first: i64,
+    ) -> Result<bool, StoreError> {
+        let bytes = bytes_at(files, unit.phy_offset, unit.size);
+        let record = bytes.and_then(|bytes| RecordView::parse(bytes).ok());
+        let Some(record) = record.filter(|record| record.queue_offset() == first) else {
+            return Ok(false);
+        };
+        if has_key(record.properties())
+            && let Some(begun) = appender.append(&record)?
+        {
             let mut segments = self.segments().to_vec();
             segments.push(begun);
             self.set_segments(segments);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Forgets everything.
@@ -277,4 +296,24 @@ impl CompactionLog {
         let _appender = self.lock_appender();
         self.place.remove(&self.fs)
     }
+}
+
+/// The unit at `index` of a queue of `kind`, the offset of its first message, and that behind its last one.
+fn read_unit(kind: QueueKind, index: i64, bytes: &[u8]) -> Option<(Unit, i64, i64)> {
+    match kind {
+        QueueKind::Simple => Some((Unit::decode(bytes.first_chunk()?), index, index + 1)),
+        QueueKind::Batch => {
+            let unit = BatchUnit::decode(bytes)?;
+            Some((unit.unit, unit.base_offset, unit.end_offset()))
+        }
+    }
+}
+
+/// Offset behind the last record of a file. In files of the reference, units say of every record that it
+/// has one message.
+fn end_of_last_record(segment: &Segment) -> Option<i64> {
+    let last = segment.last_unit()?;
+    let record = segment.record(&last);
+    let unit = record.map_or(last, |record| unit_of(&record, record.phy_offset()));
+    Some(unit.end_offset())
 }

@@ -14,6 +14,9 @@
 //! their place: offsets have gaps from then on. Pulls read these files first and the commit log behind them,
 //! so that nothing waits to be copied.
 //!
+//! A record of many messages, as topics with batch queues have them, counts as one message with the keys of the
+//! record itself, and is kept or left out as a whole.
+//!
 //! Reference: `CompactionStore`, `CompactionLog`, `SparseConsumeQueue` (store), 5.5.0.
 
 mod appender;
@@ -43,7 +46,7 @@ pub(crate) use segment::Segment;
 
 use crate::commit_log::{CommitLog, record_at};
 use crate::config::StoreConfig;
-use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueKind, QueueTable, queue_dirs_of};
+use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueTable, queue_dirs_of};
 use crate::error::StoreError;
 use crate::fs::Fs;
 use crate::limits::MIN_OFFSET_MAP_BYTES;
@@ -122,7 +125,8 @@ impl Compaction {
                 warn!(%topic, queue_id, "compacted log of a queue that is gone is not used");
                 continue;
             };
-            let log = self.open_log(topic, queue_id, queue.bounds())?;
+            let bounds = queue.lock().visible_offsets(i64::MAX);
+            let log = self.open_log(topic, queue_id, bounds)?;
             if self.is_of(&log.view(), &queue) {
                 logs.insert(queue_id, Arc::new(log));
             } else {
@@ -179,8 +183,7 @@ impl Compaction {
         found.clear();
         for queue in self.queues.all() {
             let (topic, queue_id) = (&**queue.topic(), queue.queue_id());
-            // Which message of a record is the latest of its key is not asked of batch queues.
-            if queue.kind() != QueueKind::Simple || !self.has_topic(topic) {
+            if !self.has_topic(topic) {
                 continue;
             }
             if let Some(log) = self.log_of(topic, queue_id)? {
@@ -222,7 +225,8 @@ impl Compaction {
     /// files when it deletes a topic.
     fn is_of(&self, view: &View, queue: &ConsumeQueue) -> bool {
         let Some(left) = view.last_unit() else { return true };
-        let Ok(Some(unit)) = queue.unit(&self.queue_files, left.base_offset) else { return true };
+        let unit = queue.unit_of_record(&self.queue_files, left.base_offset);
+        let Ok(Some(unit)) = unit else { return true };
         let files = self.commit_log.files();
         record_at(&files, unit.phy_offset)
             .is_none_or(|record| record.store_timestamp_ms() == left.store_timestamp_ms)

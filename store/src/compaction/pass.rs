@@ -39,8 +39,8 @@ impl Latest {
     ) -> Self {
         let mut latest = Self { offsets: HashMap::new(), until: after };
         let mut taken = 0;
-        for segment in segments.iter().filter(|segment| segment.end_offset() > Some(after + 1)) {
-            for index in segment.index_of(after + 1)..segment.count() {
+        for segment in segments {
+            for index in segment.index_behind(after)..segment.count() {
                 let Some(unit) = segment.unit(index) else { break };
                 if is_stopped() {
                     return latest;

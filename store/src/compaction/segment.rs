@@ -55,17 +55,28 @@ impl Segment {
         self.unit(0).map(|unit| unit.base_offset)
     }
 
-    /// Offset behind the last record.
-    pub(super) fn end_offset(&self) -> Option<i64> {
-        let last = self.count().checked_sub(1)?;
-        self.unit(last).map(|unit| unit.end_offset())
+    pub(super) fn last_unit(&self) -> Option<BatchUnit> {
+        self.unit(self.count().checked_sub(1)?)
     }
 
-    /// Index of the first unit at or behind `offset`.
+    /// Offset behind the last record.
+    pub(super) fn end_offset(&self) -> Option<i64> {
+        self.last_unit().map(|unit| unit.end_offset())
+    }
+
+    /// Index of the first unit that has the message at `offset`, or is behind that.
     pub(super) fn index_of(&self, offset: i64) -> usize {
-        partition(self.count(), |index| {
-            self.unit(index).is_some_and(|unit| unit.base_offset < offset)
-        })
+        self.partition(|unit| unit.end_offset() <= offset)
+    }
+
+    /// Index of the first unit of a record that begins behind `offset`.
+    pub(super) fn index_behind(&self, offset: i64) -> usize {
+        self.partition(|unit| unit.base_offset <= offset)
+    }
+
+    /// How many units, from the first on, are `before`.
+    fn partition(&self, before: impl Fn(BatchUnit) -> bool) -> usize {
+        partition(self.count(), |index| self.unit(index).is_some_and(&before))
     }
 
     /// The record that `unit` leads to, if it is there and the right one.

@@ -165,6 +165,19 @@ impl ConsumeQueue {
         Ok((low - 1).max(min))
     }
 
+    /// The unit of the record whose first message has `offset`, if there is one.
+    pub(crate) fn unit_of_record(
+        &self,
+        files: &QueueFiles,
+        offset: i64,
+    ) -> Result<Option<Unit>, StoreError> {
+        if self.kind == QueueKind::Simple {
+            return self.unit(files, offset);
+        }
+        let unit = self.batch_unit(files, self.index_of(files, offset)?)?;
+        Ok(unit.filter(|unit| unit.base_offset == offset).map(|unit| unit.unit))
+    }
+
     /// Finds out the offsets of the first and the next message of a batch queue after its units changed.
     fn refresh_batch_offsets(&self, files: &QueueFiles) -> Result<(), StoreError> {
         if self.kind == QueueKind::Simple {

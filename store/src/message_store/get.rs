@@ -107,10 +107,8 @@ impl MessageStore {
             may_wait,
         };
         match compacted {
-            Some(view) if queue.kind() == QueueKind::Simple => {
-                self.pull_compacted(&view, question, filter, out)
-            }
-            _ => self.pull_queue(question, filter, out),
+            Some(view) => self.pull_compacted(&view, question, filter, out),
+            None => self.pull_queue(question, filter, out),
         }
     }
 

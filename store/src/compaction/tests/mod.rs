@@ -1,3 +1,4 @@
+mod batches;
 mod damage;
 
 use std::collections::BTreeMap;
