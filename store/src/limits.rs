@@ -24,6 +24,13 @@ pub const HOT_UNITS: usize = 256;
 /// Unwritten units of one queue that wake its writer before the interval is over.
 pub const WAKE_WRITER_AT_UNITS: usize = 64 * 1024;
 
+/// Queues whose units are written in one round, at least.
+pub const QUEUES_WRITTEN_AT_ONCE: usize = 1024;
+
+/// Rounds in which all queues are written once, at most. Recovery reads the log of up to two such sweeps
+/// again, half a minute of it; the reference makes its queues durable each minute.
+pub const SWEEP_ROUNDS: usize = 16;
+
 /// Units written to a queue file by one call.
 pub const WRITE_UNITS_AT_ONCE: usize = 64 * 1024;
 

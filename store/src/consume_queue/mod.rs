@@ -23,4 +23,4 @@ pub(crate) use load::{QueueDir, load_queues, queue_dirs, queue_dirs_of};
 pub(crate) use queue::{ConsumeQueue, PushOutcome, QueueTail};
 pub(crate) use table::QueueTable;
 pub(crate) use unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
-pub(crate) use writer::QueueWriter;
+pub(crate) use writer::{QueueWriter, Sweep};

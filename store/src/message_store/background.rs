@@ -11,7 +11,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::CommitLog;
 use crate::compaction::Compaction;
 use crate::config::StoreConfig;
-use crate::consume_queue::QueueWriter;
+use crate::consume_queue::{QueueWriter, Sweep};
 use crate::error::{IoContext, StoreError};
 use crate::worker::{Signal, Worker};
 
@@ -102,11 +102,19 @@ struct QueueKeeper {
     config: Arc<Live<StoreConfig>>,
 }
 
+/// A sweep over the queues that is under way.
+struct Progress {
+    sweep: Sweep,
+    /// Store time of the newest record when it began: all units up to there are in the files when it ends.
+    timestamp_ms: i64,
+}
+
 impl QueueKeeper {
     fn run(&self, signal: &Signal) {
         let mut last_sync = Instant::now();
+        let mut under_way = None;
         while signal.wait(self.interval()) {
-            if let Err(error) = self.round(&mut last_sync) {
+            if let Err(error) = self.round(&mut under_way, &mut last_sync) {
                 warn!(%error, "consume queues or checkpoint not written");
             }
         }
@@ -120,21 +128,30 @@ impl QueueKeeper {
         SYNC_INTERVAL.min(Duration::from_millis(self.config.flush_consume_queue_thorough_interval))
     }
 
-    fn round(&self, last_sync: &mut Instant) -> Result<(), StoreError> {
+    fn round(
+        &self,
+        under_way: &mut Option<Progress>,
+        last_sync: &mut Instant,
+    ) -> Result<(), StoreError> {
         let (end, timestamp_ms) = if self.only_flushed {
             let timestamp_ms = self.log.flushed_timestamp_ms();
             (self.log.flushed(), timestamp_ms)
         } else {
             self.log.end_and_timestamp()
         };
-        self.writer.write_all(end)?;
+        let begin = || Progress { sweep: self.writer.begin_sweep(), timestamp_ms };
+        let mut progress = under_way.take().unwrap_or_else(begin);
+        let is_done = self.writer.go_on(&mut progress.sweep, end)?;
         // The checkpoint must not be ahead of what the reference would not copy any more.
         self.compaction.feed(end)?;
         let flushed_ms = self.log.flushed_timestamp_ms();
         self.checkpoint.update(|values| values.physic_msg_timestamp = flushed_ms);
-        if last_sync.elapsed() >= self.sync_interval() {
+        if !is_done {
+            *under_way = Some(progress);
+        } else if last_sync.elapsed() >= self.sync_interval() {
             self.writer.files().sync()?;
-            self.checkpoint.update(|values| values.logics_msg_timestamp = timestamp_ms);
+            let swept_ms = progress.timestamp_ms;
+            self.checkpoint.update(|values| values.logics_msg_timestamp = swept_ms);
             *last_sync = Instant::now();
         }
         self.checkpoint.save()
