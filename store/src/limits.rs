@@ -100,8 +100,9 @@ pub const KEPT_SCRATCH_BYTES: usize = 256 << 10;
 /// Offsets that a record may claim: beyond, the byte position of its unit would not be a number.
 pub const MAX_QUEUE_OFFSET: i64 = i64::MAX / 32;
 
-/// Recovered units that are kept in memory before they are written.
-pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 1 << 20;
+/// Recovered units that are kept in memory, to be written once messages are taken again; beyond, they are written
+/// at once.
+pub const WRITE_AFTER_RECOVERED_UNITS: u64 = 4 << 20;
 
 /// Disk space that is left to others, and to deleting: below it, messages are refused.
 pub const RESERVED_DISK_BYTES: u64 = 32 << 20;

@@ -79,6 +79,8 @@ impl MessageStore {
         } else {
             None
         };
+        // What was read for all this stays in the page cache, and need not count as this process's.
+        log.files().iter().for_each(|file| file.release(0, file.len()));
         write_abort(&fs, &abort_path)?;
         info!(
             root = %root.display(),

@@ -87,7 +87,6 @@ impl Recovery<'_> {
         let last_timestamp_ms = self.last_timestamp(&files, &stop);
         drop(files);
         self.log.begin_at(stop.end, last_timestamp_ms)?;
-        self.queue_writer.write_all(stop.end)?;
         for queue in self.queues.all() {
             queue.correct_min_offset(self.queue_files, min)?;
         }
