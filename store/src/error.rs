@@ -39,6 +39,13 @@ pub enum StoreError {
     Poisoned(String),
 }
 
+impl StoreError {
+    /// Whether nothing is wrong but that the disk would have to be waited for.
+    pub(crate) fn would_wait(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
 /// Adds what was done, and to which file, to an I/O error; or the file alone.
 pub(crate) trait IoContext<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError>;

@@ -40,8 +40,14 @@ pub const READ_UNITS_AT_ONCE: usize = 32;
 /// Units read at a time when those were not enough, as a filter wants few of them.
 pub const READ_MORE_UNITS_AT_ONCE: usize = 256;
 
-/// Units of whose records the ends alone are looked for in the page cache.
+/// Units whose records are looked for in the page cache at a time.
 pub const CHECK_UNITS_AT_ONCE: usize = 32;
+
+/// Log bytes that are looked for in the page cache as a whole. Of more, only parts are.
+pub const CHECK_BYTES_AT_ONCE: i64 = 256 << 10;
+
+/// Log bytes that the kernel is asked to read at once for a pull that waits for the disk, and for those after it.
+pub const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// Queue files synced one by one in a round; more are synced by one call for the whole file system.
 pub const SYNC_FILES_ONE_BY_ONE: usize = 64;

@@ -32,7 +32,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{SeekFrom, seek};
-use rustix::io::ReadWriteFlags;
 
 pub(crate) use self::table::MappedTable;
 pub(crate) use self::writer::{MappedWriter, Unwritten, Way};
@@ -43,6 +42,12 @@ const CACHE_LINE_BYTES: usize = 64;
 
 /// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
 const SEARCH_BYTES: usize = 4096;
+
+/// Bytes that the kernel is asked to read by one call: its usual limit for one of the disk's.
+const WILL_NEED_BYTES: usize = 128 << 10;
+
+/// Pages that the kernel is asked about by one call.
+const PAGES_AT_ONCE: usize = 64;
 
 /// A record's length and magic: with these cleared, a scan stops at a truncation point.
 const CLEARED_BYTES: usize = 8;
@@ -239,8 +244,10 @@ impl MappedFile {
 
     /// Has the kernel read `count` bytes from `at` on before they are touched.
     pub(crate) fn will_need(&self, at: usize, count: usize) {
-        let count = count.min(self.map.len().saturating_sub(at));
-        if count > 0 {
+        let end = at.saturating_add(count).min(self.map.len());
+        // Of a larger piece the kernel reads no more than the disk takes at once.
+        for at in (at..end).step_by(WILL_NEED_BYTES) {
+            let count = (end - at).min(WILL_NEED_BYTES);
             drop(self.map.advise_range(Advice::WillNeed, at, count));
         }
     }
@@ -256,17 +263,26 @@ impl MappedFile {
         }
     }
 
-    /// Whether the byte at `at` can be read without waiting for the disk. Where the kernel does not
-    /// tell, it is taken to be so.
-    pub(crate) fn is_cached(&self, at: u64) -> bool {
+    /// Whether the bytes `at..end` can be read without waiting for the disk. Where the kernel does not tell, they
+    /// are taken to be so. Looking has nothing read.
+    pub(crate) fn is_cached(&self, at: usize, end: usize) -> bool {
         #[cfg(test)]
-        if self.cold_from.get().is_some_and(|cold_from| at >= *cold_from) {
+        if self.cold_from.get().is_some_and(|cold_from| end as u64 > *cold_from) {
             return false;
         }
-        let mut byte = [0];
-        let mut buffers = [io::IoSliceMut::new(&mut byte)];
-        let read = rustix::io::preadv2(&self.file, &mut buffers, at, ReadWriteFlags::NOWAIT);
-        read != Err(rustix::io::Errno::AGAIN)
+        let page_bytes = rustix::param::page_size();
+        let end = end.min(self.map.len());
+        let mut pages = [0; PAGES_AT_ONCE];
+        (at - at % page_bytes..end).step_by(PAGES_AT_ONCE * page_bytes).all(|first| {
+            let bytes = (end - first).min(PAGES_AT_ONCE * page_bytes);
+            let pages = &mut pages[..bytes.div_ceil(page_bytes)];
+            // SAFETY: the pages are of the mapping (1), whose first is at the start of one, and there is a byte for each.
+            let told = unsafe {
+                let first = self.map.as_mut_ptr().add(first);
+                libc::mincore(first.cast(), bytes, pages.as_mut_ptr())
+            };
+            told != 0 || pages.iter().all(|page| page & 1 != 0)
+        })
     }
 
     /// Lets go of the pages of `count` bytes from `at` on: they stay in the page cache and come

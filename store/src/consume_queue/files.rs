@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::extended::{EXTENDED_DIR, ExtendedReader};
 use super::queue::ConsumeQueue;
@@ -171,12 +173,14 @@ impl QueueFiles {
         Ok(())
     }
 
-    /// Appends up to `count` encoded units from `offset` on, all of one file, to `out`.
+    /// Appends up to `count` encoded units from `offset` on, all of one file, to `out`; without `may_wait`
+    /// only if that needs no waiting for the disk, see [`StoreError::would_wait`].
     pub(crate) fn read(
         &self,
         queue: &ConsumeQueue,
         offset: i64,
         count: usize,
+        may_wait: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let (unit_bytes, file_bytes) = self.sizes(queue);
@@ -189,7 +193,10 @@ impl QueueFiles {
         let bytes = (count * unit_bytes as usize).min((file_bytes - in_file) as usize);
         let begin = out.len();
         out.resize(begin + bytes, 0);
-        let read = file.read_exact_at(&mut out[begin..], in_file);
+        let read = match may_wait {
+            true => file.read_exact_at(&mut out[begin..], in_file),
+            false => read_cached(&file, &mut out[begin..], in_file),
+        };
         if let Err(error) = read {
             out.truncate(begin);
             let path = self.path_of(queue, key);
@@ -243,7 +250,7 @@ impl QueueFiles {
         for start in starts.iter().rev().skip(1).rev() {
             let last_unit = ((start + file_bytes) / unit_bytes) as i64 - 1;
             let mut bytes = Vec::new();
-            self.read(queue, last_unit, 1, &mut bytes)?;
+            self.read(queue, last_unit, 1, true, &mut bytes)?;
             let expired = queue.kind().decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
             if !expired {
                 break;
@@ -442,6 +449,17 @@ impl OpenFiles {
         if unsynced.len() > SYNC_FILES_ONE_BY_ONE {
             self.unsynced = None;
         }
+    }
+}
+
+/// Fills `out` from `at` on with what is in the page cache, or fails with `WouldBlock`.
+fn read_cached(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+    let mut buffers = [IoSliceMut::new(out)];
+    match rustix::io::preadv2(file, &mut buffers, at, ReadWriteFlags::NOWAIT) {
+        Ok(count) if count == out.len() => Ok(()),
+        Ok(_) | Err(Errno::AGAIN) => Err(io::ErrorKind::WouldBlock.into()),
+        // There are file systems that cannot tell.
+        Err(_) => file.read_exact_at(out, at),
     }
 }
 

@@ -102,6 +102,28 @@ impl ConsumeQueue {
         count: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
+        self.read(files, offset, count, true, out)
+    }
+
+    /// As [`Self::read_units`], unless the disk would have to be waited for, see [`StoreError::would_wait`].
+    pub(crate) fn read_cached_units(
+        &self,
+        files: &QueueFiles,
+        offset: i64,
+        count: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.read(files, offset, count, false, out)
+    }
+
+    fn read(
+        &self,
+        files: &QueueFiles,
+        offset: i64,
+        count: usize,
+        may_wait: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
         let in_files = {
             let tail = self.lock();
             if offset < tail.min || offset >= tail.max {
@@ -117,7 +139,7 @@ impl ConsumeQueue {
             // Units behind `written` are in the window, which a further call will find.
             (tail.written - offset) as usize
         };
-        files.read(self, offset, count.min(in_files), out)
+        files.read(self, offset, count.min(in_files), may_wait, out)
     }
 
     /// The unit at index `offset`, if there is one.
@@ -135,7 +157,7 @@ impl ConsumeQueue {
     ) -> Result<Option<Unit>, StoreError> {
         let mut bytes = Vec::new();
         if offset < self.lock().written {
-            files.read(self, offset, 1, &mut bytes)?;
+            files.read(self, offset, 1, true, &mut bytes)?;
         }
         Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
     }

@@ -114,3 +114,16 @@ fn released_pages_come_back() {
     file.release(0, 1 << 16);
     assert_eq!(file.read(0, 1 << 15), Some(&[9; 1 << 15][..]));
 }
+
+#[test]
+fn what_was_just_written_is_cached_and_looking_goes_no_further_than_the_file() {
+    let (_dir, file) = mapped(1 << 20);
+    file.writer(Way::Mapping).unwrap().append(&[9; 1 << 19]).unwrap();
+    for (at, end) in [(0, 1), (0, 1 << 19), (4095, 4097), (100_000, 500_000)] {
+        assert!(file.is_cached(at, end), "{at}..{end}");
+    }
+    // Bytes behind the end, or none, are not waited for.
+    for (at, end) in [(1 << 20, usize::MAX), (5, 5)] {
+        assert!(file.is_cached(at, end), "{at}..{end}");
+    }
+}

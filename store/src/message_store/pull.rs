@@ -11,7 +11,8 @@ use super::{MessageStore, tags_code_of_record};
 use crate::commit_log::{LogFiles, bytes_at, find_file};
 use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueKind, UNIT_BYTES, Unit};
 use crate::limits::{
-    CHECK_UNITS_AT_ONCE, READ_MORE_UNITS_AT_ONCE, READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES,
+    CHECK_BYTES_AT_ONCE, CHECK_UNITS_AT_ONCE, READ_AHEAD_BYTES, READ_MORE_UNITS_AT_ONCE,
+    READ_UNITS_AT_ONCE, SURELY_CACHED_BYTES,
 };
 use crate::status::{GetMessageResult, GetMessageStatus};
 
@@ -118,7 +119,15 @@ impl<'a> Pull<'a> {
             // Who does not find enough at once looks at many.
             at_once = READ_MORE_UNITS_AT_ONCE;
             units.clear();
-            if let Err(error) = queue.read_units(&self.store.queue_files, first, count, units) {
+            let files = &self.store.queue_files;
+            let read = match self.question.may_wait {
+                true => queue.read_units(files, first, count, units),
+                false => queue.read_cached_units(files, first, count, units),
+            };
+            if let Err(error) = read {
+                if error.would_wait() {
+                    return if self.result.message_count > 0 { Ok(()) } else { Err(Cold) };
+                }
                 let (topic, queue_id) = (queue.topic(), queue.queue_id());
                 warn!(%topic, queue_id, queue_offset = first, %error, "units not read");
                 units.clear();
@@ -217,31 +226,49 @@ impl<'a> Pull<'a> {
         Ok(room)
     }
 
-    /// Looks whether the first and the last record that may be taken next are in the page cache. What
-    /// lies between them was written between them, so it most likely is as well. Returns how many
-    /// units that holds for.
+    /// Looks whether records that may be taken next are in the page cache. Returns how many units that
+    /// holds for.
     fn check_cached(&mut self, units: &[[u8; UNIT_BYTES]]) -> Result<usize, Cold> {
         let goes_on = std::mem::replace(&mut self.has_checked, true);
         // Who has not found enough among the first looks at all.
         let wanted =
             if goes_on { usize::MAX } else { self.question.budget.messages.max(1) as usize };
         let count = units.len().min(CHECK_UNITS_AT_ONCE).min(wanted);
-        // The record in front of those that come later was the last of the others.
-        let first = units.first().filter(|_| !goes_on && count > 1);
-        for unit in first.into_iter().chain(units[..count].last()) {
-            self.check_cached_one(&Unit::decode(unit))?;
+        let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
+        let (first, last) = (Unit::decode(first), Unit::decode(last));
+        if last.end().saturating_sub(first.phy_offset) <= CHECK_BYTES_AT_ONCE {
+            self.check_cached_between(first.phy_offset, last.end())?;
+            return Ok(count);
         }
-        Ok(count)
+        self.check_cached_one(&first)?;
+        if !self.store.is_hot(first.phy_offset, self.log_end) {
+            // Any of them may be on its way.
+            return Ok(1);
+        }
+        // What lies between recent records was written between them, so it most likely is there as well.
+        self.check_cached_one(&last).map(|()| count)
     }
 
     fn check_cached_one(&self, unit: &Unit) -> Result<(), Cold> {
-        if self.log_end - unit.phy_offset <= self.surely_cached_bytes {
+        self.check_cached_between(unit.phy_offset, unit.end())
+    }
+
+    /// The bytes are those of one file, or of the end of one and of the next.
+    fn check_cached_between(&self, begin: i64, end: i64) -> Result<(), Cold> {
+        if self.log_end - begin <= self.surely_cached_bytes {
             return Ok(());
         }
-        match find_file(self.files, unit.phy_offset) {
-            Some(file) if !file.is_cached((unit.phy_offset - file.start()) as u64) => Err(Cold),
-            _ => Ok(()),
+        let mut at = begin;
+        while at < end
+            && let Some(file) = find_file(self.files, at)
+        {
+            let until = end.min(file.end());
+            if !file.is_cached((at - file.start()) as usize, (until - file.start()) as usize) {
+                return Err(Cold);
+            }
+            at = until;
         }
+        Ok(())
     }
 
     fn is_full(&self, unit: &Unit, messages: u32, out: &[u8]) -> bool {
@@ -326,15 +353,19 @@ impl<'a> Pull<'a> {
         record.view().map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
     }
 
-    /// Has the kernel read what this pull will want, in one go rather than page by page.
+    /// Has the kernel read what this pull and the next ones will want, in one go rather than page by page.
+    ///
+    /// Who may not wait does not ask for it either: making room for it may take as long as reading it.
     fn read_ahead(&mut self, unit: &Unit) {
-        if unit.end() <= self.advised_to || self.store.is_hot(unit.phy_offset, self.log_end) {
+        if !self.question.may_wait
+            || unit.end() <= self.advised_to
+            || self.check_cached_one(unit).is_ok()
+        {
             return;
         }
         if let Some(file) = find_file(self.files, unit.phy_offset) {
-            let bytes = self.store.config.max_transfer_bytes_on_message_in_disk;
-            file.will_need((unit.phy_offset - file.start()) as usize, bytes);
-            self.advised_to = unit.phy_offset + bytes as i64;
+            file.will_need((unit.phy_offset - file.start()) as usize, READ_AHEAD_BYTES);
+            self.advised_to = unit.phy_offset + READ_AHEAD_BYTES as i64;
         }
     }
 

@@ -113,7 +113,7 @@ fn find_end(queue: &ConsumeQueue, files: &QueueFiles, first: i64) -> Result<u64,
     let mut reader = files.extended_reader(queue);
     let mut last = Vec::new();
     if first > 0 {
-        files.read(queue, first - 1, 1, &mut last)?;
+        files.read(queue, first - 1, 1, true, &mut last)?;
     }
     let last = Unit::decode_all(&last).next();
     let mut end = None;
