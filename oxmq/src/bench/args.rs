@@ -273,7 +273,7 @@ pub(super) struct TopicsArgs {
     /// How many of them there are at first; sends to those are what the rate with all is compared with.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) few: u32,
-    /// An earlier run has made them: only look for them, and send to all.
+    /// An earlier run has made them: only look for them, and send to few and to all.
     #[arg(long)]
     pub(super) existing: bool,
 }

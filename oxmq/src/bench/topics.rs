@@ -30,8 +30,11 @@ pub(super) struct TopicsReport {
     topics: u32,
     #[serde(flatten)]
     made: Option<Made>,
+    few: u32,
+    /// Of sends to the first few: while they were all that there were, or before those to all of an earlier run.
+    few_messages_per_second: f64,
     /// The rate with all topics as a part of that with few.
-    rate_of_few: Option<f64>,
+    rate_of_few: f64,
     open_files: Option<usize>,
 }
 
@@ -41,9 +44,6 @@ struct Made {
     topics_per_second: f64,
     /// One to each queue.
     first_messages_per_second: f64,
-    few: u32,
-    /// Of sends while the first few were all that there were.
-    few_messages_per_second: f64,
 }
 
 /// Runs `topics`.
@@ -51,45 +51,43 @@ pub(super) fn run(args: &TopicsArgs) -> Result<TopicsReport, BenchError> {
     let common = &args.common;
     common.without_count("topics")?;
     let mut setup = Setup::new(common)?;
-    let made = if args.existing { None } else { Some(make(args, &mut setup)?) };
-    check(args, &mut setup)?;
-    let report = send_to(&mut setup, args.topics)?;
-    let rate_of_few =
-        made.as_ref().map(|made| report.messages_per_second() / made.few_messages_per_second);
-    let held = common.server_pid.map(footprint).transpose()?;
-    let open_files = held.map(|held| held.open_files);
-    Ok(TopicsReport { report, topics: args.topics, made, rate_of_few, open_files })
-}
-
-/// Makes the topics, the few first.
-fn make(args: &TopicsArgs, setup: &mut Setup<'_>) -> Result<Made, BenchError> {
-    let (broker, few, queues) = (setup.broker, args.few, args.common.queues);
+    let few = args.few;
     if few >= args.topics {
         return Err(BenchError::Usage("--few has to be less than --topics".into()));
     }
-    let create = |numbers: Range<u32>| {
-        each_topic(args, broker, numbers, |control, topic| control.create_topic(topic, queues))
+    if !args.existing {
+        make(args, setup.broker, 0..few)?;
+    }
+    let few_messages_per_second = send_to(&mut setup, few)?.messages_per_second();
+    let made = match args.existing {
+        true => None,
+        false => Some(make(args, setup.broker, few..args.topics)?),
     };
-    let fill = |numbers: Range<u32>| {
-        each_topic(args, broker, numbers, |control, topic| {
-            (0..queues).try_for_each(|queue| send(control, topic, queue))
-        })
-    };
-    create(0..few)?;
-    fill(0..few)?;
-    let few_messages_per_second = send_to(setup, few)?.messages_per_second();
+    check(args, &mut setup)?;
+    let report = send_to(&mut setup, args.topics)?;
+    let rate_of_few = report.messages_per_second() / few_messages_per_second;
+    let held = common.server_pid.map(footprint).transpose()?;
+    let open_files = held.map(|held| held.open_files);
+    let topics = args.topics;
+    Ok(TopicsReport { report, topics, made, few, few_messages_per_second, rate_of_few, open_files })
+}
+
+/// Makes the topics called `numbers`, and sends a message to each of their queues.
+fn make(args: &TopicsArgs, broker: SocketAddr, numbers: Range<u32>) -> Result<Made, BenchError> {
+    let (count, queues) = (f64::from(numbers.end - numbers.start), args.common.queues);
     let begin = Instant::now();
-    create(few..args.topics)?;
+    each_topic(args, broker, numbers.clone(), |control, topic| {
+        control.create_topic(topic, queues)
+    })?;
     let created = begin.elapsed();
     let begin = Instant::now();
-    fill(few..args.topics)?;
+    each_topic(args, broker, numbers, |control, topic| {
+        (0..queues).try_for_each(|queue| send(control, topic, queue))
+    })?;
     let filled = begin.elapsed();
-    let rest = f64::from(args.topics - few);
     Ok(Made {
-        topics_per_second: rest / created.as_secs_f64(),
-        first_messages_per_second: rest * f64::from(queues) / filled.as_secs_f64(),
-        few,
-        few_messages_per_second,
+        topics_per_second: count / created.as_secs_f64(),
+        first_messages_per_second: count * f64::from(queues) / filled.as_secs_f64(),
     })
 }
 
@@ -194,22 +192,22 @@ pub(super) fn send_with(
 
 impl fmt::Display for TopicsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { report, topics, made, rate_of_few, open_files } = self;
+        let Self { report, topics, made, few, .. } = self;
         write!(f, "{report}\n  topics     {topics}")?;
-        if let Some(open_files) = open_files {
+        if let Some(open_files) = self.open_files {
             write!(f, ", {open_files} open files")?;
         }
-        let Some((made, rate_of_few)) = made.as_ref().zip(*rate_of_few) else { return Ok(()) };
-        writeln!(f)?;
-        writeln!(
-            f,
-            "  made       {:.0} topics/s, then {:.0} messages/s, one to each queue",
-            made.topics_per_second, made.first_messages_per_second
-        )?;
+        if let Some(made) = made {
+            write!(
+                f,
+                "\n  made       {:.0} topics/s, then {:.0} messages/s, one to each queue",
+                made.topics_per_second, made.first_messages_per_second
+            )?;
+        }
         write!(
             f,
-            "  with {}   {:.0} messages/s: with all of them {rate_of_few:.2} of that",
-            made.few, made.few_messages_per_second
+            "\n  with {few}   {:.0} messages/s: with all of them {:.2} of that",
+            self.few_messages_per_second, self.rate_of_few
         )
     }
 }
