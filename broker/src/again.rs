@@ -55,11 +55,11 @@ impl Again {
 pub(crate) fn store_again(store: &MessageStore, message: &Message<'_>) -> Again {
     use PutMessageStatus as Status;
     let result = store.put_message(message);
-    let status = result.status;
-    if status.is_stored() {
-        store.flush_soon();
-        return Again::Stored(result);
-    }
+    let status = match result.status {
+        status if !status.is_stored() => status,
+        _ if store.flush_soon() => return Again::Stored(result),
+        _ => Status::ServiceNotAvailable,
+    };
     let (topic, queue_id) = (message.topic, message.queue_id);
     warn!(topic, queue_id, ?status, "message not stored again");
     match status {

@@ -256,7 +256,7 @@ fn light_queues_hide_a_message_until_it_is_flushed_and_are_announced_then() {
     put_into(&store, "t", "%LMQ%a,%LMQ%b", b"second");
     let seen = || [store.max_offset("%LMQ%a", 0), store.max_offset("%LMQ%b", 0)];
     assert_eq!((seen(), heard.lock().unwrap().len()), ([1, 0], 0));
-    store.flush_soon();
+    assert!(store.flush_soon());
     wait_until(|| heard.lock().unwrap().len() == 3);
     let expected = [("t", 2), ("%LMQ%a", 2), ("%LMQ%b", 1)].map(|(name, at)| (name.to_owned(), at));
     assert_eq!(*heard.lock().unwrap(), expected);

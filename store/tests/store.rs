@@ -427,7 +427,7 @@ fn message_that_nobody_waits_for_is_hidden_until_it_is_flushed_soon() {
     put(&store, "t", 0, b"one");
     store.put_batch(&message("t", 0, b""), BatchMessages::new(&batch(&[b"two", b"three"])));
     assert_eq!((store.max_offset("t", 0), heard.lock().unwrap().len()), (0, 0));
-    store.flush_soon();
+    assert!(store.flush_soon());
     wait_until(|| heard.lock().unwrap().len() == 3);
     assert_eq!(*heard.lock().unwrap(), [1, 2, 3]);
     assert_eq!(store.max_offset("t", 0), 3);

@@ -81,7 +81,7 @@ fn crash_loses_nothing_that_is_durable_or_was_flushed_soon() {
     put_run(&store, 300..600);
     assert_eq!(check_run(&store, 300), 300, "what is not flushed is hidden");
     assert_eq!(after_a_crash(dir.path()), 300);
-    store.flush_soon();
+    assert!(store.flush_soon());
     assert_eq!(after_a_crash(dir.path()), 600);
     put_run(&store, 600..900);
     store.close().unwrap();
@@ -133,14 +133,13 @@ fn who_reads_what_is_not_committed_reads_it_at_once() {
 }
 
 #[test]
-fn write_that_fails_refuses_all_that_wait_for_it() {
+fn write_that_fails_refuses_all_that_wait_for_it_until_there_is_room() {
     let dir = temp_dir();
     let broken = Arc::new(AtomicBool::new(false));
     let config = rarely_flushed(dir.path());
     let store = open_with(&config, fails_while(&broken));
     put_run(&store, 0..10);
     assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
-    // The first flush that fails has the store refuse what comes after it.
     let ends: Vec<_> = (10..20)
         .map(|number| {
             put_run(&store, number..number + 1);
@@ -152,13 +151,62 @@ fn write_that_fails_refuses_all_that_wait_for_it() {
     for answer in answers {
         assert_eq!(answer.recv().unwrap(), PutMessageStatus::ServiceNotAvailable);
     }
-    assert!(store.refusal().unwrap().to_string().contains("commitlog"));
+    let refused = || store.put_message(&message("TopicA", 0, &body(20))).status;
+    assert_eq!(refused(), PutMessageStatus::ServiceNotAvailable);
     assert!(!store.flush_if_quick());
+    assert!(!store.flush_soon());
     assert_eq!(check_run(&store, 10), 10);
+    assert_eq!((refused(), store.refusal()), (PutMessageStatus::ServiceNotAvailable, None));
+    let end = store.max_phy_offset();
+
+    // Whoever comes first then brings what was refused before, too.
     broken.store(false, Ordering::Relaxed);
+    put_run(&store, 20..21);
+    assert!(store.max_phy_offset() > end);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
+    assert_eq!(check_run(&store, 21), 21);
+    assert_eq!(after_a_crash(dir.path()), 21);
+    store.close().unwrap();
+}
+
+#[test]
+fn flusher_writes_what_could_not_be_written_once_there_is_room() {
+    let dir = temp_dir();
+    let broken = Arc::new(AtomicBool::new(false));
+    let config = StoreConfig { flush_interval_commit_log: 1, ..rarely_flushed(dir.path()) };
+    let store = open_with(&config, fails_while(&broken));
+    broken.store(true, Ordering::Relaxed);
+    put_run(&store, 0..1);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::ServiceNotAvailable);
+    assert_eq!(store.max_offset("TopicA", 0), 0);
+    broken.store(false, Ordering::Relaxed);
+    wait_until(|| store.max_offset("TopicA", 0) == 1);
+    assert_eq!(check_run(&store, 1), 1);
+    store.close().unwrap();
+}
+
+#[test]
+fn store_that_closes_with_records_unwritten_loses_none_that_was_answered() {
+    let dir = temp_dir();
+    let broken = Arc::new(AtomicBool::new(false));
+    let config = rarely_flushed(dir.path());
+    let store = open_with(&config, fails_while(&broken));
+    put_run(&store, 0..10);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
+    put_run(&store, 10..20);
+    broken.store(true, Ordering::Relaxed);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::ServiceNotAvailable);
     assert!(store.close().is_err());
     drop(store);
-    check_run(&open(&config), 10);
+    assert!(dir.path().join("abort").exists());
+    // Half of what was refused is in the file.
+    let store = open(&small(dir.path()));
+    let count = check_run(&store, 10);
+    assert!(count < 20);
+    put_run(&store, count..count + 5);
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(check_run(&open(&config), count + 5), count + 5);
 }
 
 #[test]
@@ -233,7 +281,7 @@ fn replica_that_waits_for_the_disk_follows_its_master() {
     let master = open_with(&rarely_flushed(master_dir.path()), Fs::default());
     let replica = open(&rarely_flushed(replica_dir.path()));
     put_run(&master, 0..300);
-    master.flush_soon();
+    assert!(master.flush_soon());
     let mut position = 0;
     loop {
         let mut slice = Vec::new();
@@ -247,6 +295,29 @@ fn replica_that_waits_for_the_disk_follows_its_master() {
     assert_eq!(replica.max_phy_offset(), master.max_phy_offset());
     assert_eq!(durable(&replica).recv().unwrap(), PutMessageStatus::PutOk);
     assert_eq!(check_run(&replica, 300), 300);
+}
+
+#[test]
+fn replica_that_could_not_write_a_slice_makes_it_readable_with_the_next_one() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let master = open_with(&rarely_flushed(master_dir.path()), Fs::default());
+    let broken = Arc::new(AtomicBool::new(false));
+    let environment = Environment { fs: fails_while(&broken), ..Environment::default() };
+    let config = rarely_flushed(replica_dir.path());
+    let replica = MessageStore::open_with(config, environment).unwrap();
+    let mut slice = Vec::new();
+    for round in 0..3 {
+        put_run(&master, round * 10..round * 10 + 10);
+        assert!(master.flush_soon());
+        slice.clear();
+        let position = replica.max_phy_offset();
+        master.read_log(position, 1 << 20, &mut slice).unwrap();
+        broken.store(round == 1, Ordering::Relaxed);
+        assert_eq!(replica.append_log(position, &slice).is_err(), round == 1);
+        assert_eq!(replica.max_phy_offset(), position + slice.len() as i64);
+    }
+    assert_eq!(durable(&replica).recv().unwrap(), PutMessageStatus::PutOk);
+    assert_eq!(check_run(&replica, 30), 30);
 }
 
 /// Syncs of log files by the helper that makes them ready, all of which fail, go into `tried`.

@@ -156,11 +156,10 @@ impl ReplyMessage {
             properties: header.properties.as_deref().unwrap_or_default().as_bytes(),
             ..Message::new(&header.topic, answer.queue_id, &answer.body)
         });
-        if !result.status.is_stored() {
+        if !result.status.is_stored() || !self.store.flush_soon() {
             warn!(topic = header.topic, status = ?result.status, "an answer is not stored");
             return None;
         }
-        self.store.flush_soon();
         let id = message_id::encode_offset_id(self.store_host, result.phy_offset);
         Some((id, result.queue_offset))
     }

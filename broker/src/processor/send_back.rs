@@ -157,8 +157,10 @@ impl SendBack {
             ..message.as_message()
         });
         match result.status {
+            PutMessageStatus::PutOk if !self.store.flush_soon() => {
+                Err(RequestError::PutBack(status_name(PutMessageStatus::ServiceNotAvailable)))
+            }
             PutMessageStatus::PutOk => {
-                self.store.flush_soon();
                 self.delays.stored(topic);
                 Ok(result.wrote_bytes.into())
             }

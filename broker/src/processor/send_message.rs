@@ -249,11 +249,13 @@ impl SendMessage {
         result
     }
 
-    fn answer(&self, stored: Stored, scratch: &mut Scratch, reply: Reply) {
+    fn answer(&self, mut stored: Stored, scratch: &mut Scratch, reply: Reply) {
         let unique_key = properties::property_str(&scratch.properties, properties::UNIQ_KEY);
         let waits = stored.waits_for_disk && self.store.flushes_synchronously();
         if !waits || stored.result.status != PutMessageStatus::PutOk {
-            self.store.flush_soon();
+            if !self.store.flush_soon() && stored.result.status.is_stored() {
+                stored.result.status = PutMessageStatus::ServiceNotAvailable;
+            }
             self.answers.respond(&stored, unique_key, &mut scratch.message_id, reply);
             return;
         }

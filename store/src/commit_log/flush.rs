@@ -2,8 +2,9 @@
 //!
 //! Durability is a watermark: everything before [`CommitLog::flushed`] is on disk. At most one
 //! flush runs at a time; whoever waits for a position at or below the new watermark is told at
-//! once. A failed flush is final: what the disk holds is unknown then, so the store stops. To write
-//! what is only in memory is a part of it.
+//! once. A failed flush is final: what the disk holds is unknown then, so the store stops. What is only
+//! in memory is written first; that this fails is not final, see [`super::unwritten`], but whoever
+//! waits is refused.
 //!
 //! The flusher's thread flushes for everybody, one flush after the other while somebody waits. Who
 //! is alone does it better without: two threads have not to wake each other then.
@@ -182,7 +183,7 @@ impl CommitLog {
             return Err(io::Error::other(failure.to_owned()));
         }
         let begin = Instant::now();
-        let (end, timestamp_ms) = self.write_out().inspect_err(|error| self.fail(error))?;
+        let (end, timestamp_ms) = self.write_out()?;
         let (from, to) = (self.flushed(), limit(end));
         for file in self.files().iter().filter(|file| file.end() > from && file.start() < to) {
             let begin = (from.max(file.start()) - file.start()) as usize;
@@ -230,7 +231,7 @@ impl CommitLog {
             if waited_for || pages >= policy.least_pages || thorough {
                 let everything = waited_for || thorough;
                 if self.max_offset() > self.flushed() {
-                    // The failure is kept, logged, and told to every waiter below.
+                    // A failure is kept, logged, and told to every waiter below.
                     drop(if everything { self.flush_all() } else { self.flush_full_pages() });
                 }
                 if everything {
@@ -250,7 +251,8 @@ impl CommitLog {
         let earliest = {
             let waiters = self.lock_waiters();
             let unflushed = waiters.iter().any(|waiter| waiter.position <= self.max_offset());
-            if unflushed || self.flush.wanted.load(Ordering::Acquire) > self.flushed() {
+            let wanted = self.flush.wanted.load(Ordering::Acquire) > self.flushed();
+            if (unflushed || wanted) && !self.cannot_flush() {
                 self.flush.asleep.store(false, Ordering::Release);
                 return !signal.is_stopped();
             }
@@ -261,7 +263,7 @@ impl CommitLog {
 
     fn release_waiters(&self) {
         let flushed = self.flushed();
-        let failed = self.failure().is_some();
+        let failed = self.cannot_flush();
         let now = Instant::now();
         let ready: Vec<(Waiter, PutMessageStatus)> = self
             .lock_waiters()
@@ -280,6 +282,11 @@ impl CommitLog {
         for (waiter, status) in ready {
             (waiter.callback)(status);
         }
+    }
+
+    /// Whether the last flush failed, for good or before anything was flushed.
+    fn cannot_flush(&self) -> bool {
+        self.failure().is_some() || self.write_out.has_failed()
     }
 
     fn release_all(&self, status: PutMessageStatus) {

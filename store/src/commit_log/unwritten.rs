@@ -4,12 +4,18 @@
 //! flushes writes all that is there by one call first. What must survive the process although nobody
 //! waits for the disk is written by whoever says so, and so is what has become too much to keep.
 //!
+//! What cannot be written, for want of space, stays in memory, and those who wait for it are refused. From
+//! then on each sender tries again before it adds anything, and so does the flusher: nothing is taken
+//! until there is room, and nothing has to be opened anew then.
+//!
 //! The order of the locks: one flush, one writer of files, one appender.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use tracing::{info, warn};
 
 use super::CommitLog;
 use super::append::Appender;
@@ -25,6 +31,8 @@ pub(super) struct WriteOut {
     written: AtomicI64,
     /// Since when a sender has been waiting for that, in milliseconds since 1970; zero when none is.
     awaited_since_ms: AtomicI64,
+    /// What is there could not be written the last time.
+    failed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +48,23 @@ impl WriteOut {
     #[inline]
     pub(super) fn awaited_since_ms(&self) -> i64 {
         self.awaited_since_ms.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is there could not be written the last time.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Keeps how it went. Called by whoever writes.
+    fn note(&self, failure: Option<&io::Error>) {
+        let failed_before = self.failed.swap(failure.is_some(), Ordering::AcqRel);
+        match failure {
+            Some(error) if !failed_before => {
+                warn!(%error, "records not written: nothing is taken until they are");
+            }
+            None if failed_before => info!("records written again"),
+            _ => {}
+        }
     }
 
     pub(super) fn set_written(&self, position: i64) {
@@ -78,6 +103,7 @@ impl CommitLog {
         while let Some(unwritten) = queue.pop_front() {
             if let Err(error) = unwritten.write(&self.fs) {
                 queue.push_front(unwritten);
+                out.note(Some(&error));
                 return Err(error);
             }
             out.set_written(unwritten.end());
@@ -86,13 +112,15 @@ impl CommitLog {
                 *spare = buffer;
             }
         }
+        out.note(None);
         Ok(end)
     }
 
-    /// Has a sender write what is there when it is too much.
+    /// Has a sender write what is there when it is too much, or could not be written before.
     #[inline]
     pub(super) fn make_room(&self, now_ms: i64) -> io::Result<()> {
-        if self.max_offset() - self.written() <= MAX_UNWRITTEN_BYTES as i64 {
+        let is_little = self.max_offset() - self.written() <= MAX_UNWRITTEN_BYTES as i64;
+        if is_little && !self.write_out.has_failed() {
             return Ok(());
         }
         self.write_out_at_once(now_ms)

@@ -243,12 +243,16 @@ impl MessageStore {
     }
 
     /// Has what was put flushed soon although nobody waits for it. With SYNC_FLUSH it is hidden until
-    /// then, but survives the end of the process from now on; without, this does nothing.
-    pub fn flush_soon(&self) {
-        if self.flush_policy.sync {
-            self.write_out();
-            self.log.flush_soon();
+    /// then, but survives the end of the process from now on: false if not, because it cannot be
+    /// written. Without SYNC_FLUSH, this does nothing.
+    #[must_use = "what may be lost must not be acknowledged"]
+    pub fn flush_soon(&self) -> bool {
+        if !self.flush_policy.sync {
+            return true;
         }
+        let is_written = self.write_out();
+        self.log.flush_soon();
+        is_written
     }
 
     /// Whether senders wait for the disk.
@@ -380,12 +384,10 @@ impl MessageStore {
         self.index.as_ref().map(|index| index.feed())
     }
 
-    /// Brings what was appended into the files.
-    fn write_out(&self) {
-        if let Err(error) = self.log.write_out_at_once(self.clock.now_ms()) {
-            // The flush tries it again, and stops the store when it fails, too.
-            warn!(%error, "records not written");
-        }
+    /// Brings what was appended into the files: whether it is there. If not, the next sender and the
+    /// flush try it again.
+    fn write_out(&self) -> bool {
+        self.log.write_out_at_once(self.clock.now_ms()).is_ok()
     }
 
     /// Tells the listener about appended messages, unless they are hidden: then the flush does.

@@ -34,8 +34,8 @@ impl MessageStore {
     ///
     /// # Errors
     ///
-    /// When the bytes do not go there, or cannot be stored; nothing has changed then, except that
-    /// records may be in the log without being readable until the store is opened again.
+    /// When the bytes do not go there, or cannot be stored. They may be in the log then, and become
+    /// readable with what comes next.
     pub fn append_log(&self, phy_offset: i64, bytes: &[u8]) -> Result<(), LogStreamError> {
         // Held over both steps: slices are dispatched in their order.
         let mut incomplete_from =
@@ -43,8 +43,13 @@ impl MessageStore {
         if let Some(refusal) = self.refusal() {
             return Err(LogStreamError::Refused(refusal.to_string()));
         }
-        self.log.append_stream(phy_offset, bytes, || !self.is_closed())?;
         let from = incomplete_from.unwrap_or(phy_offset);
+        let (end_before, end) = (self.log.max_offset(), phy_offset + bytes.len() as i64);
+        let appended = self.log.append_stream(phy_offset, bytes, || !self.is_closed());
+        if appended.is_err() && end_before < end && self.log.max_offset() == end {
+            *incomplete_from = Some(from);
+        }
+        appended?;
         let end = self.dispatch_from(from).map_err(std::io::Error::other)?;
         *incomplete_from = (end < self.log.max_offset()).then_some(end);
         if let Some(index) = &self.index {
