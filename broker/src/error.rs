@@ -2,9 +2,11 @@
 
 mod code;
 mod lite;
+mod not_leader;
 
 use std::net::SocketAddr;
 
+use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::fastjson::FastjsonError;
 use oxmq_protocol::header::HeaderError;
 use oxmq_protocol::message::ReceiptHandleError;
@@ -108,6 +110,17 @@ pub(crate) enum RequestError {
     /// Another broker leads the logical queue: the client looks for a newer route.
     #[error("{topic}-{queue_id} does not exit in request process of current broker {broker}")]
     NotLeader { topic: String, queue_id: i32, broker: String },
+    /// The same, in the words of the reference for a pull.
+    #[error(
+        "{topic}-{queue_id} cannot find mapping item in request process of current broker {broker}"
+    )]
+    NotLeaderToPull { topic: String, queue_id: i32, broker: String },
+    /// The same, in its words for the oldest offset.
+    #[error(
+        "{topic}-{queue_id} is not leader in broker {broker}, request code {}",
+        RequestCode::GET_MIN_OFFSET.0
+    )]
+    NotLeaderOfMin { topic: String, queue_id: i32, broker: String },
     /// The broker of a part of the logical queue does not answer: the client tries again.
     #[error("broker {name} not asked: {reason}")]
     OtherBroker { name: String, reason: String },

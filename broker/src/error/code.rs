@@ -55,7 +55,9 @@ impl RequestError {
             | Self::OtherBroker { .. }
             | Self::UnknownAnswer(_)
             | Self::Mapping(_) => ResponseCode::SYSTEM_ERROR,
-            Self::NotLeader { .. } => ResponseCode::NOT_LEADER_FOR_QUEUE,
+            Self::NotLeader { .. } | Self::NotLeaderToPull { .. } | Self::NotLeaderOfMin { .. } => {
+                ResponseCode::NOT_LEADER_FOR_QUEUE
+            }
             Self::Busy(_) | Self::ColdData => ResponseCode::SYSTEM_BUSY,
             Self::ReadModeValue
             | Self::PopTooMany(_)

@@ -52,7 +52,8 @@ impl QueueOffset {
     /// Answers with the oldest offset.
     pub(crate) fn min(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
         let header = GetMinOffsetRequestHeader::decode(request)?;
-        if let Some(queue) = self.static_topics.led(request, &header.topic, header.queue_id)? {
+        let led = self.static_topics.led(request, &header.topic, header.queue_id);
+        if let Some(queue) = led.map_err(RequestError::told_of_min)? {
             let item = queue.part(0)?;
             let min =
                 self.ask(&queue, item, request, RequestCode::GET_MIN_OFFSET, |topic, queue_id| {

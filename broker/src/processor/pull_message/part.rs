@@ -36,7 +36,8 @@ impl PullMessage {
         topic: &str,
         request: &CommandView<'_>,
     ) -> Result<Option<Box<PulledPart>>, RequestError> {
-        let Some(queue) = self.static_topics.led(request, topic, header.queue_id)? else {
+        let led = self.static_topics.led(request, topic, header.queue_id);
+        let Some(queue) = led.map_err(RequestError::told_to_a_pull)? else {
             return Ok(None);
         };
         let item = queue.part(header.queue_offset)?.clone();
