@@ -21,6 +21,7 @@ const DIFFERENCES: &[(i64, &str, &str)] = &[
     (513, "remark", LEFTOVER),
     (200_050, "ext.", "an answer without messages has none of the fields about them"),
     (200_053, "remark", LEFTOVER),
+    (200_056, "remark", LEFTOVER),
 ];
 
 const LEFTOVER: &str =
