@@ -236,6 +236,13 @@ impl<'a> Pull<'a> {
         let count = units.len().min(CHECK_UNITS_AT_ONCE).min(wanted);
         let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
         let (first, last) = (Unit::decode(first), Unit::decode(last));
+        if self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end)) {
+            // Nothing has been pushed out: what lies between records that are there most likely is there, too.
+            if !goes_on && count > 1 {
+                self.check_cached_one(&first)?;
+            }
+            return self.check_cached_one(&last).map(|()| count);
+        }
         if last.end().saturating_sub(first.phy_offset) <= CHECK_BYTES_AT_ONCE {
             self.check_cached_between(first.phy_offset, last.end())?;
             return Ok(count);
@@ -245,7 +252,6 @@ impl<'a> Pull<'a> {
             // Any of them may be on its way.
             return Ok(1);
         }
-        // What lies between recent records was written between them, so it most likely is there as well.
         self.check_cached_one(&last).map(|()| count)
     }
 
