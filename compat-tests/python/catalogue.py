@@ -134,11 +134,15 @@ def a_message_arrives_as_it_was_sent(topic):
 def asynchronous_sends_are_answered(topic):
     sent = Sent(topic)
     answers, failures = [], []
+    def send(message):
+        failed = []
+        # A send that finds no route fails in both ways; its callback is not an answer.
+        sent.producer.send_async(message, answers.append, failed.append)
+        failures.append(failed)
     for body in bodies():
-        message = sent.message(body)
-        sent.patiently(sent.producer.send_async, message, answers.append, failures.append)
-    until(lambda: len(answers) + len(failures) == COUNT, "answers")
-    check(not failures, str(failures))
+        sent.patiently(send, sent.message(body))
+    until(lambda: len(answers) + sum(map(len, failures)) >= COUNT, "answers")
+    check(not any(failures), str(failures))
     Received(topic, f"{topic}_group").wait(*bodies())
 
 
