@@ -233,10 +233,13 @@ impl<'a> Pull<'a> {
         // Who has not found enough among the first looks at all.
         let wanted =
             if goes_on { usize::MAX } else { self.question.budget.messages.max(1) as usize };
-        let count = units.len().min(CHECK_UNITS_AT_ONCE).min(wanted);
+        let log_is_hot =
+            self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end));
+        let at_once = if log_is_hot { READ_MORE_UNITS_AT_ONCE } else { CHECK_UNITS_AT_ONCE };
+        let count = units.len().min(at_once).min(wanted);
         let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
         let (first, last) = (Unit::decode(first), Unit::decode(last));
-        if self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end)) {
+        if log_is_hot {
             // Nothing has been pushed out: what lies between records that are there most likely is there, too.
             if !goes_on && count > 1 {
                 self.check_cached_one(&first)?;
