@@ -92,9 +92,10 @@ fn left(store: &MessageStore) -> Vec<i64> {
             offsets.push(offset);
         }
         match result.status {
-            GetMessageStatus::OffsetOverflowOne | GetMessageStatus::NoMatchedLogicQueue => {
-                return offsets;
-            }
+            GetMessageStatus::OffsetOverflowOne
+            | GetMessageStatus::NoMatchedLogicQueue
+            // The queue has been made for a message that is not there yet.
+            | GetMessageStatus::NoMessageInQueue => return offsets,
             _ => assert!(result.next_begin_offset > next, "{result:?}"),
         }
         next = result.next_begin_offset;
