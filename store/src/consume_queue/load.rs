@@ -12,8 +12,8 @@ use tracing::warn;
 
 use super::extended::{ExtendedReader, position_of};
 use super::files::{QueueFiles, file_name, list_files};
-use super::queue::QueueTail;
 use super::table::QueueTable;
+use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
 

@@ -13,6 +13,7 @@ mod files;
 mod load;
 mod queue;
 mod table;
+mod tail;
 mod unit;
 mod writer;
 
@@ -20,7 +21,8 @@ pub(crate) use extended::{EXTENDED_DIR, ExtendedReader, Extender, position_of};
 pub use extended::{ExtendedUnit, FilterBits};
 pub(crate) use files::{QueueFiles, file_name, list_files};
 pub(crate) use load::{QueueDir, load_queues, queue_dirs, queue_dirs_of};
-pub(crate) use queue::{ConsumeQueue, PushOutcome, QueueTail};
+pub(crate) use queue::ConsumeQueue;
 pub(crate) use table::QueueTable;
+pub(crate) use tail::{PushOutcome, QueueTail};
 pub(crate) use unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 pub(crate) use writer::{QueueWriter, Sweep};

@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 
-use super::queue::{ConsumeQueue, QueueTail};
+use super::queue::ConsumeQueue;
+use super::tail::QueueTail;
 use super::unit::QueueKind;
 use crate::message_store::LIGHT_PREFIX;
 

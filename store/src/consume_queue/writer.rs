@@ -12,7 +12,8 @@ use tracing::warn;
 
 use super::extended::Extender;
 use super::files::QueueFiles;
-use super::queue::{ConsumeQueue, PushOutcome};
+use super::queue::ConsumeQueue;
+use super::tail::PushOutcome;
 use crate::error::StoreError;
 use crate::limits::{QUEUES_WRITTEN_AT_ONCE, SWEEP_ROUNDS};
 use crate::worker::Signal;
