@@ -40,7 +40,7 @@ pub const READ_UNITS_AT_ONCE: usize = 32;
 /// Units read at a time when those were not enough, as a filter wants few of them.
 pub const READ_MORE_UNITS_AT_ONCE: usize = 256;
 
-/// Units whose records are looked for in the page cache at a time once the kernel may have pushed some out.
+/// Units whose records are looked for in the page cache at a time once some may have been pushed out of it.
 pub const CHECK_UNITS_AT_ONCE: usize = 32;
 
 /// Log bytes that are looked for in the page cache as a whole. Of more, only parts are.

@@ -233,18 +233,18 @@ impl<'a> Pull<'a> {
         // Who has not found enough among the first looks at all.
         let wanted =
             if goes_on { usize::MAX } else { self.question.budget.messages.max(1) as usize };
-        let log_is_hot =
-            self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end));
-        let at_once = if log_is_hot { READ_MORE_UNITS_AT_ONCE } else { CHECK_UNITS_AT_ONCE };
-        let count = units.len().min(at_once).min(wanted);
+        let most = units.len().min(wanted);
+        let count = most.min(CHECK_UNITS_AT_ONCE);
         let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
         let (first, last) = (Unit::decode(first), Unit::decode(last));
-        if log_is_hot {
+        if self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end)) {
             // Nothing has been pushed out: what lies between records that are there most likely is there, too.
             if !goes_on && count > 1 {
                 self.check_cached_one(&first)?;
             }
-            return self.check_cached_one(&last).map(|()| count);
+            let last_is_cached =
+                |count: &usize| self.check_cached_one(&Unit::decode(&units[count - 1])).is_ok();
+            return [most, count].into_iter().find(last_is_cached).ok_or(Cold);
         }
         if last.end().saturating_sub(first.phy_offset) <= CHECK_BYTES_AT_ONCE {
             self.check_cached_between(first.phy_offset, last.end())?;
