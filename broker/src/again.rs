@@ -135,7 +135,43 @@ pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = RecordView<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use oxmq_store::{Environment, FlushDiskType, Fs, FsOp, StoreConfig};
+
     use super::*;
+
+    #[test]
+    fn message_that_cannot_be_written_is_to_be_stored_again_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            flush_disk_type: FlushDiskType::SyncFlush,
+            flush_interval_commit_log: 3_600_000,
+            mapped_file_size_commit_log: 1 << 20,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let is_full = Arc::new(AtomicBool::new(false));
+        let fails = Arc::clone(&is_full);
+        let fs = Fs::with_fault(move |op, path| {
+            let is_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
+            if fails.load(Ordering::Relaxed) && op == FsOp::Write && is_log {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+            Ok(())
+        });
+        let environment = Environment { fs, ..Environment::default() };
+        let store = MessageStore::open_with(config, environment).unwrap();
+        let message = Message::new("t", 0, b"x");
+        assert!(store_again(&store, &message).is_stored());
+        is_full.store(true, Ordering::Relaxed);
+        let end = store.max_phy_offset();
+        let again = store_again(&store, &message);
+        assert_eq!(again, Again::NotNow(PutMessageStatus::ServiceNotAvailable));
+        assert!(store.max_phy_offset() > end, "it is in memory");
+        is_full.store(false, Ordering::Relaxed);
+    }
 
     #[test]
     fn home_is_read_as_it_was_noted() {

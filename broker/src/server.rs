@@ -13,7 +13,7 @@ use oxmq_protocol::address::host_port;
 use oxmq_protocol::body::TopicConfig;
 use oxmq_remoting::{Server, Tls, TlsSettingsError};
 use oxmq_store::offline::{POP_RECORDS_ADVICE, pop_records};
-use oxmq_store::{MessageStore, StoreConfig, StoreError};
+use oxmq_store::{Environment, MessageStore, StoreConfig, StoreError};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
@@ -111,8 +111,20 @@ impl Broker {
     /// # Errors
     /// When the settings, the ports or the store do not allow it.
     pub async fn start(
+        config: BrokerSettings,
+        store_config: StoreConfig,
+    ) -> Result<BrokerHandle, StartError> {
+        Self::start_with(config, store_config, Environment::default()).await
+    }
+
+    /// As [`Broker::start`], with what tests bring for the store.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start_with(
         mut config: BrokerSettings,
         store_config: StoreConfig,
+        environment: Environment,
     ) -> Result<BrokerHandle, StartError> {
         let (main, fast) = bind(&config)?;
         config.listen_port = main.local_addr().port();
@@ -128,7 +140,7 @@ impl Broker {
         let tables = Arc::new(Tables::load(&config, &root, store_config.enable_lmq)?);
         let topics = Arc::clone(&tables.topics);
         let store = open(&root, move || {
-            let store = MessageStore::open(store_config)?;
+            let store = MessageStore::open_with(store_config, environment)?;
             topics.snapshot().0.iter().try_for_each(|topic| use_queues_of(topic, &store))?;
             Ok(store)
         })

@@ -1,90 +1,25 @@
 //! Pulls that wait while messages come as fast as they can.
 #![allow(clippy::unwrap_used)] // Helpers of tests, too.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+mod common;
 
-use oxmq_broker::{Broker, BrokerSettings, StoreConfig};
+use std::net::SocketAddr;
+
+use common::*;
+use oxmq_broker::{Broker, StoreConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_protocol::frame;
 use oxmq_protocol::header::{
-    Header as _, PullMessageRequestHeader, PullMessageResponseHeader, SendMessageRequestHeaderV2,
-    pull_sys_flag,
+    Header as _, PullMessageRequestHeader, PullMessageResponseHeader, pull_sys_flag,
 };
 use oxmq_protocol::message::MessageExt;
 use oxmq_store::FlushDiskType;
 
-const TOPIC: &str = "raced";
 /// Enough for many pulls to be held in the very moment in which a message comes.
 const MESSAGES: i64 = 40_000;
 /// Sent at once, so that messages come while pulls are looked at.
 const WINDOW: usize = 4;
 const PULLERS: usize = 4;
-/// No answer takes so long.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
-/// A connection that makes requests one after the other.
-struct Peer {
-    stream: TcpStream,
-    read: Vec<u8>,
-}
-
-impl Peer {
-    fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
-        Self { stream, read: Vec::new() }
-    }
-
-    fn write(&mut self, requests: &[RemotingCommand]) {
-        let mut frames = Vec::new();
-        requests.iter().for_each(|request| request.encode(&mut frames));
-        self.stream.write_all(&frames).unwrap();
-    }
-
-    fn answer(&mut self) -> RemotingCommand {
-        loop {
-            if let Some((frame, bytes)) = frame::split(&self.read).unwrap() {
-                let answer = RemotingCommand::decode(frame).unwrap();
-                self.read.drain(..bytes);
-                return answer;
-            }
-            let mut piece = [0; 64 << 10];
-            let bytes = self.stream.read(&mut piece).unwrap();
-            assert!(bytes > 0, "the broker closed the connection");
-            self.read.extend(&piece[..bytes]);
-        }
-    }
-}
-
-fn send() -> RemotingCommand {
-    send_with(None)
-}
-
-fn send_with(properties: Option<&str>) -> RemotingCommand {
-    let header = SendMessageRequestHeaderV2 {
-        producer_group: "producers".into(),
-        topic: TOPIC.into(),
-        default_topic: "TBW102".into(),
-        default_topic_queue_nums: 1,
-        queue_id: 0,
-        sys_flag: 0,
-        born_timestamp: 1_700_000_000_000,
-        flag: 0,
-        properties: properties.map(Into::into),
-        reconsume_times: None,
-        unit_mode: None,
-        max_reconsume_times: None,
-        batch: None,
-        broker_name: None,
-    };
-    RemotingCommand::request(RequestCode::SEND_MESSAGE_V2)
-        .with_header(&header)
-        .with_body(b"x".as_slice())
-}
 
 fn pull(offset: i64) -> RemotingCommand {
     pull_from(TOPIC, offset, 20_000)
@@ -123,15 +58,6 @@ fn pull_all(address: SocketAddr) {
         } else {
             assert_eq!(answer.response_code(), ResponseCode::PULL_NOT_FOUND, "{answer:?}");
         }
-    }
-}
-
-fn settings() -> BrokerSettings {
-    BrokerSettings {
-        broker_ip1: "127.0.0.1".to_owned(),
-        bind_address: "127.0.0.1".to_owned(),
-        listen_port: 0,
-        ..BrokerSettings::default()
     }
 }
 

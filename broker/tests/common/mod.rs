@@ -1,0 +1,86 @@
+//! What tests of a whole broker share.
+#![allow(dead_code, clippy::unwrap_used)] // No test needs all.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use oxmq_broker::BrokerSettings;
+use oxmq_protocol::code::RequestCode;
+use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::frame;
+use oxmq_protocol::header::SendMessageRequestHeaderV2;
+
+pub(crate) const TOPIC: &str = "t";
+/// No answer takes so long.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// A connection that makes requests one after the other.
+pub(crate) struct Peer {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    pub(crate) fn write(&mut self, requests: &[RemotingCommand]) {
+        let mut frames = Vec::new();
+        requests.iter().for_each(|request| request.encode(&mut frames));
+        self.stream.write_all(&frames).unwrap();
+    }
+
+    pub(crate) fn answer(&mut self) -> RemotingCommand {
+        loop {
+            if let Some((frame, bytes)) = frame::split(&self.read).unwrap() {
+                let answer = RemotingCommand::decode(frame).unwrap();
+                self.read.drain(..bytes);
+                return answer;
+            }
+            let mut piece = [0; 64 << 10];
+            let bytes = self.stream.read(&mut piece).unwrap();
+            assert!(bytes > 0, "the broker closed the connection");
+            self.read.extend(&piece[..bytes]);
+        }
+    }
+}
+
+pub(crate) fn settings() -> BrokerSettings {
+    BrokerSettings {
+        broker_ip1: "127.0.0.1".to_owned(),
+        bind_address: "127.0.0.1".to_owned(),
+        listen_port: 0,
+        ..BrokerSettings::default()
+    }
+}
+
+pub(crate) fn send() -> RemotingCommand {
+    send_with(None)
+}
+
+pub(crate) fn send_with(properties: Option<&str>) -> RemotingCommand {
+    let header = SendMessageRequestHeaderV2 {
+        producer_group: "producers".into(),
+        topic: TOPIC.into(),
+        default_topic: "TBW102".into(),
+        default_topic_queue_nums: 1,
+        queue_id: 0,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        flag: 0,
+        properties: properties.map(Into::into),
+        reconsume_times: None,
+        unit_mode: None,
+        max_reconsume_times: None,
+        batch: None,
+        broker_name: None,
+    };
+    RemotingCommand::request(RequestCode::SEND_MESSAGE_V2)
+        .with_header(&header)
+        .with_body(b"x".as_slice())
+}
