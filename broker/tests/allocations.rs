@@ -1,11 +1,14 @@
 //! What a request costs in allocations, counted over the whole process.
 #![allow(clippy::unwrap_used)] // Helpers of tests, too.
 
+mod common;
+
 use std::alloc::System;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::settings;
 use oxmq_broker::{Broker, BrokerSettings, StoreConfig};
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::{CommandView, RemotingCommand};
@@ -119,13 +122,7 @@ fn send(form: HeaderForm, number: usize) -> RemotingCommand {
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelined_sends_allocate_nothing_once_they_are_under_way() {
     let root = tempfile::tempdir().unwrap();
-    let config = BrokerSettings {
-        broker_name: "counted-broker".to_owned(),
-        broker_ip1: "127.0.0.1".to_owned(),
-        bind_address: "127.0.0.1".to_owned(),
-        listen_port: 0,
-        ..BrokerSettings::default()
-    };
+    let config = BrokerSettings { broker_name: "counted-broker".to_owned(), ..settings() };
     let mut store = StoreConfig::in_dir(root.path());
     store.mapped_file_size_commit_log = 256 << 20;
     let broker = Broker::start(config, store).await.unwrap();
