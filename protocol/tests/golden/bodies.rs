@@ -1,7 +1,5 @@
 //! Bodies: they read as the declared ones, which write the same bytes.
 
-use std::collections::BTreeSet;
-
 use oxmq_protocol::body::*;
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson::{Dialect, from_slice, to_vec};
@@ -10,21 +8,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::absent_codes;
-use crate::captured::{Captured, captured};
+use crate::captured::Captured;
+use crate::check_each;
 
 #[test]
 fn bodies_read_as_the_declared_ones_and_have_the_same_bytes_again() {
-    let mut seen = BTreeSet::new();
-    let absent = absent_codes();
-    for captured in &captured() {
-        let view = captured.view();
-        if view.body.is_empty() {
-            continue;
-        }
-        seen.insert((captured.request_code, view.is_response()));
-        check_body(captured, &view, absent.contains(&captured.request_code));
-    }
+    let seen = check_each(|view| !view.body.is_empty(), check_body);
     assert!(seen.len() > 25, "{seen:?}");
 }
 

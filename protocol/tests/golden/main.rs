@@ -14,8 +14,8 @@ mod headers;
 
 use std::collections::BTreeSet;
 
-use captured::captured;
-use oxmq_protocol::command::RemotingCommand;
+use captured::{Captured, captured};
+use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::ext_fields::ExtFields;
 use oxmq_protocol::frame::{HeaderForm, split};
 use serde_json::{Map, Value};
@@ -28,11 +28,23 @@ fn codes(are_absent: bool) -> BTreeSet<i32> {
     rows.filter_map(|row| row[1].parse().ok()).collect()
 }
 
-/// Codes that no server here serves; their headers and bodies need not be declared.
-fn absent_codes() -> BTreeSet<i32> {
-    let codes = codes(true);
-    assert!(codes.contains(&902), "{codes:?}");
-    codes
+/// Has `check` look at the frames that `concerns` names, and hear whether their code is one that no server
+/// here serves: headers and bodies of those need not be declared. Which it has seen, and whether as answers.
+fn check_each(
+    concerns: impl Fn(&CommandView<'_>) -> bool,
+    check: impl Fn(&Captured, &CommandView<'_>, bool),
+) -> BTreeSet<(i32, bool)> {
+    let absent = codes(true);
+    assert!(absent.contains(&902), "{absent:?}");
+    let mut seen = BTreeSet::new();
+    for captured in &captured() {
+        let view = captured.view();
+        if concerns(&view) {
+            seen.insert((captured.request_code, view.is_response()));
+            check(captured, &view, absent.contains(&captured.request_code));
+        }
+    }
+    seen
 }
 
 #[test]
