@@ -4,6 +4,7 @@ mod address;
 pub(crate) mod change;
 mod known;
 mod no_effect;
+mod values;
 
 use std::path::Path;
 
@@ -11,11 +12,13 @@ use oxmq_protocol::address::host_port;
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::MessageRequestMode;
 use oxmq_protocol::config::{
-    self, Checked, Config, ConfigError, ConfigValue, Explanation, Notice, Setting, Standing,
+    self, Checked, Config, ConfigError, Explanation, Notice, Setting, Standing,
 };
 use oxmq_protocol::live::Live;
 use oxmq_remoting::{DEFAULT_TLS_CONFIG_FILE, TlsMode};
 use oxmq_store::StoreConfig;
+
+pub use self::values::{BrokerRole, RequestMode};
 
 oxmq_protocol::config! {
     /// Settings of the broker and its server, at one moment.
@@ -298,57 +301,6 @@ const DEFAULT_LISTEN_PORT: u16 = 10911;
 
 /// Environment variable that names the name servers when nothing else does.
 pub const NAMESRV_ADDR_VARIABLE: &str = "NAMESRV_ADDR";
-
-/// Role in a group of brokers of one name.
-///
-/// Reference: `BrokerRole` (store), 5.5.0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BrokerRole {
-    /// Acknowledges a message before its slaves have it.
-    AsyncMaster,
-    /// Acknowledges a message once its slaves have it.
-    SyncMaster,
-    /// Follows a master.
-    Slave,
-}
-
-impl ConfigValue for BrokerRole {
-    const EXPECTED: &'static str = "ASYNC_MASTER, SYNC_MASTER or SLAVE";
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::AsyncMaster, Self::SyncMaster, Self::Slave]
-            .into_iter()
-            .find(|role| role.print() == text)
-    }
-
-    fn print(&self) -> String {
-        match self {
-            Self::AsyncMaster => "ASYNC_MASTER",
-            Self::SyncMaster => "SYNC_MASTER",
-            Self::Slave => "SLAVE",
-        }
-        .to_owned()
-    }
-}
-
-/// How clients get their messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RequestMode(pub MessageRequestMode);
-
-impl ConfigValue for RequestMode {
-    const EXPECTED: &'static str = "PULL or POP";
-
-    fn parse(text: &str) -> Option<Self> {
-        [MessageRequestMode::Pull, MessageRequestMode::Pop]
-            .into_iter()
-            .find(|mode| mode.name() == text)
-            .map(Self)
-    }
-
-    fn print(&self) -> String {
-        self.0.name().to_owned()
-    }
-}
 
 impl BrokerSettings {
     /// Fills this and every other group of settings that the broker has from `file`.
