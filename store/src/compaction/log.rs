@@ -155,7 +155,7 @@ impl CompactionLog {
         while next < max {
             units.clear();
             let count = COPY_UNITS_AT_ONCE.min((max - next) as usize);
-            queue.read_units(queue_files, index, count, &mut units)?;
+            queue.read_units(queue_files, index, count, true, &mut units)?;
             if units.is_empty() {
                 let what = format!("no unit of message {next} to copy");
                 return Err(StoreError::BadFile { path: self.place.log.clone(), what });

@@ -56,28 +56,9 @@ impl ConsumeQueue {
     /// Appends up to `count` encoded units from `offset` on to `out`; fewer at the end of the queue.
     ///
     /// Appends nothing when the unit at `offset` does not exist or its file is damaged.
+    /// Unless it `may_wait`, it fails where the disk would have to be waited for, see
+    /// [`StoreError::would_wait`].
     pub(crate) fn read_units(
-        &self,
-        files: &QueueFiles,
-        offset: i64,
-        count: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        self.read(files, offset, count, true, out)
-    }
-
-    /// As [`Self::read_units`], unless the disk would have to be waited for, see [`StoreError::would_wait`].
-    pub(crate) fn read_cached_units(
-        &self,
-        files: &QueueFiles,
-        offset: i64,
-        count: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), StoreError> {
-        self.read(files, offset, count, false, out)
-    }
-
-    fn read(
         &self,
         files: &QueueFiles,
         offset: i64,
@@ -96,7 +77,7 @@ impl ConsumeQueue {
     /// The unit at index `offset`, if there is one.
     pub(crate) fn unit(&self, files: &QueueFiles, offset: i64) -> Result<Option<Unit>, StoreError> {
         let mut bytes = Vec::with_capacity(self.kind.unit_bytes());
-        self.read_units(files, offset, 1, &mut bytes)?;
+        self.read_units(files, offset, 1, true, &mut bytes)?;
         Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
     }
 
@@ -120,7 +101,7 @@ impl ConsumeQueue {
         index: i64,
     ) -> Result<Option<BatchUnit>, StoreError> {
         let mut bytes = Vec::with_capacity(self.kind.unit_bytes());
-        self.read_units(files, index, 1, &mut bytes)?;
+        self.read_units(files, index, 1, true, &mut bytes)?;
         Ok(BatchUnit::decode(&bytes))
     }
 

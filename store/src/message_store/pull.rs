@@ -119,12 +119,8 @@ impl<'a> Pull<'a> {
             // Who does not find enough at once looks at many.
             at_once = READ_MORE_UNITS_AT_ONCE;
             units.clear();
-            let files = &self.store.queue_files;
-            let read = match self.question.may_wait {
-                true => queue.read_units(files, first, count, units),
-                false => queue.read_cached_units(files, first, count, units),
-            };
-            if let Err(error) = read {
+            let (files, may_wait) = (&self.store.queue_files, self.question.may_wait);
+            if let Err(error) = queue.read_units(files, first, count, may_wait, units) {
                 if error.would_wait() {
                     return if self.result.message_count > 0 { Ok(()) } else { Err(Cold) };
                 }
