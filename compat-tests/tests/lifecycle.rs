@@ -71,7 +71,8 @@ fn a_killed_broker_is_forgotten_at_once() {
 
 #[test]
 fn a_new_name_server_learns_the_routes_from_the_broker() {
-    let mut server = ServerUnderTest::start();
+    let mut server =
+        ServerUnderTest::setup().broker_conf("registerNameServerPeriod", "10000").start();
     ops::create_topic(&server, TOPIC, 3);
     server.restart_namesrv();
     let route = wait::until("the broker to register again", REGISTER_LIMIT, || {

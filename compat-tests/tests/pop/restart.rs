@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const OVER_RESTART_MS: i64 = 15_000;
 /// The same for a server of the reference.
 const OVER_RESTART_OF_REFERENCE_MS: i64 = 60_000;
-/// One of these tests at a time: what starts and stops beside another takes too long.
+/// One of these tests at a time, up to where it only waits: what starts and stops beside another takes
+/// too long.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 with_all_books! {
@@ -45,7 +46,7 @@ fn the_reference_takes_over_what_ours_has_given_out(books: Books) {
 
 /// Messages that are done before the end, after it, and not at all, and others in order.
 fn in_flight(books: Books, first: Kind, second: Kind, kill: bool) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let all_ours = [first, second].iter().all(|kind| *kind == Kind::Ours);
     let invisible_ms = if all_ours { OVER_RESTART_MS } else { OVER_RESTART_OF_REFERENCE_MS };
     let store = tempfile::tempdir().unwrap();
@@ -83,6 +84,7 @@ fn in_flight(books: Books, first: Kind, second: Kind, kill: bool) {
     popper.conn = Conn::connect(&server.broker_addr());
     popper.ack(&given[2]);
     let in_time = ops::now_ms() < pop_time + invisible_ms;
+    drop(turn);
     let again = all_again(&mut popper, if changes_books { 3 } else { 2 });
     match changes_books {
         // Where they are noted now, nothing is known of the pop that the receipt names.
