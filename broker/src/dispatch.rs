@@ -126,7 +126,7 @@ impl Dispatch {
         let mut bytes = Vec::new();
         request.to_command().encode(&mut bytes);
         tokio::task::spawn_blocking(move || match own_view(&bytes) {
-            Some(request) => match answer_blocking(&processors, &request) {
+            Some(request) => match answer_blocking(&processors, &request, reply.connection()) {
                 Some(Ok(answer)) => reply.send(answer),
                 Some(Err(error)) => {
                     let connection = Arc::clone(reply.connection());
@@ -146,7 +146,11 @@ fn own_view(bytes: &[u8]) -> Option<CommandView<'_>> {
 }
 
 /// Answers one request; `None` when the code is not known.
-fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer> {
+fn answer_blocking(
+    on: &Processors,
+    request: &CommandView<'_>,
+    connection: &Connection,
+) -> Option<Answer> {
     Some(match request.request_code() {
         // Of static topics with parts on other brokers.
         RequestCode::QUERY_CONSUMER_OFFSET => on.consumer_offsets.query(request),
@@ -205,7 +209,7 @@ fn answer_blocking(on: &Processors, request: &CommandView<'_>) -> Option<Answer>
         }
         RequestCode::CLEAN_UNUSED_TOPIC => Ok(on.maintenance.clean_unused_topics()),
         RequestCode::POP_ROLLBACK => Ok(Maintenance::move_pop_records()),
-        RequestCode::PEEK_MESSAGE => on.pop_message.peek(request),
+        RequestCode::PEEK_MESSAGE => on.pop_message.peek(request, connection),
         RequestCode::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => on.cold_data.update(request),
         RequestCode::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => Ok(on.cold_data.remove(request)),
         RequestCode::GET_COLD_DATA_FLOW_CTR_INFO => on.cold_data.info(),

@@ -208,7 +208,7 @@ pub(crate) enum RequestError {
     /// The topic has no such queue.
     #[error(
         "queueId[{queue_id}] is illegal, topic:[{topic}] \
-         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
+         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[/{consumer}]"
     )]
     PullQueueIdIllegal { queue_id: i32, topic: String, read_queue_nums: i32, consumer: SocketAddr },
     /// No heartbeat has named the group.
@@ -267,7 +267,7 @@ pub(crate) enum RequestError {
     /// The topic has no such queue.
     #[error(
         "queueId[{queue_id}] is illegal, topic:[{topic}] \
-         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[{consumer}]"
+         topicConfig.readQueueNums:[{read_queue_nums}] consumer:[/{consumer}]"
     )]
     AckQueueIdIllegal { queue_id: i32, topic: String, read_queue_nums: i32, consumer: SocketAddr },
     /// The queue has no such message.

@@ -8,10 +8,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use oxmq_compat_tests::ops::{self, response};
+use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::server::BROKER_NAME;
 use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{ServerUnderTest, wait};
+use oxmq_compat_tests::{Record, ServerUnderTest, wait};
 use serde_json::{Value, json};
 
 const LOCK_BATCH_MQ: i32 = 41;
@@ -22,6 +22,7 @@ const GET_CONSUMER_STATUS_FROM_CLIENT: i32 = 221;
 const INVOKE_BROKER_TO_GET_CONSUMER_STATUS: i32 = 223;
 const GET_CONSUMER_RUNNING_INFO: i32 = 307;
 const CONSUME_MESSAGE_DIRECTLY: i32 = 309;
+const SEND_REPLY_MESSAGE_V2: i32 = 325;
 const QUERY_ASSIGNMENT: i32 = 400;
 const SUBSCRIPTION_NOT_EXIST: i32 = 24;
 const SUBSCRIPTION_NOT_LATEST: i32 = 25;
@@ -309,4 +310,51 @@ fn the_broker_shares_queues_out_among_those_who_ask_it_to() {
         assert_eq!(given("one", strategy), BTreeSet::from_iter(first), "{strategy}");
         assert_eq!(given("two", strategy), BTreeSet::from_iter(second), "{strategy}");
     }
+}
+
+#[test]
+fn who_asks_for_a_queue_that_is_not_there_is_told_who_asked() {
+    let mut conn = connect();
+    ops::create_topic_with(server(), "one_queue", 1, "+message.type=FIFO");
+    let send = conn.call(ops::send_request("one_queue", 1, "", b"x"));
+    refused(&send, response::INVALID_PARAMETER, "attributes={message.type=FIFO}]");
+    let fields = [
+        ("consumerGroup", "one_queue"),
+        ("topic", "one_queue"),
+        ("queueId", "1"),
+        ("maxMsgNums", "1"),
+    ];
+    for code in [code::PEEK_MESSAGE, code::POLLING_INFO] {
+        let answer = conn.call(Command::request(code, &fields));
+        refused(&answer, response::INVALID_PARAMETER, "consumer:[/127.0.0.1:");
+    }
+    let pull = conn.call(ops::pull_request("one_queue", "one_queue", 1, 0));
+    refused(&pull, response::INVALID_PARAMETER, "consumer:[/127.0.0.1:");
+}
+
+#[test]
+fn an_answer_to_a_client_is_stored_with_the_region_of_its_broker() {
+    let mut conn = connect();
+    ops::create_topic(server(), "answers", 1);
+    let mut answer = ops::send_request("answers", 0, "KEYS\u{1}k\u{2}", b"x");
+    answer.code = SEND_REPLY_MESSAGE_V2;
+    refused(&conn.call(answer), response::SYSTEM_ERROR, "REPLY_TO_CLIENT");
+    ops::wait_for_max_offset(&mut conn, "answers", 0, 1);
+    let stored = ops::walk_queue(&mut conn, "answers", "answers", 0, 0).remove(0);
+    let expected = [("KEYS", "k"), ("MSG_REGION", "DefaultRegion"), ("TRACE_ON", "true")];
+    assert_eq!(stored.properties, expected.map(|(k, v)| (k.into(), v.into())).into());
+}
+
+#[test]
+fn a_message_that_a_client_has_tried_too_often_says_that_no_delay_is_left() {
+    let mut conn = connect();
+    group_with(&mut conn, "tired", &json!({ "retryQueueNums": 1 }));
+    let mut again = ops::send_request("%RETRY%tired", 0, "DELAY\u{1}3\u{2}", b"x");
+    again.ext.extend([("j", "17"), ("l", "16")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+    let answer = conn.call(again);
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    ops::wait_for_max_offset(&mut conn, "%DLQ%tired", 0, 1);
+    let found = conn.call(ops::pull_request("tired", "%DLQ%tired", 0, 0));
+    assert_eq!(found.code, response::SUCCESS, "{found:?}");
+    assert_eq!(Record::decode_all(&found.body)[0].properties["DELAY"], "-1");
 }

@@ -98,13 +98,16 @@ impl PopMessage {
     }
 
     /// Reads what a pop would give; may wait for the disk.
-    pub(crate) fn peek(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn peek(
+        &self,
+        request: &CommandView<'_>,
+        connection: &Connection,
+    ) -> Result<RemotingCommand, RequestError> {
         let header = PeekMessageRequestHeader::decode(request)?;
         let PeekMessageRequestHeader { consumer_group, topic, queue_id, max_msg_nums } = &header;
         self.check_broker_peek()?;
         let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
-        self.check_queue(asked, None)?;
-        self.check_group(asked.group)?;
+        self.check(asked, connection)?;
         let request = PopRequest {
             group: consumer_group.as_str().into(),
             topic: topic.as_str().into(),
@@ -205,15 +208,10 @@ impl PopMessage {
         }
     }
 
-    fn check(&self, asked: Asked<'_>, connection: &Connection) -> Result<(), RequestError> {
-        self.check_queue(asked, Some(connection))?;
-        self.check_group(asked.group)
-    }
-
-    fn check_queue(
+    fn check(
         &self,
-        Asked { topic, queue_id, .. }: Asked<'_>,
-        connection: Option<&Connection>,
+        Asked { group, topic, queue_id }: Asked<'_>,
+        connection: &Connection,
     ) -> Result<(), RequestError> {
         let found = self
             .topics
@@ -227,10 +225,10 @@ impl PopMessage {
                 queue_id,
                 topic: topic.to_owned(),
                 read_queue_nums: found.read_queue_nums,
-                consumer: connection.map_or_else(unnamed, Connection::peer),
+                consumer: connection.peer(),
             });
         }
-        Ok(())
+        self.check_group(group)
     }
 
     fn check_group(&self, group: &str) -> Result<(), RequestError> {
@@ -274,11 +272,6 @@ fn time_left(born_ms: i64, poll_ms: i64) -> (Instant, i64) {
     let born_ms = if born_ms == 0 { now_ms } else { born_ms };
     let late_ms = now_ms.saturating_sub(born_ms).saturating_sub(poll_ms);
     (pop::deadline(Instant::now(), now_ms, born_ms, poll_ms), late_ms)
-}
-
-/// A client whose connection is not at hand.
-fn unnamed() -> std::net::SocketAddr {
-    (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
 }
 
 /// What the request says about the messages that are wanted; nothing is everything.

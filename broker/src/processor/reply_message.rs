@@ -86,7 +86,7 @@ impl ReplyMessage {
                 sys_flag: header.sys_flag,
                 born_timestamp: header.born_timestamp_ms,
                 flag: header.flag,
-                properties: Some(header.properties.text().into_owned()),
+                properties: Some(self.stamped(&header.properties.text())),
                 reconsume_times: Some(header.reconsume_times),
                 unit_mode: header.unit_mode,
                 born_host: connection.peer().to_string(),
@@ -97,6 +97,15 @@ impl ReplyMessage {
             body: request.body.to_vec(),
             born_host: connection.peer(),
         })
+    }
+
+    /// What a client says of its answer, with the stamps of this broker.
+    fn stamped(&self, properties: &str) -> String {
+        let mut text = properties.as_bytes().to_vec();
+        let trace_on = if self.config.trace_on { "true" } else { "false" };
+        properties::set(&mut text, properties::MSG_REGION, self.config.region_id.as_bytes());
+        properties::set(&mut text, properties::TRACE_SWITCH, trace_on.as_bytes());
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Gives the answer to the client that it names, or says why not.
@@ -111,9 +120,6 @@ impl ReplyMessage {
         };
         let mut header = answer.header.clone();
         let mut text = text.to_owned();
-        if !text.ends_with(char::from(properties::PAIR_SEPARATOR)) {
-            text.push(char::from(properties::PAIR_SEPARATOR));
-        }
         let (name, separator) =
             (properties::PUSH_REPLY_TIME, char::from(properties::NAME_VALUE_SEPARATOR));
         text.push_str(&format!("{name}{separator}{}", now_ms()));

@@ -39,6 +39,9 @@ use crate::topic_validator;
 use crate::transaction::TransactionService;
 use crate::unique_key::UniqueKeys;
 
+/// The delay level of what is not tried again.
+const NO_DELAY: &[u8] = b"-1";
+
 /// Stores what producers send.
 #[derive(Debug)]
 pub(crate) struct SendMessage {
@@ -178,7 +181,7 @@ impl SendMessage {
                 return Err(RequestError::BatchToRetryTopic(topic.topic_name.clone()));
             }
             if let Some(dlq) = self.dead_letter_topic(message.topic, header, request.version)? {
-                properties::remove(&mut scratch.properties, properties::DELAY_TIME_LEVEL);
+                properties::set(&mut scratch.properties, properties::DELAY_TIME_LEVEL, NO_DELAY);
                 dead_letters = dlq;
                 (message.topic, message.queue_id) = (&dead_letters.topic_name, 0);
             }

@@ -36,17 +36,17 @@ impl RecallHandle {
     pub fn decode(text: &str) -> Option<Self> {
         let bytes = decode_base64(text)?;
         let text = std::str::from_utf8(&bytes).ok()?;
-        let mut parts = text.split(' ');
+        // As Java splits: what is empty at the end is no part. Further parts are left alone.
+        let mut parts = text.trim_end_matches(' ').split(' ');
         if parts.next() != Some(VERSION) {
             return None;
         }
-        let handle = Self {
+        Some(Self {
             topic: parts.next()?.to_owned(),
             broker_name: parts.next()?.to_owned(),
             timestamp_ms: parts.next()?.parse().unwrap_or(-1),
             unique_key: parts.next()?.to_owned(),
-        };
-        parts.next().is_none().then_some(handle)
+        })
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_no_handle_is_not_read() {
-        for text in ["", "v1", "djI=", "****", "djEgYSBiIDEgYyBk", "a====", &"A".repeat(4_000)] {
+        for text in ["", "v1", "djI=", "****", "djEgYSBiIDEg", "a====", &"A".repeat(4_000)] {
             assert_eq!(RecallHandle::decode(text), None, "{text}");
         }
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use oxmq_protocol::body::TopicFilterType;
 use oxmq_protocol::header::SendMessageView;
 use oxmq_protocol::version;
 use oxmq_remoting::Connection;
@@ -81,7 +80,7 @@ impl SendMessage {
         if queue_id >= topic.write_queue_nums.max(topic.read_queue_nums) {
             return Err(RequestError::QueueIdIllegal {
                 queue_id,
-                topic: describe(topic),
+                topic: topic.to_string(),
                 producer: connection.peer(),
             });
         }
@@ -121,25 +120,4 @@ impl SendMessage {
             None => Err(RequestError::BackTopicNotExist(topic)),
         }
     }
-}
-
-/// A topic as the reference prints it.
-fn describe(topic: &TopicConfig) -> String {
-    let flag = |bit, letter| if topic.perm & bit == bit { letter } else { '-' };
-    let (read, write) = (flag(perm::READ, 'R'), flag(perm::WRITE, 'W'));
-    format!(
-        "TopicConfig [topicName={}, readQueueNums={}, writeQueueNums={}, perm={read}{write}{}, \
-         topicFilterType={}, topicSysFlag={}, order={}, attributes={:?}]",
-        topic.topic_name,
-        topic.read_queue_nums,
-        topic.write_queue_nums,
-        flag(perm::INHERIT, 'X'),
-        match topic.topic_filter_type {
-            TopicFilterType::SingleTag => "SINGLE_TAG",
-            TopicFilterType::MultiTag => "MULTI_TAG",
-        },
-        topic.topic_sys_flag,
-        topic.order,
-        topic.attributes,
-    )
 }
