@@ -234,10 +234,7 @@ impl<'a> Pull<'a> {
         let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
         let (first, last) = (Unit::decode(first), Unit::decode(last));
         if self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end)) {
-            // Nothing has been pushed out: what lies between records that are there most likely is there, too.
-            if !goes_on && count > 1 {
-                self.check_cached_one(&first)?;
-            }
+            // Nothing has been pushed out, so what comes before a record that is there most likely is there, too.
             let last_is_cached =
                 |count: &usize| self.check_cached_one(&Unit::decode(&units[count - 1])).is_ok();
             return [most, count].into_iter().find(last_is_cached).ok_or(Cold);
