@@ -31,6 +31,10 @@ impl Delays {
         text: &mut Vec<u8>,
         now_ms: i64,
     ) -> Result<Option<(&'static str, i32)>, PutMessageStatus> {
+        let level = properties::property_str(text, properties::DELAY_TIME_LEVEL);
+        if level.is_some_and(|level| level.parse::<i32>().is_err()) {
+            return Err(PutMessageStatus::WheelTimerMsgIllegal);
+        }
         if let Some(aside) = self.schedule.divert(topic, queue_id, text) {
             return Ok(Some(aside));
         }

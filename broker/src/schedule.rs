@@ -264,9 +264,10 @@ enum Waiting {
 #[cfg(test)]
 mod tests {
     use oxmq_protocol::message::MessageExt;
-    use oxmq_store::{Clock, Environment, Fs, StoreConfig};
+    use oxmq_store::{Clock, Environment, Fs, PutMessageStatus, StoreConfig};
 
     use super::*;
+    use crate::delays::Delays;
 
     struct Setup {
         clock: Clock,
@@ -367,6 +368,21 @@ mod tests {
         assert_eq!(setup.bodies(), ["body"]);
         assert_eq!(setup.schedule.divert("t", 0, &mut b"DELAY\x010\x02".to_vec()), None);
         assert_eq!(setup.schedule.divert("t", 0, &mut b"KEYS\x01k\x02".to_vec()), None);
+    }
+
+    #[test]
+    fn level_that_is_no_number_is_refused() {
+        let setup = setup();
+        let delays = Delays { schedule: Arc::new(setup.schedule), timers: None };
+        let divert = |level: &str| {
+            let mut text = format!("DELAY\u{1}{level}\u{2}").into_bytes();
+            delays.divert("t", 0, &mut text, 0)
+        };
+        for level in ["x", "1.5", " 1", "9999999999"] {
+            assert_eq!(divert(level), Err(PutMessageStatus::WheelTimerMsgIllegal), "{level:?}");
+        }
+        assert_eq!(divert("1"), Ok(Some((SCHEDULE_TOPIC, 0))));
+        assert_eq!(divert("-1"), Ok(None));
     }
 
     #[test]
