@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::sync::{Mutex, OnceLock};
 
 use rustls::Connection as Session;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::sync::lock;
@@ -88,6 +89,12 @@ impl Socket {
             *left = Vec::new();
         }
         end.map(|()| read)
+    }
+
+    /// All that was there has been read: the socket is ready again when more comes.
+    pub(super) fn wait_for_more(&self) {
+        let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
+        let _ = self.stream.try_io(Interest::READABLE, nothing);
     }
 
     /// Writes some of `bytes`; `WouldBlock` when the socket takes none.

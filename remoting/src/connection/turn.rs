@@ -115,7 +115,8 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
                 // There is more than one turn may take: the other connections of this worker come
                 // first, or they wait for as long as this peer keeps its socket full.
                 Ok(More::Likely) => tokio::task::yield_now().await,
-                Ok(More::Unknown) => {}
+                // Nor may a peer that asks again while it is answered be served out of turn.
+                Ok(More::Unlikely) => connection.socket.wait_for_more(),
                 Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(end) => return end,
             }
@@ -130,12 +131,13 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum More {
     Likely,
-    Unknown,
+    /// The socket was empty a moment ago, and will say when it is not.
+    Unlikely,
 }
 
 impl More {
     fn after(read: usize, room: usize) -> Self {
-        if read == room { Self::Likely } else { Self::Unknown }
+        if read == room { Self::Likely } else { Self::Unlikely }
     }
 }
 
@@ -161,10 +163,13 @@ fn turn(
         let buffer = match greet(connection, buffer)? {
             Begin::Incomplete => {
                 *partial = buffer.to_vec();
-                return Ok(More::Unknown);
+                return Ok(More::after(read, room));
             }
             Begin::Frames(at) => &buffer[at..],
-            Begin::Handshake(at) => return handshake(connection, &buffer[at..]),
+            Begin::Handshake(at) => {
+                handshake(connection, &buffer[at..])?;
+                return Ok(More::after(read, room));
+            }
         };
         let handled = frames(connection, service, buffer)?;
         if handled < buffer.len() {
@@ -217,7 +222,7 @@ fn greet(connection: &Connection, buffer: &[u8]) -> Result<Begin, End> {
 
 /// Begins a TLS session with the hello that has been read. What it brings beyond the handshake is
 /// read like anything else.
-fn handshake(connection: &Connection, hello: &[u8]) -> Result<More, End> {
+fn handshake(connection: &Connection, hello: &[u8]) -> Result<(), End> {
     if connection.rules.tls.mode == TlsMode::Disabled {
         return Err(End::Foreign("it speaks TLS, which is disabled"));
     }
@@ -226,7 +231,7 @@ fn handshake(connection: &Connection, hello: &[u8]) -> Result<More, End> {
     };
     connection.socket.start_tls(context.accept()?.into(), hello)?;
     connection.write(|_| ());
-    Ok(More::Unknown)
+    Ok(())
 }
 
 /// Reads on with a frame that outgrew the scratch buffer. It grows with what arrives, not with what
