@@ -32,7 +32,7 @@ pub use tls::{ClientAuth, TlsContext, TlsError, TlsFiles, TlsMode};
 pub use tls_client::{TlsClient, TlsClientFiles};
 pub use tls_settings::{DEFAULT_TLS_CONFIG_FILE, TlsSettingsError};
 pub use together::Together;
-pub use workers::{WorkerId, after_round};
+pub use workers::{WorkerId, after_busy_round, after_round};
 
 /// What a server, or the far end of a client's connection, does with requests.
 pub trait Service: Send + Sync + 'static {

@@ -66,3 +66,6 @@ pub(crate) const SPIN_ONCE_IN: u32 = 8;
 /// How long a worker that always has something to read puts off what is done once for many requests: about
 /// as long as a flush of the disk takes.
 pub(crate) const LONGEST_ROUND: Duration = Duration::from_micros(150);
+
+/// For how many rounds of one turn each a worker still counts as busy.
+pub(crate) const BUSY_ROUNDS: u32 = 32;

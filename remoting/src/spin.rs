@@ -27,6 +27,7 @@ thread_local! {
 /// A connection had a turn on this thread.
 pub(crate) fn note_turn() {
     TURNS.set(TURNS.get().wrapping_add(1));
+    workers::note_turn();
     if let Some(waker) = WAITING.take() {
         waker.wake();
     }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -15,7 +16,7 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::error;
 
-use crate::limits::{LONGEST_ROUND, LOOK_AFTER_TASKS};
+use crate::limits::{BUSY_ROUNDS, LONGEST_ROUND, LOOK_AFTER_TASKS};
 use crate::spin;
 
 thread_local! {
@@ -24,6 +25,10 @@ thread_local! {
     static AFTER_ROUND: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
     /// When the first of it came.
     static ROUND_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Turns of connections in this round.
+    static TURNS: Cell<u32> = const { Cell::new(0) };
+    /// Rounds for which this thread counts as busy from now on.
+    static BUSY: Cell<u32> = const { Cell::new(0) };
 }
 
 /// One of the threads that serve connections.
@@ -72,11 +77,31 @@ pub fn after_round(job: impl FnOnce() + 'static) {
     AFTER_ROUND.with_borrow_mut(|jobs| jobs.push(Box::new(job)));
 }
 
+/// Has this thread do `job` when no connection has something to read for the moment, if several requests may
+/// gain from that: at once where they come one by one.
+pub fn after_busy_round(job: impl FnOnce() + 'static) {
+    if BUSY.get() > 0 { after_round(job) } else { job() }
+}
+
+/// A connection had a turn.
+pub(crate) fn note_turn() {
+    TURNS.set(TURNS.get().saturating_add(1));
+    if TURNS.get() > 1 {
+        BUSY.set(BUSY_ROUNDS);
+    }
+}
+
 /// No connection has something to read for the moment.
 pub(crate) fn end_round() {
+    if TURNS.take() == 1 {
+        BUSY.set(BUSY.get().saturating_sub(1));
+    }
     if ROUND_BEGAN.take().is_some() {
         for job in AFTER_ROUND.take() {
-            job();
+            // What goes wrong with one must not end the thread.
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                error!("what was left to do after a round panicked");
+            }
         }
     }
 }
@@ -127,4 +152,31 @@ fn start(number: usize) -> Option<Handle> {
         return None;
     }
     receiver.recv().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_job_waits_for_the_end_of_the_round_where_several_connections_ask_at_a_time() {
+        CURRENT.set(Some(WorkerId(0)));
+        let done = Rc::new(Cell::new(0));
+        let round = |turns| {
+            (0..turns).for_each(|_| note_turn());
+            let (before, count) = (done.get(), Rc::clone(&done));
+            after_busy_round(move || count.set(count.get() + 1));
+            let at_once = done.get() > before;
+            end_round();
+            assert_eq!(done.get(), before + 1);
+            at_once
+        };
+        assert!(round(1) && round(1));
+        assert!(!round(2));
+        let kept = (0..2 * BUSY_ROUNDS).take_while(|_| !round(1)).count();
+        assert_eq!(kept, BUSY_ROUNDS as usize);
+        assert!(round(1));
+    }
 }

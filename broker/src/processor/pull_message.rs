@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{PullMessageView, pull_sys_flag};
-use oxmq_remoting::Reply;
+use oxmq_remoting::{Reply, Together, after_busy_round};
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, MessageStore};
 
 use self::answer::{is_empty, refuse, refuse_held, respond, response_code, tell_to_go_on};
@@ -55,6 +55,8 @@ pub(crate) struct PullMessage {
 thread_local! {
     /// Records on their way from the store into an answer.
     static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Pulls that messages have woken on this thread since it last had nothing to read.
+    static WOKEN: RefCell<Vec<(Arc<PullMessage>, HeldPull)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What is left to do for a pull after a look into the store.
@@ -270,15 +272,26 @@ impl PullMessage {
         }
     }
 
-    /// A queue has messages up to `next_offset`: answers who waited for one like the last.
+    /// A queue has messages up to `next_offset`: answers who waited for one like the last. Where much goes on
+    /// that is with all that the other requests of this round bring, and with one write for each connection.
     pub(crate) fn wake(
         self: &Arc<Self>,
         queue: QueueRef<'_>,
         next_offset: i64,
         arrived: Option<ArrivedMessage<'_>>,
     ) {
-        for held in take_satisfied(&self.hold, queue, next_offset, arrived) {
-            self.answer_held(held);
+        let taken = take_satisfied(&self.hold, queue, next_offset, arrived);
+        if taken.is_empty() {
+            return;
+        }
+        let taken = taken.into_iter().map(|held| (Arc::clone(self), held));
+        let is_first = WOKEN.with_borrow_mut(|woken| {
+            let is_first = woken.is_empty();
+            woken.extend(taken);
+            is_first
+        });
+        if is_first {
+            after_busy_round(answer_woken);
         }
     }
 
@@ -299,6 +312,14 @@ impl PullMessage {
         for held in self.hold.take_all() {
             self.answer_held(held);
         }
+    }
+}
+
+fn answer_woken() {
+    let mut together = Together::default();
+    for (pulls, held) in WOKEN.take() {
+        together.add(&held.reply);
+        pulls.answer_held(held);
     }
 }
 
