@@ -22,6 +22,37 @@ fn appended_bytes_are_readable_and_in_the_file() {
     assert_eq!(&std::fs::read(file.path()).unwrap()[..6], b"hello\0");
 }
 
+/// The process that ends in an append, and the file that it appends to.
+const ENDS_IN_AN_APPEND: &str = "OXMQ_ENDS_IN_AN_APPEND";
+const PAGE_BYTES: usize = 4096;
+
+/// Pages of which each byte tells where it is.
+fn pages(count: usize) -> Vec<u8> {
+    (0..count * PAGE_BYTES).map(|at| (at % 251) as u8 | 1).collect()
+}
+
+#[test]
+fn who_ends_in_an_append_leaves_its_beginning() {
+    if let Some(path) = std::env::var_os(ENDS_IN_AN_APPEND) {
+        let mut file =
+            MappedFile::open(&Fs::default(), Path::new(&path), 0, 3 * PAGE_BYTES as u64).unwrap();
+        file.truncate(0);
+        // The last page can no longer be stored into: the system ends who tries.
+        File::options().write(true).open(&path).unwrap().set_len(2 * PAGE_BYTES as u64).unwrap();
+        let mut writer = Arc::new(file).writer(Way::Mapping).unwrap();
+        writer.append(&pages(3)).unwrap();
+        unreachable!("it was stored");
+    }
+    let (_dir, file) = mapped(64);
+    let path = file.path().with_extension("ends");
+    let name = "mapped_file::tests::who_ends_in_an_append_leaves_its_beginning";
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    let process = process.args(["--exact", name]).env(ENDS_IN_AN_APPEND, &path);
+    let ended = process.output().unwrap().status;
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(libc::SIGBUS));
+    assert!(std::fs::read(&path).unwrap() == pages(2), "a hole in front of what is stored");
+}
+
 #[test]
 fn bytes_that_are_written_later_are_readable_once_they_are() {
     let (_dir, file) = mapped(64);

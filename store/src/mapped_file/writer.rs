@@ -2,11 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
 
 use super::MappedFile;
 use crate::error::IoContext;
 use crate::fs::Fs;
+
+/// Bytes that are stored before those behind them are: fewer than the shortest record has.
+const PIECE_BYTES: usize = 64;
+const _: () = assert!(PIECE_BYTES < SMALLEST_RECORD_BYTES);
 
 /// How bytes get into a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +85,7 @@ impl MappedWriter {
         match self.way {
             // SAFETY: in bounds by (1) and the check above; ours alone by (2).
             Way::Mapping => unsafe {
-                let target = self.file.map.as_mut_ptr().add(self.position);
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+                store_in_order(bytes, self.file.map.as_mut_ptr().add(self.position));
             },
             Way::Later => self.unwritten.extend_from_slice(bytes),
         }
@@ -116,6 +121,30 @@ impl MappedWriter {
         if self.way == Way::Mapping {
             self.file.publish(position);
         }
+    }
+}
+
+/// Copies `bytes` to `target` from the first to the last.
+///
+/// A process may be killed in the middle of it, and several records be copied at once. The system's own copy
+/// stores the first bytes last: then what is left is a hole with whole records behind it, and no longer
+/// something that a log may end with. A piece is shorter than any record, so that none is whole behind a hole.
+///
+/// # Safety
+///
+/// `target` has to be valid for as many bytes, which nobody else uses.
+unsafe fn store_in_order(bytes: &[u8], target: *mut u8) {
+    let (pieces, rest) = bytes.as_chunks::<PIECE_BYTES>();
+    for (piece, at) in pieces.iter().zip((0..).step_by(PIECE_BYTES)) {
+        // SAFETY: a part of what the caller vouches for.
+        unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), target.add(at), PIECE_BYTES) };
+        // The processor keeps the order for its own thread, which the end of that is part of.
+        compiler_fence(Ordering::SeqCst);
+    }
+    // SAFETY: as above.
+    unsafe {
+        let target = target.add(bytes.len() - rest.len());
+        std::ptr::copy_nonoverlapping(rest.as_ptr(), target, rest.len());
     }
 }
 
