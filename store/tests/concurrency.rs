@@ -121,7 +121,7 @@ fn run(flush_disk_type: FlushDiskType) {
         mapped_file_size_consume_queue: 100 * 20,
         file_reserved_time: 0,
         clean_resource_interval: 20,
-        delete_file_batch_max: 3,
+        delete_file_batch_max: 100,
         delete_when: String::new(),
         flush_interval_consume_queue: 5,
         flush_interval_commit_log: 5,
