@@ -2,7 +2,7 @@
 //!
 //! Bytes are ISO-8859-1. A line ends at CR, LF or both; `#` or `!` first makes it a comment; `\`
 //! last joins the next line, whose leading blanks fall away. A key ends at the first `=`, `:` or
-//! blank that is not escaped. `\uXXXX` is one UTF-16 unit, any other `\c` is `c`.
+//! blank that is not escaped. `\u` and four hexadecimal digits are one UTF-16 unit, any other `\c` is `c`.
 //!
 //! Reference: `java.util.Properties.load(InputStream)`.
 

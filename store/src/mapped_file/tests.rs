@@ -24,21 +24,21 @@ fn appended_bytes_are_readable_and_in_the_file() {
 
 /// The process that ends in an append, and the file that it appends to.
 const ENDS_IN_AN_APPEND: &str = "OXMQ_ENDS_IN_AN_APPEND";
-const PAGE_BYTES: usize = 4096;
 
 /// Pages of which each byte tells where it is.
 fn pages(count: usize) -> Vec<u8> {
-    (0..count * PAGE_BYTES).map(|at| (at % 251) as u8 | 1).collect()
+    (0..count * rustix::param::page_size()).map(|at| (at % 251) as u8 | 1).collect()
 }
 
 #[test]
 fn who_ends_in_an_append_leaves_its_beginning() {
     if let Some(path) = std::env::var_os(ENDS_IN_AN_APPEND) {
+        let page_bytes = rustix::param::page_size() as u64;
         let mut file =
-            MappedFile::open(&Fs::default(), Path::new(&path), 0, 3 * PAGE_BYTES as u64).unwrap();
+            MappedFile::open(&Fs::default(), Path::new(&path), 0, 3 * page_bytes).unwrap();
         file.truncate(0);
         // The last page can no longer be stored into: the system ends who tries.
-        File::options().write(true).open(&path).unwrap().set_len(2 * PAGE_BYTES as u64).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(2 * page_bytes).unwrap();
         let mut writer = Arc::new(file).writer(Way::Mapping).unwrap();
         writer.append(&pages(3)).unwrap();
         unreachable!("it was stored");
