@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Answers `GET /rocketmq/<sub-group>` with a list that the test sets, for as long as the test runs.
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex};
 pub struct AddressServer {
     address: String,
     list: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl AddressServer {
@@ -23,13 +25,14 @@ impl AddressServer {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let server = Self { address, list: Arc::default() };
-        let list = Arc::clone(&server.list);
+        let server = Self { address, list: Arc::default(), asked: Arc::default() };
+        let (list, asked) = (Arc::clone(&server.list), Arc::clone(&server.asked));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let list = list.lock().unwrap().clone();
                 // Whoever does not wait for the answer asks again.
                 let _ = answer(&stream, &list);
+                asked.fetch_add(1, Ordering::Relaxed);
             }
         });
         server
@@ -39,6 +42,12 @@ impl AddressServer {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How often it has answered.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Answers with `list` from now on.
