@@ -50,7 +50,22 @@ impl Socket {
     }
 
     /// Reads what is there into `room`; `WouldBlock` when that is nothing yet.
+    ///
+    /// After less than `room` the socket is ready again when more comes. That is told to the runtime by the
+    /// readiness from before the read: what comes after it, perhaps seen by another thread already, counts.
     pub(super) fn try_read(&self, room: &mut [u8]) -> io::Result<usize> {
+        let mut read = Err(ErrorKind::WouldBlock.into());
+        let _ = self.stream.try_io(Interest::READABLE, || {
+            read = self.read_some(room);
+            match read {
+                Ok(count) if count < room.len() => Err(ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        read
+    }
+
+    fn read_some(&self, room: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = self.tls.get() else { return self.stream.try_read(room) };
         let Tls { session, left } = &mut *lock(tls);
         let mut read = 0;
@@ -89,12 +104,6 @@ impl Socket {
             *left = Vec::new();
         }
         end.map(|()| read)
-    }
-
-    /// All that was there has been read: the socket is ready again when more comes.
-    pub(super) fn wait_for_more(&self) {
-        let nothing = || Err::<(), _>(ErrorKind::WouldBlock.into());
-        let _ = self.stream.try_io(Interest::READABLE, nothing);
     }
 
     /// Writes some of `bytes`; `WouldBlock` when the socket takes none.

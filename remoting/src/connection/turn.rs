@@ -115,8 +115,9 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
                 // There is more than one turn may take: the other connections of this worker come
                 // first, or they wait for as long as this peer keeps its socket full.
                 Ok(More::Likely) => tokio::task::yield_now().await,
-                // Nor may a peer that asks again while it is answered be served out of turn.
-                Ok(More::Unlikely) => connection.socket.wait_for_more(),
+                // Nor is a peer that asks again while it is answered served out of turn: the socket has
+                // to say so first.
+                Ok(More::Unlikely) => {}
                 Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(end) => return end,
             }
