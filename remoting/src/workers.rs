@@ -179,4 +179,19 @@ mod tests {
         assert_eq!(kept, BUSY_ROUNDS as usize);
         assert!(round(1));
     }
+
+    #[test]
+    fn a_job_that_panics_costs_no_other() {
+        CURRENT.set(Some(WorkerId(0)));
+        let done = Rc::new(Cell::new(0));
+        for n in 0..3 {
+            let done = Rc::clone(&done);
+            after_round(move || {
+                assert_ne!(n, 1, "the job that panics");
+                done.set(done.get() + 1);
+            });
+        }
+        end_round();
+        assert_eq!(done.get(), 2);
+    }
 }

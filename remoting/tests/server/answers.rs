@@ -10,7 +10,9 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::frame::HeaderForm;
 use oxmq_remoting::{Reply, RequestCount, RequestCounters};
 
-use super::{AFTER_ROUND, DEADLINE, ECHO, KEEP, Raw, request, start, wait_for};
+use super::{
+    AFTER_BUSY_ROUND, AFTER_ROUND, DEADLINE, ECHO, KEEP, RELAY, Raw, request, start, wait_for,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_and_their_bytes_are_counted_by_code() {
@@ -215,6 +217,43 @@ async fn peers_that_keep_their_sockets_full_do_not_starve_the_others() {
     }
     answered.store(true, Ordering::SeqCst);
     floods.into_iter().for_each(|flood| flood.join().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_asks_again_while_it_is_answered_is_not_served_out_of_turn() {
+    let (server, probe) = start(|_| ());
+    let clients = Raw::connect_to_one_worker(&server, 2);
+    let (quick, other) = (&clients[0], &clients[1]);
+    // The quick one's next request is there whenever its last is done, and so is the other's after ten.
+    let steps = (0..100).rev().map(|n| {
+        let mut step = vec![quick.relayed(RELAY, "quick")];
+        step.extend((n == 10).then(|| other.relayed(RELAY, "other")));
+        step
+    });
+    *probe.relayed.lock().unwrap() = steps.collect();
+    let (mut stream, bytes) = quick.relayed(RELAY, "quick");
+    stream.write_all(&bytes).unwrap();
+    wait_for("all requests", || probe.done.lock().unwrap().len() > 100).await;
+    let at = probe.done.lock().unwrap().iter().position(|done| done == "other").unwrap();
+    assert!(at <= 13, "served after {at}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_a_busy_round_are_done_after_all_its_requests() {
+    let (server, probe) = start(|_| ());
+    let clients = Raw::connect_to_one_worker(&server, 3);
+    // The first time shows that requests of several come together here.
+    for round in 0..2 {
+        let step = clients[1..].iter().map(|client| client.relayed(AFTER_BUSY_ROUND, "turn"));
+        *probe.relayed.lock().unwrap() = vec![step.collect()];
+        let (mut stream, bytes) = clients[0].relayed(RELAY, "relay");
+        stream.write_all(&bytes).unwrap();
+        wait_for("the jobs", || probe.done.lock().unwrap().len() == 5 * (round + 1)).await;
+    }
+    let done = probe.done.lock().unwrap().split_off(5);
+    assert_eq!(done, ["relay", "turn", "turn", "job", "job"]);
+    server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,8 @@ mod answers;
 mod clients;
 mod peers;
 
-use std::io::Read;
+use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use oxmq_protocol::command::{CommandView, RemotingCommand};
 use oxmq_protocol::frame;
 use oxmq_remoting::{
     Connection, RemotingClient, RemotingClientConfig, Reply, Server, ServerConfig, Service,
-    Together, WorkerId, after_round,
+    Together, WorkerId, after_busy_round, after_round,
 };
 
 const ECHO: RequestCode = RequestCode(1);
@@ -28,7 +29,13 @@ const AFTER_ROUND: RequestCode = RequestCode(5);
 const SENT_AWAY: RequestCode = RequestCode(6);
 const REMARK: RequestCode = RequestCode(7);
 const WHOLE_REMARK: RequestCode = RequestCode(8);
+const WORKER: RequestCode = RequestCode(9);
+const RELAY: RequestCode = RequestCode(10);
+const AFTER_BUSY_ROUND: RequestCode = RequestCode(11);
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A client's end of its connection, and a request that it writes.
+type Relayed = (TcpStream, Vec<u8>);
 
 #[derive(Default)]
 struct State {
@@ -39,6 +46,10 @@ struct State {
     sent_away: AtomicUsize,
     /// How many answers left together.
     rounds: Mutex<Vec<usize>>,
+    /// What [`RELAY`] writes and where to, the last first: each is there before the turn of the request ends.
+    relayed: Mutex<Vec<Vec<Relayed>>>,
+    /// What was done, in this order.
+    done: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Default)]
@@ -61,6 +72,10 @@ impl Probe {
             together.add(&reply);
             reply.send(RemotingCommand::response(ResponseCode::SUCCESS));
         }
+    }
+
+    fn done(&self, what: &[u8]) {
+        self.done.lock().unwrap().push(text(what));
     }
 }
 
@@ -98,6 +113,25 @@ impl Service for Probe {
             WHOLE_REMARK => {
                 let answer = RemotingCommand::response(ResponseCode::SYSTEM_ERROR);
                 reply.send(answer.with_remark(text(request.body)));
+            }
+            WORKER => {
+                let worker = WorkerId::current().map(WorkerId::number);
+                reply.fail(ResponseCode::SUCCESS, &format!("{worker:?}"));
+            }
+            RELAY => {
+                self.done(request.body);
+                for (mut stream, bytes) in self.relayed.lock().unwrap().pop().unwrap_or_default() {
+                    stream.write_all(&bytes).unwrap();
+                }
+                reply.fail(ResponseCode::SUCCESS, "");
+            }
+            AFTER_BUSY_ROUND => {
+                self.done(request.body);
+                let probe = self.clone();
+                after_busy_round(move || {
+                    probe.done(b"job");
+                    reply.fail(ResponseCode::SUCCESS, "");
+                });
             }
             PANIC => {
                 reply.abandon();
@@ -145,6 +179,25 @@ impl Raw {
         let stream = TcpStream::connect(server.local_addr()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(stream)
+    }
+
+    /// `count` clients that one thread serves.
+    fn connect_to_one_worker(server: &Server, count: usize) -> Vec<Self> {
+        let mut by_worker = HashMap::<_, Vec<Self>>::new();
+        loop {
+            let mut client = Self::connect(server);
+            client.0.write_all(&request(WORKER, 0, b"")).unwrap();
+            let of_worker = by_worker.entry(client.response().remark).or_default();
+            of_worker.push(client);
+            if of_worker.len() == count {
+                return std::mem::take(of_worker);
+            }
+        }
+    }
+
+    /// What has the server write this client's next request, see [`RELAY`].
+    fn relayed(&self, code: RequestCode, body: &str) -> Relayed {
+        (self.0.try_clone().unwrap(), request(code, 0, body.as_bytes()))
     }
 
     fn response(&mut self) -> RemotingCommand {
