@@ -59,14 +59,18 @@ pub const MIN_POPULATE_BYTES: u64 = 1 << 20;
 /// processor's cache before they are written.
 pub const MAX_POPULATE_BYTES: u64 = 16 << 20;
 
-/// Bytes made ready by one call for a busy store: the kernel then keeps them in pieces of up to this
-/// size, which costs a quarter of single pages. A flush writes a piece as a whole, so where it is waited
-/// for the pieces stay small.
+/// Bytes made ready at a time for a busy store. Where a flush is waited for it has to write little more
+/// than it must, so that steps stay small.
 pub const BUSY_STEP_BYTES: u64 = 512 << 10;
 
-/// Bytes made ready by one call for a quiet store. A flush of one of its records takes as long as one of
+/// Bytes made ready at a time for a quiet store. A flush of one of its records takes as long as one of
 /// a single page; a flush of many is quicker than with any other size.
 pub const QUIET_STEP_BYTES: u64 = 64 << 10;
+
+/// Bytes of zeros written by one call: the kernel keeps them in one piece, which costs a part of single
+/// pages. For larger pieces (`PAGE_ALLOC_COSTLY_ORDER`) it moves other pages together, once all memory is
+/// in use, and that costs more than the pieces save.
+pub const PAGE_PIECE_BYTES: usize = 32 << 10;
 
 /// A flush of no more bytes than this, on the average, gains more from blocks that have been written before
 /// than it costs to write them twice.

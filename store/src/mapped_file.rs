@@ -36,6 +36,7 @@ use rustix::fs::{SeekFrom, seek};
 pub(crate) use self::table::MappedTable;
 pub(crate) use self::writer::{MappedWriter, Unwritten, Way};
 use crate::fs::Fs;
+use crate::limits::PAGE_PIECE_BYTES;
 
 /// Bytes that the processor fetches at a time.
 const CACHE_LINE_BYTES: usize = 64;
@@ -221,9 +222,17 @@ impl MappedFile {
         fs.allocate(&self.file, &self.path, at, count)
     }
 
-    /// Writes `zeros` at `at`, which has to be behind everything that is or may be appended meanwhile.
-    pub(crate) fn write_zeros(&self, fs: &Fs, at: u64, zeros: &[u8]) -> io::Result<()> {
-        fs.write_at(&self.file, &self.path, zeros, at)
+    /// Writes `count` zeros at `at`, which has to be behind everything that is or may be appended meanwhile.
+    pub(crate) fn write_zeros(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
+        static ZEROS: [u8; PAGE_PIECE_BYTES] = [0; PAGE_PIECE_BYTES];
+        let end = at + count;
+        let mut at = at;
+        while at < end {
+            let piece = &ZEROS[..(end - at).min(PAGE_PIECE_BYTES as u64) as usize];
+            fs.write_at(&self.file, &self.path, piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     /// Makes durable what has been written by calls, without being told of what [`Self::flush`] has to

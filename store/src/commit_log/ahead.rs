@@ -99,8 +99,7 @@ struct Helper {
     released_to: i64,
     last_due: Instant,
     flushes: Flushes,
-    /// What new pages are filled with: as many as the largest step.
-    zeros: Vec<u8>,
+    largest_step: u64,
 }
 
 impl CommitLog {
@@ -115,7 +114,7 @@ impl CommitLog {
             released_to: position,
             last_due: Instant::now(),
             flushes: Flushes { position, count: self.flush_count(), are_small: true },
-            zeros: vec![0; largest_step as usize],
+            largest_step,
         };
         loop {
             if let Err(error) = self.prepare(&mut helper, signal) {
@@ -193,7 +192,7 @@ impl CommitLog {
         let at = (from - file.start()) as u64;
         let count = (step - at % step).min(file.len() as u64 - at);
         let until = from + count as i64;
-        self.make_step_ready(file, until, &helper.zeros)?;
+        self.make_step_ready(file, until)?;
         if self.flushed_often && helper.is_sync_due(file, at, count) {
             self.sync_zeros(file);
         }
@@ -208,8 +207,8 @@ impl CommitLog {
         Ok(until)
     }
 
-    /// Makes the log ready up to `until`, at most one step from where it is.
-    fn make_step_ready(&self, file: &MappedFile, until: i64, zeros: &[u8]) -> io::Result<()> {
+    /// Makes the log ready up to `until`.
+    fn make_step_ready(&self, file: &MappedFile, until: i64) -> io::Result<()> {
         let mut making = self.ahead.lock_making();
         // Nobody appends behind this while it cannot move. What is not allocated is not written: in
         // another file, and after a start, it is behind the end of the log.
@@ -217,9 +216,9 @@ impl CommitLog {
         if from >= until {
             return Ok(());
         }
-        self.allocate(&mut making, file, from, (until - from) as u64)?;
-        let count = zeros.len().min((until - from) as usize);
-        file.write_zeros(&self.fs, (from - file.start()) as u64, &zeros[..count])?;
+        let count = (until - from) as u64;
+        self.allocate(&mut making, file, from, count)?;
+        file.write_zeros(&self.fs, (from - file.start()) as u64, count)?;
         self.ahead.ready_to.store(until, Ordering::Release);
         Ok(())
     }
@@ -308,7 +307,7 @@ impl Helper {
 
     fn step_bytes(&self) -> u64 {
         let is_busy = self.distance >= BUSY_FROM_BYTES;
-        if is_busy { self.zeros.len() as u64 } else { QUIET_STEP_BYTES }
+        if is_busy { self.largest_step } else { QUIET_STEP_BYTES }
     }
 
     fn adapt(&mut self, was_due: bool) {
