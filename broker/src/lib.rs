@@ -17,6 +17,7 @@ mod config;
 mod consumer;
 mod consumer_offset;
 mod delays;
+mod disk_readers;
 mod dispatch;
 mod durable;
 mod error;

@@ -31,7 +31,6 @@ use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::message::TopicKind;
 use oxmq_remoting::Reply;
 use oxmq_store::MessageStore;
-use tokio::runtime::Handle;
 
 pub(crate) use self::ack::{Changed, Given};
 use self::catch::Catch;
@@ -44,6 +43,7 @@ use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
+use crate::disk_readers;
 use crate::filter::MessageFilter;
 use crate::hold::{Asks as _, Hold, Take};
 use crate::limits::MAX_REVIVE_QUEUES;
@@ -136,13 +136,7 @@ impl PopService {
                 Next::Serve(next) => pop = next,
                 Next::FromDisk(cold) => {
                     let this = Arc::clone(self);
-                    match Handle::try_current() {
-                        Ok(runtime) => {
-                            runtime.spawn_blocking(move || this.serve_with(cold, may_hold, true));
-                        }
-                        // A thread of its own may wait.
-                        Err(_) => this.serve_with(cold, may_hold, true),
-                    }
+                    disk_readers::spawn(move || this.serve_with(cold, may_hold, true));
                     return;
                 }
             }

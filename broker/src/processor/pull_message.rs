@@ -25,6 +25,7 @@ use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
+use crate::disk_readers;
 use crate::error::RequestError;
 use crate::hold::Asks as _;
 use crate::limits::MAX_SUSPEND_MS;
@@ -173,7 +174,7 @@ impl PullMessage {
             pull.max_messages = pull.max_messages.min(1);
         }
         let this = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
+        disk_readers::spawn(move || {
             RECORDS.with_borrow_mut(|records| {
                 let result = this.read(&pull, records);
                 this.cold.note(&pull.group, records.len(), Instant::now());

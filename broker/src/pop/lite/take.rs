@@ -6,11 +6,11 @@ use std::time::Instant;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::message::ReceiptHandle;
 use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, offset_in};
-use tokio::runtime::Handle;
 
 use super::{LiteService, QUEUE_ID, now, queue_ref};
 use crate::again::split;
 use crate::clock::now_ms;
+use crate::disk_readers;
 use crate::hold::{Asks, Held, Take};
 use crate::limits::MAX_POP_BYTES;
 use crate::pop::held::room;
@@ -67,14 +67,7 @@ impl LiteService {
         }
         let Ok(taken) = self.take(&request, may_wait) else {
             let (this, pop) = (Arc::clone(self), HeldLite { reply, request, deadline });
-            match Handle::try_current() {
-                Ok(runtime) => {
-                    runtime.spawn_blocking(move || this.serve_with(pop, may_hold, true));
-                }
-                // A thread of its own may wait.
-                Err(_) => this.serve_with(pop, may_hold, true),
-            }
-            return;
+            return disk_readers::spawn(move || this.serve_with(pop, may_hold, true));
         };
         let pop = HeldLite { reply, request, deadline };
         if taken.count > 0 {

@@ -1,0 +1,68 @@
+//! The threads that read what is not in memory any more.
+//!
+//! They may wait for the disk, and a group that catches up keeps every core busy with them. So they give
+//! way to the threads that serve: of a core that both want they get a tenth.
+
+use std::sync::OnceLock;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tracing::{error, warn};
+
+/// As of nice(1), from 0 for everything else to 19.
+const NICENESS: i32 = 10;
+
+/// Runs `job`, which may wait for the disk, on one of these threads.
+pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) {
+    static READERS: OnceLock<Option<Runtime>> = OnceLock::new();
+    let caller = Handle::try_current();
+    let job = move || {
+        // Tasks that it spawns are the caller's.
+        let _entered = caller.as_ref().map(Handle::enter);
+        job();
+    };
+    match READERS.get_or_init(start) {
+        Some(readers) => drop(readers.spawn_blocking(job)),
+        None => job(),
+    }
+}
+
+/// A runtime for its threads only: it has no task.
+fn start() -> Option<Runtime> {
+    Builder::new_current_thread()
+        .thread_name("disk-reader")
+        .on_thread_start(give_way)
+        .build()
+        .inspect_err(
+            |error| error!(%error, "no threads to read from disk: who serves has to wait for it"),
+        )
+        .ok()
+}
+
+fn give_way() {
+    // Of no process, that is, of this thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        warn!(%error, "a thread that reads from disk does not give way");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_gives_way_and_no_other_thread_does() {
+        let (sender, receiver) = mpsc::channel();
+        spawn(move || sender.send(rustix::process::getpriority_process(None)).unwrap());
+        let own = rustix::process::getpriority_process(None).unwrap();
+        assert_eq!(receiver.recv().unwrap(), Ok((own + NICENESS).min(19)));
+    }
+
+    #[tokio::test]
+    async fn a_task_of_a_job_runs_where_the_job_comes_from() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        spawn(move || drop(tokio::spawn(async move { sender.send(()) })));
+        receiver.await.unwrap();
+    }
+}
