@@ -5,11 +5,14 @@
 
 use std::sync::OnceLock;
 
+use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::{error, warn};
 
-/// As of nice(1), from 0 for everything else to 19.
+/// How much nicer than the process they are, see nice(1).
 const NICENESS: i32 = 10;
+/// There is no more.
+const MOST_NICENESS: i32 = 19;
 
 /// Runs `job`, which may wait for the disk, on one of these threads.
 pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) {
@@ -39,8 +42,10 @@ fn start() -> Option<Runtime> {
 }
 
 fn give_way() {
-    // Of no process, that is, of this thread.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+    // That of the process is its first thread's; a process of no id is this thread.
+    let own = getpriority_process(Some(getpid()));
+    let set = |own| setpriority_process(None, MOST_NICENESS.min(own + NICENESS));
+    if let Err(error) = own.and_then(set) {
         warn!(%error, "a thread that reads from disk does not give way");
     }
 }
@@ -54,9 +59,9 @@ mod tests {
     #[test]
     fn a_reader_gives_way_and_no_other_thread_does() {
         let (sender, receiver) = mpsc::channel();
-        spawn(move || sender.send(rustix::process::getpriority_process(None)).unwrap());
-        let own = rustix::process::getpriority_process(None).unwrap();
-        assert_eq!(receiver.recv().unwrap(), Ok((own + NICENESS).min(19)));
+        spawn(move || sender.send(getpriority_process(None)).unwrap());
+        let own = getpriority_process(None).unwrap();
+        assert_eq!(receiver.recv().unwrap(), Ok((own + NICENESS).min(MOST_NICENESS)));
     }
 
     #[tokio::test]
