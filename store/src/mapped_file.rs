@@ -28,7 +28,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::{SeekFrom, seek};
@@ -36,7 +36,7 @@ use rustix::fs::{SeekFrom, seek};
 pub(crate) use self::table::MappedTable;
 pub(crate) use self::writer::{MappedWriter, Unwritten, Way};
 use crate::fs::Fs;
-use crate::limits::PAGE_PIECE_BYTES;
+use crate::limits::{ALLOCATE_STEP_BYTES, PAGE_PIECE_BYTES};
 
 /// Bytes that the processor fetches at a time.
 const CACHE_LINE_BYTES: usize = 64;
@@ -61,6 +61,8 @@ pub(crate) struct MappedFile {
     map: MmapRaw,
     start: i64,
     wrote: AtomicUsize,
+    /// Disk blocks are reserved from where somebody began up to here.
+    reserved_to: AtomicU64,
     has_writer: AtomicBool,
     /// Where a test has it that the disk would be waited for.
     #[cfg(test)]
@@ -95,6 +97,7 @@ impl MappedFile {
             wrote: AtomicUsize::new(map.len()),
             map,
             start,
+            reserved_to: AtomicU64::new(0),
             has_writer: AtomicBool::new(has_writer),
             #[cfg(test)]
             cold_from: std::sync::OnceLock::new(),
@@ -220,6 +223,24 @@ impl MappedFile {
     /// Reserves disk blocks for `count` bytes from `at` on.
     pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
         fs.allocate(&self.file, &self.path, at, count)
+    }
+
+    /// Sees to it that disk blocks are reserved for the bytes `at..end`; if they are not, then for some more
+    /// behind them. For whoever goes through the file in order.
+    pub(crate) fn reserve(&self, fs: &Fs, at: u64, end: u64) -> io::Result<()> {
+        let reserved_to = self.reserved_to();
+        if reserved_to < end {
+            let from = reserved_to.max(at);
+            let until = end.max(from + ALLOCATE_STEP_BYTES).min(self.map.len() as u64);
+            self.allocate(fs, from, until - from)?;
+            self.reserved_to.fetch_max(until, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Where [`Self::reserve`] has got to.
+    pub(crate) fn reserved_to(&self) -> u64 {
+        self.reserved_to.load(Ordering::Relaxed)
     }
 
     /// Writes `count` zeros at `at`, which has to be behind everything that is or may be appended meanwhile.

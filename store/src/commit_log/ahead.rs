@@ -1,8 +1,8 @@
 //! Keeps the log ready ahead of its writer, so that appending never waits for the system.
 //!
-//! One thread makes the next file, reserves disk blocks, makes pages by writing zeros, and maps them;
-//! behind the writer it lets go of pages, so that the log's share of memory stays the page cache's. How
-//! far ahead depends on how fast the writer comes: a quiet store keeps a megabyte ready, a busy one 16.
+//! One thread reserves disk blocks, makes pages by writing zeros, and maps them; behind the writer it lets go
+//! of pages, so that the log's share of memory stays the page cache's. How far ahead depends on how fast the
+//! writer comes: a quiet store keeps a megabyte ready, a busy one 16. The next file comes from [`super::next`].
 //!
 //! Where senders wait for flushes of little, the zeros are synced: the first write to a reserved block
 //! changes the file's metadata, too, which a flush would have to wait for.
@@ -17,15 +17,16 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::{CommitLog, LogFiles, find_file};
+use super::next::Next;
+use super::{CommitLog, find_file};
 use crate::limits::{
-    ALLOCATE_STEP_BYTES, BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES,
-    MIN_POPULATE_BYTES, QUIET_STEP_BYTES, SMALL_FLUSH_BYTES,
+    BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
+    QUIET_STEP_BYTES, SMALL_FLUSH_BYTES,
 };
 use crate::mapped_file::MappedFile;
 use crate::worker::Signal;
@@ -47,11 +48,10 @@ pub(super) struct Ahead {
     signal: Arc<Signal>,
     /// Records may be appended up to here.
     ready_to: AtomicI64,
-    making: Mutex<Making>,
+    making: Mutex<()>,
     /// The writer wakes the helper when it gets here.
     wake_at: AtomicI64,
-    /// The file behind the current one, made but not in use.
-    next: Mutex<Option<Arc<MappedFile>>>,
+    pub(super) next: Next,
     /// Cleared where the kernel cannot populate.
     cannot_populate: AtomicBool,
 }
@@ -71,24 +71,13 @@ impl Ahead {
             && self.wake_at.swap(i64::MAX, Ordering::Relaxed) != i64::MAX
     }
 
-    fn lock_making(&self) -> std::sync::MutexGuard<'_, Making> {
+    fn lock_making(&self) -> MutexGuard<'_, ()> {
         self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn wake(&self) {
         self.signal.wake();
     }
-
-    pub(super) fn lock_next(&self) -> std::sync::MutexGuard<'_, Option<Arc<MappedFile>>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What whoever makes the log ready knows.
-#[derive(Debug, Default)]
-struct Making {
-    /// Disk blocks are reserved up to here.
-    allocated_to: i64,
 }
 
 /// What the helper remembers between its rounds.
@@ -134,40 +123,26 @@ impl CommitLog {
         self.ahead.signal()
     }
 
-    /// Removes the prepared file that was never used, as the reference does at a clean stop.
-    pub(crate) fn drop_unused_file(&self) -> io::Result<()> {
-        match self.ahead.lock_next().take() {
-            Some(file) => self.fs.remove_file(file.path()),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes the file that begins at `start`, and its name durable.
-    pub(super) fn make_file(&self, start: i64) -> io::Result<MappedFile> {
-        let path = self.dirs.new_path(start as u64);
-        let dir = path.parent().unwrap_or(&path);
-        self.fs.create_dir_all(dir)?;
-        let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;
-        file.truncate(0);
-        self.fs.sync_dir(dir)?;
-        Ok(file)
-    }
-
     fn prepare(&self, helper: &mut Helper, signal: &Signal) -> io::Result<()> {
-        let (files, next) = self.prepare_next()?;
+        let files = self.files();
         let position = self.max_offset();
-
         helper.populated_to = helper.populated_to.max(position);
         helper.flushes.note(position, self.flush_count());
         let target = position + helper.distance as i64;
         while helper.populated_to < target && !signal.is_stopped() {
             let at = helper.populated_to;
-            let is_next = (next.start()..next.end()).contains(&at);
-            let file = find_file(&files, at).or(is_next.then_some(&next));
+            let file = match find_file(&files, at) {
+                Some(file) => Arc::clone(file),
+                None => self.next_file()?,
+            };
             // The writer has gone on meanwhile: the next round sees its file.
-            let Some(file) = file else { break };
-            helper.populated_to = self.prepare_step(file, at, helper)?;
+            if !(file.start()..file.end()).contains(&at) {
+                break;
+            }
+            helper.populated_to = self.prepare_step(&file, at, helper)?;
         }
+        // A flush that somebody waits for would have to wait for the blocks' metadata, too.
+        self.ahead.next.wake(helper.is_busy() && !self.flushed_often);
         let half = helper.distance as i64 / 2;
         self.ahead.wake_at.store(helper.populated_to - half, Ordering::Relaxed);
 
@@ -209,16 +184,16 @@ impl CommitLog {
 
     /// Makes the log ready up to `until`.
     fn make_step_ready(&self, file: &MappedFile, until: i64) -> io::Result<()> {
-        let mut making = self.ahead.lock_making();
+        let _making = self.ahead.lock_making();
         // Nobody appends behind this while it cannot move. What is not allocated is not written: in
         // another file, and after a start, it is behind the end of the log.
         let from = self.ahead.ready_to().max(self.max_offset()).max(file.start());
         if from >= until {
             return Ok(());
         }
-        let count = (until - from) as u64;
-        self.allocate(&mut making, file, from, count)?;
-        file.write_zeros(&self.fs, (from - file.start()) as u64, count)?;
+        let (at, end) = ((from - file.start()) as u64, (until - file.start()) as u64);
+        file.reserve(&self.fs, at, end)?;
+        file.write_zeros(&self.fs, at, end - at)?;
         self.ahead.ready_to.store(until, Ordering::Release);
         Ok(())
     }
@@ -234,45 +209,15 @@ impl CommitLog {
     /// Makes the log ready for `needed` bytes from `from` on, for a writer that has overtaken the helper.
     #[cold]
     pub(super) fn make_ready(&self, file: &MappedFile, from: i64, needed: u64) -> io::Result<()> {
-        let mut making = self.ahead.lock_making();
+        let _making = self.ahead.lock_making();
         if from + needed as i64 > self.ahead.ready_to() {
             // More than is needed, so that the next append has it.
             let count = BUSY_STEP_BYTES.max(needed).min((file.end() - from) as u64);
-            self.allocate(&mut making, file, from, count)?;
+            let at = (from - file.start()) as u64;
+            file.reserve(&self.fs, at, at + count)?;
             self.ahead.ready_to.store(from + count as i64, Ordering::Release);
         }
         Ok(())
-    }
-
-    /// Reserves disk blocks for `needed` bytes from `from` on, and some more.
-    fn allocate(
-        &self,
-        making: &mut Making,
-        file: &MappedFile,
-        from: i64,
-        needed: u64,
-    ) -> io::Result<()> {
-        if making.allocated_to < from + needed as i64 {
-            let from = making.allocated_to.max(from);
-            let at = (from - file.start()) as u64;
-            let count = ALLOCATE_STEP_BYTES.max(needed).min(file.len() as u64 - at);
-            file.allocate(&self.fs, at, count)?;
-            making.allocated_to = from + count as i64;
-        }
-        Ok(())
-    }
-
-    /// The files in use, and the one behind them, made if need be.
-    fn prepare_next(&self) -> io::Result<(LogFiles, Arc<MappedFile>)> {
-        let mut next = self.ahead.lock_next();
-        let files = self.files();
-        let start = files.last().map_or_else(|| self.max_offset(), |file| file.end());
-        let prepared = match next.take_if(|file| file.start() == start) {
-            Some(file) => file,
-            None => Arc::new(self.make_file(start)?),
-        };
-        *next = Some(Arc::clone(&prepared));
-        Ok((files, prepared))
     }
 }
 
@@ -305,9 +250,12 @@ impl Helper {
         self.flushes.are_small && (ends_piece || until == file.len() as u64)
     }
 
+    fn is_busy(&self) -> bool {
+        self.distance >= BUSY_FROM_BYTES
+    }
+
     fn step_bytes(&self) -> u64 {
-        let is_busy = self.distance >= BUSY_FROM_BYTES;
-        if is_busy { self.largest_step } else { QUIET_STEP_BYTES }
+        if self.is_busy() { self.largest_step } else { QUIET_STEP_BYTES }
     }
 
     fn adapt(&mut self, was_due: bool) {

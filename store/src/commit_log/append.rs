@@ -256,7 +256,7 @@ impl CommitLog {
         let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
         // The helper looks at the files under this lock: it must not see the next file neither
         // prepared nor in use, or it would make it again.
-        let mut prepared = self.ahead.lock_next();
+        let mut prepared = self.ahead.next.lock();
         // The next file first: without it nothing may change.
         let next = match prepared.take_if(|file| file.start() == start) {
             Some(file) => file,

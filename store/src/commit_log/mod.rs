@@ -12,6 +12,7 @@ mod ahead;
 mod append;
 mod dirs;
 mod flush;
+mod next;
 mod open;
 mod scan;
 mod stream;

@@ -34,6 +34,10 @@ impl MessageStore {
         let signal = Arc::clone(log.ahead_signal());
         spawn("log-ahead", &signal, Box::new(move |signal| log.run_ahead(signal)))?;
 
+        let log = Arc::clone(&self.log);
+        let signal = Arc::clone(log.next_signal());
+        spawn("log-next", &signal, Box::new(move |signal| log.run_next(signal)))?;
+
         if self.flush_policy.sync {
             let (announcer, config) = (Arc::clone(&self.announcer), Arc::clone(&self.config));
             self.log.after_flush(Box::new(move |log| {

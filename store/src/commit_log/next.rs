@@ -1,0 +1,106 @@
+//! Has the next file of the log there before anybody needs it.
+//!
+//! Making a file, and finding disk blocks for it, may wait for the disk behind all that is being written there.
+//! So a thread of its own does it, a whole file ahead. Of a busy store it also reserves all blocks of that file:
+//! the system lets nobody else write to a file meanwhile, so that in the current file the helper of
+//! [`super::ahead`] would have to wait.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::CommitLog;
+use crate::mapped_file::MappedFile;
+use crate::worker::Signal;
+
+/// How often the thread looks by itself.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The file behind the current one.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    signal: Arc<Signal>,
+    /// Made, but not in use.
+    file: Mutex<Option<Arc<MappedFile>>>,
+    /// Whether it will be needed soon.
+    is_busy: AtomicBool,
+}
+
+impl Next {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Arc<MappedFile>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the thread look whether there is something to do.
+    pub(super) fn wake(&self, is_busy: bool) {
+        self.is_busy.store(is_busy, Ordering::Relaxed);
+        self.signal.wake();
+    }
+
+    fn is_unused(&self, file: &Arc<MappedFile>) -> bool {
+        self.lock().as_ref().is_some_and(|next| Arc::ptr_eq(next, file))
+    }
+}
+
+impl CommitLog {
+    /// Keeps the next file ready until `signal` says stop.
+    pub(crate) fn run_next(&self, signal: &Signal) {
+        loop {
+            if let Err(error) = self.prepare_next(signal) {
+                warn!(%error, "next file of the commit log not prepared");
+            }
+            if !signal.wait(IDLE_INTERVAL) {
+                return;
+            }
+        }
+    }
+
+    /// The signal of that thread.
+    pub(crate) fn next_signal(&self) -> &Arc<Signal> {
+        &self.ahead.next.signal
+    }
+
+    fn prepare_next(&self, signal: &Signal) -> io::Result<()> {
+        let file = self.next_file()?;
+        let next = &self.ahead.next;
+        let must_go_on = || next.is_busy.load(Ordering::Relaxed) && !signal.is_stopped();
+        while file.reserved_to() < file.len() as u64 && must_go_on() && next.is_unused(&file) {
+            let at = file.reserved_to();
+            file.reserve(&self.fs, at, at + 1)?;
+        }
+        Ok(())
+    }
+
+    /// The file behind those in use, made if need be.
+    pub(super) fn next_file(&self) -> io::Result<Arc<MappedFile>> {
+        let mut next = self.ahead.next.lock();
+        let start = self.files().last().map_or_else(|| self.max_offset(), |file| file.end());
+        let file = match next.take_if(|file| file.start() == start) {
+            Some(file) => file,
+            None => Arc::new(self.make_file(start)?),
+        };
+        Ok(Arc::clone(next.insert(file)))
+    }
+
+    /// Makes the file that begins at `start`, and its name durable.
+    pub(super) fn make_file(&self, start: i64) -> io::Result<MappedFile> {
+        let path = self.dirs.new_path(start as u64);
+        let dir = path.parent().unwrap_or(&path);
+        self.fs.create_dir_all(dir)?;
+        let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;
+        file.truncate(0);
+        self.fs.sync_dir(dir)?;
+        Ok(file)
+    }
+
+    /// Removes the prepared file that was never used, as the reference does at a clean stop.
+    pub(crate) fn drop_unused_file(&self) -> io::Result<()> {
+        match self.ahead.next.lock().take() {
+            Some(file) => self.fs.remove_file(file.path()),
+            None => Ok(()),
+        }
+    }
+}
