@@ -54,6 +54,10 @@ pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 /// How long a changed certificate may stay unnoticed.
 pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 
+/// Requests of one read after which a peer that has its worker to itself gets their answers, where it would
+/// else wait for the last one, and the worker then for the peer.
+pub(crate) const ANSWER_EVERY: u32 = 16;
+
 /// How long a worker stays awake after traffic. A peer on the same machine answers within it.
 pub const SPIN: Duration = Duration::from_micros(20);
 

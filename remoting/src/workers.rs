@@ -80,7 +80,12 @@ pub fn after_round(job: impl FnOnce() + 'static) {
 /// Has this thread do `job` when no connection has something to read for the moment, if several requests may
 /// gain from that: at once where they come one by one.
 pub fn after_busy_round(job: impl FnOnce() + 'static) {
-    if BUSY.get() > 0 { after_round(job) } else { job() }
+    if is_busy() { after_round(job) } else { job() }
+}
+
+/// Whether several connections of this thread have asked at a time lately.
+pub(crate) fn is_busy() -> bool {
+    BUSY.get() > 0
 }
 
 /// A connection had a turn.

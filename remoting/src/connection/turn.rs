@@ -1,4 +1,4 @@
-//! The task of a connection: one read, all whole frames in it, one write.
+//! The task of a connection: one read, all whole frames in it, one write, or a few.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -15,9 +15,9 @@ use tracing::warn;
 use super::Connection;
 use super::greeting::{self, Greeting};
 use super::output::Fate;
-use crate::limits::{FIRST_READ_BYTES, TURN_BYTES};
+use crate::limits::{ANSWER_EVERY, FIRST_READ_BYTES, TURN_BYTES};
 use crate::tls::TlsMode;
-use crate::{Reply, Service, spin};
+use crate::{Reply, Service, spin, workers};
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; TURN_BYTES]);
@@ -294,9 +294,17 @@ fn handle(
     buffer: &[u8],
 ) -> Result<usize, End> {
     let mut handled = 0;
+    let mut unanswered = 0;
     while let Some((frame, bytes)) = frame::split(&buffer[handled..])? {
+        if unanswered == ANSWER_EVERY && !workers::is_busy() {
+            // Nobody else waits for this thread: the peer goes on while the rest is handled.
+            connection.output.end_turn(&connection.socket);
+            connection.output.begin_turn();
+            unanswered = 0;
+        }
         dispatch(connection, service, frame)?;
         handled += bytes;
+        unanswered += 1;
     }
     Ok(handled)
 }

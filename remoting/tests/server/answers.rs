@@ -11,7 +11,7 @@ use oxmq_protocol::frame::HeaderForm;
 use oxmq_remoting::{Reply, RequestCount, RequestCounters};
 
 use super::{
-    AFTER_BUSY_ROUND, AFTER_ROUND, DEADLINE, ECHO, KEEP, RELAY, Raw, request, start, wait_for,
+    AFTER_BUSY_ROUND, AFTER_ROUND, DEADLINE, ECHO, KEEP, PEEK, RELAY, Raw, request, start, wait_for,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,6 +236,27 @@ async fn peer_that_asks_again_while_it_is_answered_is_not_served_out_of_turn() {
     wait_for("all requests", || probe.done.lock().unwrap().len() > 100).await;
     let at = probe.done.lock().unwrap().iter().position(|done| done == "other").unwrap();
     assert!(at <= 13, "served after {at}");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_alone_is_answered_before_all_that_it_asked_is_handled() {
+    let (server, probe) = start(|_| ());
+    let mut client = Raw::connect(&server);
+    // The thread may have more peers now, of other tests.
+    wait_for("a round in which it is alone", || {
+        *probe.peer.lock().unwrap() = Some(client.0.try_clone().unwrap());
+        let mut batch: Vec<u8> = (0..16).flat_map(|n| request(ECHO, n, b"")).collect();
+        batch.extend(request(PEEK, 16, b""));
+        client.0.write_all(&batch).unwrap();
+        let begun = Instant::now();
+        while probe.done.lock().unwrap().is_empty() && begun.elapsed() < DEADLINE {
+            std::thread::yield_now();
+        }
+        assert!((0..17).all(|opaque| client.response().opaque == opaque));
+        std::mem::take(&mut *probe.done.lock().unwrap()) == ["answered"]
+    })
+    .await;
     server.shutdown().await;
 }
 

@@ -32,6 +32,7 @@ const WHOLE_REMARK: RequestCode = RequestCode(8);
 const WORKER: RequestCode = RequestCode(9);
 const RELAY: RequestCode = RequestCode(10);
 const AFTER_BUSY_ROUND: RequestCode = RequestCode(11);
+const PEEK: RequestCode = RequestCode(12);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client's end of its connection, and a request that it writes.
@@ -48,6 +49,8 @@ struct State {
     rounds: Mutex<Vec<usize>>,
     /// What [`RELAY`] writes and where to, the last first: each is there before the turn of the request ends.
     relayed: Mutex<Vec<Vec<Relayed>>>,
+    /// Where [`PEEK`] looks for answers; its owner does not read meanwhile.
+    peer: Mutex<Option<TcpStream>>,
     /// What was done, in this order.
     done: Mutex<Vec<String>>,
 }
@@ -132,6 +135,14 @@ impl Service for Probe {
                     probe.done(b"job");
                     reply.fail(ResponseCode::SUCCESS, "");
                 });
+            }
+            PEEK => {
+                let peer = self.peer.lock().unwrap().take().unwrap();
+                peer.set_nonblocking(true).unwrap();
+                let has_answers = peer.peek(&mut [0]).is_ok();
+                peer.set_nonblocking(false).unwrap();
+                self.done(if has_answers { b"answered" } else { b"unanswered" });
+                reply.fail(ResponseCode::SUCCESS, "");
             }
             PANIC => {
                 reply.abandon();
