@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
+use super::CommitLog;
 use super::next::Next;
-use super::{CommitLog, find_file};
 use crate::limits::{
     BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
     QUIET_STEP_BYTES, SMALL_FLUSH_BYTES,
@@ -124,21 +124,14 @@ impl CommitLog {
     }
 
     fn prepare(&self, helper: &mut Helper, signal: &Signal) -> io::Result<()> {
-        let files = self.files();
         let position = self.max_offset();
         helper.populated_to = helper.populated_to.max(position);
         helper.flushes.note(position, self.flush_count());
         let target = position + helper.distance as i64;
         while helper.populated_to < target && !signal.is_stopped() {
             let at = helper.populated_to;
-            let file = match find_file(&files, at) {
-                Some(file) => Arc::clone(file),
-                None => self.next_file()?,
-            };
             // The writer has gone on meanwhile: the next round sees its file.
-            if !(file.start()..file.end()).contains(&at) {
-                break;
-            }
+            let Some(file) = self.file_at(at)? else { break };
             helper.populated_to = self.prepare_step(&file, at, helper)?;
         }
         // A flush that somebody waits for would have to wait for the blocks' metadata, too.
@@ -146,6 +139,7 @@ impl CommitLog {
         let half = helper.distance as i64 / 2;
         self.ahead.wake_at.store(helper.populated_to - half, Ordering::Relaxed);
 
+        let files = self.files();
         let keep_from = position - KEEP_MAPPED_BYTES as i64;
         while helper.released_to + (RELEASE_STEP_BYTES as i64) < keep_from {
             let until = helper.released_to + RELEASE_STEP_BYTES as i64;

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
@@ -254,17 +254,10 @@ impl CommitLog {
     pub(super) fn roll(&self, appender: &mut Appender) -> io::Result<()> {
         let Appender { writer: slot, rolled, .. } = appender;
         let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
-        // The helper looks at the files under this lock: it must not see the next file neither
-        // prepared nor in use, or it would make it again.
-        let mut prepared = self.ahead.next.lock();
         // The next file first: without it nothing may change.
-        let next = match prepared.take_if(|file| file.start() == start) {
-            Some(file) => file,
-            None => Arc::new(self.make_file(start)?),
-        };
-        // An empty log that does not begin where the helper thought.
-        if let Some(useless) = prepared.take() {
-            self.fs.remove_file(useless.path())?;
+        let next = self.next_file()?;
+        if next.start() != start {
+            return Err(io::Error::other("the next log file begins elsewhere"));
         }
         if let Some(writer) = slot
             && writer.remaining() > 0
@@ -277,7 +270,11 @@ impl CommitLog {
         let writer = next
             .writer(self.way())
             .ok_or_else(|| io::Error::other("the next log file is being written already"))?;
+        // Who looks for a file meanwhile finds it in one of the two places.
+        let mut prepared = self.ahead.next.lock();
+        prepared.take();
         self.add_file(next);
+        drop(prepared);
         self.end.store(start, Ordering::Release);
         *slot = Some(writer);
         Ok(())

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::CommitLog;
+use super::{CommitLog, find_file};
 use crate::mapped_file::MappedFile;
 use crate::worker::Signal;
 
@@ -23,8 +23,10 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Next {
     signal: Arc<Signal>,
-    /// Made, but not in use.
+    /// Made, but not in use. Every file is either here or in use for whoever holds this.
     file: Mutex<Option<Arc<MappedFile>>>,
+    /// Held by whoever makes it.
+    making: Mutex<()>,
     /// Whether it will be needed soon.
     is_busy: AtomicBool,
 }
@@ -76,17 +78,40 @@ impl CommitLog {
 
     /// The file behind those in use, made if need be.
     pub(super) fn next_file(&self) -> io::Result<Arc<MappedFile>> {
-        let mut next = self.ahead.next.lock();
-        let start = self.files().last().map_or_else(|| self.max_offset(), |file| file.end());
-        let file = match next.take_if(|file| file.start() == start) {
-            Some(file) => file,
-            None => Arc::new(self.make_file(start)?),
+        let _making = self.ahead.next.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = {
+            let next = self.ahead.next.lock();
+            let start = self.files().last().map_or_else(|| self.max_offset(), |file| file.end());
+            if let Some(file) = next.as_ref().filter(|file| file.start() == start) {
+                return Ok(Arc::clone(file));
+            }
+            start
         };
-        Ok(Arc::clone(next.insert(file)))
+        let file = Arc::new(self.make_file(start)?);
+        // An empty log that does not begin where it was thought to.
+        if let Some(useless) = self.ahead.next.lock().replace(Arc::clone(&file)) {
+            self.fs.remove_file(useless.path())?;
+        }
+        Ok(file)
+    }
+
+    /// The file that `position` is in, if it is in use or the next one, which is made if need be.
+    pub(super) fn file_at(&self, position: i64) -> io::Result<Option<Arc<MappedFile>>> {
+        let holds = |file: &Arc<MappedFile>| (file.start()..file.end()).contains(&position);
+        {
+            let next = self.ahead.next.lock();
+            if let Some(file) = find_file(&self.files(), position) {
+                return Ok(Some(Arc::clone(file)));
+            }
+            if let Some(file) = next.as_ref().filter(|file| holds(file)) {
+                return Ok(Some(Arc::clone(file)));
+            }
+        }
+        Ok(Some(self.next_file()?).filter(holds))
     }
 
     /// Makes the file that begins at `start`, and its name durable.
-    pub(super) fn make_file(&self, start: i64) -> io::Result<MappedFile> {
+    fn make_file(&self, start: i64) -> io::Result<MappedFile> {
         let path = self.dirs.new_path(start as u64);
         let dir = path.parent().unwrap_or(&path);
         self.fs.create_dir_all(dir)?;
