@@ -61,7 +61,8 @@ fn file_that_takes_long_to_make_holds_up_nothing_before_it() {
     let dir = temp_dir();
     let operations = Arc::new(Operations { stuck: AtomicBool::new(true), ..Operations::default() });
     let store = open_with(dir.path(), &operations);
-    // The first one is in use then.
+    // The first file is there, and in use then.
+    wait_until(|| operations.writes_ahead.load(Ordering::Relaxed) > 0);
     put(&store, "t", 0, &[b'x'; 60_000]);
     wait_until(|| operations.waiting.load(Ordering::Relaxed));
     for _ in 0..3 {
