@@ -57,5 +57,6 @@ mod unique_key;
 mod watch;
 
 pub use config::{BrokerRole, BrokerSettings, NAMESRV_ADDR_VARIABLE, RequestMode};
+pub use filter::{SqlError, SqlFilter};
 pub use oxmq_store::StoreConfig;
 pub use server::{Broker, BrokerHandle, StartError};

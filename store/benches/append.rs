@@ -10,7 +10,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::message::Message;
-use oxmq_store::{GetMessageStatus, MessageStore, PutMessageStatus, StoreConfig};
+use oxmq_store::{MessageStore, PutMessageStatus, StoreConfig};
 
 const QUEUES: i32 = 8;
 /// Less than the half of what the helper keeps ready for a busy store.
@@ -34,7 +34,6 @@ fn main() {
         println!("{what}, flat out: {}", append(&store, records, body_bytes, threads));
         let paced = append_in_bursts(&store, records, body_bytes);
         println!("append, 1 thread, {body_bytes} B, index {index}, pages present: {paced}");
-        println!("drain, 1 thread: {}", drain(&store));
         let begin = Instant::now();
         store.close().unwrap();
         println!("close: {:?}", begin.elapsed());
@@ -114,34 +113,6 @@ fn append_on_this_thread(store: &MessageStore, records: usize, body_bytes: usize
         cpu_ns: cpu_ns_of_this_thread() - cpu_ns,
         faults: faults_of_this_thread() - faults,
     }
-}
-
-fn drain(store: &MessageStore) -> String {
-    let begin = Instant::now();
-    let mut out = Vec::new();
-    let mut count = 0_u64;
-    for queue_id in 0..QUEUES {
-        let mut offset = 0;
-        loop {
-            out.clear();
-            let result = store.get_message(
-                "BenchmarkTest",
-                queue_id,
-                offset,
-                32,
-                1 << 20,
-                |_, _| true,
-                &mut out,
-            );
-            if result.status != GetMessageStatus::Found {
-                break;
-            }
-            offset = result.next_begin_offset;
-            count += u64::from(result.message_count);
-        }
-    }
-    let elapsed = begin.elapsed();
-    format!("{count} messages, {:.0} ns each", elapsed.as_nanos() as f64 / count as f64)
 }
 
 /// Minor page faults, the tenth field of the thread's statistics.

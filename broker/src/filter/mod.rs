@@ -10,7 +10,7 @@ use oxmq_protocol::message::{java_string_hash, properties};
 
 pub(crate) use self::bloom::text as bits_text;
 pub(crate) use self::registry::{ConsumerFilters, FilterProblem};
-pub(crate) use self::sql::{SqlError, SqlFilter};
+pub use self::sql::{SqlError, SqlFilter};
 
 /// A compiled subscription. Tags are compared by hash, as in the reference: a false positive is
 /// left to the client, which compares the text again.

@@ -6,7 +6,7 @@ use super::lexer::{Token, TokenKind};
 /// as it tells where and what: clients show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct SqlError(String);
+pub struct SqlError(String);
 
 impl SqlError {
     pub(super) fn lexical(line: usize, column: usize, found: &str, after: &str) -> Self {

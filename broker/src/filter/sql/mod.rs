@@ -17,12 +17,12 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::error::SqlError;
+pub use self::error::SqlError;
 use self::expression::Expression;
 
 /// A compiled expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct SqlFilter {
+pub struct SqlFilter {
     root: Expression,
     /// Hashes of the tags that a message may have; nothing when that does not matter.
     tag_hashes: Option<Box<[i32]>>,
@@ -36,7 +36,7 @@ impl SqlFilter {
     ///
     /// # Errors
     /// When it is none, or too large.
-    pub(crate) fn compile(text: &str) -> Result<Self, SqlError> {
+    pub fn compile(text: &str) -> Result<Self, SqlError> {
         let root = parser::parse(text)?;
         let tag_hashes = root.tag_hashes().map(|hashes| hashes.into_iter().collect());
         Ok(Self { root, tag_hashes })
@@ -64,7 +64,7 @@ impl SqlFilter {
 
     /// Tells whether a message with these encoded properties is wanted. One that cannot be compared
     /// is not.
-    pub(crate) fn matches(&self, properties: &[u8]) -> bool {
+    pub fn matches(&self, properties: &[u8]) -> bool {
         self.root.matches(properties).unwrap_or(false)
     }
 }
