@@ -58,8 +58,9 @@ pub(crate) const LOOK_AT_CERTIFICATE_EVERY: Duration = Duration::from_secs(1);
 /// else wait for the last one, and the worker then for the peer.
 pub(crate) const ANSWER_EVERY: u32 = 16;
 
-/// How long a worker stays awake after traffic. A peer on the same machine answers within it.
-pub const SPIN: Duration = Duration::from_micros(20);
+/// How long a worker stays awake after traffic. A peer on the same machine answers within it, even if its
+/// processor had to be woken for our answer: in less, both would go on waking each other.
+pub const SPIN: Duration = Duration::from_micros(50);
 
 /// After how many turns on end that no other followed within [`SPIN`] a worker no longer stays awake.
 pub(crate) const SPIN_IN_VAIN: u32 = 32;
