@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use oxmq_protocol::message::{Message, properties};
+use oxmq_protocol::message::{Message, MessageExt, properties};
 use oxmq_store::{MessageStore, StoreConfig, StoreError};
 
 /// A directory with `count` messages of `put_run`, closed or as a crash leaves it.
@@ -79,6 +79,35 @@ fn log_cut_at_every_byte_of_its_last_records_opens_with_a_prefix() {
             let count = check_goes_on(dir.path(), 210 - lost);
             assert!(count <= 210 - lost + 1, "cut at {cut}: {count}");
         }
+    }
+}
+
+#[test]
+fn log_cut_within_the_properties_of_its_last_record_ends_before_it() {
+    let text = format!("KEYS\u{1}{}\u{2}CLUSTER\u{1}c\u{2}", "k".repeat(100));
+    let original = temp_dir();
+    let store = open(&small(original.path()));
+    let put = |body: &[u8]| {
+        let properties = text.as_bytes();
+        store.put_message(&Message { properties, ..message("TopicA", 0, body) })
+    };
+    (0..3).for_each(|_| assert!(put(b"whole").status.is_stored()));
+    let end = store.max_phy_offset() as usize;
+    let name = last_log_file(original.path()).file_name().unwrap().to_owned();
+    for cut in end - text.len()..=end {
+        let dir = temp_dir();
+        copy_dir(original.path(), dir.path());
+        let path = dir.path().join("commitlog").join(&name);
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&vec![0; (16 << 10) - cut], cut as u64).unwrap();
+        let store = open(&small(dir.path()));
+        let messages = read_all(&store, "TopicA", 0);
+        assert_eq!(messages.len(), if cut == end { 3 } else { 2 }, "cut at {cut}");
+        let key = |message: &MessageExt| {
+            properties::property_str(&message.properties, "KEYS").map(str::len)
+        };
+        assert!(messages.iter().all(|message| key(message) == Some(100)));
+        store.close().unwrap();
     }
 }
 

@@ -96,6 +96,9 @@ pub enum RecordError {
         /// The sum of the parts.
         parts: usize,
     },
+    /// Nothing follows the record, and its properties have not been stored to their end.
+    #[error("properties end with a zero byte and nothing follows")]
+    TornProperties,
     /// The topic is not UTF-8.
     #[error("topic is not UTF-8")]
     TopicNotUtf8,

@@ -69,10 +69,18 @@ pub(crate) fn scan<E>(
     loop {
         let why = match step(files, position, check) {
             Step::Record(record) => {
+                let next = position + record.total_bytes() as i64;
+                if check == RecordCheck::BodyCrc
+                    && record.properties().last() == Some(&0)
+                    && is_end(files, next, check, record.store_timestamp_ms())
+                {
+                    stop.why = Some(RecordError::TornProperties);
+                    return Ok(stop);
+                }
                 visit(&record, position)?;
                 stop.last_record = Some(position);
                 stop.last_timestamp_ms = record.store_timestamp_ms();
-                position += record.total_bytes() as i64;
+                position = next;
                 stop.end = position;
                 continue;
             }
@@ -124,6 +132,18 @@ fn step(files: &[Arc<MappedFile>], position: i64, check: RecordCheck) -> Step<'_
         Ok(record)
     });
     record.map_or_else(Step::Bad, Step::Record)
+}
+
+/// Whether no sound record is at `position` or behind it. The properties of the last record, which no checksum
+/// covers, end with a zero where a process was killed while it stored them.
+fn is_end(
+    files: &[Arc<MappedFile>],
+    position: i64,
+    check: RecordCheck,
+    not_before_ms: i64,
+) -> bool {
+    matches!(step(files, position, check), Step::Nothing | Step::Bad(_))
+        && resume(files, position, check, not_before_ms).is_none()
 }
 
 /// The next position behind `position` at which a record is sound beyond doubt: its checksums fit,
