@@ -198,6 +198,29 @@ fn message_for_a_time_farther_than_the_window_is_put_back_on_the_way() {
 }
 
 #[test]
+fn second_crash_before_the_first_is_made_up_for_repeats_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = setup(dir.path(), START_MS);
+    first.save();
+    for (body, ms) in [("a", 2_100), ("b", 2_200), ("c", 3_100), ("d", 3_900)] {
+        first.send(body, &format!("TIMER_DELAY_MS={ms};"));
+    }
+    first.at(3_300);
+    assert_eq!(first.bodies(), ["a", "b", "c"]);
+    drop(first);
+    // Saved in the midst of what had been delivered before: in a slot, and between two of them.
+    for ms in [2_150, 2_999, 3_200] {
+        let mut again = setup(dir.path(), START_MS + 3_300);
+        again.at(ms);
+        again.save();
+        assert_eq!(again.bodies(), ["a", "b", "c"], "{ms}");
+    }
+    let mut last = setup(dir.path(), START_MS + 3_300);
+    last.at(9_000);
+    assert_eq!(last.bodies(), ["a", "b", "c", "d"]);
+}
+
+#[test]
 fn crash_loses_and_repeats_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = setup(dir.path(), START_MS);

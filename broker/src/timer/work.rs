@@ -59,6 +59,8 @@ pub(super) struct Work {
     /// What has been taken back of this slot.
     recalled: HashSet<Box<str>>,
     delivered: Delivered,
+    /// Where the log was searched for those from, as long as they may be asked for.
+    delivered_since: Option<i64>,
     /// Slots from here on were not begun before the start.
     fresh_from_ms: i64,
     /// Progress that is saved once the log is on disk up to a position.
@@ -86,6 +88,7 @@ impl Work {
             delivered: saved
                 .delivered_from
                 .map_or_else(Delivered::default, |from| Delivered::since(&store, from)),
+            delivered_since: saved.delivered_from,
             store,
             metrics,
             timers,
@@ -135,12 +138,13 @@ impl Work {
 
     /// How far it has got.
     pub(super) fn checkpoint(&self) -> TimerCheckpoint {
-        let log_end = self.store.max_phy_offset();
+        let from = if self.loaded { self.loaded_at } else { self.store.max_phy_offset() };
         TimerCheckpoint {
             read_time_ms: self.read_time_ms,
             queue_offset: self.queue_offset,
             timestamp_ms: crate::clock::now_ms(),
-            delivered_from: Some(if self.loaded { self.loaded_at } else { log_end }),
+            // A second crash must not deliver again what the first one found delivered.
+            delivered_from: Some(self.delivered_since.map_or(from, |since| since.min(from))),
             ..*self.timers.saved()
         }
     }
@@ -308,6 +312,7 @@ impl Work {
         self.recalled.clear();
         if self.read_time_ms > self.fresh_from_ms {
             self.delivered.forget();
+            self.delivered_since = None;
         }
     }
 
