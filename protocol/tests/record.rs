@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 
 use oxmq_protocol::message::{
-    EncodeError, EncodeOptions, Message, MessageExt, RecordError, RecordView, encoded_len,
-    properties, record, sys_flag, tags_code_of_properties,
+    EncodeError, EncodeOptions, Message, MessageExt, RecordError, RecordView, encode_record,
+    encoded_len, properties, record, sys_flag, tags_code_of_properties,
 };
 use proptest::prelude::*;
 
@@ -166,6 +166,43 @@ fn properties_are_those_of_a_record_that_nothing_follows() {
     bytes.push(0);
     assert!(RecordView::parse(&bytes).is_ok());
     assert_eq!(record::properties_of_record(&bytes), None);
+}
+
+/// With a user property of each of `values`, and the properties that `bytes` lead to when those of the first are known.
+fn at_end(topic: &str, values: [&str; 2]) -> (Option<Vec<u8>>, Vec<u8>) {
+    let [first, second] = values.map(|value| format!("UNIQ_KEY\u{1}0A\u{2}amount\u{1}{value}"));
+    let message = Message { properties: second.as_bytes(), ..Message::new(topic, 0, b"body") };
+    let mut bytes = Vec::new();
+    encode_record(&message, &EncodeOptions::default(), &mut bytes).unwrap();
+    let found = record::properties_at_end(&bytes, topic.as_bytes(), first.len());
+    (found.map(<[u8]>::to_vec), second.into_bytes())
+}
+
+#[test]
+fn end_of_a_record_tells_its_properties_where_they_are_about_as_long_as_others() {
+    let long = "7".repeat(300);
+    for values in [["1", "2"], ["12345678", ""], ["", "12345678"], [&long, &long[8..]]] {
+        let (found, properties) = at_end("topic", values);
+        assert_eq!(found, Some(properties), "{values:?}");
+    }
+    assert_eq!(at_end("topic", ["", "123456789"]).0, None);
+    assert_eq!(at_end("topic", ["123456789", ""]).0, None);
+    let (found, properties) = at_end(&"t".repeat(200), ["1", "2"]);
+    assert_eq!(found, Some(properties), "a version 2 record");
+    assert_eq!(at_end(&"t".repeat(300), ["1", "2"]).0, None, "a length that takes two bytes");
+}
+
+#[test]
+fn end_of_a_record_of_another_topic_tells_nothing() {
+    let bytes = golden_v1();
+    let view = RecordView::parse(&bytes).unwrap();
+    let (topic, count) = (view.topic(), view.properties().len());
+    assert_eq!(record::properties_at_end(&bytes, topic.as_bytes(), count), Some(view.properties()));
+    assert_eq!(record::properties_at_end(&bytes, &topic.as_bytes()[1..], count), None);
+    assert_eq!(record::properties_at_end(&bytes, b"", count), None);
+    for begin in 0..=bytes.len() {
+        let _ = record::properties_at_end(&bytes[begin..], topic.as_bytes(), count);
+    }
 }
 
 prop_compose! {

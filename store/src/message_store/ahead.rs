@@ -20,10 +20,12 @@ const COPY_BYTES: usize = 2048;
 pub(super) enum Needs {
     /// The queue alone told that it is another's.
     Nothing,
-    /// A filter read its properties, of so many bytes. Those of the next ones will be as long.
+    /// A filter read its properties, of so many bytes. Those of the next ones will be about as long.
     Look {
         /// Bytes of the properties.
         properties_bytes: usize,
+        /// Whether its head was read, too.
+        head: bool,
     },
     /// It was given.
     Copy,
@@ -36,6 +38,14 @@ impl Needs {
             Self::Nothing => 0,
             Self::Look { .. } => 8,
             Self::Copy => 1,
+        }
+    }
+
+    /// Of the record that was looked at.
+    pub(super) fn properties_bytes(self) -> Option<usize> {
+        match self {
+            Self::Look { properties_bytes, .. } => Some(properties_bytes),
+            Self::Nothing | Self::Copy => None,
         }
     }
 
@@ -58,8 +68,8 @@ impl Needs {
             let Some(file) = find_file(files, unit.phy_offset) else { continue };
             let begin = (unit.phy_offset - file.start()) as usize;
             let end = begin.saturating_add(usize::try_from(unit.size).unwrap_or(0));
-            if let Self::Look { properties_bytes } = self {
-                let head_end = end.min(begin + HEAD_BYTES);
+            if let Self::Look { properties_bytes, head } = self {
+                let head_end = if head { end.min(begin + HEAD_BYTES) } else { begin };
                 let tail_bytes = (properties_bytes + TOPIC_BYTES).min(TAIL_BYTES);
                 file.prefetch(begin, head_end);
                 file.prefetch(end.saturating_sub(tail_bytes).max(head_end), end);

@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::config::StoreConfig;
     use crate::limits::SURELY_CACHED_BYTES;
-    use oxmq_protocol::message::Message;
+    use oxmq_protocol::message::{Message, RecordView};
 
     #[test]
     fn pull_gives_what_it_found_before_the_first_cold_record_and_goes_no_further() {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_sees_properties_and_nothing_of_a_damaged_record() {
+    fn a_record_with_a_damaged_head_is_not_given_whatever_a_filter_makes_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = MessageStore::open(StoreConfig::in_dir(dir.path())).unwrap();
         for name in ["a", "b", "c"] {
@@ -232,15 +232,23 @@ mod tests {
         std::os::unix::fs::FileExt::write_all_at(&log, &[0; 4], second.phy_offset as u64).unwrap();
 
         let mut seen = Vec::new();
-        let mut wanted = |_, record: LazyRecord<'_>| {
-            let properties = record.properties();
-            assert_eq!(properties, record.view().map(|record| record.properties()));
-            seen.push(properties.map(<[u8]>::to_vec));
-            false
+        let mut out = Vec::new();
+        let mut pull = |offset, wants| {
+            seen.clear();
+            let filter = |_, record: LazyRecord<'_>| {
+                seen.push(record.properties().map(<[u8]>::to_vec));
+                wants
+            };
+            let result = store.get_message("t", 0, offset, 32, usize::MAX, filter, &mut out);
+            (seen.clone(), result.message_count, result.next_begin_offset)
         };
-        let result = store.get_message("t", 0, 0, 32, usize::MAX, &mut wanted, &mut Vec::new());
-        assert_eq!((result.message_count, result.next_begin_offset), (0, 3));
         let text = |name: &str| Some(format!("name\u{1}{name}\u{2}").into_bytes());
-        assert_eq!(seen, [text("a"), None, text("c")]);
+        // Behind one like it the end of the record is enough.
+        assert_eq!(pull(0, false), (vec![text("a"), text("b"), text("c")], 0, 3));
+        assert_eq!(pull(1, false), (vec![None, text("c")], 0, 3));
+        assert_eq!(pull(0, true), (vec![text("a"), None, text("c")], 2, 3));
+        let first = RecordView::parse(&out).unwrap();
+        let second = RecordView::parse(&out[first.total_bytes()..]).unwrap();
+        assert_eq!((first.queue_offset(), second.queue_offset()), (0, 2));
     }
 }

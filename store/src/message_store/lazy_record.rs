@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use oxmq_protocol::message::RecordView;
-use oxmq_protocol::message::record::properties_of_record;
+use oxmq_protocol::message::record::{properties_at_end, properties_of_record};
 
 use crate::commit_log::{LogFiles, bytes_at};
 use crate::consume_queue::Unit;
@@ -13,6 +13,8 @@ use crate::consume_queue::Unit;
 pub struct LazyRecord<'a> {
     pub(super) files: &'a LogFiles,
     pub(super) unit: &'a Unit,
+    /// What the record before it was found to be, and the topic of the queue, which it most likely has, too.
+    pub(super) like: Option<(&'a [u8], usize)>,
     pub(super) seen: &'a Cell<Seen>,
 }
 
@@ -21,8 +23,13 @@ pub struct LazyRecord<'a> {
 pub(super) enum Seen {
     /// Nobody has looked.
     Not,
-    /// It is sound, and has so many bytes of properties.
-    Sound(usize),
+    /// It is sound as far as somebody has looked.
+    Sound {
+        /// Bytes of its properties.
+        properties_bytes: usize,
+        /// Whether its head had to be read.
+        head: bool,
+    },
     /// It is damaged or gone.
     Lost,
 }
@@ -31,14 +38,16 @@ impl<'a> LazyRecord<'a> {
     /// The record; nothing when it is damaged or gone.
     pub fn view(&self) -> Option<RecordView<'a>> {
         let record = self.bytes().and_then(sound);
-        self.note(record.map(|record| record.properties()));
+        self.note(record.map(|record| record.properties()), true);
         record
     }
 
-    /// Its properties, for less than the whole record; nothing when it is damaged or gone.
+    /// Its properties, for less than the whole record; nothing when they are damaged or gone.
     pub fn properties(&self) -> Option<&'a [u8]> {
-        let properties = self.bytes().and_then(properties_of_record);
-        self.note(properties);
+        let bytes = self.bytes();
+        let at_end = self.like.and_then(|(topic, count)| properties_at_end(bytes?, topic, count));
+        let properties = at_end.or_else(|| bytes.and_then(properties_of_record));
+        self.note(properties, at_end.is_none());
         properties
     }
 
@@ -46,8 +55,9 @@ impl<'a> LazyRecord<'a> {
         bytes_at(self.files, self.unit.phy_offset, self.unit.size)
     }
 
-    fn note(&self, properties: Option<&[u8]>) {
-        self.seen.set(properties.map_or(Seen::Lost, |properties| Seen::Sound(properties.len())));
+    fn note(&self, properties: Option<&[u8]>, head: bool) {
+        let sound = |properties: &[u8]| Seen::Sound { properties_bytes: properties.len(), head };
+        self.seen.set(properties.map_or(Seen::Lost, sound));
     }
 }
 

@@ -57,8 +57,8 @@ pub(super) struct Pull<'a> {
     last_phy_offset: i64,
     /// Records before this position are known to be deleted.
     skip_before: i64,
-    /// The kernel has been asked to read the log up to here.
-    advised_to: i64,
+    /// The log is in the page cache up to here, or the kernel has been asked to read it.
+    ahead_to: i64,
     /// What the last record was needed for.
     needs: Needs,
     /// Whether a record has been looked for in the page cache.
@@ -92,7 +92,7 @@ impl<'a> Pull<'a> {
             begin: out.len(),
             last_phy_offset: 0,
             skip_before: i64::MIN,
-            advised_to: 0,
+            ahead_to: 0,
             needs: Needs::Copy,
             has_checked: false,
         }
@@ -309,12 +309,14 @@ impl<'a> Pull<'a> {
         }
         self.read_ahead(unit);
         let seen = Cell::new(Seen::Not);
-        let record = || LazyRecord { files: self.files, unit, seen: &seen };
+        let topic = self.question.queue.topic().as_bytes();
+        let like = self.needs.properties_bytes().map(|count| (topic, count));
+        let record = || LazyRecord { files: self.files, unit, like, seen: &seen };
         if !filter(self.tags_code_of(unit, &record()), record()) {
             // The log is not touched for what the queue alone tells to be another's.
             self.needs = match seen.get() {
                 Seen::Not => Needs::Nothing,
-                Seen::Sound(properties_bytes) => Needs::Look { properties_bytes },
+                Seen::Sound { properties_bytes, head } => Needs::Look { properties_bytes, head },
                 Seen::Lost => return self.removed(),
             };
             return self.note(GetMessageStatus::NoMatchedMessage);
@@ -359,15 +361,16 @@ impl<'a> Pull<'a> {
     ///
     /// Who may not wait does not ask for it either: making room for it may take as long as reading it.
     fn read_ahead(&mut self, unit: &Unit) {
-        if !self.question.may_wait
-            || unit.end() <= self.advised_to
-            || self.check_cached_one(unit).is_ok()
-        {
+        if !self.question.may_wait || unit.end() <= self.ahead_to {
             return;
         }
-        if let Some(file) = find_file(self.files, unit.phy_offset) {
+        let looked_to =
+            unit.end().max(unit.phy_offset.saturating_add(CHECK_BYTES_AT_ONCE)).min(self.log_end);
+        if self.check_cached_between(unit.phy_offset, looked_to).is_ok() {
+            self.ahead_to = looked_to;
+        } else if let Some(file) = find_file(self.files, unit.phy_offset) {
             file.will_need((unit.phy_offset - file.start()) as usize, READ_AHEAD_BYTES);
-            self.advised_to = unit.phy_offset + READ_AHEAD_BYTES as i64;
+            self.ahead_to = unit.phy_offset + READ_AHEAD_BYTES as i64;
         }
     }
 
