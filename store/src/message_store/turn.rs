@@ -13,7 +13,7 @@ use super::MessageStore;
 /// Looks before the first sleep: several times as long as an append takes.
 const SPINS: u32 = 200;
 /// Between two looks after that.
-const LOOK_EVERY: Duration = Duration::from_micros(200);
+const LOOK_EVERY: Duration = Duration::from_micros(50);
 
 /// The log takes nothing for too long already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
