@@ -35,6 +35,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueAveragelyByCircle;
 import org.apache.rocketmq.client.consumer.rebalance.AllocateMessageQueueConsistentHash;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.exception.RequestTimeoutException;
@@ -443,6 +444,20 @@ public final class Catalogue {
             }
         }
         return owned;
+    }
+
+    /** How many messages of a topic the client counts as consumed: not those whose listener has not returned. */
+    private static long consumed(DefaultMQPushConsumer push, String topic) {
+        long consumed = 0;
+        for (MessageQueue queue : push.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable()
+            .keySet()) {
+            if (queue.getTopic().equals(topic)) {
+                long offset = push.getDefaultMQPushConsumerImpl().getOffsetStore()
+                    .readOffset(queue, ReadOffsetType.READ_FROM_MEMORY);
+                consumed += Math.max(offset, 0);
+            }
+        }
+        return consumed;
     }
 
     // ---------------------------------------------------------------- the catalogue
@@ -1007,6 +1022,8 @@ public final class Catalogue {
             Inbox before = c.listen(push);
             c.sendMany(20);
             before.awaitBodies(numbers(20));
+            // A message that is still with its listener then comes again.
+            await("all consumed", () -> consumed(push, c.topic) == 20);
             push.shutdown();
             Message message = c.message("after");
             sent(shared.send(message));
