@@ -246,6 +246,9 @@ proptest! {
         message.encode(&EncodeOptions::default(), &mut bytes).unwrap();
         let length = encoded_len(&message.as_message(), &EncodeOptions::default()).unwrap();
         prop_assert_eq!(bytes.len(), length);
+        let properties = RecordView::parse(&bytes).unwrap().properties();
+        let at_end = record::properties_at_end(&bytes, message.topic.as_bytes(), properties.len());
+        prop_assert_eq!(at_end, Some(properties));
         prop_assert_eq!(MessageExt::decode(&bytes), Ok(message));
     }
 
@@ -257,6 +260,10 @@ proptest! {
         message.encode(&EncodeOptions::default(), &mut bytes).unwrap();
         let at = at.index(bytes.len());
         bytes[at] = byte;
+        for count in [0, bytes.len(), message.properties.len()] {
+            let found = record::properties_at_end(&bytes, message.topic.as_bytes(), count);
+            prop_assert!(found.is_none_or(|found| bytes.ends_with(found)));
+        }
         let found = record::properties_of_record(&bytes);
         if let Ok(view) = RecordView::parse(&bytes) {
             let whole = view.total_bytes() == bytes.len();
