@@ -15,6 +15,8 @@
 //!
 //! Reference: `MessageDecoder`, `MessageVersion` (common), `CommitLog` (store), 5.5.0.
 
+mod at_end;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use byteorder::{BigEndian, ByteOrder};
@@ -22,6 +24,7 @@ use byteorder::{BigEndian, ByteOrder};
 use super::Message;
 use super::properties::{PAIR_SEPARATOR, PROPERTY_CRC_TAIL_BYTES, property};
 use super::sys_flag;
+pub use at_end::properties_at_end;
 
 /// Magic of a version 1 record: one byte of topic length.
 pub const MAGIC_V1: i32 = 0xDAA3_20A7_u32 as i32;
@@ -375,34 +378,6 @@ impl Parts {
 pub fn properties_of_record(bytes: &[u8]) -> Option<&[u8]> {
     let parts = Parts::of(bytes).ok()?;
     (parts.total == bytes.len()).then(|| &bytes[parts.properties_at..])
-}
-
-/// How many bytes longer or shorter than those of the record before it properties are looked for.
-const LENGTH_SLACK: usize = 8;
-
-/// The same where the record has this `topic`, of less than 256 bytes, and about `properties_bytes` bytes of
-/// properties, as the one before it in its queue: its end tells as much, and its head, which lies apart, is
-/// not read. Nothing where the end does not tell.
-#[inline]
-pub fn properties_at_end<'a>(
-    bytes: &'a [u8],
-    topic: &[u8],
-    properties_bytes: usize,
-) -> Option<&'a [u8]> {
-    let is_it = |length: &usize| {
-        let before = bytes.len().checked_sub(length + 2).filter(|at| *at > topic.len())?;
-        let (before, length_text) = bytes[..before + 2].split_at(before);
-        let topic_at = before.len() - topic.len();
-        let fits = usize::from(BigEndian::read_u16(length_text)) == *length
-            && usize::from(before[topic_at - 1]) == topic.len()
-            && &before[topic_at..] == topic;
-        fits.then_some(())
-    };
-    let near = (1..=LENGTH_SLACK)
-        .flat_map(|by| [properties_bytes + by, properties_bytes.saturating_sub(by)]);
-    let length =
-        std::iter::once(properties_bytes).chain(near).find(|length| is_it(length).is_some())?;
-    Some(&bytes[bytes.len() - length..])
 }
 
 /// Fills in what only the store knows, in an encoded `record` of its own making.

@@ -13,7 +13,8 @@ use crate::consume_queue::Unit;
 pub struct LazyRecord<'a> {
     pub(super) files: &'a LogFiles,
     pub(super) unit: &'a Unit,
-    /// What the record before it was found to be, and the topic of the queue, which it most likely has, too.
+    /// The topic of the queue, and bytes of the properties of the record before it if somebody looked: this one
+    /// most likely has that topic and about as many.
     pub(super) like: Option<(&'a [u8], usize)>,
     pub(super) seen: &'a Cell<Seen>,
 }
