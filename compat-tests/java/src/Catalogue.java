@@ -1201,18 +1201,9 @@ public final class Catalogue {
             DefaultLitePullConsumer lite = c.lite();
             lite.start();
             lite.assign(Collections.singletonList(queue));
-            lite.seek(queue, 3);
-            Inbox inbox = new Inbox();
-            await("the last two", () -> {
-                inbox.add(lite.poll(200));
-                return inbox.bodies().containsAll(Arrays.asList("3", "4"));
-            });
-            equal(inbox.bodies(), new TreeSet<>(Arrays.asList("3", "4")));
-            lite.seekToBegin(queue);
-            await("the first again", () -> {
-                inbox.add(lite.poll(200));
-                return inbox.bodies().size() == 5;
-            });
+            // A pull that is under way may take away the place where the next one should begin.
+            await("the last two", () -> polledFrom(lite, queue, 3).equals(Arrays.asList("3", "4")));
+            await("the first again", () -> polledFrom(lite, queue, 0).equals(numbers(5)));
             equal(lite.offsetForTimestamp(queue, 0L), 0L);
         });
         all.put("poll_commits_when_told_to", c -> {
@@ -1224,7 +1215,6 @@ public final class Catalogue {
             DefaultLitePullConsumer lite = c.lite();
             lite.start();
             lite.assign(Collections.singletonList(queue));
-            lite.seekToBegin(queue);
             Inbox inbox = new Inbox();
             await("all", () -> {
                 inbox.add(lite.poll(200));
@@ -1244,6 +1234,20 @@ public final class Catalogue {
             lite.start();
             equal(lite.fetchMessageQueues(c.topic).size(), QUEUES);
         });
+    }
+
+    /** What the next poll gives after a seek, in order. */
+    private static List<String> polledFrom(DefaultLitePullConsumer lite, MessageQueue queue, long offset) {
+        try {
+            lite.seek(queue, offset);
+        } catch (MQClientException error) {
+            throw new IllegalStateException(error);
+        }
+        List<String> bodies = new ArrayList<>();
+        for (MessageExt message : lite.poll(1_000)) {
+            bodies.add(body(message));
+        }
+        return bodies;
     }
 
     /** Sends a message whose producer decides at once, and commits when it is asked later. */
