@@ -111,7 +111,7 @@ public final class Catalogue {
                     outcome = "absent";
                 } catch (Throwable error) {
                     error.printStackTrace();
-                    outcome = "failed " + String.valueOf(error).replace('\n', ' ').replace('\r', ' ');
+                    outcome = "failed " + withCauses(error).replace('\n', ' ').replace('\r', ' ');
                 }
                 context.close();
                 synchronized (out) {
@@ -353,6 +353,15 @@ public final class Catalogue {
         if (!holds) {
             throw new IllegalStateException(what);
         }
+    }
+
+    /** The error and what is behind it: the client wraps what a server or the network said. */
+    private static String withCauses(Throwable error) {
+        StringBuilder text = new StringBuilder(String.valueOf(error));
+        for (Throwable cause = error.getCause(); cause != null; cause = cause.getCause()) {
+            text.append(", because of ").append(cause);
+        }
+        return text.toString();
     }
 
     private static String body(Message message) {
@@ -876,6 +885,7 @@ public final class Catalogue {
         });
         all.put("trace_is_kept_in_its_topic", c -> {
             DefaultMQProducer producer = new DefaultMQProducer(c.group + "_traced", true, null);
+            producer.setSendMsgTimeout(20_000);
             producer.setNamesrvAddr(namesrv);
             producer.setInstanceName(c.topic + "_traced");
             c.closing.add(producer::shutdown);
@@ -1253,6 +1263,7 @@ public final class Catalogue {
     /** Sends a message whose producer decides at once, and commits when it is asked later. */
     private static void decide(Context c, LocalTransactionState atOnce, String text) throws Exception {
         TransactionMQProducer producer = new TransactionMQProducer(c.group + "_transactions");
+        producer.setSendMsgTimeout(20_000);
         producer.setNamesrvAddr(namesrv);
         producer.setInstanceName(c.topic + "_transactions");
         producer.setTransactionListener(new TransactionListener() {
