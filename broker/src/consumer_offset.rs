@@ -233,10 +233,12 @@ impl ConsumerOffsetManager {
         self.collect(|entry| is_of(entry).then(|| entry.topic.to_string()))
     }
 
-    /// Groups that have committed offsets of the topic.
+    /// Groups that have committed offsets of the topic. What is committed for all members of a group
+    /// that broadcasts has the name of no group, which has no `@`, and is not among them.
     pub(crate) fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         let is_of = |entry: &Entry| *entry.topic == *topic && !entry.committed.0.is_empty();
-        self.collect(|entry| is_of(entry).then(|| entry.group.to_string()))
+        let is_group = |entry: &Entry| !entry.group.contains('@');
+        self.collect(|entry| (is_of(entry) && is_group(entry)).then(|| entry.group.to_string()))
     }
 
     /// Forgets all offsets of a group.
@@ -415,6 +417,8 @@ mod tests {
             offsets.commit(group, topic, 0, 1);
         }
         offsets.commit_pull("g", "pulled only", 0, 1, 0);
+        offsets.commit("g@broadcast", "broadcast only", 0, 1);
+        assert_eq!(offsets.groups_of("broadcast only").len(), 0, "that is no group");
         assert_eq!(offsets.topics_of("g").len(), 2);
         assert_eq!(offsets.groups_of("pulled only").len(), 0);
         offsets.remove_topic("t");
