@@ -75,15 +75,17 @@ impl TrafficHistory {
             let item = state.items.entry((kind, key)).or_default();
             item.round = round;
             for (samples, (every, most)) in item.windows.iter_mut().zip(WINDOWS) {
-                let is_new = samples.is_empty();
-                if is_new {
+                // Until its first sample a window is empty, by which tools know that they have to
+                // look at a shorter one.
+                if !round.is_multiple_of(every) {
+                    continue;
+                }
+                if samples.is_empty() {
                     // Nothing had been counted one span ago.
                     let before = now_ms - ROUND_MS * i64::try_from(every).unwrap_or(1);
                     samples.push_back((before, Flow::default()));
                 }
-                if is_new || round.is_multiple_of(every) {
-                    samples.push_back((now_ms, flow));
-                }
+                samples.push_back((now_ms, flow));
                 if samples.len() > most {
                     samples.pop_front();
                 }
@@ -178,6 +180,22 @@ mod tests {
         let data = history.view("TOPIC_PUT_NUMS", "t").unwrap();
         assert_eq!((data.stats_hour.sum, data.stats_hour.tps), (360, 0.1));
         assert_eq!(data.stats_day.sum, 3_600, "ten hours so far");
+    }
+
+    #[test]
+    fn a_window_is_empty_until_its_samples_are_due() {
+        let history = TrafficHistory::default();
+        let mut flow = Flow::default();
+        let mut sums = Vec::new();
+        for round in 1..=360 {
+            flow.add(1, 1);
+            sample(&history, round, flow);
+            if [1, 59, 60, 359, 360].contains(&round) {
+                let data = history.view("TOPIC_PUT_NUMS", "t").unwrap();
+                sums.push([data.stats_minute, data.stats_hour, data.stats_day].map(|of| of.sum));
+            }
+        }
+        assert_eq!(sums, [[1, 0, 0], [6, 0, 0], [6, 60, 0], [6, 300, 0], [6, 360, 360]]);
     }
 
     #[test]

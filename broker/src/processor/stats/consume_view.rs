@@ -170,7 +170,7 @@ mod tests {
         processor.traffic.sample(10_000, [(Kind::TopicPut, "t".into(), flow)]);
         assert_eq!(
             body(&view("TOPIC_PUT_NUMS", "t").unwrap()),
-            r#"{"statsDay":{"avgpt":2.0,"sum":20,"tps":0.005555555555555556},"statsHour":{"avgpt":2.0,"sum":20,"tps":0.03333333333333333},"statsMinute":{"avgpt":2.0,"sum":20,"tps":2.0}}"#
+            r#"{"statsDay":{"avgpt":0.0,"sum":0,"tps":0.0},"statsHour":{"avgpt":0.0,"sum":0,"tps":0.0},"statsMinute":{"avgpt":2.0,"sum":20,"tps":2.0}}"#
         );
     }
 
