@@ -136,9 +136,16 @@ impl ScheduleMessageService {
         }
     }
 
-    /// Next offset to deliver and offset behind the last message, by level.
+    /// Next offset to deliver and offset behind the last message, by level; of each that has
+    /// delivered something or has something to deliver.
     pub(crate) fn progress(&self) -> Vec<(i32, i64, i64)> {
-        let offsets = lock(&self.progress).offsets.clone();
+        let mut offsets = lock(&self.progress).offsets.clone();
+        for level in 1..=self.store.delay_levels().max_level() {
+            let (min, max) = self.store.bounds(SCHEDULE_TOPIC, level - 1);
+            if max > min {
+                offsets.entry(level).or_insert(min);
+            }
+        }
         offsets
             .into_iter()
             .map(|(level, offset)| {
@@ -408,7 +415,7 @@ mod tests {
         let path = setup.dir.path().join("config/delayOffset.json");
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.contains("\"offsetTable\":{\n\t\t1:1\n\t}"), "{text}");
-        assert_eq!(setup.schedule.progress(), [(1, 1, 1)]);
+        assert_eq!(setup.schedule.progress(), [(1, 1, 1), (2, 0, 1)], "the other one waits");
 
         let store = Arc::clone(&setup.schedule.store);
         let again = ScheduleMessageService::load(store, setup.dir.path()).unwrap();
