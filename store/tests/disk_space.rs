@@ -22,7 +22,8 @@ fn open_on_disk(dir: &std::path::Path, available: &Arc<AtomicU64>) -> Arc<Messag
     let available = Arc::clone(available);
     let fs = Fs::with_space(move |_| {
         let available_bytes = available.load(Ordering::Relaxed);
-        Some(DiskSpace { used_bytes: TOTAL - available_bytes, available_bytes })
+        let used_bytes = TOTAL - available_bytes;
+        Some(DiskSpace { total_bytes: TOTAL, used_bytes, available_bytes })
     });
     // Nothing to delete: only the freed space can help.
     let config = StoreConfig { clean_file_forcibly_enable: false, ..small(dir) };
@@ -65,7 +66,9 @@ fn writes_stop_below_the_reserve_and_resume_when_space_is_freed() {
     let seen = Arc::clone(&available);
     let fs = Fs::with_space(move |_| {
         let available_bytes = seen.load(Ordering::Relaxed);
-        Some(DiskSpace { used_bytes: 8 << 20, available_bytes })
+        let used_bytes = 8 << 20;
+        let total_bytes = used_bytes + available_bytes;
+        Some(DiskSpace { total_bytes, used_bytes, available_bytes })
     });
     let config = StoreConfig { clean_resource_interval: 50, ..small(dir.path()) };
     let store =

@@ -3,14 +3,13 @@
 //! Reference: `AdminBrokerProcessor.prepareRuntimeInfo` (broker), `StoreStatsService` (store), 5.5.0.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use oxmq_protocol::body::KVTable;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::version;
 use oxmq_remoting::{RequestCount, RequestCounters};
-use oxmq_store::MessageStore;
+use oxmq_store::{DiskSpace, MessageStore};
 
 use super::success_with;
 use crate::broker_stats::{BrokerStats, Totals};
@@ -127,17 +126,17 @@ impl RuntimeInfo {
         let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
         table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
         let log_dir = store.config().commit_log_dir();
-        if let Some((total, free)) = disk_space(&log_dir) {
-            let ratio = (total - free) as f64 / total.max(1) as f64;
-            table.insert("commitLogDiskRatio".to_owned(), format!("{ratio:?}"));
-            table.insert(format!("commitLogDiskRatio_{}", log_dir.display()), format!("{ratio:?}"));
-            let capacity = format!("Total : {}, Free : {}.", readable(total), readable(free));
+        if let Some(space) = DiskSpace::of(&log_dir) {
+            let ratio = used_ratio(&space);
+            table.insert("commitLogDiskRatio".to_owned(), ratio.clone());
+            table.insert(format!("commitLogDiskRatio_{}", log_dir.display()), ratio);
+            let (total, free) = (readable(space.total_bytes), readable(space.free_bytes()));
+            let capacity = format!("Total : {total}, Free : {free}.");
             table.insert("commitLogDirCapacity".to_owned(), capacity);
         }
         let queue_dir = store.config().root_dir().join("consumequeue");
-        if let Some((total, free)) = disk_space(&queue_dir) {
-            let ratio = (total - free) as f64 / total.max(1) as f64;
-            table.insert("consumeQueueDiskRatio".to_owned(), format!("{ratio:?}"));
+        if let Some(space) = DiskSpace::of(&queue_dir) {
+            table.insert("consumeQueueDiskRatio".to_owned(), used_ratio(&space));
         }
     }
 
@@ -227,10 +226,10 @@ fn readable(bytes: u64) -> String {
     format!("{:.1} {unit}", bytes as f64 / 1024_f64.powi(power as i32))
 }
 
-/// Bytes of the file system that a directory is in, and how many of them are free.
-fn disk_space(dir: &Path) -> Option<(u64, u64)> {
-    let space = rustix::fs::statvfs(dir).ok()?;
-    Some((space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize))
+/// The share of a disk that is used, in whole percent: the one by which files are deleted and senders
+/// refused.
+fn used_ratio(space: &DiskSpace) -> String {
+    format!("{:?}", f64::from(space.used_percent()) / 100.0)
 }
 
 #[cfg(test)]
@@ -288,6 +287,12 @@ mod tests {
         assert!((0.0..=1.0).contains(&ratio), "{ratio}");
         let end: i64 = table["commitLogMaxOffset"].parse().unwrap();
         assert_eq!(end, m.store.max_phy_offset());
+    }
+
+    #[test]
+    fn what_only_root_may_use_is_free_and_does_not_make_a_disk_fuller() {
+        let space = DiskSpace { total_bytes: 100, used_bytes: 31, available_bytes: 59 };
+        assert_eq!((used_ratio(&space).as_str(), space.free_bytes()), ("0.35", 69));
     }
 
     #[test]
