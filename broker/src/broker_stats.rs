@@ -7,6 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use oxmq_store::AppendTotals;
+
+use crate::put_latency::{PutLatency, PutPercentiles};
 use crate::sync::lock;
 use crate::timer::TimerFlow;
 
@@ -30,6 +33,8 @@ const PUT_TIMES: [(u128, &str); 13] = [
     (10_000, "5~10s"),
     (u128::MAX, "10s~"),
 ];
+/// Samples of a minute.
+const SAMPLES_PER_MINUTE: u64 = 60;
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Counters that only grow.
@@ -49,6 +54,8 @@ pub(crate) struct Totals {
     pub(crate) got_messages: u64,
     /// Messages of the timer.
     pub(crate) timers: TimerFlow,
+    /// What is in the log: what the broker stores for itself as well.
+    pub(crate) appended: AppendTotals,
 }
 
 /// Counts what goes through the broker. Counting is one addition.
@@ -61,6 +68,7 @@ pub(crate) struct BrokerStats {
     missed_pulls: AtomicU64,
     got_messages: AtomicU64,
     put_times: [AtomicU64; PUT_TIMES.len()],
+    put_latency: PutLatency,
     longest_put_ms: AtomicU64,
     longest_get_ms: AtomicU64,
     history: Mutex<History>,
@@ -72,6 +80,8 @@ pub(crate) struct BrokerStats {
 struct History {
     /// Newest last.
     samples: VecDeque<(Instant, Totals)>,
+    /// Samples that were ever taken.
+    taken: u64,
     /// Days since 1970, of the last sample.
     day: i64,
     /// Totals when this day and the one before began.
@@ -83,6 +93,7 @@ impl BrokerStats {
     pub(crate) fn new(now_ms: i64) -> Self {
         let history = History {
             samples: VecDeque::new(),
+            taken: 0,
             day: now_ms.div_euclid(MS_PER_DAY),
             this_morning: Totals::default(),
             yesterday_morning: Totals::default(),
@@ -95,6 +106,7 @@ impl BrokerStats {
             missed_pulls: AtomicU64::new(0),
             got_messages: AtomicU64::new(0),
             put_times: Default::default(),
+            put_latency: PutLatency::default(),
             longest_put_ms: AtomicU64::new(0),
             longest_get_ms: AtomicU64::new(0),
             history: Mutex::new(history),
@@ -104,12 +116,18 @@ impl BrokerStats {
 
     /// Counts messages that were stored, in `took`.
     pub(crate) fn put(&self, messages: u64, bytes: u64, took: Duration) {
+        self.put_aside(took);
+        self.put_messages.fetch_add(messages, Ordering::Relaxed);
+        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts how long it took to store what does not count as sent yet.
+    pub(crate) fn put_aside(&self, took: Duration) {
         let ms = took.as_millis();
         let span = PUT_TIMES.iter().position(|&(end, _)| ms < end).unwrap_or(PUT_TIMES.len() - 1);
         self.put_times[span].fetch_add(1, Ordering::Relaxed);
         longest(&self.longest_put_ms, ms);
-        self.put_messages.fetch_add(messages, Ordering::Relaxed);
-        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.put_latency.note(took);
     }
 
     /// Counts a message that was not.
@@ -128,7 +146,7 @@ impl BrokerStats {
         }
     }
 
-    /// Totals since the broker started, without those of the timer.
+    /// Totals since the broker started, without those of the timer and of the log.
     pub(crate) fn totals(&self) -> Totals {
         Totals {
             put_messages: self.put_messages.load(Ordering::Relaxed),
@@ -138,6 +156,7 @@ impl BrokerStats {
             missed_pulls: self.missed_pulls.load(Ordering::Relaxed),
             got_messages: self.got_messages.load(Ordering::Relaxed),
             timers: TimerFlow::default(),
+            appended: AppendTotals::default(),
         }
     }
 
@@ -145,6 +164,11 @@ impl BrokerStats {
     pub(crate) fn longest_ms(&self) -> (u64, u64) {
         let load = |longest: &AtomicU64| longest.load(Ordering::Relaxed);
         (load(&self.longest_put_ms), load(&self.longest_get_ms))
+    }
+
+    /// How long puts took in the last minute.
+    pub(crate) fn put_percentiles(&self) -> PutPercentiles {
+        self.put_latency.last_minute()
     }
 
     /// How many puts took how long, as the tools read it.
@@ -163,9 +187,19 @@ impl BrokerStats {
     }
 
     /// Takes the sample that is due once a second.
-    pub(crate) fn sample(&self, now: Instant, now_ms: i64, timers: TimerFlow) {
-        let totals = Totals { timers, ..self.totals() };
+    pub(crate) fn sample(
+        &self,
+        now: Instant,
+        now_ms: i64,
+        timers: TimerFlow,
+        appended: AppendTotals,
+    ) {
+        let totals = Totals { timers, appended, ..self.totals() };
         let mut history = lock(&self.history);
+        history.taken += 1;
+        if history.taken.is_multiple_of(SAMPLES_PER_MINUTE) {
+            self.put_latency.end_minute();
+        }
         if history.samples.len() == SAMPLES {
             history.samples.pop_front();
         }
@@ -183,6 +217,12 @@ impl BrokerStats {
     pub(crate) fn rates(&self, count: impl Fn(&Totals) -> u64) -> String {
         let rate = |span| self.rate(span, &count).map(|rate| format!("{rate:?}"));
         RATE_SPANS.map(|span| rate(span).unwrap_or_default()).join(" ")
+    }
+
+    /// [`Self::rates`], but 0 for a span with too few samples, as the reference writes sums of rates.
+    pub(crate) fn rates_or_0(&self, count: impl Fn(&Totals) -> u64) -> String {
+        let rate = |span| self.rate(span, &count).unwrap_or_default();
+        RATE_SPANS.map(|span| format!("{:?}", rate(span))).join(" ")
     }
 
     /// The rate per second over the last `span` seconds; `None` with too few samples.
@@ -215,11 +255,19 @@ mod tests {
         let start = Instant::now();
         for second in 0..=60 {
             stats.put(second, 1, Duration::ZERO);
-            stats.sample(start + Duration::from_secs(second), 0, TimerFlow::default());
+            stats.sample(
+                start + Duration::from_secs(second),
+                0,
+                TimerFlow::default(),
+                AppendTotals::default(),
+            );
             let rates = stats.rates(|totals| totals.put_messages);
             match second {
                 0..10 => assert_eq!(rates, "  "),
-                10 => assert_eq!(rates, "5.5  "),
+                10 => {
+                    assert_eq!(rates, "5.5  ");
+                    assert_eq!(stats.rates_or_0(|totals| totals.put_messages), "5.5 0.0 0.0");
+                }
                 60 => assert_eq!(rates, "55.5 30.5 "),
                 _ => {}
             }
@@ -231,12 +279,12 @@ mod tests {
         let stats = BrokerStats::new(5);
         let now = Instant::now();
         stats.got(2, Duration::ZERO);
-        stats.sample(now, MS_PER_DAY - 1, TimerFlow::default());
+        stats.sample(now, MS_PER_DAY - 1, TimerFlow::default(), AppendTotals::default());
         assert_eq!(stats.mornings().1.got_messages, 0);
-        stats.sample(now, MS_PER_DAY, TimerFlow::default());
+        stats.sample(now, MS_PER_DAY, TimerFlow::default(), AppendTotals::default());
         stats.got(3, Duration::ZERO);
         stats.got(0, Duration::ZERO);
-        stats.sample(now, MS_PER_DAY * 2, TimerFlow::default());
+        stats.sample(now, MS_PER_DAY * 2, TimerFlow::default(), AppendTotals::default());
         let (yesterday, today) = stats.mornings();
         assert_eq!((yesterday.got_messages, today.got_messages), (2, 5));
         assert_eq!((today.found_pulls, today.missed_pulls), (2, 1));
@@ -260,7 +308,7 @@ mod tests {
     fn history_is_bounded() {
         let stats = BrokerStats::new(0);
         for _ in 0..SAMPLES * 2 {
-            stats.sample(Instant::now(), 0, TimerFlow::default());
+            stats.sample(Instant::now(), 0, TimerFlow::default(), AppendTotals::default());
         }
         assert_eq!(lock(&stats.history).samples.len(), SAMPLES);
     }

@@ -34,6 +34,7 @@ mod processor;
 mod processors;
 mod producer;
 mod pull_hold;
+mod put_latency;
 mod put_status;
 mod queue_key;
 mod rebalance_lock;

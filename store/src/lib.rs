@@ -34,7 +34,7 @@ mod timer;
 mod worker;
 
 pub use clock::Clock;
-pub use commit_log::LogStreamError;
+pub use commit_log::{AppendTotals, LogStreamError};
 pub use config::{FlushDiskType, StoreConfig};
 pub use consume_queue::{ExtendedUnit, FilterBits};
 pub use delay_level::DelayLevels;

@@ -9,7 +9,7 @@ use oxmq_protocol::body::KVTable;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::version;
 use oxmq_remoting::{RequestCount, RequestCounters};
-use oxmq_store::{DiskSpace, MessageStore};
+use oxmq_store::{AppendTotals, DiskSpace, MessageStore};
 
 use super::success_with;
 use crate::broker_stats::{BrokerStats, Totals};
@@ -59,6 +59,11 @@ impl RuntimeInfo {
         self.delays.timers.as_ref().map(|timers| timers.metrics().flow()).unwrap_or_default()
     }
 
+    /// What went into the log since the start.
+    pub(crate) fn appended(&self) -> AppendTotals {
+        self.store.appended()
+    }
+
     /// `GET_ALL_DELAY_OFFSET` (45): how far each delay level has got.
     pub(crate) fn delay_offsets(&self) -> Result<RemotingCommand, RequestError> {
         success_with(&self.delays.schedule.table())
@@ -78,13 +83,16 @@ impl RuntimeInfo {
         let (stats, totals) = (&self.stats, self.stats.totals());
         let (yesterday, today) = stats.mornings();
         let (longest_put, longest_get) = stats.longest_ms();
-        // The reference says 1 before the first message, lest somebody divides by it.
-        let put = totals.put_messages.max(1);
-        let average = totals.put_bytes as f64 / put as f64;
+        let latency = stats.put_percentiles();
+        // Of the log; those of today do without what the broker stores for itself. The reference says
+        // 1 before the first message, lest somebody divides by it.
+        let appended = self.appended();
+        let put = appended.messages.max(1);
+        let average = appended.bytes as f64 / put as f64;
         let numbers = [
             ("putMessageTimesTotal", put),
             ("putMessageFailedTimes", totals.put_failures),
-            ("putMessageSizeTotal", totals.put_bytes),
+            ("putMessageSizeTotal", appended.bytes),
             ("putMessageEntireTimeMax", longest_put),
             ("getMessageEntireTimeMax", longest_get),
             ("msgPutTotalYesterdayMorning", yesterday.put_messages),
@@ -98,10 +106,12 @@ impl RuntimeInfo {
         let texts = [
             ("putMessageAverageSize", format!("{average:?}")),
             ("putMessageDistributeTime", stats.put_times()),
-            ("putTps", stats.rates(|totals| totals.put_messages)),
+            ("putLatency99", format!("{:.2}", latency.p99_ms)),
+            ("putLatency999", format!("{:.2}", latency.p999_ms)),
+            ("putTps", stats.rates(|totals| totals.appended.messages)),
             ("getFoundTps", stats.rates(|totals| totals.found_pulls)),
             ("getMissTps", stats.rates(|totals| totals.missed_pulls)),
-            ("getTotalTps", stats.rates(|totals| totals.found_pulls + totals.missed_pulls)),
+            ("getTotalTps", stats.rates_or_0(|totals| totals.found_pulls + totals.missed_pulls)),
             ("getTransferredTps", stats.rates(|totals| totals.got_messages)),
         ];
         table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
@@ -270,14 +280,20 @@ mod tests {
             Arc::default(),
         );
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
+        let end = m.store.max_phy_offset().to_string();
         for (key, value) in [
             ("bootTimestamp", "1000"),
             ("brokerActive", "true"),
             ("brokerVersionDesc", "V5_5_0"),
             ("earliestMessageTimeStamp", "7000"),
-            ("putMessageAverageSize", "150.0"),
+            ("putMessageTimesTotal", "1"),
+            ("putMessageSizeTotal", end.as_str()),
+            ("putMessageAverageSize", &format!("{end}.0")),
             ("msgPutTotalTodayNow", "2"),
+            ("putLatency99", "0.00"),
+            ("putLatency999", "0.00"),
             ("putTps", "  "),
+            ("getTotalTps", "0.0 0.0 0.0"),
             ("sendThreadPoolQueueSize", "0"),
             ("litePullThreadPoolQueueHeadWaitTimeMills", "0"),
         ] {
@@ -285,8 +301,7 @@ mod tests {
         }
         let ratio: f64 = table["commitLogDiskRatio"].parse().unwrap();
         assert!((0.0..=1.0).contains(&ratio), "{ratio}");
-        let end: i64 = table["commitLogMaxOffset"].parse().unwrap();
-        assert_eq!(end, m.store.max_phy_offset());
+        assert_eq!(table["commitLogMaxOffset"], end);
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Processors {
     /// Takes the sample of traffic that is due once a second.
     pub(crate) fn sample_traffic(&self) {
         let timers = self.runtime_info.timer_flow();
-        self.broker_stats.sample(Instant::now(), clock::now_ms(), timers);
+        let appended = self.runtime_info.appended();
+        self.broker_stats.sample(Instant::now(), clock::now_ms(), timers, appended);
     }
 }

@@ -220,6 +220,8 @@ impl CommitLog {
             light.note_appended(light_appended);
         }
         appender.last_store_timestamp_ms = store_timestamp_ms;
+        let messages = records.inner.map_or(records.spans.len(), |inner| inner.count as usize);
+        self.appended.note(messages, records.bytes.len());
         Ok(Appended { phy_offset, queue_offset, store_timestamp_ms, push })
     }
 

@@ -10,6 +10,7 @@
 
 mod ahead;
 mod append;
+mod count;
 mod dirs;
 mod flush;
 mod next;
@@ -30,10 +31,12 @@ pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
 
 use oxmq_protocol::message::RecordView;
 
+pub use count::AppendTotals;
 pub use stream::LogStreamError;
 
 use self::ahead::Ahead;
 use self::append::Appender;
+use self::count::AppendCount;
 use self::flush::Flush;
 use self::unwritten::WriteOut;
 use crate::error::{IoContext, StoreError};
@@ -57,6 +60,7 @@ pub(crate) struct CommitLog {
     end: AtomicI64,
     /// When the append lock was taken, in milliseconds since 1970; zero while it is free.
     held_since_ms: AtomicI64,
+    appended: AppendCount,
     ahead: Ahead,
     write_out: WriteOut,
     flush: Flush,
@@ -66,6 +70,11 @@ impl CommitLog {
     /// Bytes of one file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// What was appended since the log was opened.
+    pub(crate) fn appended(&self) -> AppendTotals {
+        self.appended.totals()
     }
 
     /// How records get into the files.

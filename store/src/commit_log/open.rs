@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use super::ahead::Ahead;
 use super::append::Appender;
+use super::count::AppendCount;
 use super::flush::Flush;
 use super::unwritten::WriteOut;
 use super::{CommitLog, LogDirs};
@@ -40,6 +41,7 @@ impl CommitLog {
             appender: Mutex::new(Appender::default()),
             end: AtomicI64::new(end),
             held_since_ms: AtomicI64::new(0),
+            appended: AppendCount::default(),
             ahead: Ahead::default(),
             write_out: WriteOut::default(),
             flush: Flush::default(),

@@ -44,7 +44,7 @@ use announce::Announcer;
 use crate::checkpoint::Checkpoint;
 use crate::clean::Cleaner;
 use crate::clock::Clock;
-use crate::commit_log::{CommitLog, FlushPolicy};
+use crate::commit_log::{AppendTotals, CommitLog, FlushPolicy};
 use crate::compaction::Compaction;
 use crate::config::StoreConfig;
 use crate::consume_queue::{FilterBits, QueueFiles, QueueTable, QueueWriter};
@@ -255,6 +255,11 @@ impl MessageStore {
     /// Everything in the log before this position is on disk.
     pub fn flushed_phy_offset(&self) -> i64 {
         self.log.flushed()
+    }
+
+    /// What was put since the store was opened.
+    pub fn appended(&self) -> AppendTotals {
+        self.log.appended()
     }
 
     /// Milliseconds for which the append lock has been held; 0 when nobody holds it.
