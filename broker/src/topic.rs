@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use hashbrown::HashMap;
 pub(crate) use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
-use oxmq_store::{JsonFileError, LIGHT_PREFIX};
+use oxmq_store::{JsonFileError, LIGHT_PREFIX, PutMessageResult};
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
@@ -157,6 +157,13 @@ impl TopicConfigManager {
             return Some(keyed(light_topic(topic), &self.room, None).1);
         }
         read(&self.table).get(topic).cloned()
+    }
+
+    /// Counts what was stored in a topic that the caller has not looked up.
+    pub(crate) fn note_put(&self, topic: &str, stored: &PutMessageResult) {
+        if let Some(topic) = self.get(topic) {
+            topic.put.add(stored.message_count.into(), stored.wrote_bytes.into());
+        }
     }
 
     /// Tells whether the topic exists and is ordered across brokers.

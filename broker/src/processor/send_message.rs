@@ -206,7 +206,7 @@ impl SendMessage {
         let is_half = traits.is_half && !aside::is_redelivery(header, text);
         let put = |text: &mut Vec<u8>| {
             if is_half {
-                let result = self.put_half(&topic, message, text)?;
+                let result = self.put_half(message, text)?;
                 return Ok(Stored::single(result, queue_id, !traits.no_wait));
             }
             if traits.is_delayed {

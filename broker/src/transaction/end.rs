@@ -114,6 +114,11 @@ impl TransactionService {
         };
         match store_again(&self.store, &message) {
             Again::Stored(result) => {
+                // Sent only now; until it is due it is in the topic of delayed messages as well.
+                self.topics.note_put(home.topic, &result);
+                if topic != home.topic {
+                    self.topics.note_put(topic, &result);
+                }
                 self.delays.stored(topic);
                 Ok(result)
             }

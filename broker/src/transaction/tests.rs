@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::header::{
     CheckTransactionStateRequestHeader, EndTransactionRequestHeader, Header as _,
 };
@@ -26,6 +27,7 @@ struct Setup {
     asked: Arc<Asked>,
     store: Arc<MessageStore>,
     offsets: Arc<ConsumerOffsetManager>,
+    topics: Arc<TopicConfigManager>,
 }
 
 fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
@@ -35,13 +37,13 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
     let config = Arc::new(config);
     let store = open(dir);
     let save = SaveSignal::default();
-    let topics = TopicConfigManager::load(Arc::clone(&config), dir, save).unwrap();
+    let topics = Arc::new(TopicConfigManager::load(Arc::clone(&config), dir, save).unwrap());
     let offsets = Arc::new(ConsumerOffsetManager::load(&config, dir, false).unwrap());
     let asked = Arc::new(Asked::default());
     let service = TransactionService::load(
         config,
         Arc::clone(&store),
-        Arc::new(topics),
+        Arc::clone(&topics),
         Arc::clone(&offsets),
         Delays {
             schedule: Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),
@@ -51,7 +53,7 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
         ([192, 0, 2, 2], 10911).into(),
         dir,
     );
-    Setup { service, asked, store, offsets }
+    Setup { service, asked, store, offsets, topics }
 }
 
 impl Setup {
@@ -155,6 +157,22 @@ fn committed_message_is_the_one_that_was_sent() {
     assert!(setup.asked.take().is_empty());
     assert_eq!(setup.progress(), [Some(1), Some(1)]);
     assert_eq!(setup.service.metrics().pending(), 0);
+}
+
+#[test]
+fn message_counts_as_sent_to_its_topic_once_it_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path(), |_| ());
+    let topic = TopicConfig { topic_name: "t".to_owned(), ..TopicConfig::default() };
+    setup.topics.update(topic).unwrap();
+    let sent = || setup.topics.get("t").unwrap().put.flow().messages;
+    let (kept, dropped) = (setup.half("kept", ""), setup.half("dropped", ""));
+    setup.end(&dropped, Decision::Rollback).unwrap();
+    assert_eq!(sent(), 0);
+    for _ in 0..2 {
+        setup.end(&kept, Decision::Commit).unwrap();
+        assert_eq!(sent(), 1);
+    }
 }
 
 #[test]

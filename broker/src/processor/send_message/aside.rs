@@ -1,5 +1,7 @@
 //! Messages that are kept aside first: delayed ones and half messages.
 
+use std::time::Instant;
+
 use oxmq_protocol::header::SendMessageView;
 use oxmq_protocol::message::{Message, RecallHandle, properties};
 use oxmq_store::PutMessageResult;
@@ -34,6 +36,9 @@ impl SendMessage {
         }
         let later = Message { properties: text, ..message };
         let result = self.count(at, || self.store.put_message(&later));
+        if later.topic != to && result.status.is_stored() {
+            self.topics.note_put(later.topic, &result);
+        }
         self.delays.stored(later.topic);
         let recall_handle = self.recall_handle(to, later.topic, text);
         Stored { recall_handle, ..Stored::single(result, queue_id, !traits.no_wait) }
@@ -59,7 +64,6 @@ impl SendMessage {
     /// Stores a message that waits for its producer's decision.
     pub(super) fn put_half(
         &self,
-        at: &Topic,
         mut message: Message<'_>,
         text: &mut Vec<u8>,
     ) -> Result<PutMessageResult, RequestError> {
@@ -78,9 +82,15 @@ impl SendMessage {
             TransactionService::divert(topic, message.queue_id, text);
         message.sys_flag = TransactionService::half_sys_flag(message.sys_flag);
         let half = Message { properties: text, ..message };
-        let result = self.count(at, || self.store.put_message(&half));
+        let start = Instant::now();
+        let result = self.store.put_message(&half);
         if result.status.is_stored() {
+            // It is sent to its topic once it is committed.
+            self.stats.put_aside(start.elapsed());
+            self.topics.note_put(half.topic, &result);
             self.transactions.stored_half(topic);
+        } else {
+            self.stats.put_failed();
         }
         Ok(result)
     }
