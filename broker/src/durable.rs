@@ -1,6 +1,6 @@
 //! Answers that wait for the disk.
 //!
-//! Each thread that serves connections keeps those of its own requests, in the order of the log.
+//! Each thread that serves connections keeps those of its own requests, in the order in which they came.
 //! When it has served everybody who had something to say, it asks the store once for all of them;
 //! when the disk has them, that same thread gives the answers, with one write for each connection.
 
@@ -78,13 +78,11 @@ impl DurableAnswers {
         let (last, count) = {
             let mut shard = lock(&self.shards[number]);
             shard.is_told = false;
-            // What one thread stores is in the order of the log; what others do together need not be.
-            let mut ends = shard.waiting.iter().map(|one| one.end_phy_offset);
-            let last = match worker {
-                Some(_) => ends.next_back(),
-                None => ends.max(),
+            // The newest need not be the last in the log: a message that is sent again has the place of
+            // the first time.
+            let Some(last) = shard.waiting.iter().map(|one| one.end_phy_offset).max() else {
+                return;
             };
-            let Some(last) = last else { return };
             (last, shard.waiting.len())
         };
         if count == 1 && self.store.flush_if_quick() {
