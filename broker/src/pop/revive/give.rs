@@ -26,14 +26,17 @@ pub(super) fn give_again(
         return true;
     }
     let queue = PopRef { topic, group, queue_id: point.queue_id };
+    let mut log_end = 0;
     while let Some(offset) = left.first().copied() {
-        if !give_one(pop, point, offset) {
-            return false;
-        }
+        let Some(stored_to) = give_one(pop, point, offset) else { return false };
+        log_end = log_end.max(stored_to);
         left.remove(0);
         pop.count_done(queue, point.pop_time, 1);
     }
-    pop.wake_group(normal_topic, group);
+    // With SYNC_FLUSH nobody sees what is not on disk, and nobody waits for the retry topic itself.
+    let pop_then = Arc::clone(pop);
+    let (topic, group): (Box<str>, Box<str>) = (normal_topic.into(), group.as_str().into());
+    pop.store.when_durable(log_end, Box::new(move |_| pop_then.wake_group(&topic, &group)));
     true
 }
 
@@ -61,8 +64,9 @@ fn make_retry_queues(pop: &PopService, retry_topic: &str, group: &str) -> Option
     Some(count)
 }
 
-/// Stores a message again. Returns false when it is to be tried again.
-fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
+/// Stores a message again, if it can be. Returns up to where in the log that is, or `None` when it is to be
+/// tried again.
+fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> Option<i64> {
     let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
     let mut record = Vec::new();
     pop.store.get_message(topic, *queue_id, offset, 1, 0, |_, _| true, &mut record);
@@ -70,7 +74,7 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
         Ok(message) if message.queue_offset == offset => message,
         _ => {
             warn!(topic, queue_id, queue_offset = offset, "popped message is gone");
-            return true;
+            return Some(0);
         }
     };
     let retry_topic = if TopicKind::of(topic) == TopicKind::Normal {
@@ -80,7 +84,7 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
     } else {
         topic.clone()
     };
-    let Some(retry_queues) = make_retry_queues(pop, &retry_topic, group) else { return false };
+    let retry_queues = make_retry_queues(pop, &retry_topic, group)?;
     // One queue for all but where each priority keeps its own.
     let retry_queue_id = if *queue_id < retry_queues { *queue_id } else { 0 };
     let mut text = message.properties.clone();
@@ -102,8 +106,8 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
         ..message.as_message()
     };
     match store_again(&pop.store, &again) {
-        Again::Stored(_) => true,
-        Again::NotNow(_) => false,
+        Again::Stored(stored) => Some(stored.end_phy_offset()),
+        Again::NotNow(_) => None,
         Again::Never(status) => {
             error!(
                 topic,
@@ -112,7 +116,7 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> bool {
                 ?status,
                 "popped message cannot be given out again"
             );
-            true
+            Some(0)
         }
     }
 }
