@@ -147,7 +147,8 @@ impl PopService {
         let HeldPop { reply, request, deadline } = pop;
         if reply.connection().is_closed() {
             reply.abandon();
-            return Next::Nothing;
+            // What it was woken for is for another one.
+            return self.serve_waiting(&request);
         }
         let Ok(catch) = self.pop(&request, may_wait) else {
             return Next::FromDisk(HeldPop { reply, request, deadline });
@@ -156,12 +157,11 @@ impl PopService {
         if catch.count > 0 {
             let more = catch.rest > 0;
             self.answer(reply, Arc::clone(&request), catch);
-            let next = match (wanted, more) {
-                (true, _) => self.take_waiting(&request.topic, &request.group),
-                (false, true) => self.take_held(request.queue(), &request.group),
-                (false, false) => None,
+            return match (wanted, more) {
+                (true, _) => self.serve_waiting(&request),
+                (false, true) => self.serve_held(&request),
+                (false, false) => Next::Nothing,
             };
-            return next.map_or(Next::Nothing, Next::Serve);
         }
         let now = Instant::now();
         let code = if may_hold && request.poll_ms > 0 && deadline > now {
@@ -182,13 +182,23 @@ impl PopService {
         Next::Nothing
     }
 
+    /// Another one of the group that waits is next.
+    fn serve_waiting(&self, request: &PopRequest) -> Next {
+        self.take_waiting(&request.topic, &request.group).map_or(Next::Nothing, Next::Serve)
+    }
+
+    /// Another one of the group that waits for the same is next.
+    fn serve_held(&self, request: &PopRequest) -> Next {
+        self.take_held(request.queue(), &request.group).map_or(Next::Nothing, Next::Serve)
+    }
+
     /// A message may have come between the look and the registration.
     fn look_again(&self, request: &PopRequest) -> Next {
         if request.looks.fetch_add(1, Ordering::Relaxed) >= LOOKS || !self.has_news(request) {
             request.looks.store(0, Ordering::Relaxed);
             return Next::Nothing;
         }
-        self.take_held(request.queue(), &request.group).map_or(Next::Nothing, Next::Serve)
+        self.serve_held(request)
     }
 
     /// Answers once the notes on what is given out are as durable as configured.

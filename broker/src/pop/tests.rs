@@ -1,5 +1,7 @@
 //! The service as a whole, on a store of its own.
 
+mod held;
+
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
