@@ -129,11 +129,12 @@ impl PopService {
     }
 
     /// Answers a pop, and then whoever that lets have something, too.
-    fn serve_with(self: &Arc<Self>, mut pop: HeldPop, may_hold: bool, may_wait: bool) {
+    fn serve_with(self: &Arc<Self>, mut pop: HeldPop, mut may_hold: bool, may_wait: bool) {
         loop {
             match self.serve_one(pop, may_hold, may_wait) {
                 Next::Nothing => return,
-                Next::Serve(next) => pop = next,
+                // It may go on waiting, whatever the first one may.
+                Next::Serve(next) => (pop, may_hold) = (next, true),
                 Next::FromDisk(cold) => {
                     let this = Arc::clone(self);
                     disk_readers::spawn(move || this.serve_with(cold, may_hold, true));
@@ -179,7 +180,8 @@ impl PopService {
             ResponseCode::POLLING_TIMEOUT
         };
         catch.answer_nothing(reply, &request, code);
-        Next::Nothing
+        // Who has found one of its queues busy may have been woken for a message that came too late for it.
+        if wanted { self.serve_waiting(&request) } else { Next::Nothing }
     }
 
     /// Another one of the group that waits is next.

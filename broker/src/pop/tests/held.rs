@@ -90,3 +90,38 @@ async fn message_of_a_client_that_is_gone_meanwhile_is_for_the_next_that_waits()
     setup.pop.serve(held(reply, patient()));
     assert_eq!(waiting.answered(), ResponseCode::SUCCESS);
 }
+
+/// As if another pop found the queue busy that is in its turn.
+fn want(setup: &Setup) {
+    let queue = setup.pop.queues.get(PopRef { topic: "t", group: "g", queue_id: 0 });
+    let turn = queue.begin();
+    assert!(turn.is_some() && queue.begin().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_found_a_queue_busy_is_served_though_the_other_one_got_nothing() {
+    let (setup, clients) = (setup(|_| ()), Clients::start());
+    let (mut waiting, reply) = clients.ask();
+    setup.pop.serve(held(reply, patient()));
+    // The message wakes the one that waits while the other one looks, which was too early for it.
+    setup.send(&["one"]);
+    want(&setup);
+    let (mut other, reply) = clients.ask();
+    setup.pop.serve(held(reply, PopRequest { max_messages: 0, ..request(LONG_MS) }));
+    assert_eq!(other.answered(), ResponseCode::POLLING_TIMEOUT);
+    assert_eq!(waiting.answered(), ResponseCode::SUCCESS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pop_whose_time_is_up_does_not_end_the_wait_of_the_next_one() {
+    let (setup, clients) = (setup(|_| ()), Clients::start());
+    let ((mut first, first_reply), (_second, second_reply)) = (clients.ask(), clients.ask());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    setup.pop.serve(HeldPop { deadline, ..held(first_reply, patient()) });
+    setup.pop.serve(held(second_reply, patient()));
+    setup.send(&["one"]);
+    want(&setup);
+    setup.pop.tick(deadline);
+    assert_eq!(first.answered(), ResponseCode::SUCCESS);
+    assert_eq!(setup.pop.waiting(QueueRef { topic: "t", queue_id: ANY_QUEUE }, "g"), 1);
+}
