@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 use std::sync::Mutex;
 
+use hashbrown::HashMap;
 use oxmq_protocol::body::{ConsumerOrderTable, OrderInfo};
 use oxmq_store::JsonFileError;
 use tracing::warn;
 
 use super::offset_info::OffsetInfo;
-use super::queues::PopRef;
+use super::queues::{PopKey, PopRef};
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
 
@@ -32,6 +33,12 @@ pub(super) struct Freed {
     pub(super) topic: Box<str>,
     pub(super) group: Box<str>,
     pub(super) queue_id: i32,
+}
+
+impl Freed {
+    fn queue(&self) -> PopRef<'_> {
+        PopRef { topic: &self.topic, group: &self.group, queue_id: self.queue_id }
+    }
 }
 
 /// What an acknowledgement means for a queue.
@@ -53,8 +60,10 @@ pub(super) enum Acknowledged {
 #[derive(Debug, Default)]
 struct State {
     table: BTreeMap<String, BTreeMap<i32, OrderInfo>>,
-    /// When queues are free again, soonest first.
+    /// When queues may be free again, soonest first. What puts that off is seen then.
     freed: BinaryHeap<Reverse<Freed>>,
+    /// The soonest of these of each queue.
+    soonest: HashMap<PopKey, i64>,
 }
 
 /// What was given out in order.
@@ -73,16 +82,16 @@ impl ConsumerOrder {
     pub(crate) fn load(store_root: &Path) -> Result<Self, JsonFileError> {
         let file = SavedTable::<ConsumerOrderTable>::new(store_root, "consumerOrderInfo.json");
         let table = file.load()?.unwrap_or_default().table;
-        let mut state = State { table, freed: BinaryHeap::new() };
-        let infos = state.table.iter().flat_map(|(key, queues)| {
+        let mut state = State::default();
+        let infos = table.iter().flat_map(|(key, queues)| {
             queues.iter().map(move |(queue_id, info)| (key.split_once('@'), *queue_id, info))
         });
         for (key, queue_id, info) in infos {
-            if let (Some((topic, group)), Some(at_ms)) = (key, free_at(info)) {
-                let freed = Freed { at_ms, topic: topic.into(), group: group.into(), queue_id };
-                state.freed.push(Reverse(freed));
+            if let Some((topic, group)) = key {
+                state.free_at(PopRef { topic, group, queue_id }, free_at(info));
             }
         }
+        state.table = table;
         Ok(Self { state: Mutex::new(state), file: Some(file) })
     }
 
@@ -259,10 +268,19 @@ impl ConsumerOrder {
     pub(super) fn take_freed(&self, now_ms: i64) -> Vec<Freed> {
         let mut freed = Vec::new();
         let mut state = lock(&self.state);
-        while let Some(Reverse(first)) = state.freed.peek()
-            && first.at_ms <= now_ms
-        {
-            freed.extend(state.freed.pop().map(|Reverse(first)| first));
+        while state.freed.peek().is_some_and(|Reverse(first)| first.at_ms <= now_ms) {
+            let Some(Reverse(first)) = state.freed.pop() else { break };
+            let queue = first.queue();
+            if state.soonest.get(&queue) != Some(&first.at_ms) {
+                // It was brought forward, and has been looked at.
+                continue;
+            }
+            state.soonest.remove(&queue);
+            let free_at = state.info(queue).and_then(|info| free_at(info));
+            match free_at.filter(|at_ms| *at_ms > now_ms) {
+                None => freed.push(first),
+                later => state.free_at(queue, later),
+            }
         }
         freed
     }
@@ -301,8 +319,12 @@ impl State {
         self.table.get_mut(&key_of(queue))?.get_mut(&queue.queue_id)
     }
 
+    /// Notes when a queue is free again, unless it is looked at before anyway.
     fn free_at(&mut self, queue: PopRef<'_>, at_ms: Option<i64>) {
-        if let Some(at_ms) = at_ms {
+        if let Some(at_ms) = at_ms
+            && self.soonest.get(&queue).is_none_or(|soonest| at_ms < *soonest)
+        {
+            self.soonest.insert(queue.to_key(), at_ms);
             let (topic, group) = (queue.topic.into(), queue.group.into());
             self.freed.push(Reverse(Freed { at_ms, topic, group, queue_id: queue.queue_id }));
         }
@@ -444,7 +466,7 @@ mod tests {
         setup.order.suspend(QUEUE, 1_000, 9_000);
         setup.order.suspend(QUEUE, 1_200, 1_500);
         assert!(setup.is_blocked(None, 1_499) && !setup.is_blocked(None, 1_500));
-        assert_eq!(setup.order.take_freed(1_500).len(), 3);
+        assert_eq!(setup.order.take_freed(1_500).len(), 1);
         assert_eq!(setup.give(None, 1_600, &[5, 6]), "0 qo2%5 1;0 qo2%6 1;0 2 1");
     }
 
@@ -456,9 +478,10 @@ mod tests {
         setup.order.set_next_visible(QUEUE, 6, 999, 9_999);
         assert!(setup.is_blocked(None, 1_499) && !setup.is_blocked(None, 1_500));
         assert!(setup.order.take_freed(1_099).is_empty());
+        assert!(setup.order.take_freed(1_499).is_empty());
         let freed: Vec<_> =
             setup.order.take_freed(1_500).iter().map(|f| (f.at_ms, f.queue_id)).collect();
-        assert_eq!(freed, [(1_100, 2), (1_500, 2)]);
+        assert_eq!(freed, [(1_500, 2)]);
     }
 
     #[test]
@@ -479,5 +502,32 @@ mod tests {
         setup.give(None, 1_000, &[5]);
         setup.order.forget(QUEUE);
         assert!(!setup.is_blocked(None, 1_001));
+    }
+
+    #[test]
+    fn queue_that_is_consumed_fast_is_noted_to_be_free_once() {
+        let setup = setup();
+        for offset in 0..100 {
+            setup.give(None, 1_000 + offset, &[offset, offset + 1]);
+            setup.ack(offset, 1_000 + offset);
+        }
+        assert_eq!(lock(&setup.order.state).freed.len(), 1);
+        // It is looked at when the first would have been due, and then when the last one is.
+        assert_eq!(setup.order.take_freed(1_100).len(), 0);
+        assert_eq!(setup.order.take_freed(1_198).len(), 0);
+        assert_eq!(setup.order.take_freed(1_199).len(), 1);
+        assert_eq!(setup.order.take_freed(9_999).len(), 0);
+    }
+
+    #[test]
+    fn queue_is_free_when_its_messages_are_given_an_earlier_time() {
+        let setup = setup();
+        setup.give(None, 1_000, &[0]);
+        setup.order.set_next_visible(QUEUE, 0, 1_000, 1_010);
+        assert_eq!(setup.order.take_freed(1_009).len(), 0);
+        assert_eq!(setup.order.take_freed(1_010).len(), 1);
+        setup.give(None, 1_010, &[0]);
+        assert_eq!(setup.order.take_freed(1_109).len(), 0);
+        assert_eq!(setup.order.take_freed(1_110).len(), 1);
     }
 }

@@ -16,7 +16,7 @@ const SHARDS: usize = 16;
 
 /// A queue and the group that pops it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct PopKey {
+pub(super) struct PopKey {
     topic: Box<str>,
     group: Box<str>,
     queue_id: i32,
@@ -28,6 +28,12 @@ pub(super) struct PopRef<'a> {
     pub(super) topic: &'a str,
     pub(super) group: &'a str,
     pub(super) queue_id: i32,
+}
+
+impl PopRef<'_> {
+    pub(super) fn to_key(self) -> PopKey {
+        PopKey { topic: self.topic.into(), group: self.group.into(), queue_id: self.queue_id }
+    }
 }
 
 impl Hash for PopKey {
@@ -187,12 +193,7 @@ impl PopQueues {
         if let Some(found) = shard.get(&queue) {
             return Arc::clone(found);
         }
-        let key = PopKey {
-            topic: queue.topic.into(),
-            group: queue.group.into(),
-            queue_id: queue.queue_id,
-        };
-        Arc::clone(shard.entry(key).or_default())
+        Arc::clone(shard.entry(queue.to_key()).or_default())
     }
 
     /// The state of one queue, if something is known of it.
