@@ -20,6 +20,8 @@ use crate::limits::MAX_LITE_CLIENTS;
 pub(super) struct Subscription {
     pub(super) group: String,
     pub(super) queues: BTreeSet<String>,
+    /// Where it is reached.
+    channel: Arc<dyn Channel>,
     /// When it last said so.
     updated: Instant,
 }
@@ -28,7 +30,6 @@ pub(super) struct Subscription {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     clients: HashMap<String, Subscription>,
-    channels: HashMap<String, Arc<dyn Channel>>,
     subscribers: HashMap<String, BTreeSet<ClientGroup>>,
     /// Groups that take every lite topic, by topic.
     wildcard: HashMap<String, BTreeSet<String>>,
@@ -56,21 +57,26 @@ impl Registry {
     }
 
     /// Where a client is reached.
-    pub(super) fn set_channel(&mut self, client: &str, channel: Arc<dyn Channel>) {
-        self.channels.insert(client.to_owned(), channel);
-    }
-
     pub(super) fn channel(&self, client: &str) -> Option<Arc<dyn Channel>> {
-        self.channels.get(client).cloned()
+        self.clients.get(client).map(|subscription| Arc::clone(&subscription.channel))
     }
 
-    /// The group of a client stays that of its first subscription. Returns the member that it is.
-    pub(super) fn member(&mut self, client: &str, group: &str, now: Instant) -> ClientGroup {
+    /// The group of a client stays that of its first subscription; it is reached where it was last. Returns
+    /// the member that it is.
+    pub(super) fn member(
+        &mut self,
+        client: &str,
+        group: &str,
+        channel: &Arc<dyn Channel>,
+        now: Instant,
+    ) -> ClientGroup {
         let subscription = self.clients.entry_ref(client).or_insert_with(|| Subscription {
             group: group.to_owned(),
             queues: BTreeSet::new(),
+            channel: Arc::clone(channel),
             updated: now,
         });
+        subscription.channel = Arc::clone(channel);
         ClientGroup { client_id: client.to_owned(), group: subscription.group.clone() }
     }
 
@@ -123,7 +129,6 @@ impl Registry {
 
     /// Forgets a client with all that it subscribes. Returns its group.
     pub(super) fn remove_client(&mut self, client: &str, now: Instant) -> Option<String> {
-        self.channels.remove(client);
         let Subscription { group, queues, .. } = self.clients.remove(client)?;
         let member = ClientGroup { client_id: client.to_owned(), group };
         for queue in &queues {
@@ -175,8 +180,14 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::testing::TestChannel;
 
     const QUEUE: &str = "%LMQ%$t$a";
+
+    fn member(registry: &mut Registry, client: &str, group: &str, now: Instant) -> ClientGroup {
+        let channel: Arc<dyn Channel> = TestChannel::new(1);
+        registry.member(client, group, &channel, now)
+    }
 
     fn names(members: Vec<Vec<ClientGroup>>) -> Vec<String> {
         let members = members.into_iter().flatten();
@@ -189,9 +200,9 @@ mod tests {
     #[test]
     fn members_are_those_of_the_queue_and_of_groups_that_take_all() {
         let (mut registry, now) = (Registry::default(), Instant::now());
-        let one = registry.member("one", "g", now);
+        let one = member(&mut registry, "one", "g", now);
         assert!(registry.add(&one, QUEUE, now) && !registry.add(&one, QUEUE, now));
-        let all = registry.member("all", "w", now);
+        let all = member(&mut registry, "all", "w", now);
         registry.add_wildcard("t", "w");
         assert!(registry.add(&all, &wildcard_name("t", "w"), now));
         assert_eq!(names(registry.members_by_group(QUEUE)), ["all@w", "one@g"]);
@@ -206,12 +217,12 @@ mod tests {
     #[test]
     fn silent_clients_are_those_that_said_nothing_for_long() {
         let (mut registry, now) = (Registry::default(), Instant::now());
-        registry.member("one", "g", now);
+        member(&mut registry, "one", "g", now);
         let later = now + Duration::from_secs(10);
-        registry.member("two", "g", later);
+        member(&mut registry, "two", "g", later);
         let limit = Duration::from_secs(5);
         assert_eq!(registry.silent(later, limit), ["one"]);
-        let one = registry.member("one", "other", later);
+        let one = member(&mut registry, "one", "other", later);
         assert_eq!(one.group, "g");
         registry.add(&one, QUEUE, later);
         assert!(registry.silent(later, limit).is_empty());

@@ -52,24 +52,23 @@ impl LiteService {
             if !may_consume(&group) {
                 return Err(LiteError::State("Consumer group is not allowed to consume."));
             }
-            let registry = &mut *self.registry();
+            let registry = self.registry();
             if registry.active() + queues.len() > MAX_LITE_SUBSCRIPTIONS
                 || !registry.has_room_for(&client)
             {
                 return Err(LiteError::Quota(MAX_LITE_SUBSCRIPTIONS as i64));
             }
-            registry.set_channel(&client, Arc::clone(channel));
         }
         match action {
             LiteSubscriptionAction::PartialAdd => {
-                self.add(&client, &group, &queues, entry.offset_option)
+                self.add(&client, channel, &group, &queues, entry.offset_option)
             }
             LiteSubscriptionAction::PartialRemove => {
                 self.remove(&client, &group, &queues);
                 Ok(())
             }
             LiteSubscriptionAction::CompleteAdd => {
-                self.replace(&client, &group, &topic, queues);
+                self.replace(&client, channel, &group, &topic, queues);
                 Ok(())
             }
             LiteSubscriptionAction::CompleteRemove => {
@@ -82,6 +81,7 @@ impl LiteService {
     fn add(
         self: &Arc<Self>,
         client: &str,
+        channel: &Arc<dyn Channel>,
         group: &str,
         queues: &[String],
         option: Option<OffsetOption>,
@@ -97,7 +97,7 @@ impl LiteService {
         }
         let is_exclusive = self.group_is(group, "lite.sub.model", "Exclusive");
         let now = now().instant;
-        let member = self.registry().member(client, group, now);
+        let member = self.registry().member(client, group, channel, now);
         for queue in queues {
             if is_exclusive {
                 self.exclude_others(&member, group, queue);
@@ -127,9 +127,10 @@ impl LiteService {
         for other in others.iter().filter(|other| other.group == group && *other != member) {
             let channel = {
                 let mut registry = self.registry();
+                let channel = registry.channel(&other.client_id);
                 registry.remove(other, queue, now().instant);
                 registry.drop_if_idle(&other.client_id);
-                registry.channel(&other.client_id)
+                channel
             };
             if let (Some(channel), Some((_, lite_topic))) = (channel, name::parts(queue)) {
                 let header = NotifyUnsubscribeLiteRequestHeader {
@@ -158,7 +159,14 @@ impl LiteService {
         }
     }
 
-    fn replace(self: &Arc<Self>, client: &str, group: &str, topic: &str, queues: Vec<String>) {
+    fn replace(
+        self: &Arc<Self>,
+        client: &str,
+        channel: &Arc<dyn Channel>,
+        group: &str,
+        topic: &str,
+        queues: Vec<String>,
+    ) {
         let takes_all = self.takes_every_lite_topic(group);
         let queues = if takes_all { vec![wildcard_name(topic, group)] } else { queues };
         let now = now().instant;
@@ -168,7 +176,7 @@ impl LiteService {
             if takes_all {
                 registry.add_wildcard(topic, group);
             }
-            let member = registry.member(client, group, now);
+            let member = registry.member(client, group, channel, now);
             let before = registry.client(client).map(|found| found.queues.clone());
             for queue in before.iter().flatten().filter(|queue| !queues.contains(queue)) {
                 registry.remove(&member, queue, now);
@@ -210,4 +218,52 @@ impl LiteService {
 
 fn first_message() -> OffsetOption {
     OffsetOption { kind: Some(OffsetOptionType::Policy), value: OffsetOption::MIN }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::body::SubscriptionGroupConfig;
+
+    use super::*;
+    use crate::channel::testing::TestChannel;
+    use crate::processor::testing::managers;
+
+    fn adds(client: &str) -> LiteSubscriptionDTO {
+        LiteSubscriptionDTO {
+            action: Some(LiteSubscriptionAction::PartialAdd),
+            client_id: Some(client.to_owned()),
+            group: Some("g".to_owned()),
+            topic: Some("t".to_owned()),
+            lite_topic_set: Some(["a".to_owned()].into()),
+            ..LiteSubscriptionDTO::default()
+        }
+    }
+
+    fn channel(id: u64) -> (Arc<TestChannel>, Arc<dyn Channel>) {
+        let channel = TestChannel::new(id);
+        (Arc::clone(&channel), channel)
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_client_that_is_refused() {
+        let m = managers(|config| config.max_lite_subscription_count = 0);
+        let (lite, (_, connection)) = (m.lite(), channel(1));
+        assert!(matches!(lite.subscribe(&adds("one"), &connection), Err(LiteError::Quota(0))));
+        assert!(lite.registry().channel("one").is_none());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_client_that_another_one_has_taken_everything_from() {
+        let m = managers(|_| ());
+        let attributes = [("+lite.sub.model".to_owned(), "Exclusive".to_owned())].into();
+        let group = SubscriptionGroupConfig { attributes, ..SubscriptionGroupConfig::new("g") };
+        m.groups.update(group).unwrap();
+        let (lite, (one, first), (_, second)) = (m.lite(), channel(1), channel(2));
+        lite.subscribe(&adds("one"), &first).unwrap();
+        lite.subscribe(&adds("two"), &second).unwrap();
+        assert_eq!(one.take_sent().len(), 1, "it is told");
+        let registry = lite.registry();
+        assert!(registry.client("one").is_none() && registry.channel("one").is_none());
+        assert!(registry.channel("two").is_some());
+    }
 }
