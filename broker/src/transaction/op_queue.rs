@@ -129,7 +129,26 @@ impl OpQueue {
         written.batches.front().map_or(written.next, |(offset, _)| *offset)
     }
 
-    fn write(&self, batch: Batch) {
+    /// Writes a batch, which is longer than it should be when the store took none for a while.
+    fn write(&self, Batch { body, greatest, .. }: Batch) {
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(piece_of(rest, self.max_bytes));
+            let Some(offset) = self.put(piece) else { break };
+            lock(&self.written).add(offset, greatest);
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            // They are tried again with the next ones.
+            let mut newer = lock(&self.batch);
+            newer.body.insert_str(0, rest);
+            newer.greatest = newer.greatest.max(greatest);
+            newer.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Stores a batch and returns its offset, if the store takes it.
+    fn put(&self, body: &str) -> Option<i64> {
         let mut text = Vec::new();
         properties::append(&mut text, properties::TAGS, REMOVE_TAG.as_bytes());
         let mut key = Vec::new();
@@ -140,21 +159,20 @@ impl OpQueue {
             born_host: self.store_host,
             store_host: self.store_host,
             properties: &text,
-            ..Message::new(TRANS_OP_HALF_TOPIC, 0, batch.body.as_bytes())
+            ..Message::new(TRANS_OP_HALF_TOPIC, 0, body.as_bytes())
         };
         match store_again(&self.store, &message) {
-            Again::Stored(result) => {
-                lock(&self.written).add(result.queue_offset, batch.greatest);
-            }
-            // They are tried again with the next ones.
-            Again::NotNow(_) | Again::Never(_) => {
-                let mut newer = lock(&self.batch);
-                newer.body.insert_str(0, &batch.body);
-                newer.greatest = newer.greatest.max(batch.greatest);
-                newer.since.get_or_insert_with(Instant::now);
-            }
+            Again::Stored(result) => Some(result.queue_offset),
+            Again::NotNow(_) | Again::Never(_) => None,
         }
     }
+}
+
+/// Bytes of the decisions that fill a batch of `max_bytes`, or reach beyond it with the last one.
+fn piece_of(body: &str, max_bytes: usize) -> usize {
+    let last =
+        body.as_bytes().iter().skip(max_bytes.saturating_sub(1)).position(|byte| *byte == b',');
+    last.map_or(body.len(), |at| max_bytes.saturating_sub(1) + at + 1)
 }
 
 /// The offsets in a batch. Older brokers wrote one without a comma.
@@ -171,6 +189,8 @@ pub(super) fn offsets(record: RecordView<'_>) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
+    use oxmq_store::StoreConfig;
+
     use super::*;
     use crate::again::Aside;
     use crate::transaction::testing::store;
@@ -221,5 +241,25 @@ mod tests {
         assert_eq!(queue.needed_from(11), 5);
         assert_eq!(queue.needed_from(25), 5);
         assert_eq!(queue.needed_from(31), 7);
+    }
+
+    #[test]
+    fn decisions_that_could_not_be_written_for_long_are_written_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            mapped_file_size_commit_log: 1 << 20,
+            max_message_size: 8,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let host = ([192, 0, 2, 2], 10911).into();
+        let store = MessageStore::open(config).unwrap();
+        let queue = OpQueue::new(store, host, 8, Duration::from_secs(3));
+        // The store took nothing meanwhile.
+        let since = Some(Instant::now());
+        *lock(&queue.batch) = Batch { body: "120,121,7,12,".to_owned(), greatest: 121, since };
+        queue.flush();
+        assert_eq!(bodies(&queue), ["120,121,", "7,12,"]);
+        assert_eq!(lock(&queue.batch).body, "");
+        assert_eq!((queue.needed_from(121), queue.needed_from(122)), (0, 2));
     }
 }
