@@ -16,7 +16,7 @@ use oxmq_protocol::message::{Message, RecordView, properties};
 use oxmq_store::{JsonFileError, MessageStore};
 use tracing::{error, warn};
 
-use crate::again::{Aside, Home, split, store_again};
+use crate::again::{Again, Aside, Home, split, store_again};
 use crate::clock::now_ms;
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
@@ -243,7 +243,21 @@ impl ScheduleMessageService {
             return true;
         }
         let delivered = Message { topic, queue_id, ..message };
-        store_again(&self.store, &delivered).is_stored()
+        match store_again(&self.store, &delivered) {
+            Again::Stored(_) => true,
+            Again::NotNow(_) => false,
+            // All behind it would wait for ever.
+            Again::Never(status) => {
+                error!(
+                    queue_offset,
+                    topic,
+                    queue_id,
+                    ?status,
+                    "delayed message cannot be delivered"
+                );
+                true
+            }
+        }
     }
 
     fn advance(&self, level: i32, offset: i64) {
@@ -429,5 +443,27 @@ mod tests {
         setup.send("body", 1);
         setup.at(-10_000);
         assert_eq!(setup.bodies(), ["body"]);
+    }
+
+    #[test]
+    fn message_that_cannot_be_stored_any_more_holds_nothing_up() {
+        let setup = setup();
+        setup.send("much too large by now", 1);
+        setup.send("small", 1);
+        let Setup { clock, schedule, dir } = setup;
+        schedule.store.close().unwrap();
+        drop(schedule);
+        let config = StoreConfig {
+            mapped_file_size_commit_log: 1 << 20,
+            message_delay_level: "1s 5s 1h".to_owned(),
+            max_message_size: 10,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let environment = Environment { clock: clock.clone(), fs: Fs::default() };
+        let store = MessageStore::open_with(config, environment).unwrap();
+        let schedule = ScheduleMessageService::load(store, dir.path()).unwrap();
+        let setup = Setup { clock, schedule, dir };
+        setup.at(1_000);
+        assert_eq!(setup.bodies(), ["small"]);
     }
 }
