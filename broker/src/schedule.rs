@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ pub(crate) struct ScheduleMessageService {
     store: Arc<MessageStore>,
     progress: Mutex<Progress>,
     file: SavedTable<DelayOffsetTable>,
+    /// Held while messages are delivered.
+    round: Mutex<()>,
+    stopped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -74,7 +78,8 @@ impl ScheduleMessageService {
             offsets: saved.offset_table,
             deliveries: 0,
         };
-        Ok(Self { store, progress: Mutex::new(progress), file })
+        let (round, stopped) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { store, progress: Mutex::new(progress), file, round, stopped })
     }
 
     /// Turns a message that has a delay level into one that is kept aside: its properties get a
@@ -101,6 +106,13 @@ impl ScheduleMessageService {
         }
         Home { topic, queue_id }.note(text);
         Some((SCHEDULE_TOPIC, capped - 1))
+    }
+
+    /// Ends deliveries. What is saved after this stays true.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        // The round that is under way ends with its message.
+        drop(lock(&self.round));
     }
 
     /// Delivers what is due, for ever.
@@ -156,6 +168,7 @@ impl ScheduleMessageService {
 
     /// Gives every level a turn and returns how long there is nothing to do.
     fn deliver_due(&self, now_ms: i64) -> Duration {
+        let _round = lock(&self.round);
         let mut pause = LONGEST_PAUSE;
         for level in 1..=self.store.delay_levels().max_level() {
             let free = match self.deliver_level(level, now_ms) {
@@ -187,6 +200,9 @@ impl ScheduleMessageService {
             }
             let waiting = self.read_due(level, offset, now_ms, &mut records);
             for record in split(&records) {
+                if self.stopped.load(Ordering::Acquire) {
+                    return Turn::Idle;
+                }
                 if !self.deliver(record) {
                     return Turn::Failed;
                 }
@@ -465,5 +481,14 @@ mod tests {
         let setup = Setup { clock, schedule, dir };
         setup.at(1_000);
         assert_eq!(setup.bodies(), ["small"]);
+    }
+
+    #[test]
+    fn nothing_is_delivered_behind_what_is_saved_at_the_end() {
+        let setup = setup();
+        setup.send("body", 1);
+        setup.schedule.stop();
+        setup.at(1_000);
+        assert!(setup.bodies().is_empty());
     }
 }

@@ -262,6 +262,7 @@ impl BrokerHandle {
             if let Some(timers) = &delays.timers {
                 timers.stop();
             }
+            delays.schedule.stop();
             transactions.close();
             if let Some(revive) = revive {
                 revive.close();
