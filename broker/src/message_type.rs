@@ -21,7 +21,8 @@ const OTHER_TYPES: [&str; 5] =
     ["DELAY", "TIMER_DELIVER_MS", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", "__SHARDINGKEY"];
 
 /// Where a message with a priority goes: its priority is the number of its queue, and the highest
-/// ones share the last queue. A message that is also something else loses its priority.
+/// ones share the last queue. A message that is also something else loses its priority. A topic that is not
+/// to be written any more has no such queues.
 pub(crate) fn queue_of_priority(text: &mut Vec<u8>, write_queue_nums: i32) -> Option<i32> {
     let priority: i32 = properties::property_str(text, PRIORITY)?.parse().ok()?;
     if priority < 0 {
@@ -33,7 +34,7 @@ pub(crate) fn queue_of_priority(text: &mut Vec<u8>, write_queue_nums: i32) -> Op
         properties::remove(text, PRIORITY);
         return None;
     }
-    Some(priority.min(write_queue_nums - 1))
+    (write_queue_nums > 0).then(|| priority.min(write_queue_nums - 1))
 }
 
 /// Has a message of a lite topic of `topic` put into the queue of that as well.
@@ -79,6 +80,12 @@ mod tests {
         for other in ["DELAY=3;", "TRAN_MSG=true;", "__SHARDINGKEY=k;", "TIMER_DELAY_MS=9;"] {
             assert_eq!(queue(&format!("{other}_SYS_MSG_PRIORITY_=2;")), (None, other.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_priority_is_no_queue_where_nothing_is_written_any_more() {
+        let mut text = b"_SYS_MSG_PRIORITY_\x013\x02".to_vec();
+        assert_eq!(queue_of_priority(&mut text, 0), None);
     }
 
     #[test]
