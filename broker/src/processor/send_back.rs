@@ -20,7 +20,7 @@ use crate::delays::Delays;
 use crate::error::RequestError;
 use crate::perm;
 use crate::subscription_group::SubscriptionGroupManager;
-use crate::topic::{TopicConfigManager, UNIT_SUB_FLAG};
+use crate::topic::{Topic, TopicConfigManager, UNIT_SUB_FLAG};
 use crate::topic_validator;
 
 /// Delay level of the first redelivery; each further one has the next.
@@ -81,7 +81,7 @@ impl SendBack {
         let unit_flag = if header.unit_mode { UNIT_SUB_FLAG } else { 0 };
         let retry_topic = topic_validator::retry_topic(&header.group);
         let retry = self.create(&retry_topic, group.retry_queue_nums, unit_flag)?;
-        if !perm::is_writeable(retry) {
+        if !perm::is_writeable(retry.perm) {
             return Err(RequestError::BackTopicForbidden(retry_topic));
         }
         let message = self
@@ -106,7 +106,10 @@ impl SendBack {
                 level => level,
             };
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let queue_id = turn % group.retry_queue_nums.unsigned_abs();
+            // The group may have been given another number since its topic was made.
+            let queues = retry.read_queue_nums.min(retry.write_queue_nums);
+            let queues = queues.min(group.retry_queue_nums).max(1);
+            let queue_id = turn % queues.unsigned_abs();
             Destination { topic: retry_topic, queue_id: queue_id.cast_signed(), level }
         };
         let topic = message.property(properties::RETRY_TOPIC).map(<[u8]>::to_vec);
@@ -117,14 +120,13 @@ impl SendBack {
         Ok(success())
     }
 
-    /// Returns the permissions of a topic that is there now.
-    fn create(&self, topic: &str, queues: i32, sys_flag: i32) -> Result<i32, RequestError> {
+    /// Returns a topic that is there now.
+    fn create(&self, topic: &str, queues: i32, sys_flag: i32) -> Result<Arc<Topic>, RequestError> {
         let read_write = perm::READ | perm::WRITE;
         // Whether it is ordered is for the heartbeats to say.
         let order = self.topics.is_ordered(topic);
         self.topics
             .create_in_send_back(topic, queues, read_write, order, sys_flag)
-            .map(|topic| topic.perm)
             .ok_or_else(|| RequestError::BackTopicNotExist(topic.to_owned()))
     }
 
@@ -196,16 +198,27 @@ mod tests {
 
     const SCHEDULE: &str = "SCHEDULE_TOPIC_XXXX";
 
-    fn back(m: &Managers, offset: i64, more: &[(&str, &str)]) -> Result<(), (i32, String)> {
+    fn processor(m: &Managers) -> SendBack {
         let schedule = ScheduleMessageService::load(Arc::clone(&m.store), m.store_root()).unwrap();
-        let processor = SendBack::new(
+        SendBack::new(
             Arc::clone(&m.config),
             Arc::clone(&m.topics),
             Arc::clone(&m.groups),
             Arc::clone(&m.offsets),
             Delays { schedule: Arc::new(schedule), timers: None },
             Arc::clone(&m.store),
-        );
+        )
+    }
+
+    fn back(m: &Managers, offset: i64, more: &[(&str, &str)]) -> Result<(), (i32, String)> {
+        back_to(&processor(m), offset, more)
+    }
+
+    fn back_to(
+        processor: &SendBack,
+        offset: i64,
+        more: &[(&str, &str)],
+    ) -> Result<(), (i32, String)> {
         let offset = offset.to_string();
         let mut fields = vec![("offset", offset.as_str()), ("group", "g")];
         fields.extend(more);
@@ -294,5 +307,24 @@ mod tests {
         m.topics.create_in_send_back("%RETRY%h", 1, 4, false, 0).unwrap();
         let words = "the topic[%RETRY%h] sending message is forbidden".to_owned();
         assert_eq!(back(&m, 0, &[("group", "h")]).unwrap_err(), (16, words));
+    }
+
+    #[test]
+    fn message_goes_to_a_queue_that_the_retry_topic_has() {
+        let m = managers(|_| ());
+        let offset = m.put("t", 0, "body");
+        back(&m, offset, &[]).unwrap();
+        let group =
+            SubscriptionGroupConfig { retry_queue_nums: 8, ..SubscriptionGroupConfig::new("g") };
+        m.groups.update(group).unwrap();
+        let processor = processor(&m);
+        for _ in 0..8 {
+            back_to(&processor, offset, &[("delayLevel", "1")]).unwrap();
+        }
+        let mut records = Vec::new();
+        m.store.get_message(SCHEDULE, 0, 0, 32, 1 << 20, |_, _| true, &mut records);
+        let messages = MessageExt::decode_all(&records).unwrap();
+        assert_eq!((messages.len(), m.topics.get("%RETRY%g").unwrap().read_queue_nums), (8, 1));
+        assert!(messages.iter().all(|message| text(message, "REAL_QID") == "0"));
     }
 }
