@@ -427,7 +427,7 @@ pub(crate) enum RequestError {
     /// A number of queues that no topic can have.
     #[error("{what} must be between 0 and {limit}, not {value}")]
     QueueNums {
-        /// Which of the two numbers.
+        /// Which number.
         what: &'static str,
         value: i32,
         limit: i32,

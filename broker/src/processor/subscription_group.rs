@@ -19,6 +19,7 @@ use super::{success, success_with};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
+use crate::limits::MAX_QUEUES_PER_TOPIC;
 use crate::pop::lite::is_lite_group;
 use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::topic_validator;
@@ -49,20 +50,18 @@ impl SubscriptionGroups {
             return Ok(success());
         }
         let group: SubscriptionGroupConfig = fastjson::from_slice(request.body)?;
-        topic_validator::validate_group(&group.group_name)?;
+        check(&group)?;
         self.groups.update(group).map_err(RequestError::Unchangeable)?;
         Ok(success())
     }
 
-    /// Creates or changes groups, if all of them may have their names.
+    /// Creates or changes groups, if all of them may be.
     pub(crate) fn update_list(
         &self,
         request: &CommandView<'_>,
     ) -> Result<RemotingCommand, RequestError> {
         let SubscriptionGroupList { group_config_list } = fastjson::from_slice(request.body)?;
-        for group in &group_config_list {
-            topic_validator::validate_group(&group.group_name)?;
-        }
+        group_config_list.iter().try_for_each(check)?;
         for group in group_config_list {
             self.groups.update(group).map_err(RequestError::Unchangeable)?;
         }
@@ -121,6 +120,16 @@ impl SubscriptionGroups {
         }
         Ok(success())
     }
+}
+
+/// Whether a group may be as a tool asks for. Its retry topic gets the queues that it says.
+fn check(group: &SubscriptionGroupConfig) -> Result<(), RequestError> {
+    topic_validator::validate_group(&group.group_name)?;
+    let (value, limit) = (group.retry_queue_nums, MAX_QUEUES_PER_TOPIC);
+    if value > limit {
+        return Err(RequestError::QueueNums { what: "retryQueueNums", value, limit });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -183,6 +192,28 @@ mod tests {
         assert!(m.groups.get("g").is_none());
         update(r#"{"groupConfigList":[{"groupName":"g"},{"groupName":"h"}]}"#).unwrap();
         assert!(m.groups.get("g").is_some() && m.groups.get("h").is_some());
+    }
+
+    #[test]
+    fn group_cannot_have_more_queues_to_try_again_from_than_a_topic_can() {
+        let m = managers(|_| ());
+        let update = |number: &str| {
+            let group = format!(r#"{{"groupName":"g","retryQueueNums":{number}}}"#);
+            let list = format!(r#"{{"groupConfigList":[{group}]}}"#);
+            let one = request(&[]).with_body(group.into_bytes());
+            let many = request(&[]).with_body(list.into_bytes());
+            [
+                with_view(&one, |view| processor(&m).update(view)),
+                with_view(&many, |view| processor(&m).update_list(view)),
+            ]
+        };
+        for refused in update("65537").into_iter().chain(update("2147483647")) {
+            assert_eq!(refused.unwrap_err().response_code().0, 29);
+        }
+        assert!(m.groups.get("g").is_none());
+        for taken in update("65536").into_iter().chain(update("-1")) {
+            taken.unwrap();
+        }
     }
 
     #[test]
