@@ -81,8 +81,8 @@ impl<C: Channel> ClientManage<C> {
         Ok(answer)
     }
 
-    /// Returns whether another heartbeat of the group had other subscriptions, so that this client
-    /// has to send its own in full.
+    /// Returns whether another heartbeat of the group had other subscriptions, or none are known, so that
+    /// this client has to send its own in full.
     fn register_consumer(
         &self,
         client: &ClientInfo<C>,
@@ -111,7 +111,10 @@ impl<C: Channel> ClientManage<C> {
         let with_subscriptions = fingerprint == 0 || !heartbeat.without_sub;
         let notify = group.notify_consumer_ids_changed_enable;
         self.consumers.register(client, consumer, with_subscriptions, notify);
-        before.is_some_and(|before| before != fingerprint)
+        // As after a restart, or when all of a group were away for a moment.
+        let are_missing =
+            !with_subscriptions && !self.consumers.has_subscriptions(&consumer.group_name);
+        before.is_some_and(|before| before != fingerprint) || are_missing
     }
 
     fn register_producer(&self, client: &ClientInfo<C>, group: &str) {
@@ -267,6 +270,22 @@ mod tests {
         let without = r#"{"clientID":"c","heartbeatFingerprint":8,"withoutSub":true,
             "consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY"}]}"#;
         assert_eq!(sub_change(beat(&processor, &channel, without).unwrap()), "false");
+        assert!(m.consumers.is_subscribed("g", "t"));
+    }
+
+    #[test]
+    fn client_that_leaves_its_subscriptions_out_hears_when_they_are_not_known() {
+        let m = managers(|_| ());
+        let (processor, first) = (processor(&m), TestChannel::new(1));
+        beat(&processor, &first, &consumer(7, PUSH, "t")).unwrap();
+        processor.connection_closed(&first);
+        let again = TestChannel::new(2);
+        let without = r#"{"clientID":"c","heartbeatFingerprint":7,"withoutSub":true,
+            "consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY"}]}"#;
+        assert_eq!(sub_change(beat(&processor, &again, without).unwrap()), "true");
+        let full = consumer(7, PUSH, "t");
+        assert_eq!(sub_change(beat(&processor, &again, &full).unwrap()), "false");
+        assert_eq!(sub_change(beat(&processor, &again, without).unwrap()), "false");
         assert!(m.consumers.is_subscribed("g", "t"));
     }
 
