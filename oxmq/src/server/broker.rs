@@ -66,7 +66,7 @@ pub(crate) fn run(args: BrokerArgs) -> ExitCode {
         }
         let namesrv_addr = config.namesrv_addr.clone();
         let broker = Broker::start(config, store).await.map_err(Failure::start)?;
-        println!("{}", boot_line(&broker, namesrv_addr.as_deref()));
+        runtime::say(boot_line(&broker, namesrv_addr.as_deref()));
         runtime::stop_requested().await?;
         broker.shutdown().await;
         Ok(())

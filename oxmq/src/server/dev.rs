@@ -48,7 +48,7 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
             ..NamesrvConfig::default()
         };
         let namesrv = Namesrv::start(namesrv_config).await.map_err(Failure::start)?;
-        println!("{}", namesrv::boot_line(&namesrv));
+        runtime::say(namesrv::boot_line(&namesrv));
 
         let namesrv_addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
         let config = BrokerSettings {
@@ -65,9 +65,9 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
             ..StoreConfig::default()
         };
         let broker = Broker::start(config, store).await.map_err(Failure::start)?;
-        println!("{}", broker::boot_line(&broker, Some(&namesrv_addr)));
+        runtime::say(broker::boot_line(&broker, Some(&namesrv_addr)));
         let namesrv_addr = host_port(&advertised, namesrv.local_addr().port());
-        println!("Point clients at the name server {namesrv_addr}");
+        runtime::say(format_args!("Point clients at the name server {namesrv_addr}"));
 
         runtime::stop_requested().await?;
         broker.shutdown().await;

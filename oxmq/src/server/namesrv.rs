@@ -31,7 +31,7 @@ pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
                 warn!("{notice}");
             }
             config = loaded;
-            println!("load config properties file OK, {}", file.display());
+            runtime::say(format_args!("load config properties file OK, {}", file.display()));
         }
         if args.namesrv_addr.is_some() {
             config.namesrv_addr = args.namesrv_addr;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
             return Ok(());
         }
         let namesrv = Namesrv::start(config).await.map_err(Failure::start)?;
-        println!("{}", boot_line(&namesrv));
+        runtime::say(boot_line(&namesrv));
         runtime::stop_requested().await?;
         namesrv.shutdown().await;
         Ok(())

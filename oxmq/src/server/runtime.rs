@@ -1,7 +1,8 @@
 //! What every server subcommand shares: the runtime, the log and the way to stop.
 
+use std::fmt::Display;
 use std::future::Future;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,24 +19,37 @@ pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .fmt_fields(log::fields())
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // A line that cannot be written, as the disk is full or the reader has gone, is lost. Saying so in
+        // the same place would be a panic of whichever thread had something to log.
+        .log_internal_errors(false)
         .map_event_format(log::Limited::new)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("oxmq: no runtime: {error}");
+            complain(format_args!("no runtime: {error}"));
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("oxmq: {}", failure.message);
+            complain(failure.message);
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// Says on standard output what scripts look for. A server does not end because nobody takes it.
+pub(crate) fn say(what: impl Display) {
+    let _ = writeln!(io::stdout(), "{what}");
+}
+
+/// Says why the process ends; the exit code says it too.
+fn complain(why: impl Display) {
+    let _ = writeln!(io::stderr(), "oxmq: {why}");
 }
 
 /// Why a server did not start or did not stop cleanly.
