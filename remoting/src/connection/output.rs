@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::socket::Socket;
 use crate::limits::{HIGH_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES};
@@ -45,6 +46,8 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     state: Mutex<State>,
+    /// Much has been appended since sending was last tried.
+    is_much: AtomicBool,
 }
 
 /// What became of appended bytes.
@@ -80,7 +83,11 @@ impl Output {
         } else {
             state.unsent.extend_from_slice(&buffer);
         }
-        if state.owed_bytes() > MAX_UNSENT_BYTES {
+        let owed_bytes = state.owed_bytes();
+        if owed_bytes > HIGH_WATER_BYTES {
+            self.is_much.store(true, Ordering::Relaxed);
+        }
+        if owed_bytes > MAX_UNSENT_BYTES {
             state.give_up();
             return (result, Fate::Broken);
         }
@@ -107,6 +114,7 @@ impl Output {
     /// Sends what the turn's requests, and others meanwhile, appended. Also called by the task when
     /// the socket takes bytes again.
     pub(super) fn end_turn(&self, socket: &Socket) -> Fate {
+        self.is_much.store(false, Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.in_turn = false;
         match state.writer {
@@ -116,6 +124,11 @@ impl Output {
         }
         drop(state);
         self.drain(socket)
+    }
+
+    /// Tells whether so much is kept back that the rest of the turn should wait until it is sent.
+    pub(super) fn is_much(&self) -> bool {
+        self.is_much.load(Ordering::Relaxed)
     }
 
     /// Tells whether only the task may send, once the socket takes bytes again.

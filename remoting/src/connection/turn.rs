@@ -82,7 +82,19 @@ impl Drop for Closing<'_> {
 
 async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
     let mut partial = Vec::new();
+    let mut left = false;
     loop {
+        if left && !connection.output.over_high_water() {
+            match resume(connection, service, &mut partial) {
+                Ok(more) => left = more == More::Left,
+                Err(end) => return end,
+            }
+            if connection.is_closed() {
+                return End::Here;
+            }
+            tokio::task::yield_now().await;
+            continue;
+        }
         let blocked = connection.output.is_blocked();
         let interest = if connection.output.over_high_water() {
             Interest::WRITABLE
@@ -110,7 +122,7 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
             }
             connection.touch();
         }
-        if ready.is_readable() && !connection.output.over_high_water() {
+        if ready.is_readable() && !left && !connection.output.over_high_water() {
             match turn(connection, service, &mut partial) {
                 // There is more than one turn may take: the other connections of this worker come
                 // first, or they wait for as long as this peer keeps its socket full.
@@ -118,6 +130,7 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
                 // Nor is a peer that asks again while it is answered served out of turn: the socket has
                 // to say so first.
                 Ok(More::Unlikely) => {}
+                Ok(More::Left) => left = true,
                 Err(End::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(end) => return end,
             }
@@ -128,9 +141,12 @@ async fn serve(connection: &Arc<Connection>, service: &dyn Service) -> End {
     }
 }
 
-/// Whether a turn left bytes in the socket.
+/// What a turn left to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum More {
+    /// Whole frames that have been read: so much is unsent that the peer has to take some of it first.
+    Left,
+    /// Bytes in the socket.
     Likely,
     /// The socket was empty a moment ago, and will say when it is not.
     Unlikely,
@@ -172,12 +188,23 @@ fn turn(
                 return Ok(More::after(read, room));
             }
         };
-        let handled = frames(connection, service, buffer)?;
-        if handled < buffer.len() {
-            *partial = buffer[handled..].to_vec();
+        let Handled { bytes, stopped } = frames(connection, service, buffer)?;
+        if bytes < buffer.len() {
+            *partial = buffer[bytes..].to_vec();
         }
-        Ok(More::after(read, room))
+        Ok(if stopped { More::Left } else { More::after(read, room) })
     })
+}
+
+/// Goes on with the frames that a turn left in `partial`.
+fn resume(
+    connection: &Arc<Connection>,
+    service: &dyn Service,
+    partial: &mut Vec<u8>,
+) -> Result<More, End> {
+    let Handled { bytes, stopped } = frames(connection, service, partial)?;
+    partial.drain(..bytes);
+    Ok(if stopped { More::Left } else { More::Likely })
 }
 
 /// How to go on with what has been read.
@@ -272,12 +299,20 @@ fn read(connection: &Connection, room: &mut [u8], in_frame: bool) -> Result<usiz
     }
 }
 
-/// Handles the whole frames at the start of `buffer` as one turn: the bytes they take.
+/// How far a turn came.
+struct Handled {
+    /// What the frames take that have been handled.
+    bytes: usize,
+    /// More frames may follow, but the peer has to read first.
+    stopped: bool,
+}
+
+/// Handles the whole frames at the start of `buffer` as one turn.
 fn frames(
     connection: &Arc<Connection>,
     service: &dyn Service,
     buffer: &[u8],
-) -> Result<usize, End> {
+) -> Result<Handled, End> {
     connection.output.begin_turn();
     let handled = handle(connection, service, buffer);
     // Answers to the frames in front of a bad one are still sent.
@@ -292,10 +327,19 @@ fn handle(
     connection: &Arc<Connection>,
     service: &dyn Service,
     buffer: &[u8],
-) -> Result<usize, End> {
+) -> Result<Handled, End> {
     let mut handled = 0;
     let mut unanswered = 0;
     while let Some((frame, bytes)) = frame::split(&buffer[handled..])? {
+        if connection.output.is_much() {
+            // A turn's requests are few bytes, and their answers may be more than a connection can owe.
+            connection.output.end_turn(&connection.socket);
+            if connection.output.over_high_water() {
+                return Ok(Handled { bytes: handled, stopped: true });
+            }
+            connection.output.begin_turn();
+            unanswered = 0;
+        }
         if unanswered == ANSWER_EVERY && !workers::is_busy() {
             // Nobody else waits for this thread: the peer goes on while the rest is handled.
             connection.output.end_turn(&connection.socket);
@@ -306,7 +350,7 @@ fn handle(
         handled += bytes;
         unanswered += 1;
     }
-    Ok(handled)
+    Ok(Handled { bytes: handled, stopped: false })
 }
 
 fn dispatch(

@@ -33,6 +33,7 @@ const WORKER: RequestCode = RequestCode(9);
 const RELAY: RequestCode = RequestCode(10);
 const AFTER_BUSY_ROUND: RequestCode = RequestCode(11);
 const PEEK: RequestCode = RequestCode(12);
+const MEBIBYTE: RequestCode = RequestCode(13);
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A client's end of its connection, and a request that it writes.
@@ -144,6 +145,9 @@ impl Service for Probe {
                 self.done(if has_answers { b"answered" } else { b"unanswered" });
                 reply.fail(ResponseCode::SUCCESS, "");
             }
+            MEBIBYTE => reply.write(ResponseCode::SUCCESS, None, |writer| {
+                writer.finish(&vec![13; 1024 * 1024]);
+            }),
             PANIC => {
                 reply.abandon();
                 panic!("a handler panicked");

@@ -10,7 +10,8 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::limits::MAX_SHOWN_BYTES;
 
 use super::{
-    DEADLINE, ECHO, KEEP, PANIC, REMARK, Raw, WHOLE_REMARK, client, request, start, wait_for,
+    DEADLINE, ECHO, KEEP, MEBIBYTE, PANIC, REMARK, Raw, WHOLE_REMARK, client, request, start,
+    wait_for,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +89,26 @@ async fn peer_that_does_not_read_is_not_read_either() {
     for _ in 0..written / bytes.len() {
         assert_eq!(client.response().body.len(), 100_000);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_asks_for_much_at_once_gets_all_of_it() {
+    let (server, _) = start(|_| ());
+    let mut client = Raw::connect(&server);
+    client.0.write_all(&request(ECHO, 0, b"")).unwrap();
+    client.response();
+    // These come with one read, and a last one in two pieces.
+    let mut bytes: Vec<u8> = (1..=100).flat_map(|n| request(MEBIBYTE, n, b"")).collect();
+    let last = request(ECHO, 101, b"last");
+    bytes.extend(&last[..10]);
+    client.0.write_all(&bytes).unwrap();
+    for opaque in 1..=100 {
+        let response = client.response();
+        assert_eq!((response.opaque, response.body.len()), (opaque, 1024 * 1024));
+    }
+    client.0.write_all(&last[10..]).unwrap();
+    assert_eq!(client.response().opaque, 101);
+    server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
