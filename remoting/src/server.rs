@@ -85,39 +85,62 @@ pub struct Server {
 /// The open connections of one server.
 #[derive(Debug)]
 struct Connections {
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<Open>,
+    /// With those that are on their way to their threads.
     count: watch::Sender<usize>,
 }
 
-impl Connections {
-    fn add(&self, connection: &Arc<Connection>) {
-        let mut open = lock(&self.open);
-        open.insert(connection.id(), Arc::clone(connection));
-        self.count.send_replace(open.len());
-    }
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<u64, Arc<Connection>>,
+    /// The server stops: whoever still comes is closed.
+    closed: bool,
+}
 
-    fn remove(&self, id: u64) {
-        let mut open = lock(&self.open);
-        open.remove(&id);
-        self.count.send_replace(open.len());
+impl Connections {
+    /// Counts a connection that was accepted.
+    fn enter(self: &Arc<Self>) -> Entry {
+        self.count.send_modify(|count| *count += 1);
+        Entry { connections: Arc::clone(self), id: None }
     }
 
     fn close_where(&self, which: impl Fn(&Connection) -> bool) {
-        for connection in lock(&self.open).values().filter(|connection| which(connection)) {
+        for connection in lock(&self.open).by_id.values().filter(|connection| which(connection)) {
             connection.close();
         }
+    }
+
+    /// Closes every connection, also those that are still to be opened.
+    fn close_all(&self) {
+        lock(&self.open).closed = true;
+        self.close_where(|_| true);
     }
 }
 
 /// Takes a connection off the table when its task ends, also by panic.
 struct Entry {
     connections: Arc<Connections>,
-    id: u64,
+    /// None until it has reached its thread.
+    id: Option<u64>,
+}
+
+impl Entry {
+    fn open(&mut self, connection: &Arc<Connection>) {
+        let mut open = lock(&self.connections.open);
+        open.by_id.insert(connection.id(), Arc::clone(connection));
+        self.id = Some(connection.id());
+        if open.closed {
+            connection.close();
+        }
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.connections.remove(self.id);
+        if let Some(id) = self.id {
+            lock(&self.connections.open).by_id.remove(&id);
+        }
+        self.connections.count.send_modify(|count| *count -= 1);
     }
 }
 
@@ -189,7 +212,7 @@ impl Server {
         self.accepting.abort();
         self.sweeping.abort();
         let _ = self.accepting.await;
-        self.connections.close_where(|_| true);
+        self.connections.close_all();
         let mut count = self.connections.count.subscribe();
         let _ = count.wait_for(|count| *count == 0).await;
     }
@@ -236,15 +259,14 @@ async fn accept(
                 continue;
             }
         };
-        let (service, connections) = (Arc::clone(&service), Arc::clone(&connections));
-        let rules = Arc::clone(&rules);
+        let (service, rules) = (Arc::clone(&service), Arc::clone(&rules));
+        let mut entry = connections.enter();
         workers::spawn(async move {
             let connection =
                 TcpStream::from_std(stream).and_then(|stream| Connection::new(stream, rules));
             match connection {
                 Ok(connection) => {
-                    connections.add(&connection);
-                    let _entry = Entry { connections, id: connection.id() };
+                    entry.open(&connection);
                     connection::run(connection, service).await;
                 }
                 Err(error) => warn!(%peer, %error, "connection lost while it was accepted"),
