@@ -65,6 +65,8 @@ pub fn amend(bytes: &[u8], changes: &[(&str, &str)]) -> Result<Vec<u8>, Properti
     };
     let mut written = vec![false; changes.len()];
     let mut amended = Vec::with_capacity(bytes.len());
+    // Whether the last entry would take in a line behind it.
+    let mut goes_on = false;
     let mut lines = NaturalLines { rest: bytes, number: 0 };
     while !lines.rest.is_empty() {
         let start = bytes.len() - lines.rest.len();
@@ -72,8 +74,13 @@ pub fn amend(bytes: &[u8], changes: &[(&str, &str)]) -> Result<Vec<u8>, Properti
             Some((line, text)) => Some(entry(line, &lines.rest_of(text))?),
             None => None,
         };
+        let is_entry = entry.is_some();
         match entry.and_then(|entry| place_of(&entry.key)) {
-            None => amended.extend_from_slice(&bytes[start..bytes.len() - lines.rest.len()]),
+            None => {
+                let kept = &bytes[start..bytes.len() - lines.rest.len()];
+                amended.extend_from_slice(kept);
+                goes_on = is_entry && ends_in_continuation(without_line_end(kept));
+            }
             // Of a key that repeats, the last one counts: the change is the only one left.
             Some(place) if written[place] => {}
             Some(place) => {
@@ -83,6 +90,9 @@ pub fn amend(bytes: &[u8], changes: &[(&str, &str)]) -> Result<Vec<u8>, Properti
         }
     }
     if !matches!(amended.last(), None | Some(b'\n' | b'\r')) {
+        amended.push(b'\n');
+    }
+    if goes_on {
         amended.push(b'\n');
     }
     for (place, (key, _)) in changes.iter().enumerate() {
@@ -175,6 +185,11 @@ fn is_blank(byte: u8) -> bool {
 fn trim_blanks(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|&byte| !is_blank(byte)).unwrap_or(line.len());
     &line[start..]
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r"];
+    ends.iter().find_map(|end| line.strip_suffix(*end)).unwrap_or(line)
 }
 
 fn ends_in_continuation(text: &[u8]) -> bool {
@@ -317,6 +332,19 @@ mod tests {
         assert_eq!(amend(b"", &[("a", "1")]).unwrap(), b"a=1\n");
         let full = vec![b'#'; MAX_PROPERTIES_FILE_BYTES];
         assert!(matches!(amend(&full, &[("a", "1")]), Err(PropertiesError::TooLong(_))));
+    }
+
+    #[test]
+    fn added_entry_does_not_continue_a_last_one_that_ends_in_a_backslash() {
+        for text in [&b"a=1\\"[..], b"a=1\\\n", b"a=1\\\r\n", b"# c\na=\\\n 1\\\n", b"a=1\\\n\n"] {
+            let amended = amend(text, &[("b", "2")]).unwrap();
+            let last = parse(text).unwrap().remove(0);
+            let read = pairs(&amended);
+            assert_eq!(read.len(), 2, "{}", text.escape_ascii());
+            assert_eq!(read[0], pair(last.line, "a", "1"));
+            assert_eq!((read[1].1.as_str(), read[1].2.as_str()), ("b", "2"));
+        }
+        assert_eq!(amend(b"a=1\\", &[("a", "2"), ("b", "3")]).unwrap(), b"a=2\nb=3\n");
     }
 
     #[test]
