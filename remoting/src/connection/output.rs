@@ -34,12 +34,26 @@ enum Writer {
 struct State {
     /// The rest of what the socket did not take: it comes before everything else, as it may begin
     /// in the middle of a frame.
-    rest: Vec<u8>,
+    rest: Rest,
     /// Whole frames.
     unsent: Vec<u8>,
     writer: Writer,
     /// Answers are kept back until the turn ends.
     in_turn: bool,
+}
+
+/// Bytes of which the first ones are sent. They stay where they are: a peer that takes little at a time would
+/// else have all that it is owed moved each time.
+#[derive(Debug, Default)]
+struct Rest {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Rest {
+    fn unsent(&self) -> &[u8] {
+        self.bytes.get(self.sent..).unwrap_or_default()
+    }
 }
 
 /// Unsent bytes of one connection.
@@ -150,7 +164,7 @@ impl Output {
     /// Sends until nothing is left; only the one that made itself the writer may call this.
     fn drain(&self, socket: &Socket) -> Fate {
         loop {
-            let mut bytes = {
+            let mut taken = {
                 let mut state = lock(&self.state);
                 if state.writer == Writer::Gone {
                     return Fate::Broken;
@@ -159,20 +173,21 @@ impl Output {
                     return state.finish(socket);
                 }
                 let State { rest, unsent, .. } = &mut *state;
-                std::mem::take(if rest.is_empty() { unsent } else { rest })
+                match rest.unsent() {
+                    [] => Rest { bytes: std::mem::take(unsent), sent: 0 },
+                    _ => std::mem::take(rest),
+                }
             };
-            let mut sent = 0;
-            while sent < bytes.len() {
-                match socket.try_write(&bytes[sent..]) {
+            while !taken.unsent().is_empty() {
+                match socket.try_write(taken.unsent()) {
                     Ok(0) => {
                         lock(&self.state).give_up();
                         return Fate::Broken;
                     }
-                    Ok(count) => sent += count,
+                    Ok(count) => taken.sent += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        bytes.drain(..sent);
                         let mut state = lock(&self.state);
-                        state.rest = bytes;
+                        state.rest = taken;
                         state.writer = Writer::Task;
                         return Fate::Blocked;
                     }
@@ -183,6 +198,7 @@ impl Output {
                     }
                 }
             }
+            let Rest { mut bytes, .. } = taken;
             bytes.clear();
             if bytes.capacity() <= MAX_SPARE_BYTES {
                 SPARE.set(bytes);
@@ -212,13 +228,47 @@ impl State {
     }
 
     fn owed_bytes(&self) -> usize {
-        self.rest.len() + self.unsent.len()
+        self.rest.unsent().len() + self.unsent.len()
     }
 
     /// Drops what the socket will not take any more.
     fn give_up(&mut self) {
         self.writer = Writer::Gone;
-        self.rest = Vec::new();
+        self.rest = Rest::default();
         self.unsent = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_owed_stays_in_its_place_while_the_peer_takes_a_little() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        stream.writable().await.unwrap();
+        let (socket, output) = (Socket::new(stream), Output::default());
+        let (_, fate) = output.append(&socket, |out| out.resize(HIGH_WATER_BYTES * 4, 7));
+        assert_eq!(fate, Fate::Blocked);
+        let place = |output: &Output| {
+            let state = lock(&output.state);
+            (state.rest.bytes.as_ptr() as usize, state.rest.unsent().as_ptr() as usize)
+        };
+        let (start, before) = place(&output);
+        peer.set_nonblocking(true).unwrap();
+        let mut taken = vec![0; 64 * 1024];
+        while place(&output).1 == before {
+            while peer.read(&mut taken).is_ok() {}
+            tokio::task::yield_now().await;
+            assert_eq!(output.end_turn(&socket), Fate::Blocked);
+        }
+        let (still, after) = place(&output);
+        assert!(start == still && after > before, "{start} {before} {still} {after}");
     }
 }

@@ -271,7 +271,7 @@ fn large_frame(
 ) -> Result<More, End> {
     let total = frame::total_bytes(partial)?.unwrap_or(partial.len());
     let start = partial.len();
-    let room = TURN_BYTES.max(start).min(total - start);
+    let room = room_for(total - start);
     partial.resize(start + room, 0);
     let read = read(connection, &mut partial[start..], true);
     partial.truncate(start + *read.as_ref().unwrap_or(&0));
@@ -281,6 +281,12 @@ fn large_frame(
         frames(connection, service, &whole)?;
     }
     Ok(More::after(read, room))
+}
+
+/// Room for the next bytes of a frame that lacks `missing`. It is zeroed for each read, also where the peer
+/// sends a byte at a time: so it does not grow with what has come already.
+fn room_for(missing: usize) -> usize {
+    TURN_BYTES.min(missing)
 }
 
 fn read(connection: &Connection, room: &mut [u8], in_frame: bool) -> Result<usize, End> {
@@ -374,4 +380,18 @@ fn dispatch(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use oxmq_protocol::limits::MAX_FRAME_BYTES;
+
+    use super::*;
+
+    #[test]
+    fn a_byte_of_a_frame_costs_no_more_however_much_has_come() {
+        for missing in [1, TURN_BYTES, MAX_FRAME_BYTES / 2, MAX_FRAME_BYTES] {
+            assert_eq!(room_for(missing), missing.min(TURN_BYTES));
+        }
+    }
 }
