@@ -24,6 +24,9 @@ use self::write::Form;
 /// Most levels of objects and arrays in one text; the deepest body has eight.
 pub const MAX_DEPTH: usize = 64;
 
+/// How an error begins that is about a member which an object has twice.
+const REPEATED: &str = "repeated member";
+
 /// A text that does not read as what it should be, or a value that has no JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at byte {at}")]
@@ -37,6 +40,10 @@ pub struct FastjsonError {
 impl serde::de::Error for FastjsonError {
     fn custom<T: fmt::Display>(reason: T) -> Self {
         Self { reason: reason.to_string(), at: 0 }
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self { reason: format!("{REPEATED} {field}"), at: 0 }
     }
 }
 
@@ -68,7 +75,11 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, FastjsonError> 
     if text.contains("\"$ref\"") {
         return read::from_str(&refs::expand(text)?);
     }
-    read::from_str(text)
+    match read::from_str(text) {
+        // Nobody writes that but by hand, so nobody else pays for the second look.
+        Err(error) if error.reason.starts_with(REPEATED) => read::from_repeating(text),
+        read => read,
+    }
 }
 
 /// Writes a value without blanks. Members of structs are sorted by name; so are maps with string
@@ -221,6 +232,22 @@ mod tests {
         assert_eq!(read.attributes["k"], r#"{"a":1}"#);
         let text: String = from_slice(br#""\u00e4\ud83d\ude00\ud800\/""#).unwrap();
         assert_eq!(text, "\u{e4}\u{1f600}\u{fffd}/");
+    }
+
+    #[test]
+    fn last_value_of_a_repeated_member_counts() {
+        let queue = Queue { topic: "b".into(), broker_name: String::new(), queue_id: 2 };
+        for text in [
+            r#"{"topic":"a","queueId":1,"topic":"b","queueId":2}"#,
+            r#"{"Topic":"a","queue_id":1,"queueId":2,"topic":"b","brokerName":null}"#,
+            r#"{"topic":"a","topic":"a","topic":"b","queueId":2}"#,
+        ] {
+            assert_eq!(from_slice::<Queue>(text.as_bytes()).unwrap(), queue, "{text}");
+        }
+        let nested = br#"[{"topic":"a"},{"topic":"b","queueId":1,"x":{"topic":7},"queueId":2}]"#;
+        assert_eq!(from_slice::<Vec<Queue>>(nested).unwrap()[1], queue);
+        let read: BTreeMap<String, i64> = from_slice(br#"{"a":1,"a":2}"#).unwrap();
+        assert_eq!(read["a"], 2);
     }
 
     #[test]

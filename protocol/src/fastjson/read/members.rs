@@ -1,6 +1,7 @@
 //! Elements of arrays and members of objects.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess};
 
@@ -33,6 +34,8 @@ pub(super) struct Members<'a, 'de> {
     pub(super) reader: &'a mut Reader<'de>,
     /// Names of a struct's members; `None` for a map.
     pub(super) fields: Option<&'static [&'static str]>,
+    /// Where those are that count, in an object that may repeat some.
+    pub(super) last: Option<Vec<usize>>,
     pub(super) first: bool,
 }
 
@@ -44,6 +47,7 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
         seed: K,
     ) -> Result<Option<K::Value>, Self::Error> {
         while self.reader.next_or_end(b'}', &mut self.first)? {
+            let place = self.reader.at;
             let mut key = self.reader.key()?;
             self.reader.take(b':')?;
             // A member that is null is as one that was not sent: the default stays.
@@ -52,6 +56,10 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
                 continue;
             }
             if let Some(field) = self.fields.and_then(|fields| field_meant(fields, &key)) {
+                if self.last.as_ref().is_some_and(|last| !last.contains(&place)) {
+                    self.reader.skip()?;
+                    continue;
+                }
                 key = Cow::Borrowed(field);
             }
             return seed.deserialize(Key(key)).map(Some);
@@ -65,6 +73,25 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
     ) -> Result<T::Value, Self::Error> {
         seed.deserialize(&mut *self.reader)
     }
+}
+
+/// Where the object that `reader` has entered has each member for the last time.
+pub(super) fn last_places(
+    mut reader: Reader<'_>,
+    fields: &'static [&'static str],
+) -> Result<Vec<usize>, FastjsonError> {
+    let mut last = BTreeMap::new();
+    let mut first = true;
+    while reader.next_or_end(b'}', &mut first)? {
+        let place = reader.at;
+        let key = reader.key()?;
+        reader.take(b':')?;
+        if let Some(field) = field_meant(fields, &key).filter(|_| !reader.is_null()) {
+            last.insert(field, place);
+        }
+        reader.skip()?;
+    }
+    Ok(last.into_values().collect())
 }
 
 /// Finds the member that a name means: itself, or the one equal to it without case, `_`, `-` and a

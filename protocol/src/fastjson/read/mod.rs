@@ -26,12 +26,22 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use self::members::{Elements, Members};
+use self::members::{Elements, Members, last_places};
 use self::text::Reader;
 use super::FastjsonError;
 
 pub(super) fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, FastjsonError> {
+    read(Reader::new(text))
+}
+
+/// Reads a text in which objects have members more than once: the last one counts.
+pub(super) fn from_repeating<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, FastjsonError> {
     let mut reader = Reader::new(text);
+    reader.repeats = true;
+    read(reader)
+}
+
+fn read<'de, T: Deserialize<'de>>(mut reader: Reader<'de>) -> Result<T, FastjsonError> {
     let value = T::deserialize(&mut reader).map_err(|error| reader.locate(error))?;
     match reader.peek() {
         None => Ok(value),
@@ -46,7 +56,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         match self.peek() {
             Some(b'{') => {
                 self.enter()?;
-                visitor.visit_map(Members { reader: self, fields: None, first: true })
+                visitor.visit_map(Members { reader: self, fields: None, last: None, first: true })
             }
             Some(b'[') => {
                 self.enter()?;
@@ -125,7 +135,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             return Err(self.error("expected an object"));
         }
         self.enter()?;
-        visitor.visit_map(Members { reader: self, fields: Some(fields), first: true })
+        let last = self.repeats.then(|| last_places(self.clone(), fields)).transpose()?;
+        visitor.visit_map(Members { reader: self, fields: Some(fields), last, first: true })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(

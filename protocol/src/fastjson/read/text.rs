@@ -8,15 +8,18 @@ use super::visit_integer;
 use crate::fastjson::{FastjsonError, MAX_DEPTH};
 
 /// A text, and how far it has been read.
+#[derive(Clone)]
 pub(super) struct Reader<'de> {
     text: &'de str,
-    at: usize,
+    pub(super) at: usize,
     depth: usize,
+    /// Objects may have a member more than once.
+    pub(super) repeats: bool,
 }
 
 impl<'de> Reader<'de> {
     pub(super) fn new(text: &'de str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, repeats: false }
     }
 
     pub(super) fn error(&self, reason: &str) -> FastjsonError {
