@@ -190,6 +190,10 @@ impl<C: Serialize + DeserializeOwned> JsonJournal<C> {
         let (text, count) = {
             let mut noted = lock(&self.noted);
             noted.forget(last);
+            if noted.missing.is_some() {
+                // What was kept before the gap is in the journal alone. All else there does no harm.
+                return Ok(());
+            }
             (noted.text_from(0), noted.lines.len())
         };
         let outcome = self.replace(&mut file, &text);
@@ -447,6 +451,37 @@ mod tests {
         note(&journal, 3..=3);
         journal.keep().unwrap();
         assert_eq!(after_crash(&dir), ["3"]);
+    }
+
+    #[test]
+    fn what_was_kept_before_a_gap_stays_until_the_file_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let fault = Arc::clone(&is_full);
+        let faulty = Fs::with_fault(move |op: FsOp, _: &Path| {
+            match op == FsOp::Write && fault.load(Ordering::Relaxed) {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        let journal = JsonJournal::<String>::with_fs(faulty, &dir.path().join("config/x.json"));
+        note(&journal, 1..=3);
+        journal.keep().unwrap();
+        is_full.store(true, Ordering::Relaxed);
+        note(&journal, 4..=4);
+        assert!(journal.keep().is_err());
+        // The metadata file that was being written meanwhile has the first only.
+        journal.forget(1).unwrap();
+        let kept = after_crash(&dir);
+        assert!(kept.ends_with(&["2".to_owned(), "3".to_owned()]), "{kept:?}");
+        is_full.store(false, Ordering::Relaxed);
+        note(&journal, 5..=5);
+        assert!(journal.keep().is_err(), "the fourth is nowhere");
+        journal.forget(5).unwrap();
+        assert!(!journal.path().exists());
+        note(&journal, 6..=6);
+        journal.keep().unwrap();
+        assert_eq!(after_crash(&dir), ["6"]);
     }
 
     #[test]
