@@ -218,7 +218,12 @@ impl Index {
             let mut reached = position;
             // The visitor ends a batch with an error that carries nothing.
             let stop = scan(&files, position, RecordCheck::Lengths, |record, phy_offset| {
-                if records == BATCH_RECORDS || phy_offset >= end {
+                if phy_offset >= end {
+                    // What lies before, such as the blank end of a file, is no record.
+                    reached = end;
+                    return Err(());
+                }
+                if records == BATCH_RECORDS {
                     return Err(());
                 }
                 records += 1;

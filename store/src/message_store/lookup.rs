@@ -343,3 +343,53 @@ impl MessageStore {
         RecordView::parse(bytes).ok().map(|record| record.store_timestamp_ms())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use oxmq_protocol::message::Message;
+
+    use super::*;
+    use crate::{Environment, Fs, FsOp, PutMessageStatus, StoreConfig};
+
+    #[test]
+    fn record_that_begins_a_file_behind_a_refused_one_is_found_and_so_are_those_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let fault = Arc::clone(&is_full);
+        let fs = Fs::with_fault(move |op: FsOp, _: &Path| {
+            match op == FsOp::Allocate && fault.load(Ordering::Relaxed) {
+                true => Err(std::io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        let config = StoreConfig {
+            mapped_file_size_commit_log: 16 << 10,
+            max_hash_slot_num: 100,
+            max_index_num: 1_000,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let environment = Environment { fs, ..Environment::default() };
+        let store = MessageStore::open_with(config, environment).unwrap();
+        // Nobody indexes but who looks something up.
+        store.workers.lock().unwrap().clear();
+        let put = |key: &str| {
+            let text = format!("KEYS\u{1}{key}\u{2}");
+            let properties = text.as_bytes();
+            store.put_message(&Message { properties, ..Message::new("t", 0, &[0; 9_000]) }).status
+        };
+        let found = |key| store.query_message("t", key, 10, 0, i64::MAX).unwrap().message_count;
+        assert_eq!(put("first"), PutMessageStatus::PutOk);
+        assert_eq!(found("first"), 1);
+        is_full.store(true, Ordering::Relaxed);
+        assert!(!put("refused").is_stored());
+        is_full.store(false, Ordering::Relaxed);
+        assert_eq!(put("second"), PutMessageStatus::PutOk);
+        assert_eq!((found("second"), store.dispatch_behind_bytes()), (1, 0));
+        assert_eq!(put("third"), PutMessageStatus::PutOk);
+        assert_eq!((found("refused"), found("third")), (0, 1));
+    }
+}
