@@ -42,7 +42,19 @@ pub enum StoreError {
 impl StoreError {
     /// Whether nothing is wrong but that the disk would have to be waited for.
     pub(crate) fn would_wait(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+        self.io_kind() == Some(io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether a file ends before what was to be read from it.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.io_kind() == Some(io::ErrorKind::UnexpectedEof)
+    }
+
+    fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
+        }
     }
 }
 

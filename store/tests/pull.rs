@@ -113,3 +113,28 @@ fn filter_moves_the_offset_past_what_it_skips() {
     );
     assert_eq!(by_content.message_count, 1);
 }
+
+#[test]
+fn units_that_cannot_be_read_at_the_moment_are_not_passed_over() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..200);
+    store.close().unwrap();
+    drop(store);
+    let store = open(&small(dir.path()));
+    // One that nobody has had to open so far.
+    let file = dir.path().join("consumequeue/TopicA/0/00000000000000001200");
+    let aside = dir.path().join("aside");
+    std::fs::rename(&file, &aside).unwrap();
+    // What cannot be opened.
+    std::fs::create_dir(&file).unwrap();
+    let mut out = Vec::new();
+    let result = pull(&store, "TopicA", 0, 63, &mut out);
+    assert_eq!((result.status, result.next_begin_offset), (GetMessageStatus::OffsetFoundNull, 63));
+    std::fs::remove_dir(&file).unwrap();
+    // A file that is gone for good is.
+    let result = pull(&store, "TopicA", 0, 63, &mut out);
+    assert_eq!((result.status, result.next_begin_offset), (GetMessageStatus::OffsetFoundNull, 80));
+    std::fs::rename(&aside, &file).unwrap();
+    assert_eq!(check_run(&store, 200), 200);
+}

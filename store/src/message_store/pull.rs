@@ -127,6 +127,11 @@ impl<'a> Pull<'a> {
                 let (topic, queue_id) = (queue.topic(), queue.queue_id());
                 warn!(%topic, queue_id, queue_offset = first, %error, "units not read");
                 units.clear();
+                if !error.is_cut_short() {
+                    // What is there, but cannot be opened or read at the moment, must not be passed over.
+                    self.note(GetMessageStatus::OffsetFoundNull);
+                    break;
+                }
             }
             if units.is_empty() {
                 self.unreadable(first);
@@ -381,7 +386,7 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// Goes on at the next queue file when a unit cannot be read.
+    /// Goes on at the next queue file when there is no unit where one should be.
     fn unreadable(&mut self, first: i64) {
         if self.result.message_count == 0 {
             let file_bytes = self.store.queue_files.file_bytes(QueueKind::Simple);
