@@ -138,8 +138,10 @@ impl CompactionLog {
         if self.deleted.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if max < next {
-            warn!(topic = %queue.topic(), queue_id = queue.queue_id(), next, max, "compacted log is that of an older topic and is removed");
+        // Whoever asked for less than somebody before him sees an earlier end of the same queue.
+        let (_, end) = queue.lock().visible_offsets(i64::MAX);
+        if end < next {
+            warn!(topic = %queue.topic(), queue_id = queue.queue_id(), next, max = end, "compacted log is that of an older topic and is removed");
             next = 0;
             self.clear(&mut appender)?;
         }

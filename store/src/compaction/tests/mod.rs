@@ -313,3 +313,16 @@ fn a_filter_looks_at_what_is_left_and_at_what_is_not_copied_yet() {
     }
     assert_eq!(offsets, [24, 26, 28, 30]);
 }
+
+#[test]
+fn who_saw_an_earlier_end_of_the_log_removes_nothing() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    put_run(&store, 20);
+    let earlier = store.max_phy_offset();
+    put_run(&store, 10);
+    compact(&store);
+    assert_eq!(left(&store), expected(30));
+    store.compaction.feed(earlier).unwrap();
+    assert_eq!(left(&store), expected(30));
+}
