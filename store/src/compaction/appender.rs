@@ -22,6 +22,8 @@ pub(super) struct Appender {
     place: Place,
     sizes: Sizes,
     end: Option<End>,
+    /// Files that have been begun, and that nobody has asked for.
+    begun: Option<Segment>,
     scratch: Vec<u8>,
 }
 
@@ -39,14 +41,11 @@ impl Appender {
             let log = last.log.writer(Way::Mapping)?;
             Some(End { log: log.into(), queue: last.queue.writer(Way::Mapping)?.into() })
         });
-        Self { fs: fs.clone(), place, sizes, end, scratch: Vec::new() }
+        Self { fs: fs.clone(), place, sizes, end, begun: None, scratch: Vec::new() }
     }
 
-    /// Appends a copy of `record`. Returns the files that were begun for it, if so.
-    pub(super) fn append(
-        &mut self,
-        record: &RecordView<'_>,
-    ) -> Result<Option<Segment>, StoreError> {
+    /// Appends a copy of `record`. Whether or not that fails, files may have been begun for it.
+    pub(super) fn append(&mut self, record: &RecordView<'_>) -> Result<(), StoreError> {
         let bytes = record.total_bytes();
         if (bytes + BLANK_HEAD_BYTES) as u64 > self.sizes.log {
             error!(
@@ -55,14 +54,13 @@ impl Appender {
                 queue_offset = record.queue_offset(),
                 "message is larger than compactionMappedFileSize and is not kept"
             );
-            return Ok(None);
+            return Ok(());
         }
-        let mut begun = None;
         if self.end.as_ref().is_none_or(|end| !end.fits(bytes)) {
-            begun = Some(self.roll()?);
+            self.roll()?;
         }
         let Some(end) = &mut self.end else {
-            return Ok(None);
+            return Ok(());
         };
         let phy_offset = end.log.writer.file().start() + end.log.writer.position() as i64;
         self.scratch.clear();
@@ -71,12 +69,16 @@ impl Appender {
         let unit = unit_of(record, phy_offset);
         // Nobody looks for a record without its unit.
         end.log.append(&self.fs, &self.scratch)?;
-        end.queue.append(&self.fs, &unit.encode())?;
-        Ok(begun)
+        end.queue.append(&self.fs, &unit.encode())
+    }
+
+    /// Gives away the files that were begun since the last call, which others have to see from now on.
+    pub(super) fn take_begun(&mut self) -> Option<Segment> {
+        self.begun.take()
     }
 
     /// Ends the files and begins the next ones.
-    fn roll(&mut self) -> Result<Segment, StoreError> {
+    fn roll(&mut self) -> Result<(), StoreError> {
         self.finish()?;
         let next = self.end.as_ref().map_or(0, |end| end.log.writer.file().end());
         self.place.create(&self.fs)?;
@@ -89,7 +91,8 @@ impl Appender {
         let segment = Segment::new(open(&log, self.sizes.log)?, open(&queue, self.sizes.queue)?);
         self.place.sync(&self.fs)?;
         self.end = Self::new(&self.fs, self.place.clone(), self.sizes, Some(&segment)).end;
-        Ok(segment)
+        self.begun = Some(segment);
+        Ok(())
     }
 
     /// Ends the files, if there are any, and makes them durable.

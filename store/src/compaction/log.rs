@@ -196,12 +196,14 @@ impl CompactionLog {
         let Some(record) = record.filter(|record| record.queue_offset() == first) else {
             return Ok(false);
         };
-        if has_key(record.properties())
-            && let Some(begun) = appender.append(&record)?
-        {
-            let mut segments = self.segments().to_vec();
-            segments.push(begun);
-            self.set_segments(segments);
+        if has_key(record.properties()) {
+            let appended = appender.append(&record);
+            if let Some(begun) = appender.take_begun() {
+                let mut segments = self.segments().to_vec();
+                segments.push(begun);
+                self.set_segments(segments);
+            }
+            appended?;
         }
         Ok(true)
     }
@@ -252,7 +254,8 @@ impl CompactionLog {
                 // What cannot be read any more is no message.
                 let Some(record) = segment.record(&unit) else { continue };
                 if latest.keeps(&record) {
-                    files += u64::from(output.append(&record)?.is_some());
+                    output.append(&record)?;
+                    files += u64::from(output.take_begun().is_some());
                     left += 1;
                 }
             }

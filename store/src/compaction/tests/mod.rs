@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use oxmq_protocol::message::{Message, MessageExt};
 use tempfile::TempDir;
@@ -325,4 +325,35 @@ fn who_saw_an_earlier_end_of_the_log_removes_nothing() {
     assert_eq!(left(&store), expected(30));
     store.compaction.feed(earlier).unwrap();
     assert_eq!(left(&store), expected(30));
+}
+
+#[test]
+fn an_operation_that_fails_once_hides_no_message() {
+    for fail_at in 0.. {
+        let dir = temp_dir();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&calls);
+        let fs = Fs::with_fault(move |_, path| {
+            let is_compacted = path.components().any(|part| part.as_os_str() == "compaction");
+            match is_compacted && counter.fetch_add(1, Ordering::Relaxed) == fail_at {
+                true => Err(std::io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        });
+        let store = open_with(dir.path(), fs).unwrap();
+        for _ in 0..30 {
+            put_run(&store, 1);
+            // What has failed is done again the next time.
+            drop(store.compaction.feed(i64::MAX));
+        }
+        feed(&store);
+        assert_eq!(left(&store), (0..30).collect::<Vec<_>>(), "operation {fail_at}");
+        compact(&store);
+        compact(&store);
+        assert_eq!(left(&store), expected(30), "operation {fail_at}");
+        if calls.load(Ordering::Relaxed) <= fail_at {
+            assert!(fail_at > 20, "{fail_at} operations");
+            return;
+        }
+    }
 }
