@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use oxmq_protocol::message::{Message, MessageExt, properties};
-use oxmq_store::{MessageStore, StoreConfig, StoreError};
+use oxmq_protocol::message::{BatchMessages, InnerMessage, Message, MessageExt, properties};
+use oxmq_store::{MessageStore, PutMessageStatus, StoreConfig, StoreError};
 
 /// A directory with `count` messages of `put_run`, closed or as a crash leaves it.
 fn written(count: usize, closed: bool) -> tempfile::TempDir {
@@ -429,4 +429,30 @@ fn topic_made_anew_survives_a_crash_with_its_new_messages() {
     let messages = read_all(&store, "TopicA", 0);
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].body, b"new");
+}
+
+#[test]
+fn last_message_whose_properties_end_with_a_zero_outlives_a_stop_and_a_crash() {
+    for closed in [true, false] {
+        let dir = temp_dir();
+        let store = open(&small(dir.path()));
+        let text = b"name\x01value\0";
+        let message = Message { properties: text, ..message("t", 0, b"body") };
+        assert_eq!(store.put_message(&message).status, PutMessageStatus::PutOk);
+        let inner = InnerMessage { flag: 0, body: b"body", properties: text };
+        let mut bytes = Vec::new();
+        inner.encode(&mut bytes).unwrap();
+        let result = store.put_batch(&message, BatchMessages::new(&bytes));
+        assert_eq!(result.status, PutMessageStatus::PutOk);
+        if closed {
+            store.close().unwrap();
+        }
+        drop(store);
+        let messages = read_all(&open(&small(dir.path())), "t", 0);
+        assert_eq!(messages.len(), 2, "closed: {closed}");
+        for message in messages {
+            let value = properties::property_str(&message.properties, "name");
+            assert_eq!(value, Some("value\0"));
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Putting messages.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -82,6 +83,8 @@ impl MessageStore {
         tags: Tags,
         light_names: Option<&[&str]>,
     ) -> PutMessageResult {
+        let properties = &*not_torn(message.properties);
+        let message = &Message { properties, ..*message };
         with_scratch(|scratch| {
             scratch.clear();
             if let Err(error) = encode_record(message, &self.encode_options(), &mut scratch.bytes) {
@@ -192,7 +195,7 @@ impl MessageStore {
                     true => light::without_offsets(message.properties),
                     false => None,
                 };
-                let properties = text.as_deref().unwrap_or(message.properties);
+                let properties = &*not_torn(text.as_deref().unwrap_or(message.properties));
                 let whole = Message { properties, ..whole };
                 let at = scratch.bytes.len();
                 if let Err(error) =
@@ -435,6 +438,14 @@ impl MessageStore {
             return Some(schedule_tags(message.properties, delay_ms));
         }
         Some(Tags::Code(if tags.is_empty() { 0 } else { tags_code_of_value(tags) }))
+    }
+}
+
+/// Properties that do not end with a zero: recovery takes that for the end of what a killed process has stored.
+fn not_torn(text: &[u8]) -> Cow<'_, [u8]> {
+    match text.last() {
+        Some(0) => Cow::Owned([text, &[properties::PAIR_SEPARATOR]].concat()),
+        _ => Cow::Borrowed(text),
     }
 }
 
