@@ -120,18 +120,20 @@ impl TimerLog {
         Ok(TimerUnit::decode(&self.block.bytes[place..]))
     }
 
-    /// Hands every sound unit from the file that holds `from` on to `each`, with its position, and
-    /// cuts off what follows the last one.
+    /// Hands every sound unit from the file that holds `from`, or the last one before that, on to `each`, with
+    /// its position, and cuts off what follows the last one.
     pub(super) fn recover(
         &mut self,
         from: u64,
         mut each: impl FnMut(TimerUnit, u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        let Some(first) = self.files.first().map(|(start, _)| *start) else {
+        let Some((first, _)) = self.files.first() else {
             self.end = 0;
             return Ok(());
         };
-        let mut start = (from - from % self.file_bytes).max(first);
+        // The last file where `from` is behind all of them: nothing that is there may be lost for that.
+        let before = self.files.iter().rev().find(|(start, _)| *start <= from);
+        let mut start = before.map_or(*first, |(start, _)| *start);
         let mut bytes = vec![0; BLOCK_BYTES];
         'files: while let Some(index) = self.files.iter().position(|(at, _)| *at == start) {
             let mut place = 0;

@@ -91,3 +91,25 @@ fn wheel_of_another_size_is_refused() {
     std::fs::write(dir.path().join("timerwheel"), [0; 64]).unwrap();
     assert!(TimerStore::open(&config(dir.path())).is_err());
 }
+
+#[test]
+fn checkpoint_that_is_ahead_of_the_log_costs_no_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..250 {
+        store.put(&unit(5 * SECOND, number)).unwrap();
+    }
+    let checkpoint = TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() };
+    store.prepare_save(checkpoint).unwrap().unwrap().run().unwrap();
+    drop(store);
+    let path = dir.path().join("config/timercheck");
+    let whole = std::fs::read(&path).unwrap();
+    for flushed in [1 << 40, i64::MAX] {
+        let mut damaged = whole.clone();
+        damaged[8..16].copy_from_slice(&i64::to_be_bytes(flushed));
+        std::fs::write(&path, damaged).unwrap();
+        let mut store = TimerStore::open(&config(dir.path())).unwrap();
+        assert_eq!(offsets(&mut store, 5 * SECOND), (0..250).collect::<Vec<_>>());
+        assert_eq!(store.last_unit().unwrap().unwrap().phy_offset, 249);
+    }
+}
