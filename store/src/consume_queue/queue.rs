@@ -202,15 +202,17 @@ impl ConsumeQueue {
         self.cut_at(files, low)
     }
 
-    /// Forgets the units from `offset` on, in memory and in the files.
-    ///
-    /// Only for a store that is being opened: nobody else uses the queue.
+    /// Forgets the units from `offset` on, in memory and in the files. Nobody else may push any meanwhile.
     pub(crate) fn cut_at(&self, files: &QueueFiles, offset: i64) -> Result<(), StoreError> {
         let last = if offset > 0 { self.unit(files, offset - 1)? } else { None };
         let max_phy = last.map_or(0, |unit| unit.end());
-        *self.io.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        files.cut(self, offset)?;
-        self.lock().cut(offset, max_phy);
+        {
+            // Whoever writes units is done with those that he has taken, and takes no others before they are gone.
+            let mut extended_end = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+            *extended_end = None;
+            files.cut(self, offset)?;
+            self.lock().cut(offset, max_phy);
+        }
         self.refresh_batch_offsets(files)
     }
 

@@ -158,11 +158,16 @@ impl QueueWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
     use super::super::{QueueTable, Unit};
     use super::*;
     use crate::config::StoreConfig;
     use crate::consume_queue::QueueKind;
-    use crate::fs::Fs;
+    use crate::fs::{Fs, FsOp};
     use crate::limits::WAKE_WRITER_AT_UNITS;
 
     struct Fixture {
@@ -173,12 +178,16 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
+            Self::with_fs(Fs::default())
+        }
+
+        fn with_fs(fs: Fs) -> Self {
             let root = tempfile::tempdir().unwrap();
             let config = StoreConfig {
                 store_path_root_dir: root.path().to_str().unwrap().to_owned(),
                 ..StoreConfig::default()
             };
-            let files = Arc::new(QueueFiles::new(Fs::default(), &config));
+            let files = Arc::new(QueueFiles::new(fs, &config));
             Self { root, table: QueueTable::default(), writer: QueueWriter::new(files, None) }
         }
 
@@ -259,5 +268,43 @@ mod tests {
         std::fs::remove_file(&in_the_way).unwrap();
         assert!(store.writer.go_on(&mut store.writer.begin_sweep(), i64::MAX).unwrap());
         assert!(store.is_in_file(0) && !store.writer.is_stuck());
+    }
+
+    #[test]
+    fn units_are_not_written_into_a_file_that_is_being_cut() {
+        let write = Arc::new(OnceLock::<Box<dyn Fn() + Send + Sync>>::new());
+        let while_cut = Arc::clone(&write);
+        let store = Arc::new(Fixture::with_fs(Fs::with_fault(move |op, _| {
+            if let Some(write) = while_cut.get().filter(|_| op == FsOp::Remove) {
+                write();
+            }
+            Ok(())
+        })));
+        store.push(0, 3);
+        store.writer.write_all(i64::MAX).unwrap();
+        store.push(0, 2);
+        let (sender, writers) = channel();
+        let weak = Arc::downgrade(&store);
+        let in_a_thread = move || {
+            let (store, (done, is_done)) = (weak.upgrade().unwrap(), channel::<()>());
+            let writer = thread::spawn(move || {
+                store.writer.write_all(i64::MAX).unwrap();
+                drop(done);
+            });
+            sender.send(writer).unwrap();
+            // Until it is done, if it does not wait for the cut. It sends nothing.
+            is_done.recv_timeout(Duration::from_millis(200)).unwrap_err();
+        };
+        assert!(write.set(Box::new(in_a_thread)).is_ok());
+        let queue = store.table.get_or_create("topic", 0, QueueKind::Simple);
+        queue.cut_at(store.writer.files(), 0).unwrap();
+        writers.recv().unwrap().join().unwrap();
+        assert_eq!(queue.bounds(), (0, 0));
+        store.push(0, 1);
+        store.writer.write_all(i64::MAX).unwrap();
+        let path = store.root.path().join("consumequeue/topic/0/00000000000000000000");
+        let units: Vec<_> =
+            Unit::decode_all(&std::fs::read(path).unwrap()).map(|unit| unit.is_valid()).collect();
+        assert_eq!(units[..3], [true, false, false]);
     }
 }
