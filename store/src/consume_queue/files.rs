@@ -59,6 +59,8 @@ struct OpenFiles {
     clock: u64,
     /// Files written since the last sync; nothing when they are too many to count.
     unsynced: Option<HashMap<FileKey, Arc<File>>>,
+    /// Why what was written may not be on disk, however often it is synced again.
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -206,8 +208,24 @@ impl QueueFiles {
     }
 
     /// Makes durable what was written since the last call.
+    ///
+    /// # Errors
+    ///
+    /// When that fails, or has failed before: the system tells of an error once, and what was to be written then
+    /// may be gone. The next open reads it from the log.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        let unsynced = self.lock().unsynced.replace(HashMap::new());
+        let unsynced = {
+            let mut open = self.lock();
+            if let Some(failure) = &open.failure {
+                return Err(io::Error::other(failure.clone())).doing("sync", &self.simple.root);
+            }
+            open.unsynced.replace(HashMap::new())
+        };
+        self.sync_files(unsynced)
+            .inspect_err(|error| self.lock().failure = Some(format!("failed before: {error}")))
+    }
+
+    fn sync_files(&self, unsynced: Option<HashMap<FileKey, Arc<File>>>) -> Result<(), StoreError> {
         match unsynced {
             Some(files) => {
                 for file in files.values() {

@@ -307,4 +307,32 @@ mod tests {
             Unit::decode_all(&std::fs::read(path).unwrap()).map(|unit| unit.is_valid()).collect();
         assert_eq!(units[..3], [true, false, false]);
     }
+
+    #[test]
+    fn files_of_which_some_were_not_synced_never_count_as_durable() {
+        let failures = Arc::new(AtomicU32::new(0));
+        let left = Arc::clone(&failures);
+        let store = Fixture::with_fs(Fs::with_fault(move |op, _| {
+            let take = |left: u32| left.checked_sub(1).filter(|_| op == FsOp::Flush);
+            match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                Ok(_) => Err(std::io::Error::other("injected")),
+                Err(_) => Ok(()),
+            }
+        }));
+        let files = store.writer.files();
+        store.push(0, 1);
+        store.push(1, 1);
+        store.writer.write_all(i64::MAX).unwrap();
+        files.sync().unwrap();
+        store.push(0, 1);
+        store.push(1, 1);
+        store.writer.write_all(i64::MAX).unwrap();
+        failures.store(1, Ordering::Relaxed);
+        assert!(files.sync().is_err());
+        // The system tells of an error once, and what was to be written then may be gone.
+        assert!(files.sync().is_err());
+        store.push(0, 1);
+        store.writer.write_all(i64::MAX).unwrap();
+        assert!(files.sync().is_err());
+    }
 }
