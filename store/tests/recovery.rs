@@ -357,6 +357,12 @@ fn damage_in_the_middle_of_the_log_costs_the_damaged_records_only() {
             let left = numbers_left(&store);
             assert!(left.len() >= 399, "{what} {lose_queues} {closed}: {}", left.len());
             assert_eq!(left[left.len() - 1], 399);
+            let mut records = 0;
+            store.for_each_record(0, |_| {
+                records += 1;
+                true
+            });
+            assert!(records >= 399, "{what} {lose_queues} {closed}: {records} records");
             put_run(&store, 400..420);
             store.close().unwrap();
             assert_eq!(numbers_left(&open(&small(dir.path()))).len(), left.len() + 20);

@@ -6,7 +6,7 @@ use oxmq_protocol::message::RecordView;
 
 use super::MessageStore;
 use super::put::is_storable_topic;
-use crate::commit_log::{LogFiles, bytes_at, record_at};
+use crate::commit_log::{LogFiles, RecordCheck, bytes_at, record_at, scan};
 use crate::consume_queue::{ConsumeQueue, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::error::{IoContext, StoreError};
 use crate::worker::Signal;
@@ -170,23 +170,14 @@ impl MessageStore {
         record_at(&files, phy_offset).map(|record| record.bytes().to_vec())
     }
 
-    /// Hands every record of the log from the one at `from` on to `each`, which says whether to go on.
+    /// Hands every record of the log from the one at `from` on to `each`, which says whether to go on. Damaged parts
+    /// are stepped over.
     pub fn for_each_record(&self, from: i64, mut each: impl FnMut(RecordView<'_>) -> bool) {
-        let files = self.log.files();
-        let file_bytes = self.log.file_bytes() as i64;
         let end = self.log.written();
-        let mut at = from;
-        while at < end {
-            let Some(record) = record_at(&files, at) else {
-                // The rest of the file is blank.
-                at = (at / file_bytes + 1) * file_bytes;
-                continue;
-            };
-            if !each(record) {
-                return;
-            }
-            at += record.total_bytes() as i64;
-        }
+        // Whoever has seen enough ends it with an error that carries nothing.
+        let _ = scan(&self.log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
+            if phy_offset < end && each(*record) { Ok(()) } else { Err(()) }
+        });
     }
 
     /// Position in the log of the message at `offset` of a queue.
