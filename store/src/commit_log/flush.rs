@@ -78,6 +78,8 @@ pub(super) struct Flush {
     waiters: Mutex<Vec<Waiter>>,
     /// The flusher sleeps for long: a waiter has to wake it.
     asleep: AtomicBool,
+    /// Nothing is flushed any more: a waiter has to look for itself.
+    has_ended: AtomicBool,
     /// Somebody wants what is before this position flushed, and does not wait for it.
     wanted: AtomicI64,
     after: OnceLock<AfterFlush>,
@@ -126,6 +128,16 @@ impl CommitLog {
         if self.flush.asleep.swap(false, Ordering::AcqRel) {
             self.flush.signal.wake();
         }
+        if self.flush.has_ended.load(Ordering::SeqCst) {
+            self.release_rest();
+        }
+    }
+
+    /// Answers those who wait, and whoever will, as nothing is flushed any more.
+    pub(crate) fn release_rest(&self) {
+        self.flush.has_ended.store(true, Ordering::SeqCst);
+        self.release_waiters();
+        self.release_all(PutMessageStatus::ServiceNotAvailable);
     }
 
     /// Has everything that is in the log now flushed, without waiting for it.

@@ -213,6 +213,8 @@ impl MessageStore {
         let end = self.log.end_and_timestamp();
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let outcome = self.make_all_durable(end);
+        // Some may have come when the flusher had ended.
+        self.log.release_rest();
         if let Err(error) = &outcome {
             warn!(%error, "store not closed cleanly");
         } else {
@@ -306,5 +308,59 @@ impl std::fmt::Debug for MessageStore {
             .field("root", &self.config.store_path_root_dir)
             .field("log", &self.log)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use oxmq_protocol::message::Message;
+
+    use super::*;
+    use crate::config::FlushDiskType;
+    use crate::fs::FsOp;
+    use crate::status::PutMessageStatus;
+
+    #[test]
+    fn who_waits_for_the_disk_while_the_store_is_closed_is_answered() {
+        for is_full in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = StoreConfig {
+                flush_disk_type: FlushDiskType::SyncFlush,
+                mapped_file_size_commit_log: 16 << 10,
+                ..StoreConfig::in_dir(dir.path())
+            };
+            let (began, begin) = (Arc::new(AtomicBool::new(false)), Ordering::Relaxed);
+            let fails = Arc::clone(&began);
+            let fs = Fs::with_fault(move |op, _| {
+                match is_full && op == FsOp::Write && fails.load(begin) {
+                    true => Err(std::io::ErrorKind::StorageFull.into()),
+                    false => Ok(()),
+                }
+            });
+            let environment = Environment { fs, ..Environment::default() };
+            let store = MessageStore::open_with(config, environment).unwrap();
+            began.store(true, begin);
+            let put = store.put_message(&Message::new("t", 0, b"body"));
+            assert_eq!(put.status, PutMessageStatus::PutOk);
+            // The flusher ends before whoever has put this comes to wait for it.
+            store.workers.lock().unwrap().clear();
+            let (answer, answers) = channel();
+            let wait = || {
+                let answer = answer.clone();
+                let tell = move |status| answer.send(status).unwrap();
+                store.when_durable(put.end_phy_offset(), Box::new(tell));
+            };
+            wait();
+            assert!(answers.try_recv().is_err());
+            assert_eq!(store.close().is_err(), is_full);
+            wait();
+            let expected = match is_full {
+                true => PutMessageStatus::ServiceNotAvailable,
+                false => PutMessageStatus::PutOk,
+            };
+            assert_eq!(answers.try_iter().collect::<Vec<_>>(), [expected; 2]);
+        }
     }
 }
