@@ -138,3 +138,32 @@ fn units_that_cannot_be_read_at_the_moment_are_not_passed_over() {
     std::fs::rename(&aside, &file).unwrap();
     assert_eq!(check_run(&store, 200), 200);
 }
+
+#[test]
+fn unit_with_any_position_is_read_without_a_panic() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..200);
+    store.close().unwrap();
+    drop(store);
+    for position in [i64::MIN, i64::MIN + 5, -1, i64::MAX - 5, i64::MAX] {
+        let store = open(&small(dir.path()));
+        let path = dir.path().join("consumequeue/TopicA/0/00000000000000001200");
+        let before = std::fs::read(&path).unwrap();
+        let mut damaged = before.clone();
+        damaged[60..68].copy_from_slice(&position.to_be_bytes());
+        std::fs::write(&path, damaged).unwrap();
+        for offset in 60..66 {
+            let mut out = Vec::new();
+            pull(&store, "TopicA", 0, offset, &mut out);
+            let messages = MessageExt::decode_all(&out).unwrap();
+            assert!(messages.iter().all(|message| message.queue_offset != 63), "{position}");
+            let (any, limits) = (|_, _: LazyRecord<'_>| true, (32, usize::MAX));
+            let cached =
+                store.get_cached_message("TopicA", 0, offset, limits.0, limits.1, any, &mut out);
+            assert!(cached.is_ok(), "{position}");
+        }
+        std::fs::write(&path, before).unwrap();
+        store.close().unwrap();
+    }
+}

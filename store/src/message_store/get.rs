@@ -153,7 +153,7 @@ impl MessageStore {
 
     /// Whether a record is recent enough to be taken to be in memory.
     pub(super) fn is_hot(&self, phy_offset: i64, log_end: i64) -> bool {
-        log_end - phy_offset <= self.hot_bytes
+        log_end.saturating_sub(phy_offset) <= self.hot_bytes
     }
 
     fn units_per_pull(&self, max_num: u32) -> i64 {

@@ -175,7 +175,7 @@ impl<'a> Pull<'a> {
 
     fn note_distance(&mut self) {
         self.result.suggest_slave = !self.store.is_hot(self.last_phy_offset, self.log_end);
-        self.result.behind_bytes = (self.log_end - self.last_phy_offset).max(0);
+        self.result.behind_bytes = self.log_end.saturating_sub(self.last_phy_offset).max(0);
     }
 
     /// [`Self::run`] for a queue whose records hold many messages: the first is the one that has
@@ -262,7 +262,7 @@ impl<'a> Pull<'a> {
 
     /// The bytes are those of one file, or of the end of one and of the next.
     fn check_cached_between(&self, begin: i64, end: i64) -> Result<(), Cold> {
-        if self.log_end - begin <= self.surely_cached_bytes {
+        if self.log_end.saturating_sub(begin) <= self.surely_cached_bytes {
             return Ok(());
         }
         let mut at = begin;
