@@ -321,3 +321,29 @@ fn who_comes_while_the_log_is_stuck_is_told_so_in_time() {
     assert_eq!(store.await_turn(limit), Ok(()));
     store.close().unwrap();
 }
+
+#[test]
+fn topic_whose_files_could_not_be_removed_is_deleted_by_the_next_try() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..10);
+    put(&store, "other", 0, b"last");
+    store.close().unwrap();
+    drop(store);
+    let fails = Arc::new(AtomicBool::new(true));
+    let once = Arc::clone(&fails);
+    let fs = Fs::with_fault(move |op, path| {
+        let is_queue = path.to_str().is_some_and(|path| path.contains("consumequeue/TopicA"));
+        match op == FsOp::Remove && is_queue && once.swap(false, Ordering::Relaxed) {
+            true => Err(io::Error::other("injected")),
+            false => Ok(()),
+        }
+    });
+    let store = open_with(&small(dir.path()), fs).unwrap();
+    assert!(store.delete_topic("TopicA").is_err());
+    store.delete_topic("TopicA").unwrap();
+    assert!(!dir.path().join("consumequeue/TopicA").exists());
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(open(&small(dir.path())).queues().into_keys().collect::<Vec<_>>(), ["other"]);
+}

@@ -286,7 +286,7 @@ impl MessageStore {
     ///
     /// # Errors
     ///
-    /// When files cannot be removed; the queues are gone from memory then.
+    /// When files cannot be removed; the queues are gone from memory then. Another call tries it again.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
         if !is_storable_topic(topic) {
             return Ok(());
@@ -303,13 +303,9 @@ impl MessageStore {
         let extended = self.queue_files.extended_root().join(topic);
         self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
         for kind in QueueKind::ALL {
+            // Nothing is written meanwhile: whatever is there was left of this topic, or of an earlier attempt.
             let dir = self.queue_files.root(kind).join(topic);
-            match std::fs::remove_dir(&dir) {
-                // A message that came meanwhile has begun the topic anew.
-                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.doing("remove", &dir)?,
-            }
+            self.fs.remove_dir_all(&dir).doing("remove", &dir)?;
         }
         Ok(())
     }
