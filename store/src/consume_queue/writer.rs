@@ -98,6 +98,24 @@ impl QueueWriter {
         self.go_on(&mut Sweep { left, each_round: left }, log_end).map(drop)
     }
 
+    /// [`Self::write_all`] for `queues`, of some of which nobody may have been told yet. For a store that takes
+    /// nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// The first one.
+    pub(crate) fn write_each(
+        &self,
+        queues: &[Arc<ConsumeQueue>],
+        log_end: i64,
+    ) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = Vec::new();
+        queues.iter().try_for_each(|queue| {
+            queue.write_out(&self.files, self.extender.as_ref(), log_end, &mut scratch).map(drop)
+        })
+    }
+
     /// Begins to write all units that there are now.
     pub(crate) fn begin_sweep(&self) -> Sweep {
         let left = self.lock().waiting.len();

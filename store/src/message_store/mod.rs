@@ -227,7 +227,8 @@ impl MessageStore {
     fn make_all_durable(&self, (end, timestamp_ms): (i64, i64)) -> Result<(), StoreError> {
         let log_dir = self.config.commit_log_dir();
         self.log.flush_all().doing("flush", &log_dir)?;
-        self.queue_writer.write_all(end)?;
+        // All of them, as the last senders may not have told the writer of theirs yet.
+        self.queue_writer.write_each(&self.queues.all(), end)?;
         self.queue_files.sync()?;
         self.compaction.close(end)?;
         if let Some(index) = &self.index {
@@ -315,10 +316,12 @@ impl std::fmt::Debug for MessageStore {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use oxmq_protocol::message::Message;
+    use oxmq_protocol::message::{Message, encode_record};
 
     use super::*;
+    use crate::commit_log::{RecordSpan, Records, Tags};
     use crate::config::FlushDiskType;
+    use crate::consume_queue::QueueKind;
     use crate::fs::FsOp;
     use crate::status::PutMessageStatus;
 
@@ -362,5 +365,35 @@ mod tests {
             };
             assert_eq!(answers.try_iter().collect::<Vec<_>>(), [expected; 2]);
         }
+    }
+
+    #[test]
+    fn message_that_was_put_just_before_the_store_closes_is_in_its_queue_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            mapped_file_size_commit_log: 16 << 10,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let store = MessageStore::open(config.clone()).unwrap();
+        let queue = store.queues.get_or_create("new", 0, QueueKind::Simple);
+        let mut bytes = Vec::new();
+        let options = store.encode_options();
+        encode_record(&Message::new("new", 0, b"body"), &options, &mut bytes).unwrap();
+        let spans = [RecordSpan { end: bytes.len(), tags: Tags::Code(0) }];
+        let mut records = Records {
+            bytes: &mut bytes,
+            spans: &spans,
+            sealed: false,
+            keys: None,
+            inner: None,
+            light: None,
+        };
+        // The writer has not been told of the queue yet.
+        store.log.append(&mut records, Some(&queue), 1, || true).unwrap();
+        store.put_message(&Message::new("other", 0, b"body"));
+        store.close().unwrap();
+        drop(store);
+        let store = MessageStore::open(config).unwrap();
+        assert_eq!((store.max_offset("new", 0), store.max_offset("other", 0)), (1, 1));
     }
 }
