@@ -462,3 +462,35 @@ fn last_message_whose_properties_end_with_a_zero_outlives_a_stop_and_a_crash() {
         }
     }
 }
+
+#[test]
+fn a_damaged_unit_takes_no_other_along() {
+    let cases = [(25, false), (50, false), (75, false), (25, true), (37, true), (50, true)];
+    for (at, is_log_cut) in cases {
+        let dir = written(200, true);
+        let path = dir.path().join(format!("consumequeue/TopicA/0/{:020}", at / 20 * 400));
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[0; 20], at % 20 * 20).unwrap();
+        let mut left = 200;
+        if is_log_cut {
+            let path = last_log_file(dir.path());
+            let bytes = fs::read(&path).unwrap();
+            left -= record_ends(&bytes).len() as u64 - 1;
+            fs::write(&path, vec![0; bytes.len()]).unwrap();
+        }
+        let end = left.div_ceil(2);
+        assert!(end > at);
+        let store = open(&small(dir.path()));
+        assert_eq!(store.bounds("TopicA", 0), (0, end as i64), "{at} {is_log_cut}");
+        let (mut offsets, mut next) = (Vec::new(), 0);
+        while next < end as i64 {
+            let mut out = Vec::new();
+            let result = pull(&store, "TopicA", 0, next, &mut out);
+            assert!(result.next_begin_offset > next, "{result:?}");
+            next = result.next_begin_offset;
+            let messages = MessageExt::decode_all(&out).unwrap();
+            offsets.extend(messages.into_iter().map(|message| message.queue_offset as u64));
+        }
+        assert_eq!(offsets, (0..end).filter(|offset| *offset != at).collect::<Vec<_>>());
+    }
+}

@@ -8,6 +8,9 @@ use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
 
+/// Units that are looked at for one that is not damaged.
+const LOOK_ON_UNITS: i64 = 64;
+
 /// One consume queue.
 #[derive(Debug)]
 pub(crate) struct ConsumeQueue {
@@ -79,6 +82,23 @@ impl ConsumeQueue {
         let mut bytes = Vec::with_capacity(self.kind.unit_bytes());
         self.read_units(files, offset, 1, true, &mut bytes)?;
         Ok(self.kind.decode_all(&bytes).next().filter(Unit::is_valid))
+    }
+
+    /// The unit at index `offset`, or one behind it where that is damaged: one unit must not decide about all
+    /// others. Nothing where its file is gone.
+    fn unit_near(&self, files: &QueueFiles, offset: i64) -> Result<Option<Unit>, StoreError> {
+        let mut bytes = Vec::new();
+        let mut at = offset;
+        while at < offset.saturating_add(LOOK_ON_UNITS) {
+            bytes.clear();
+            self.read_units(files, at, LOOK_ON_UNITS as usize, true, &mut bytes)?;
+            let found = self.kind.decode_all(&bytes).find(Unit::is_valid);
+            if found.is_some() || bytes.is_empty() {
+                return Ok(found);
+            }
+            at += (bytes.len() / self.kind.unit_bytes()) as i64;
+        }
+        Ok(None)
     }
 
     /// The unit at `offset` as its file has it, if it is in one: its tags code may be an address there.
@@ -194,7 +214,7 @@ impl ConsumeQueue {
         let (mut low, mut high) = self.bounds();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.unit(files, middle)? {
+            match self.unit_near(files, middle)? {
                 Some(unit) if unit.end() <= log_end => low = middle + 1,
                 _ => high = middle,
             }
@@ -256,8 +276,8 @@ impl ConsumeQueue {
         let (mut low, mut high) = self.bounds();
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.unit(files, middle)? {
-                // A unit that cannot be read leads to no record either.
+            match self.unit_near(files, middle)? {
+                // What is in no file any more leads to no record either.
                 Some(unit) if unit.phy_offset >= min_phy && !unit.is_pre_blank() => high = middle,
                 _ => low = middle + 1,
             }
