@@ -4,11 +4,16 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use common::*;
 use oxmq_protocol::message::{Message, properties};
-use oxmq_store::{Arrival, LogStreamError, MessageStore};
+use oxmq_store::{
+    Arrival, ArrivalListener, FlushDiskType, LogStreamError, MessageStore, PutMessageStatus,
+    StoreConfig,
+};
 
 /// Sends the log of `master` from `from` on in slices of at most `at_most` bytes.
 fn replicate(master: &MessageStore, replica: &MessageStore, from: i64, at_most: usize) {
@@ -137,4 +142,60 @@ fn confirmed_position_is_in_the_checkpoint() {
     store.close().unwrap();
     let checkpoint = std::fs::read(dir.path().join("checkpoint")).unwrap();
     assert_eq!(checkpoint[32..40], confirmed.to_be_bytes());
+}
+
+#[test]
+fn replica_that_flushes_announces_a_record_that_came_in_parts() {
+    for waits_at_first in [true, false] {
+        let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+        let master = open(&small(master_dir.path()));
+        put_run(&master, 0..3);
+        let config = StoreConfig {
+            flush_disk_type: FlushDiskType::SyncFlush,
+            flush_interval_commit_log: 3_600_000,
+            ..small(replica_dir.path())
+        };
+        let replica = open(&config);
+        let listener = Arc::new(Listener::default());
+        listener.waits.store(waits_at_first, Ordering::SeqCst);
+        replica.set_arrival_listener(Arc::clone(&listener) as Arc<dyn ArrivalListener>);
+        let append = |from: usize, to: usize| {
+            let mut slice = Vec::new();
+            master.read_log(from as i64, to - from, &mut slice).unwrap();
+            replica.append_log(from as i64, &slice).unwrap();
+            let (answer, answers) = channel();
+            let tell = move |status| answer.send(status).unwrap();
+            replica.when_durable(to as i64, Box::new(tell));
+            assert_eq!(answers.recv().unwrap(), PutMessageStatus::PutOk);
+        };
+        let end = master.max_phy_offset() as usize;
+        // The second record in two parts, each of which is flushed.
+        let middle = end / 2;
+        append(0, middle);
+        assert_eq!(replica.max_offset("TopicA", 0) + replica.max_offset("TopicA", 1), 1);
+        listener.waits.store(true, Ordering::SeqCst);
+        append(middle, end);
+        let heard: Vec<_> = listener.heard.lock().unwrap().clone();
+        let expected = if waits_at_first { vec![0, 1, 2] } else { vec![1, 2] };
+        let numbers: Vec<_> =
+            heard.iter().map(|(queue_id, next)| 2 * (next - 1) + i64::from(*queue_id)).collect();
+        assert_eq!(numbers, expected);
+    }
+}
+
+/// Keeps the queue of each arrival, and the offset behind it.
+#[derive(Default)]
+struct Listener {
+    waits: AtomicBool,
+    heard: Mutex<Vec<(i32, i64)>>,
+}
+
+impl ArrivalListener for Listener {
+    fn arrived(&self, arrival: &Arrival<'_>) {
+        self.heard.lock().unwrap().push((arrival.queue_id, arrival.next_queue_offset));
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waits.load(Ordering::SeqCst)
+    }
 }

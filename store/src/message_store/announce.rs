@@ -1,6 +1,6 @@
 //! Telling a listener of messages that become visible.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicI64, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_properties};
@@ -48,11 +48,12 @@ impl<F: Fn(&Arrival<'_>) + Send + Sync> ArrivalListener for F {
 }
 
 /// The listener, and what it has heard.
-#[derive(Default)]
 pub(super) struct Announcer {
     listener: OnceLock<Arc<dyn ArrivalListener>>,
     /// Where messages are hidden until they are flushed: those before this position were announced.
     announced_to: Mutex<i64>,
+    /// Where a record begins of which only a part has come; beyond all where none does.
+    whole_to: AtomicI64,
     /// Whether messages are in light queues, too.
     has_light_queues: bool,
 }
@@ -60,7 +61,17 @@ pub(super) struct Announcer {
 impl Announcer {
     /// Tells nobody yet.
     pub(super) fn new(has_light_queues: bool) -> Self {
-        Self { has_light_queues, ..Self::default() }
+        Self {
+            listener: OnceLock::new(),
+            announced_to: Mutex::new(0),
+            whole_to: AtomicI64::new(i64::MAX),
+            has_light_queues,
+        }
+    }
+
+    /// Has nothing announced from the record at `incomplete_from` on, if there is one.
+    pub(super) fn hold(&self, incomplete_from: Option<i64>) {
+        self.whole_to.store(incomplete_from.unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
     /// Tells the listener of a record that is visible in its queues.
@@ -92,7 +103,7 @@ impl Announcer {
     pub(super) fn flushed(&self, log: &CommitLog, were_hidden: bool) {
         let Some(listener) = self.listener() else { return };
         let mut announced_to = self.announced_to.lock().unwrap_or_else(PoisonError::into_inner);
-        let (from, to) = (*announced_to, log.flushed());
+        let (from, to) = (*announced_to, log.flushed().min(self.whole_to.load(Ordering::SeqCst)));
         if from >= to {
             return;
         }

@@ -43,6 +43,20 @@ impl MessageStore {
         if let Some(refusal) = self.refusal() {
             return Err(LogStreamError::Refused(refusal.to_string()));
         }
+        // What is flushed meanwhile may end within a record.
+        self.announcer.hold(Some(incomplete_from.unwrap_or_else(|| self.log.max_offset())));
+        let outcome = self.append_and_dispatch(phy_offset, bytes, &mut incomplete_from);
+        self.announcer.hold(*incomplete_from);
+        self.announcer.flushed(&self.log, self.hides_unflushed());
+        outcome
+    }
+
+    fn append_and_dispatch(
+        &self,
+        phy_offset: i64,
+        bytes: &[u8],
+        incomplete_from: &mut Option<i64>,
+    ) -> Result<(), LogStreamError> {
         let from = incomplete_from.unwrap_or(phy_offset);
         let (end_before, end) = (self.log.max_offset(), phy_offset + bytes.len() as i64);
         let appended = self.log.append_stream(phy_offset, bytes, || !self.is_closed());
