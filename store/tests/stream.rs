@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use common::*;
 use oxmq_protocol::message::{Message, properties};
 use oxmq_store::{
-    Arrival, ArrivalListener, FlushDiskType, LogStreamError, MessageStore, PutMessageStatus,
-    StoreConfig,
+    Arrival, ArrivalListener, Environment, FlushDiskType, Fs, FsOp, LogStreamError, MessageStore,
+    PutMessageStatus, StoreConfig,
 };
 
 /// Sends the log of `master` from `from` on in slices of at most `at_most` bytes.
@@ -181,6 +181,41 @@ fn replica_that_flushes_announces_a_record_that_came_in_parts() {
             heard.iter().map(|(queue_id, next)| 2 * (next - 1) + i64::from(*queue_id)).collect();
         assert_eq!(numbers, expected);
     }
+}
+
+#[test]
+fn records_that_could_not_be_dispatched_are_with_what_comes_next() {
+    let (master_dir, replica_dir) = (temp_dir(), temp_dir());
+    let master = open(&small(master_dir.path()));
+    put(&master, "t", 0, b"old");
+    put(&master, "t", 0, b"older");
+    let replica = open(&small(replica_dir.path()));
+    replicate(&master, &replica, 0, 1_000);
+    // Has the queue in its file.
+    replica.close().unwrap();
+    drop(replica);
+    let fails = Arc::new(AtomicBool::new(true));
+    let once = Arc::clone(&fails);
+    let fs = Fs::with_fault(move |op, path| {
+        let is_queue = path.to_str().is_some_and(|path| path.contains("consumequeue/t"));
+        match op == FsOp::Remove && is_queue && once.swap(false, Ordering::Relaxed) {
+            true => Err(std::io::Error::other("injected")),
+            false => Ok(()),
+        }
+    });
+    let environment = Environment { fs, ..Environment::default() };
+    let replica = MessageStore::open_with(small(replica_dir.path()), environment).unwrap();
+    master.delete_topic("t").unwrap();
+    let mut bodies = Vec::new();
+    for body in [b"first", b"secnd", b"third"] {
+        let position = put(&master, "t", 0, body).phy_offset;
+        let mut slice = Vec::new();
+        master.read_log(position, 1_000, &mut slice).unwrap();
+        assert_eq!(replica.append_log(position, &slice).is_err(), bodies.is_empty());
+        bodies.push(body.to_vec());
+    }
+    let left: Vec<_> = read_all(&replica, "t", 0).into_iter().map(|found| found.body).collect();
+    assert_eq!(left, bodies);
 }
 
 /// Keeps the queue of each arrival, and the offset behind it.

@@ -60,7 +60,8 @@ impl MessageStore {
         let from = incomplete_from.unwrap_or(phy_offset);
         let (end_before, end) = (self.log.max_offset(), phy_offset + bytes.len() as i64);
         let appended = self.log.append_stream(phy_offset, bytes, || !self.is_closed());
-        if appended.is_err() && end_before < end && self.log.max_offset() == end {
+        if end_before < end && self.log.max_offset() == end {
+            // Until it is dispatched.
             *incomplete_from = Some(from);
         }
         appended?;
