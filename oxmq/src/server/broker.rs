@@ -66,8 +66,9 @@ pub(crate) fn run(args: BrokerArgs) -> ExitCode {
         }
         let namesrv_addr = config.namesrv_addr.clone();
         let broker = Broker::start(config, store).await.map_err(Failure::start)?;
+        let stop = runtime::stop_requested()?;
         runtime::say(boot_line(&broker, namesrv_addr.as_deref()));
-        runtime::stop_requested().await?;
+        stop.await;
         broker.shutdown().await;
         Ok(())
     })

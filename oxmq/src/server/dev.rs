@@ -48,6 +48,7 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
             ..NamesrvConfig::default()
         };
         let namesrv = Namesrv::start(namesrv_config).await.map_err(Failure::start)?;
+        let stop = runtime::stop_requested()?;
         runtime::say(namesrv::boot_line(&namesrv));
 
         let namesrv_addr = format!("127.0.0.1:{}", namesrv.local_addr().port());
@@ -69,7 +70,7 @@ pub(crate) fn run(args: DevArgs) -> ExitCode {
         let namesrv_addr = host_port(&advertised, namesrv.local_addr().port());
         runtime::say(format_args!("Point clients at the name server {namesrv_addr}"));
 
-        runtime::stop_requested().await?;
+        stop.await;
         broker.shutdown().await;
         namesrv.shutdown().await;
         Ok(())

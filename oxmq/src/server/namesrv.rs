@@ -41,8 +41,9 @@ pub(crate) fn run(args: NamesrvArgs) -> ExitCode {
             return Ok(());
         }
         let namesrv = Namesrv::start(config).await.map_err(Failure::start)?;
+        let stop = runtime::stop_requested()?;
         runtime::say(boot_line(&namesrv));
-        runtime::stop_requested().await?;
+        stop.await;
         namesrv.shutdown().await;
         Ok(())
     })

@@ -79,13 +79,16 @@ impl Failure {
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(crate) async fn stop_requested() -> Result<(), Failure> {
+/// Takes Ctrl-C and SIGTERM from now on; what is returned waits for one of them.
+///
+/// To be called before the boot line is printed: whoever has read that may ask the server to stop.
+pub(crate) fn stop_requested() -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::start)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
