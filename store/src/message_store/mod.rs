@@ -15,6 +15,7 @@ mod pull;
 mod put;
 mod put_light;
 mod recover;
+mod scratch;
 mod stream;
 mod turn;
 

@@ -1,7 +1,6 @@
 //! Putting messages.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
@@ -12,13 +11,14 @@ use oxmq_protocol::message::{
 use tracing::warn;
 
 use super::light::{self, LIGHT_QUEUE_ID, LightQueues};
+use super::scratch::{Scratch, with_scratch};
 use super::{Arrival, MessageStore};
 use crate::commit_log::{
-    AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordKey, RecordSpan, Records, Tags,
+    AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordSpan, Records, Tags,
 };
 use crate::consume_queue::{ConsumeQueue, QueueKind};
-use crate::index::{feed::KeyFeed, for_each_hash};
-use crate::limits::{KEPT_SCRATCH_BYTES, MAX_TOPIC_DIR_BYTES};
+use crate::index::feed::KeyFeed;
+use crate::limits::MAX_TOPIC_DIR_BYTES;
 use crate::status::{PutMessageResult, PutMessageStatus};
 
 /// Topic whose queues hold delayed messages, one queue for each level.
@@ -37,27 +37,6 @@ struct Extra<'a> {
 
 /// The queue of a message, if it goes into one, and its light queues.
 type Queues = (Option<Arc<ConsumeQueue>>, Option<LightQueues>);
-
-/// Where a thread encodes messages before it takes the log's lock.
-#[derive(Debug, Default)]
-struct Scratch {
-    bytes: Vec<u8>,
-    spans: Vec<RecordSpan>,
-    keys: Vec<RecordKey>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Lends `work` the thread's scratch. Whoever hears of an arrival may put messages in turn: those
-/// find an empty one.
-fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    let mut scratch = SCRATCH.take();
-    let result = work(&mut scratch);
-    SCRATCH.set(scratch);
-    result
-}
 
 impl MessageStore {
     /// Stores `message` and makes it readable.
@@ -482,27 +461,5 @@ fn status_of(error: EncodeError) -> PutMessageStatus {
         EncodeError::BodyTooLarge(_)
         | EncodeError::RecordTooLarge(_)
         | EncodeError::TopicTooLong(_) => PutMessageStatus::MessageIllegal,
-    }
-}
-
-impl Scratch {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.spans.clear();
-        self.keys.clear();
-    }
-
-    /// Hashes the keys of `message`, whose record begins at `at`.
-    fn note_keys(&mut self, message: &Message<'_>, at: usize) {
-        for_each_hash(message.topic, message.properties, message.sys_flag, |hash| {
-            self.keys.push(RecordKey { at, hash });
-        });
-    }
-
-    /// Gives back what a rare large message took.
-    fn trim(&mut self) {
-        if self.bytes.capacity() > KEPT_SCRATCH_BYTES {
-            *self = Self::default();
-        }
     }
 }
