@@ -238,7 +238,6 @@ impl PopService {
             catch.rest += self.left(request, queue_ref, queue);
             return Ok(());
         }
-        let mut offset = self.begin_at(request, queue_ref, queue);
         if request.order {
             let attempt = request.attempt.as_deref();
             // What is blocked does not count as left: it would wake others for nothing.
@@ -248,6 +247,8 @@ impl PopService {
             // Nothing of it is given out, or it would be blocked.
             queue.forget_given();
         }
+        // Behind that look: an acknowledgement in between frees the queue and moves its offset on.
+        let mut offset = self.begin_at(request, queue_ref, queue);
         if catch.is_full(request) {
             catch.rest += self.store.max_offset(topic, queue_id) - offset;
             return Ok(());
