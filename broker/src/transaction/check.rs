@@ -248,6 +248,7 @@ impl TransactionService {
         if !store_again(&self.store, &given_up).is_stored() {
             return Next::Hold;
         }
+        self.op_queue.add(offset);
         decisions
             .finish(offset, properties::property_str(&message.properties, properties::UNIQ_KEY));
         drop(decisions);

@@ -15,7 +15,7 @@ use crate::again::{Again, Home, store_again};
 use crate::error::RequestError;
 use crate::put_status;
 use crate::sync::lock;
-use crate::topic_validator::TRANS_HALF_TOPIC;
+use crate::topic_validator::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
 
 /// What to do with a half message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,8 @@ impl Decision {
 }
 
 impl TransactionService {
-    /// Carries out a decision, unless there was one before: then that one stands.
+    /// Carries out a decision, unless there was one before: then that one stands. A message that was given
+    /// up, as nobody decided it in time, is delivered by a commit that comes after all.
     ///
     /// Returns what was stored, if anything was.
     pub(crate) fn end(
@@ -61,7 +62,13 @@ impl TransactionService {
         let home = Home::of(half.properties()).ok_or(RequestError::HalfMessageNotFound)?;
 
         let key = unique_key(half);
-        let Claim::Won(offset) = lock(&self.decisions).claim(half.queue_offset(), key) else {
+        let claim = lock(&self.decisions).claim(half.queue_offset(), key);
+        let Claim::Won(offset) = claim else {
+            if decision == Decision::Commit && key.is_some_and(|key| self.was_given_up(key, home)) {
+                let stored = self.deliver(half, home, now_ms)?;
+                self.metrics.committed.fetch_add(1, Ordering::Relaxed);
+                return Ok(Some(stored));
+            }
             return Ok(None);
         };
         let stored = match decision {
@@ -84,6 +91,24 @@ impl TransactionService {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Ok(stored)
+    }
+
+    /// Whether the last thing that became of a message was that nobody decided it.
+    fn was_given_up(&self, key: &str, home: Home<'_>) -> bool {
+        let topic = TRANS_CHECK_MAX_TIME_TOPIC;
+        self.store.max_offset(topic, 0) > 0
+            && self.newest(topic, key).is_some_and(|given_up| {
+                [TRANS_HALF_TOPIC, home.topic]
+                    .iter()
+                    .all(|topic| self.newest(topic, key).is_none_or(|other| other < given_up))
+            })
+    }
+
+    /// Where the newest record of a topic with this unique key lies in the log, if the index has it.
+    fn newest(&self, topic: &str, key: &str) -> Option<i64> {
+        let found = self.store.query_message(topic, key, 1, 0, i64::MAX).ok()?;
+        let record = RecordView::parse(&found.records).ok()?;
+        (unique_key(record) == Some(key)).then(|| record.phy_offset())
     }
 
     fn deliver(

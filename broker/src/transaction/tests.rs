@@ -269,6 +269,30 @@ fn message_that_nobody_decides_is_given_up_and_can_be_resumed() {
 }
 
 #[test]
+fn message_that_was_given_up_is_delivered_by_a_commit_that_comes_after_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let change = |config: &mut BrokerConfig| config.transaction_check_max = 1;
+    let before = setup(dir.path(), change);
+    let (late, dropped) = (before.half("late", ""), before.half("dropped", ""));
+    before.end(&dropped, Decision::Rollback).unwrap();
+    for _ in 0..3 {
+        before.check();
+    }
+    assert_eq!(before.messages(TRANS_CHECK_MAX_TIME_TOPIC, 0).len(), 1);
+    before.service.close();
+    before.store.close().unwrap();
+    drop(before);
+
+    let after = setup(dir.path(), change);
+    for is_new in [true, false] {
+        assert_eq!(after.end(&late, Decision::Commit).unwrap(), is_new);
+        assert!(!after.end(&dropped, Decision::Commit).unwrap());
+    }
+    assert_eq!(after.delivered(), ["late"]);
+    assert_eq!(after.service.metrics().pending(), 0);
+}
+
+#[test]
 fn message_with_a_time_of_its_own_does_not_hold_up_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let setup = setup(dir.path(), |_| ());
