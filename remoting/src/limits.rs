@@ -8,6 +8,13 @@ pub const TURN_BYTES: usize = 256 * 1024;
 /// Unsent output above which a connection is no longer read until it drains.
 pub const HIGH_WATER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Unsent output of all connections together above which those that owe more than [`LOW_WATER_BYTES`] are no
+/// longer read: many peers that do not read would else each hold [`HIGH_WATER_BYTES`].
+pub const TOTAL_HIGH_WATER_BYTES: usize = 256 * 1024 * 1024;
+
+/// What a connection may owe whatever the others do: more than a client has under way that reads.
+pub const LOW_WATER_BYTES: usize = 64 * 1024;
+
 /// Unsent output above which a connection is closed: held pulls and relays can add to it even while
 /// it is not read.
 pub const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;

@@ -6,11 +6,16 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::socket::Socket;
-use crate::limits::{HIGH_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES};
+use crate::limits::{
+    HIGH_WATER_BYTES, LOW_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES, TOTAL_HIGH_WATER_BYTES,
+};
 use crate::sync::lock;
+
+/// What waits for full sockets, of all connections of the process.
+static BLOCKED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// The buffer of the connection served last: idle connections have none.
@@ -38,6 +43,8 @@ struct State {
     /// Whole frames.
     unsent: Vec<u8>,
     writer: Writer,
+    /// The part of this connection in [`BLOCKED_BYTES`].
+    counted: usize,
     /// Answers are kept back until the turn ends.
     in_turn: bool,
 }
@@ -98,7 +105,7 @@ impl Output {
             state.unsent.extend_from_slice(&buffer);
         }
         let owed_bytes = state.owed_bytes();
-        if owed_bytes > HIGH_WATER_BYTES {
+        if is_over_high_water(owed_bytes) {
             self.is_much.store(true, Ordering::Relaxed);
         }
         if owed_bytes > MAX_UNSENT_BYTES {
@@ -111,7 +118,11 @@ impl Output {
                 drop(state);
                 (result, self.drain(socket))
             }
-            Writer::None | Writer::Busy | Writer::Task => (result, Fate::Left),
+            Writer::Task => {
+                state.count_blocked();
+                (result, Fate::Left)
+            }
+            Writer::None | Writer::Busy => (result, Fate::Left),
             Writer::Gone => {
                 state.give_up();
                 (result, Fate::Broken)
@@ -132,7 +143,8 @@ impl Output {
         let mut state = lock(&self.state);
         state.in_turn = false;
         match state.writer {
-            Writer::None | Writer::Task => state.writer = Writer::Busy,
+            Writer::None => state.writer = Writer::Busy,
+            Writer::Task => state.pass_to(Writer::Busy),
             Writer::Busy => return Fate::Left,
             Writer::Gone => return Fate::Broken,
         }
@@ -158,7 +170,7 @@ impl Output {
 
     /// Tells whether so much is unsent that the peer should not be read.
     pub(super) fn over_high_water(&self) -> bool {
-        self.blocked_bytes() > HIGH_WATER_BYTES
+        is_over_high_water(self.blocked_bytes())
     }
 
     /// Sends until nothing is left; only the one that made itself the writer may call this.
@@ -188,7 +200,7 @@ impl Output {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         let mut state = lock(&self.state);
                         state.rest = taken;
-                        state.writer = Writer::Task;
+                        state.pass_to(Writer::Task);
                         return Fate::Blocked;
                     }
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -217,7 +229,7 @@ impl State {
                 Fate::Sent
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.writer = Writer::Task;
+                self.pass_to(Writer::Task);
                 Fate::Blocked
             }
             Err(_) => {
@@ -233,10 +245,34 @@ impl State {
 
     /// Drops what the socket will not take any more.
     fn give_up(&mut self) {
-        self.writer = Writer::Gone;
         self.rest = Rest::default();
         self.unsent = Vec::new();
+        self.pass_to(Writer::Gone);
     }
+
+    fn pass_to(&mut self, writer: Writer) {
+        self.writer = writer;
+        self.count_blocked();
+    }
+
+    /// Brings the part of this connection in [`BLOCKED_BYTES`] up to date.
+    fn count_blocked(&mut self) {
+        let blocked = if self.writer == Writer::Task { self.owed_bytes() } else { 0 };
+        BLOCKED_BYTES.fetch_add(blocked, Ordering::Relaxed);
+        BLOCKED_BYTES.fetch_sub(std::mem::replace(&mut self.counted, blocked), Ordering::Relaxed);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        BLOCKED_BYTES.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
+/// Whether so many bytes are more than a connection may owe before it is no longer read.
+fn is_over_high_water(bytes: usize) -> bool {
+    let others_owe_much = || BLOCKED_BYTES.load(Ordering::Relaxed) > TOTAL_HIGH_WATER_BYTES;
+    bytes > HIGH_WATER_BYTES || (bytes > LOW_WATER_BYTES && others_owe_much())
 }
 
 #[cfg(test)]
@@ -247,13 +283,40 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_is_owed_stays_in_its_place_while_the_peer_takes_a_little() {
+    /// Both ends of a connection, and what is still to be sent on it.
+    async fn connected() -> (std::net::TcpStream, Socket, Output) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut peer, _) = listener.accept().unwrap();
+        let (peer, _) = listener.accept().unwrap();
         stream.writable().await.unwrap();
-        let (socket, output) = (Socket::new(stream), Output::default());
+        (peer, Socket::new(stream), Output::default())
+    }
+
+    #[tokio::test]
+    async fn peer_that_does_not_read_may_owe_less_while_others_owe_much() {
+        let (_peer, socket, output) = connected().await;
+        let append = |bytes| output.append(&socket, |out| out.resize(out.len() + bytes, 7)).1;
+        while append(LOW_WATER_BYTES) == Fate::Sent {}
+        append(LOW_WATER_BYTES * 2);
+        assert!(output.is_blocked() && !output.over_high_water());
+
+        let mut others = Vec::new();
+        for _ in 0..TOTAL_HIGH_WATER_BYTES / MAX_UNSENT_BYTES + 1 {
+            let other = connected().await;
+            let (_, fate) = other.2.append(&other.1, |out| out.resize(MAX_UNSENT_BYTES, 7));
+            assert_eq!(fate, Fate::Blocked);
+            others.push(other);
+        }
+        assert!(output.over_high_water() && !output.is_much());
+        append(1);
+        assert!(output.is_much());
+        drop(others);
+        assert!(!output.over_high_water());
+    }
+
+    #[tokio::test]
+    async fn what_is_owed_stays_in_its_place_while_the_peer_takes_a_little() {
+        let (mut peer, socket, output) = connected().await;
         let (_, fate) = output.append(&socket, |out| out.resize(HIGH_WATER_BYTES * 4, 7));
         assert_eq!(fate, Fate::Blocked);
         let place = |output: &Output| {
