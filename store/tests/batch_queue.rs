@@ -161,6 +161,45 @@ fn offsets_are_found_by_time_and_by_message() {
     store.close().unwrap();
 }
 
+/// Clears units in the first file of the queue.
+fn clear_units(root: &Path, units: std::ops::Range<u64>) {
+    let path = root.join("batchconsumequeue/BatchTopic/0/00000000000000000000");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    let bytes = vec![0; 46 * (units.end - units.start) as usize];
+    file.write_all_at(&bytes, units.start * 46).unwrap();
+}
+
+#[test]
+fn damaged_units_of_a_batch_queue_are_passed_over_and_hide_no_others() {
+    for damaged in [0..1, 0..10, 4..5, 3..10] {
+        let dir = temp_dir();
+        let store = open_with_topic(dir.path());
+        let next = put_run_of_batches(&store, 60);
+        let all = walk(&store, 0);
+        let last_ms = all[59].store_timestamp_ms;
+        store.close().unwrap();
+        clear_units(dir.path(), damaged.clone());
+
+        let store = open(&config(dir.path()));
+        let left: Vec<_> = (0..60_u64).filter(|at| !damaged.contains(at)).collect();
+        let begins = |index: u64| all[index as usize].queue_offset;
+        assert_eq!(store.bounds(TOPIC, 0), (begins(left[0]), next), "{damaged:?}");
+        for offset in store.min_offset(TOPIC, 0)..next {
+            // The record that has the message, or else the next one.
+            let ends = |index: u64| all.get(index as usize + 1).map_or(next, |r| r.queue_offset);
+            let first = *left.iter().find(|index| ends(**index) > offset).unwrap();
+            let got: Vec<_> = walk(&store, offset).iter().map(|r| r.queue_offset).collect();
+            let wanted: Vec<_> =
+                left.iter().filter(|index| **index >= first).map(|index| begins(*index)).collect();
+            assert_eq!(got, wanted, "{damaged:?} from {offset}");
+        }
+        let first_offset = begins(left[0]);
+        assert_eq!(store.offset_by_time(TOPIC, 0, 1, Boundary::Lower), first_offset);
+        assert_eq!(store.offset_by_time(TOPIC, 0, last_ms, Boundary::Upper), begins(59));
+        store.close().unwrap();
+    }
+}
+
 #[test]
 fn inner_batches_are_refused_elsewhere_and_when_malformed() {
     let dir = temp_dir();

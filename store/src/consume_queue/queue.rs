@@ -125,14 +125,44 @@ impl ConsumeQueue {
         Ok(BatchUnit::decode(&bytes))
     }
 
+    /// The first unit of a batch queue in `from..until` that is not damaged, and its index.
+    pub(crate) fn batch_unit_from(
+        &self,
+        files: &QueueFiles,
+        from: i64,
+        until: i64,
+    ) -> Result<Option<(i64, BatchUnit)>, StoreError> {
+        let unit_bytes = self.kind.unit_bytes();
+        let per_file = files.file_bytes(self.kind) as i64 / unit_bytes as i64;
+        let (mut at, mut count) = (from, 1);
+        let mut bytes = Vec::with_capacity(unit_bytes);
+        while at < until {
+            bytes.clear();
+            self.read_units(files, at, count.min(until - at) as usize, true, &mut bytes)?;
+            if let Some(found) = (at..)
+                .zip(bytes.chunks(unit_bytes))
+                .find_map(|(index, bytes)| BatchUnit::decode(bytes).map(|unit| (index, unit)))
+            {
+                return Ok(Some(found));
+            }
+            at = match bytes.len() / unit_bytes {
+                // The file is gone.
+                0 => (at / per_file + 1) * per_file,
+                read => at + read as i64,
+            };
+            count = LOOK_ON_UNITS;
+        }
+        Ok(None)
+    }
+
     /// Index of the last unit of a batch queue that does not begin behind message `offset`.
     pub(crate) fn index_of(&self, files: &QueueFiles, offset: i64) -> Result<i64, StoreError> {
         let (min, max) = self.bounds();
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.batch_unit(files, middle)? {
-                Some(unit) if unit.base_offset <= offset => low = middle + 1,
+            match self.batch_unit_from(files, middle, high)? {
+                Some((at, unit)) if unit.base_offset <= offset => low = at + 1,
                 _ => high = middle,
             }
         }
@@ -158,11 +188,11 @@ impl ConsumeQueue {
             return Ok(());
         }
         let (min, max) = self.bounds();
-        let first = self.batch_unit(files, min)?;
+        let first = self.batch_unit_from(files, min, max)?;
         let last = if max > 0 { self.batch_unit(files, max - 1)? } else { None };
         let mut tail = self.lock();
         let next = last.map_or(tail.next_offset(), |unit| unit.end_offset());
-        tail.set_batch_offsets(first.map_or(next, |unit| unit.base_offset), next);
+        tail.set_batch_offsets(first.map_or(next, |(_, unit)| unit.base_offset), next);
         Ok(())
     }
 

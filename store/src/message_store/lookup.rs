@@ -21,6 +21,16 @@ pub enum Boundary {
     Upper,
 }
 
+impl Boundary {
+    /// Whether what is meant by `timestamp_ms` comes behind the first message stored at `stored_ms`.
+    fn is_before(self, stored_ms: i64, timestamp_ms: i64) -> bool {
+        match self {
+            Self::Lower => stored_ms < timestamp_ms,
+            Self::Upper => stored_ms <= timestamp_ms,
+        }
+    }
+}
+
 /// One unit of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueUnit {
@@ -124,26 +134,24 @@ impl MessageStore {
         timestamp_ms: i64,
         boundary: Boundary,
     ) -> i64 {
-        let unit_at = |index| queue.batch_unit(&self.queue_files, index).ok().flatten();
+        let unit_from =
+            |from, until| queue.batch_unit_from(&self.queue_files, from, until).ok().flatten();
         let (min, max) = queue.bounds();
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            let before = unit_at(middle).is_none_or(|unit| match boundary {
-                Boundary::Lower => unit.store_timestamp_ms < timestamp_ms,
-                Boundary::Upper => unit.store_timestamp_ms <= timestamp_ms,
-            });
-            if before {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match unit_from(middle, high) {
+                Some((at, unit)) if boundary.is_before(unit.store_timestamp_ms, timestamp_ms) => {
+                    low = at + 1;
+                }
+                _ => high = middle,
             }
         }
         let index = match boundary {
             Boundary::Lower => low,
             Boundary::Upper => (low - 1).max(min),
         };
-        unit_at(index).map_or(i64::MAX, |unit| unit.base_offset)
+        unit_from(index, max).map_or(i64::MAX, |(_, unit)| unit.base_offset)
     }
 
     /// Store time of the message at `offset` of a queue, in milliseconds since 1970.

@@ -187,15 +187,23 @@ impl<'a> Pull<'a> {
     ) -> Result<(), Cold> {
         let Question { queue, offset, bounds: (_, max), .. } = self.question;
         let files = &self.store.queue_files;
-        let first = queue.index_of(files, offset).unwrap_or(i64::MAX);
-        let units = (first..i64::MAX).map_while(|index| match queue.batch_unit(files, index) {
-            Ok(unit) => unit.filter(|unit| unit.base_offset < max),
+        let (_, end) = queue.bounds();
+        let mut index = queue.index_of(files, offset).unwrap_or(i64::MAX);
+        // Damaged units are passed over, and with them the record before one that has the message.
+        let units = std::iter::from_fn(|| match queue.batch_unit_from(files, index, end) {
+            Ok(found) => found.map(|(at, unit)| {
+                index = at + 1;
+                unit
+            }),
             Err(error) => {
                 let (topic, queue_id) = (queue.topic(), queue.queue_id());
                 warn!(%topic, queue_id, index, %error, "unit not read");
                 None
             }
         });
+        let units = units
+            .skip_while(|unit| unit.end_offset() <= offset)
+            .take_while(|unit| unit.base_offset < max);
         self.run_units(units, filter, out).map(drop)
     }
 
