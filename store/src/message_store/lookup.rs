@@ -106,23 +106,24 @@ impl MessageStore {
         if queue.kind() == QueueKind::Batch {
             return self.batch_offset_by_time(&queue, timestamp_ms, boundary).clamp(min, max);
         }
+        let start = files.first().map_or(0, |file| file.start());
+        let is_gone =
+            |offset| self.unit_at(&queue, offset).is_some_and(|unit| unit.phy_offset < start);
+        let timestamp_from = |from: i64, until| {
+            (from..until).find_map(|at| Some((at, self.timestamp_at(&queue, &files, at)?)))
+        };
         let (mut low, mut high) = (min, max);
         while low < high {
             let middle = low + (high - low) / 2;
-            let before = match self.timestamp_at(&queue, &files, middle) {
-                Some(stored) if boundary == Boundary::Lower => stored < timestamp_ms,
-                Some(stored) => stored <= timestamp_ms,
+            match timestamp_from(middle, high) {
+                Some((at, stored)) if boundary.is_before(stored, timestamp_ms) => low = at + 1,
                 // A record that is gone is older than all that are there.
-                None => true,
-            };
-            if before {
-                low = middle + 1;
-            } else {
-                high = middle;
+                _ if is_gone(middle) => low = middle + 1,
+                _ => high = middle,
             }
         }
         match boundary {
-            Boundary::Lower => low,
+            Boundary::Lower => timestamp_from(low, max).map_or(low, |(at, _)| at),
             Boundary::Upper => (low - 1).max(min),
         }
     }
