@@ -67,7 +67,8 @@ pub(crate) struct Found {
 
 impl Index {
     /// Opens the index in `dir`. After a clean stop everything before `log_end` is indexed;
-    /// otherwise files that were not flushed as a whole are removed and made anew from the log.
+    /// otherwise files that were not flushed as a whole are removed and made anew from the log, as are those
+    /// of other sizes: nothing in a file says how many slots it has.
     pub(crate) fn open(
         fs: &Fs,
         dir: PathBuf,
@@ -81,17 +82,19 @@ impl Index {
         let mut whole = clean;
         let mut is_behind = false;
         for path in index_paths(&dir)? {
-            let file = IndexFile::open(fs, &path, geometry)?;
             // Files are made anew from the first one on that cannot be trusted.
-            is_behind |= !file.is_sound(log.max_offset()) || file.end_timestamp_ms() > safe_until;
-            if is_behind {
-                drop(file);
-                whole = false;
-                warn!(path = %path.display(), clean, "index file removed, to be made anew");
-                fs.remove_file(&path).doing("remove", &path)?;
-            } else {
-                files.push(file);
+            is_behind |= path.metadata().doing("look at", &path)?.len() != geometry.file_bytes();
+            if !is_behind {
+                let file = IndexFile::open(fs, &path, geometry)?;
+                if file.is_sound(log.max_offset()) && file.end_timestamp_ms() <= safe_until {
+                    files.push(file);
+                    continue;
+                }
+                is_behind = true;
             }
+            whole = false;
+            warn!(path = %path.display(), clean, "index file removed, to be made anew");
+            fs.remove_file(&path).doing("remove", &path)?;
         }
         let indexed = files.last().map_or(0, IndexFile::end_phy_offset);
         let position = if whole {
