@@ -161,6 +161,26 @@ fn offsets_are_found_by_time_and_by_message() {
     store.close().unwrap();
 }
 
+#[test]
+fn units_of_a_batch_queue_are_shown_once_each() {
+    for enable_consume_queue_ext in [false, true] {
+        let dir = temp_dir();
+        let store = open(&StoreConfig { enable_consume_queue_ext, ..config(dir.path()) });
+        store.use_batch_queues(TOPIC);
+        // Of 1, 2, 3, 4, 1, 1, 2, ... messages.
+        put_run_of_batches(&store, 15);
+        let places = |from, count| -> Vec<i64> {
+            let units = store.queue_units(TOPIC, 0, from, count).unwrap();
+            units.iter().map(|unit| unit.phy_offset).collect()
+        };
+        let place = |offset| store.phy_offset_of(TOPIC, 0, offset).unwrap();
+        assert_eq!(places(0, 3), [place(0), place(1)]);
+        assert_eq!(places(2, 5), [place(1), place(3), place(6)]);
+        assert_eq!(places(6, 2), [place(6)]);
+        assert!(places(1_000, 2).is_empty());
+    }
+}
+
 /// Clears units in the first file of the queue.
 fn clear_units(root: &Path, units: std::ops::Range<u64>) {
     let path = root.join("batchconsumequeue/BatchTopic/0/00000000000000000000");

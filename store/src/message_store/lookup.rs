@@ -1,6 +1,7 @@
 //! Looking things up: offsets by time, records by position or key, queues by topic.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use oxmq_protocol::message::RecordView;
 
@@ -195,7 +196,7 @@ impl MessageStore {
         self.unit_at(&queue, offset).map(|unit| unit.phy_offset)
     }
 
-    /// Up to `count` units of a queue from `from` on; `None` when there is no such queue.
+    /// The units of the messages `from..from + count` of a queue; `None` when there is no such queue.
     pub fn queue_units(
         &self,
         topic: &str,
@@ -204,8 +205,11 @@ impl MessageStore {
         count: u32,
     ) -> Option<Vec<QueueUnit>> {
         let queue = self.queues.get(topic, queue_id)?;
-        let mut extended = self.queue_files.extended_reader(&queue);
         let offsets = from..from.saturating_add(count.into());
+        if queue.kind() == QueueKind::Batch {
+            return Some(self.batch_queue_units(&queue, offsets));
+        }
+        let mut extended = self.queue_files.extended_reader(&queue);
         // Units that are in memory have their own tags code, in their files an address.
         let written = |offset| queue.written_unit(&self.queue_files, offset).ok().flatten();
         let units = offsets.map_while(|offset| {
@@ -214,14 +218,34 @@ impl MessageStore {
         });
         let units = units.map(|Unit { phy_offset, size, tags_code }| {
             let extended = match position_of(tags_code) {
-                Some(position) if queue.kind() == QueueKind::Simple => {
-                    extended.unit(position).ok().flatten()
-                }
-                _ => None,
+                Some(position) => extended.unit(position).ok().flatten(),
+                None => None,
             };
             QueueUnit { phy_offset, size, tags_code, extended }
         });
         Some(units.collect())
+    }
+
+    /// [`Self::queue_units`] of a batch queue, each unit once.
+    fn batch_queue_units(&self, queue: &ConsumeQueue, offsets: Range<i64>) -> Vec<QueueUnit> {
+        let files = &self.queue_files;
+        let (first, next) = queue.lock().visible_offsets(i64::MAX);
+        let mut units = Vec::new();
+        if !(first..next).contains(&offsets.start) {
+            return units;
+        }
+        let (_, end) = queue.bounds();
+        let mut index = queue.index_of(files, offsets.start).unwrap_or(end);
+        while let Ok(Some((at, found))) = queue.batch_unit_from(files, index, end)
+            && found.base_offset < offsets.end
+        {
+            index = at + 1;
+            if found.end_offset() > offsets.start {
+                let Unit { phy_offset, size, tags_code } = found.unit;
+                units.push(QueueUnit { phy_offset, size, tags_code, extended: None });
+            }
+        }
+        units
     }
 
     /// Records of `topic` that have `key` as unique key or among their keys, stored in
