@@ -66,9 +66,9 @@ pub(crate) struct Found {
 }
 
 impl Index {
-    /// Opens the index in `dir`. After a clean stop everything before `log_end` is indexed;
-    /// otherwise files that were not flushed as a whole are removed and made anew from the log, as are those
-    /// of other sizes: nothing in a file says how many slots it has.
+    /// Opens the index in `dir`. After a clean stop everything before the log's end is indexed, unless files
+    /// are missing; otherwise files that were not flushed as a whole are removed and made anew from the log,
+    /// as are those of other sizes: nothing in a file says how many slots it has.
     pub(crate) fn open(
         fs: &Fs,
         dir: PathBuf,
@@ -97,6 +97,8 @@ impl Index {
             fs.remove_file(&path).doing("remove", &path)?;
         }
         let indexed = files.last().map_or(0, IndexFile::end_phy_offset);
+        // Where there is none, or none behind a full one, somebody may have removed it.
+        whole &= files.last().is_some_and(|file| !file.is_full());
         let position = if whole {
             log.max_offset()
         } else {
