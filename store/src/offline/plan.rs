@@ -35,6 +35,10 @@ const METADATA_ADVICE: &str =
     "export it with the reference's exportMetadataInRocksDB and set configManagerVersion=v1";
 const OLD_METADATA_ADVICE: &str =
     "export it with the reference's rocksDBConfigToJson and move the directory away";
+const RECORDS_ADVICE: &str = "\
+    with the reference: move timed messages with its `mqadmin switchTimerEngine`, have all \
+    transactions end, stop it and move the directory away; where it only has an index, as with \
+    indexRocksDBEnable alone, move it away at once";
 const DLEDGER_ADVICE: &str =
     "start a broker without DLedger elsewhere and move the messages by consuming them";
 const TIERED_ADVICE: &str = "\
@@ -116,14 +120,16 @@ impl Plan {
 
     fn queues(&mut self, dir: &StoreDir) -> Result<(), StoreError> {
         let root = dir.queue_root(QueueKind::Simple);
-        if has_rocksdb(&root) {
-            self.refuse(
-                "consume queues",
-                &root,
-                "in RocksDB; file queues beside it may be old",
-                ROCKSDB_QUEUES_ADVICE,
-            );
-        } else {
+        // Either directory, by useSeparateStorePathForRocksdbCQ.
+        let in_rocksdb: Vec<_> = [root.clone(), self.root.join("consumequeue_rocksdb")]
+            .into_iter()
+            .filter(|dir| has_rocksdb(dir))
+            .collect();
+        for dir in &in_rocksdb {
+            let what = "in RocksDB; file queues beside it may be old";
+            self.refuse("consume queues", dir, what, ROCKSDB_QUEUES_ADVICE);
+        }
+        if in_rocksdb.is_empty() {
             let queues = dir.queue_dirs(QueueKind::Simple)?;
             let light = queues.iter().filter(|queue| queue.topic.starts_with(LIGHT_PREFIX)).count();
             self.works("consume queues", &root, format!("{} queues", queues.len() - light));
@@ -193,6 +199,12 @@ impl Plan {
                 METADATA_ADVICE,
             );
         }
+        // All of the three below, with useSingleRocksDBForAllConfigs.
+        let all = root.join("config/metadata");
+        if has_rocksdb(&all) {
+            let what = "in RocksDB (useSingleRocksDBForAllConfigs)";
+            self.refuse("metadata", &all, what, OLD_METADATA_ADVICE);
+        }
         for (name, json) in [
             ("topics", "topics.json"),
             ("subscriptionGroups", "subscriptionGroup.json"),
@@ -211,6 +223,11 @@ impl Plan {
         }
         if let Some(path) = pop_records(&root)? {
             self.refuse("pop records", &path, "may be in RocksDB", POP_RECORDS_ADVICE);
+        }
+        let records = root.join("rocksdbstore");
+        if has_records(&records)? {
+            let what = "timed messages, half messages or index entries may be in RocksDB";
+            self.refuse("RocksDB records", &records, what, RECORDS_ADVICE);
         }
         for entry in entries(&root)? {
             if entry.starts_with("dledger-") {
@@ -321,17 +338,22 @@ impl Plan {
 /// When the directory cannot be listed.
 pub fn pop_records(root: &Path) -> Result<Option<PathBuf>, StoreError> {
     let dir = root.join("kvStore");
-    for name in entries(&dir)? {
+    Ok(has_records(&dir)?.then_some(dir))
+}
+
+/// Whether anything was ever written to the RocksDB database in `dir`.
+fn has_records(dir: &Path) -> Result<bool, StoreError> {
+    for name in entries(dir)? {
         // Tables, and the log of what is not in a table yet. Which of it was deleted again is not looked at.
         let path = dir.join(&name);
         let is_log = name.ends_with(".log");
         if name.ends_with(".sst")
             || is_log && fs::metadata(&path).doing("look at", &path)?.len() > 0
         {
-            return Ok(Some(dir));
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// Whether `dir` holds a RocksDB database.
