@@ -78,6 +78,20 @@ fn check_and_repair_say_by_their_exit_code_how_the_store_is() {
 }
 
 #[test]
+fn repair_goes_on_when_nobody_reads_what_it_does() {
+    let dir = store();
+    damage(dir.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxmq"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.args(["store", "repair"]).arg(dir.path()).stdout(writer);
+    let error = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert!(!error.contains("panicked"), "{error}");
+    let (code, out, _) = run(&["check"], dir.path());
+    assert_eq!(code, 0, "{out}");
+}
+
+#[test]
 fn store_in_use_is_refused_and_so_is_what_is_no_store() {
     let dir = store();
     let running = MessageStore::open(config(dir.path())).unwrap();

@@ -24,7 +24,8 @@ pub(super) fn run(args: &RepairArgs) -> Result<ExitCode, Failure> {
     let json = args.target.json;
     let mut tell = |action: &Action| {
         if !json {
-            println!("{}\n    {}", action.path.display(), action.what);
+            // A repair goes on when nobody reads any more what it does.
+            drop(writeln!(io::stdout(), "{}\n    {}", action.path.display(), action.what));
         }
     };
     let repair =
