@@ -54,6 +54,11 @@ impl LogDirs {
         &self.writable
     }
 
+    /// Every directory.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.writable.iter().chain(&self.read_only)
+    }
+
     /// The first position and the path of every file, in order. Two files of one position are both there.
     ///
     /// # Errors
@@ -61,7 +66,7 @@ impl LogDirs {
     /// When a directory cannot be listed; one that is not there is empty.
     pub(crate) fn files(&self) -> Result<Vec<(u64, PathBuf)>, StoreError> {
         let mut files = Vec::new();
-        for dir in self.writable.iter().chain(&self.read_only) {
+        for dir in self.all() {
             let starts = list_files(dir)?.into_iter();
             files.extend(starts.map(|start| (start, dir.join(file_name(start)))));
         }

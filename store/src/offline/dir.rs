@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -179,16 +180,40 @@ impl StoreDir {
             (self.config.compaction_mapped_file_size, self.config.compaction_cq_mapped_file_size) =
                 CompactionSizes { log, queue }.settings();
         }
-        self.index_geometry = match index_paths(&self.index_dir())?.last() {
-            Some(last) => find_index_geometry(last)?,
-            None => self.index_geometry,
-        };
+        let indexes = index_paths(&self.index_dir())?;
+        if !indexes.is_empty() {
+            // A damaged file does not tell it.
+            let found = indexes.iter().rev().map(|path| find_index_geometry(path));
+            self.index_geometry = found.filter_map(Result::transpose).next().transpose()?;
+        }
         if let Some(geometry) = self.index_geometry {
             self.config.max_hash_slot_num = geometry.slots;
             self.config.max_index_num = geometry.entries;
         }
         Ok(())
     }
+}
+
+/// The files in `dir` that are none of its sequence: the reference does not start with them.
+///
+/// Reference: `MappedFileQueue.doLoad` (store), 5.5.0.
+pub(super) fn foreign_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).doing("list", dir),
+    };
+    let mut foreign = Vec::new();
+    for entry in entries {
+        let path = entry.doing("list", dir)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let is_start = |name: &str| name.parse().is_ok_and(|start: u64| file_name(start) == name);
+        if !name.is_some_and(is_start) && path.is_file() {
+            foreign.push(path);
+        }
+    }
+    foreign.sort();
+    Ok(foreign)
 }
 
 /// The length of each file of the queues in `dirs`.

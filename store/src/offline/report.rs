@@ -1,6 +1,6 @@
 //! What a check found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -30,6 +30,8 @@ pub enum Kind {
     NoLock,
     /// A file is not as long as it has to be.
     FileLength,
+    /// A file among those of a sequence is none of them.
+    FileForeign,
     /// A file of a sequence is missing.
     FileMissing,
     /// Part of the log holds no sound record.
@@ -138,8 +140,9 @@ pub struct Report {
     pub max_phy_offset: i64,
     #[serde(skip)]
     kept: BTreeMap<Kind, usize>,
+    /// Where anything has to be mended.
     #[serde(skip)]
-    keeps_all: bool,
+    bad: BTreeSet<PathBuf>,
     worst: Option<Severity>,
 }
 
@@ -154,9 +157,9 @@ impl Report {
         self.findings.iter().filter(move |finding| finding.severity == severity)
     }
 
-    /// A report that keeps every finding.
-    pub(super) fn of_all() -> Self {
-        Self { keeps_all: true, ..Self::default() }
+    /// Every file or directory with a warning or an error.
+    pub(super) fn bad(&self) -> &BTreeSet<PathBuf> {
+        &self.bad
     }
 
     pub(super) fn add(
@@ -173,8 +176,11 @@ impl Report {
 
     pub(super) fn push(&mut self, finding: Finding) {
         self.worst = self.worst.max(Some(finding.severity));
+        if finding.severity >= Severity::Warning && !self.bad.contains(&finding.path) {
+            self.bad.insert(finding.path.clone());
+        }
         let kept = self.kept.entry(finding.kind).or_default();
-        if self.keeps_all || *kept < MAX_FINDINGS_PER_KIND {
+        if *kept < MAX_FINDINGS_PER_KIND {
             *kept += 1;
             self.findings.push(finding);
         } else {

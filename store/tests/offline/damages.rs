@@ -52,6 +52,29 @@ pub(crate) const DAMAGES: &[Damage] = &[
         lost: 0,
     },
     Damage {
+        name: "wrong queue offset in a record",
+        plant: |root| {
+            let at = record_at(root, 9);
+            overwrite(&log_file(root), at + 20, &1_i64.to_be_bytes());
+            (root.join("consumequeue/TopicA/1"), None)
+        },
+        kind: Kind::RecordQueueOffset,
+        lost: 0,
+    },
+    Damage {
+        name: "no queue offset in a record",
+        plant: |root| {
+            let at = record_at(root, 9);
+            overwrite(&log_file(root), at + 20, &[0; 8]);
+            (
+                queue_file(root).parent().unwrap().with_file_name("1").join("00000000000000000000"),
+                None,
+            )
+        },
+        kind: Kind::UnitWrong,
+        lost: 0,
+    },
+    Damage {
         name: "truncated log file",
         plant: |root| {
             let path = file_in(root.join("commitlog"), true);
@@ -146,6 +169,71 @@ pub(crate) const DAMAGES: &[Damage] = &[
         lost: 0,
     },
     Damage {
+        name: "wrong begin of an index file",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            overwrite(&path, 0, &[0x7f; 8]);
+            (path, Some(0))
+        },
+        kind: Kind::IndexBroken,
+        lost: 0,
+    },
+    Damage {
+        name: "wrong end position of an index file",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            overwrite(&path, 24, &[0; 8]);
+            (path, Some(24))
+        },
+        kind: Kind::IndexBroken,
+        lost: 0,
+    },
+    Damage {
+        name: "wrong time of an index entry",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            overwrite(&path, ENTRIES_AT + 3 * 20 + 12, &777_i32.to_be_bytes());
+            (path, Some(ENTRIES_AT + 3 * 20 + 12))
+        },
+        kind: Kind::IndexBroken,
+        lost: 0,
+    },
+    Damage {
+        name: "index slots that are exchanged",
+        plant: |root| {
+            let path = file_in(root.join("index"), false);
+            let bytes = fs::read(&path).unwrap();
+            let used = |at: &usize| bytes[*at..*at + 4] != [0; 4];
+            let mut slots = (40..ENTRIES_AT as usize).step_by(4).filter(used);
+            let (a, b) = (slots.next().unwrap(), slots.next().unwrap());
+            overwrite(&path, a as u64, &bytes[b..b + 4]);
+            overwrite(&path, b as u64, &bytes[a..a + 4]);
+            (path, Some(a as u64))
+        },
+        kind: Kind::IndexBroken,
+        lost: 0,
+    },
+    Damage {
+        name: "foreign file in the log",
+        plant: |root| {
+            let path = root.join("commitlog/notes.txt");
+            fs::write(&path, "x").unwrap();
+            (path, None)
+        },
+        kind: Kind::FileForeign,
+        lost: 0,
+    },
+    Damage {
+        name: "foreign file in a queue",
+        plant: |root| {
+            let path = root.join("consumequeue/TopicA/0/00000000000000000000.bak");
+            fs::write(&path, "x").unwrap();
+            (path, None)
+        },
+        kind: Kind::FileForeign,
+        lost: 0,
+    },
+    Damage {
         name: "damaged checkpoint",
         plant: |root| {
             overwrite(&root.join("checkpoint"), 8, &(i64::MAX / 3).to_be_bytes());
@@ -178,8 +266,9 @@ fn assert_found(name: &str) {
     let (path, position) = plant(dir.path());
     let before = image(dir.path());
     let report = check(dir.path());
-    let found = report.of(Severity::Error).any(|found| {
-        found.kind == *kind
+    let found = report.findings.iter().any(|found| {
+        found.severity >= Severity::Warning
+            && found.kind == *kind
             && found.path == path
             && position.is_none_or(|_| found.position == position)
     });
@@ -259,6 +348,8 @@ damages! {
     a_flipped_byte_in_a_body: "flipped byte in a body",
     a_wrong_length_of_a_record: "wrong length of a record",
     a_wrong_position_in_a_record: "wrong position in a record",
+    a_wrong_queue_offset_in_a_record: "wrong queue offset in a record",
+    no_queue_offset_in_a_record: "no queue offset in a record",
     a_truncated_log_file: "truncated log file",
     a_truncated_queue_file: "truncated queue file",
     a_missing_queue_file: "missing queue file",
@@ -268,6 +359,12 @@ damages! {
     an_index_slot_out_of_range: "index slot out of range",
     a_wrong_tags_code: "wrong tags code",
     an_index_entry_out_of_range: "index entry out of range",
+    a_wrong_begin_of_an_index_file: "wrong begin of an index file",
+    a_wrong_end_position_of_an_index_file: "wrong end position of an index file",
+    a_wrong_time_of_an_index_entry: "wrong time of an index entry",
+    exchanged_index_slots: "index slots that are exchanged",
+    a_foreign_file_in_the_log: "foreign file in the log",
+    a_foreign_file_in_a_queue: "foreign file in a queue",
     a_damaged_checkpoint: "damaged checkpoint",
     damaged_topics: "damaged topics.json",
     a_queue_ahead_of_the_log: "queue ahead of the log",

@@ -3,6 +3,7 @@
 use std::fs;
 
 use oxmq_store::offline::{Kind, Severity};
+use oxmq_store::{Fs, FsOp, StoreConfig};
 
 use super::damages::{DAMAGES, Damage, put_queue_ahead};
 use super::*;
@@ -85,6 +86,91 @@ fn queue_without_records_keeps_its_next_offset() {
     let report = check(dir.path());
     assert!(is_clean(&report), "{:#?}", report.findings);
     assert_eq!(max(1), before);
+}
+
+#[test]
+fn queues_are_left_alone_while_the_log_is_elsewhere() {
+    let dir = sound();
+    let elsewhere = temp_dir();
+    fs::rename(dir.path().join("commitlog"), elsewhere.path().join("log")).unwrap();
+    let before = image(dir.path());
+    let report = check(dir.path());
+    assert!(report.of(Severity::Error).any(|found| found.advice.contains("-c")));
+    let config = Some(small(dir.path()));
+    let refused = offline::repair(dir.path(), config, false, &mut |_| (), &mut |_, _| ());
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("there is no log"), "{refused}");
+    let now = image(dir.path());
+    let bytes = |image: &[(PathBuf, Vec<u8>, std::time::SystemTime)]| {
+        image.iter().map(|(path, bytes, _)| (path.clone(), bytes.clone())).collect::<Vec<_>>()
+    };
+    assert!(bytes(&now) == bytes(&before));
+}
+
+#[test]
+fn smallest_record_can_be_filled() {
+    let dir = sound();
+    let store = open(&small(dir.path()));
+    put(&store, "T", 0, b"x");
+    put(&store, "TopicB", 0, b"behind it");
+    store.close().unwrap();
+    let path = file_in(dir.path().join("commitlog"), true);
+    let bytes = fs::read(&path).unwrap();
+    let smallest: Vec<u8> = [b"x\x01T".as_slice(), &[0; 2]].concat();
+    let at = bytes.windows(smallest.len()).position(|window| window == smallest).unwrap();
+    flip(&path, at as u64);
+    let repair = repair(dir.path());
+    assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
+}
+
+#[test]
+fn log_file_on_another_disk_is_set_aside() {
+    let dir = sound();
+    // A file in which no record is sound.
+    let path = file_in(dir.path().join("commitlog"), true);
+    let start: u64 = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let last = path.with_file_name(format!("{:020}", start + (16 << 10)));
+    fs::write(&last, vec![7; 16 << 10]).unwrap();
+    let disks = Fs::with_fault(|op, path| match op {
+        FsOp::Rename if path.parent().is_some_and(|dir| dir.ends_with("commitlog")) => {
+            Err(std::io::ErrorKind::CrossesDevices.into())
+        }
+        _ => Ok(()),
+    });
+    let config = Some(small(dir.path()));
+    let repair =
+        offline::repair_with(&disks, dir.path(), config, false, &mut |_| (), &mut |_, _| ());
+    let repair = repair.unwrap();
+    assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
+    let kept = repair.aside.unwrap().join("commitlog").join(last.file_name().unwrap());
+    assert_eq!(fs::read(kept).unwrap(), vec![7; 16 << 10]);
+    assert!(!last.exists());
+}
+
+#[test]
+fn number_of_slots_is_found_out_beside_a_damaged_index_file() {
+    let dir = sound();
+    let store = open(&small(dir.path()));
+    put_keyed(&store, MESSAGES..MESSAGES + 400);
+    store.close().unwrap();
+    overwrite(&file_in(dir.path().join("index"), true), 36, &900_i32.to_be_bytes());
+    let repair = offline::repair(dir.path(), None, false, &mut |_| (), &mut |_, _| ()).unwrap();
+    assert_eq!(repair.before.worst(), Some(Severity::Error));
+    assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
+}
+
+#[test]
+fn damage_that_only_the_checksum_of_the_whole_record_tells_is_found() {
+    let dir = temp_dir();
+    let config = StoreConfig { enabled_append_prop_crc: true, ..small(dir.path()) };
+    let store = open(&config);
+    put_keyed(&store, 0..3);
+    store.close().unwrap();
+    assert!(is_clean(&check(dir.path())));
+    let flag_at = record_at(dir.path(), 1) + 16;
+    flip(&log_file(dir.path()), flag_at);
+    let report = check(dir.path());
+    assert!(report.of(Severity::Warning).any(|found| found.kind == Kind::RecordField));
 }
 
 /// The next number of a sequence that a seed decides (SplitMix64).

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
+use super::super::dir::foreign_files;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::checkpoint::{self, CheckpointValues};
@@ -19,16 +20,22 @@ const TIMER_CHECKPOINT_BYTES: u64 = 4096;
 const CONFIGURED: &str =
     "give the broker's settings with -c; if they are right, run `oxmq store repair`";
 
+const FOREIGN: &str = "move it away; `oxmq store repair` sets it aside";
+
 /// Checks the lengths of all files of fixed length, and that none of a sequence is missing.
 pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreError> {
     let (log_dirs, log_bytes) = (dir.log_dirs(), dir.config().mapped_file_size_commit_log);
     files(&log_dirs.files()?, |start| log_dirs.new_path(start), Some(log_bytes), report)?;
+    for log_dir in log_dirs.all() {
+        foreign(log_dir, report)?;
+    }
     for kind in QueueKind::ALL {
         let mut topic_dirs = dir.queue_dirs(kind)?;
         report.counts.queues += topic_dirs.len() as u64;
         topic_dirs.sort_by(|a, b| a.path.cmp(&b.path));
         for queue in &topic_dirs {
             sequence(&queue.path, Some(dir.queue_file_bytes(kind)), report)?;
+            foreign(&queue.path, report)?;
         }
     }
     let mut extended = queue_dirs(&dir.extended_root())?;
@@ -88,6 +95,15 @@ pub(super) fn check_checkpoint(
     if values.confirm_phy_offset < 0 {
         let what = format!("the confirmed position is {}", values.confirm_phy_offset);
         wrong(Severity::Error, Some(32), what);
+    }
+    Ok(())
+}
+
+/// Names the files in `dir` that do not belong there.
+fn foreign(dir: &Path, report: &mut Report) -> Result<(), StoreError> {
+    for path in foreign_files(dir)? {
+        let what = "is no file of the store: a broker of the reference does not start with it";
+        report.add(Severity::Warning, Kind::FileForeign, (&path, None), what, FOREIGN);
     }
     Ok(())
 }

@@ -12,8 +12,8 @@ use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::error::{IoContext, StoreError};
 use crate::index::file::{
-    BEGIN_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_OLDER_AT, ENTRY_PHY_AT, HEADER_BYTES,
-    SLOT_BYTES, SLOT_COUNT_AT,
+    BEGIN_PHY_AT, BEGIN_TIMESTAMP_AT, END_PHY_AT, END_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT,
+    ENTRY_OLDER_AT, ENTRY_PHY_AT, ENTRY_SECONDS_AT, HEADER_BYTES, SLOT_BYTES, SLOT_COUNT_AT,
 };
 use crate::index::{IndexGeometry, for_each_key_hash, index_paths, tags_key_hash};
 
@@ -35,7 +35,8 @@ struct Cursor {
     path: PathBuf,
     file: File,
     geometry: IndexGeometry,
-    begin_phy: i64,
+    begin_ms: i64,
+    end_ms: i64,
     /// Number behind the last entry.
     count: u32,
     number: u32,
@@ -50,6 +51,7 @@ struct Entry {
     number: u32,
     hash: i32,
     phy_offset: i64,
+    seconds: i32,
     older: i32,
 }
 
@@ -117,6 +119,9 @@ impl Index {
                 } else {
                     file.astray(entry, "that record does not have its key", report);
                 }
+                if entry.phy_offset == at {
+                    file.check_times(entry, record.store_timestamp_ms(), report);
+                }
                 file.next(self.log_end, report)?;
             }
         }
@@ -176,13 +181,14 @@ impl Cursor {
             report.add(Severity::Error, Kind::IndexBroken, place, what, REPAIR);
             return Ok(None);
         };
-        let begin_phy = BigEndian::read_i64(&head[BEGIN_PHY_AT..]);
+        let i64_at = |at: usize| BigEndian::read_i64(&head[at..]);
         let slots_in_use = BigEndian::read_i32(&head[SLOT_COUNT_AT..]);
         let mut cursor = Self {
             path,
             file,
             geometry,
-            begin_phy,
+            begin_ms: i64_at(BEGIN_TIMESTAMP_AT),
+            end_ms: i64_at(END_TIMESTAMP_AT),
             count: count.max(1),
             number: 1,
             entry: None,
@@ -191,53 +197,40 @@ impl Cursor {
             chunk_first: 0,
         };
         cursor.check_links(slots_in_use, report)?;
+        cursor.check_position(BEGIN_PHY_AT, i64_at(BEGIN_PHY_AT), 1, report)?;
+        cursor.check_position(END_PHY_AT, i64_at(END_PHY_AT), cursor.count - 1, report)?;
         Ok(Some(cursor))
     }
 
-    /// Each entry has to be reached by one link, from a slot or from a newer entry.
+    /// Each entry has to lead to the one before it in its slot, and each slot to its newest one.
     fn check_links(&mut self, slots_in_use: i32, report: &mut Report) -> Result<(), StoreError> {
-        let mut reached = vec![0_u64; self.count as usize / 64 + 1];
-        let mut reach = |number: u32| {
-            let (word, bit) = (number as usize / 64, 1_u64 << (number % 64));
-            let again = reached[word] & bit != 0;
-            reached[word] |= bit;
-            !again
-        };
-        let mut used = 0;
-        let mut slot = 0;
-        while slot < self.geometry.slots {
-            let count = (self.geometry.slots - slot).min((CHUNK_BYTES / SLOT_BYTES) as u32);
-            let mut bytes = vec![0; count as usize * SLOT_BYTES];
-            let at = HEADER_BYTES as u64 + u64::from(slot) * SLOT_BYTES as u64;
-            self.file.read_exact_at(&mut bytes, at).doing("read", &self.path)?;
-            for (index, link) in bytes.chunks_exact(SLOT_BYTES).enumerate() {
-                let link = BigEndian::read_i32(link);
-                used += i32::from(link != 0);
-                if link != 0 && !self.is_entry(link, self.count) {
-                    let slot = slot + index as u32;
-                    let what = format!("slot {slot} leads to entry {link} of {}", self.count - 1);
-                    self.broken(at + (index * SLOT_BYTES) as u64, what, report);
-                } else if link != 0 && !reach(link as u32) {
-                    let what = format!("entry {link} is reached twice");
-                    self.broken(at + (index * SLOT_BYTES) as u64, what, report);
-                }
-            }
-            slot += count;
-        }
+        let mut newest = vec![0_i32; self.geometry.slots as usize];
         for number in 1..self.count {
             let entry = self.read(number)?;
-            if entry.older != 0 && !self.is_entry(entry.older, number) {
-                let what = format!("entry {number} leads to entry {}", entry.older);
-                self.broken(self.place(number) + ENTRY_OLDER_AT as u64, what, report);
-            } else if entry.older != 0 && !reach(entry.older as u32) {
-                let what = format!("entry {} is reached twice", entry.older);
+            let slot = &mut newest[(entry.hash.unsigned_abs() % self.geometry.slots) as usize];
+            let before = std::mem::replace(slot, number as i32);
+            if entry.older != before {
+                let what =
+                    format!("entry {number} leads to entry {}, not to {before}", entry.older);
                 self.broken(self.place(number) + ENTRY_OLDER_AT as u64, what, report);
             }
         }
-        let is_reached = |number: &u32| reached[*number as usize / 64] & (1 << (number % 64)) != 0;
-        let lost = (1..self.count).filter(|number| !is_reached(number)).count();
-        if lost > 0 {
-            self.broken(HEADER_BYTES as u64, format!("{lost} entries cannot be reached"), report);
+        let mut used = 0;
+        let mut slot = 0;
+        for newest in newest.chunks(CHUNK_BYTES / SLOT_BYTES) {
+            let mut bytes = vec![0; newest.len() * SLOT_BYTES];
+            let at = HEADER_BYTES as u64 + slot * SLOT_BYTES as u64;
+            self.file.read_exact_at(&mut bytes, at).doing("read", &self.path)?;
+            for (link, newest) in bytes.chunks_exact(SLOT_BYTES).zip(newest) {
+                let link = BigEndian::read_i32(link);
+                used += i32::from(link != 0);
+                if link != *newest {
+                    let what = format!("slot {slot} leads to entry {link}, not to {newest}");
+                    let at = HEADER_BYTES as u64 + slot * SLOT_BYTES as u64;
+                    self.broken(at, what, report);
+                }
+                slot += 1;
+            }
         }
         if used != slots_in_use {
             let what = format!("says that {slots_in_use} slots are in use, {used} are");
@@ -247,8 +240,44 @@ impl Cursor {
         Ok(())
     }
 
-    fn is_entry(&self, link: i32, before: u32) -> bool {
-        u32::try_from(link).is_ok_and(|number| number > 0 && number < before)
+    /// The head `says` at byte `at` where the record of entry `number` is.
+    fn check_position(
+        &mut self,
+        at: usize,
+        says: i64,
+        number: u32,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        if self.count > 1 {
+            let phy_offset = self.read(number)?.phy_offset;
+            if says != phy_offset {
+                let what = format!("says {says}, its entry {number} leads to {phy_offset}");
+                self.broken(at as u64, what, report);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lookups go by the times of the head and of the entry, whose record was stored at `stored_ms`.
+    fn check_times(&self, entry: Entry, stored_ms: i64, report: &mut Report) {
+        for (number, at, says) in [
+            (1, BEGIN_TIMESTAMP_AT, self.begin_ms),
+            (self.count - 1, END_TIMESTAMP_AT, self.end_ms),
+        ] {
+            if entry.number == number && says != stored_ms {
+                let what = format!("says {says}, the record of its entry {number} {stored_ms}");
+                self.broken(at as u64, what, report);
+            }
+        }
+        // The first one of a file has its seconds from the end of the file before.
+        if entry.number == 1 {
+            return;
+        }
+        let seconds = stored_ms.saturating_sub(self.begin_ms) / 1000;
+        if i64::from(entry.seconds) != seconds.clamp(0, i64::from(i32::MAX)) {
+            let what = format!("entry {} says {} s, not {seconds}", entry.number, entry.seconds);
+            self.broken(self.place(entry.number) + ENTRY_SECONDS_AT as u64, what, report);
+        }
     }
 
     /// Goes on to the next entry that is not behind the log's files.
@@ -257,7 +286,7 @@ impl Cursor {
         while self.number < self.count {
             let entry = self.read(self.number)?;
             self.number += 1;
-            if entry.phy_offset < self.last_phy.max(self.begin_phy) {
+            if entry.phy_offset < self.last_phy {
                 self.astray(entry, "the entry before it leads behind that", report);
             } else if entry.phy_offset >= files_end {
                 self.astray(entry, &format!("the log's files end at {files_end}"), report);
@@ -284,6 +313,7 @@ impl Cursor {
             number,
             hash: BigEndian::read_i32(bytes),
             phy_offset: BigEndian::read_i64(&bytes[ENTRY_PHY_AT..]),
+            seconds: BigEndian::read_i32(&bytes[ENTRY_SECONDS_AT..]),
             older: BigEndian::read_i32(&bytes[ENTRY_OLDER_AT..]),
         })
     }

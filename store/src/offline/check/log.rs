@@ -1,7 +1,7 @@
 //! The pass over the log.
 
-use oxmq_protocol::message::RecordView;
 use oxmq_protocol::message::record::{BLANK_HEAD_BYTES, is_blank};
+use oxmq_protocol::message::{RecordView, properties};
 
 use super::super::report::{Kind, Report, Severity};
 use super::super::{Progress, StoreDir};
@@ -10,6 +10,8 @@ use super::queues::Queues;
 use super::{NOT_MENDED, REPAIR, START};
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, find_file, scan};
 use crate::error::StoreError;
+
+const NO_LOG: &str = "if it is elsewhere, give the broker's settings with -c";
 
 /// Progress is told after so many bytes.
 const PROGRESS_STEP: i64 = 4 << 20;
@@ -30,13 +32,12 @@ impl Pass {
     ) -> Result<Option<i64>, StoreError> {
         let files = dir.log_files()?;
         let (Some(first), Some(last)) = (files.first(), files.last()) else {
-            report.add(
-                Severity::Info,
-                Kind::LogTail,
-                (&dir.config().commit_log_dir(), None),
-                "there is no log",
-                "nothing to do",
-            );
+            let (severity, advice) = match report.counts.queues {
+                0 => (Severity::Info, "nothing to do"),
+                _ => (Severity::Error, NO_LOG),
+            };
+            let place = (&*dir.config().commit_log_dir(), None);
+            report.add(severity, Kind::LogTail, place, "there is no log", advice);
             self.queues.finish(0, 0, report)?;
             self.index.finish(0, report)?;
             return Ok(None);
@@ -61,6 +62,17 @@ impl Pass {
                 let what = format!("the record at {at}: {error}, so clients cannot read it");
                 let place = place(&files, at);
                 report.add(Severity::Error, Kind::RecordField, place, what, NOT_MENDED);
+            }
+            if record.property(properties::CRC32).is_some()
+                && let Err(error) = record.verify_property_crc()
+            {
+                let what = format!("the record at {at}: {error}");
+                // A message may have the checksum of the record that it was in before.
+                let severity = match dir.config().enabled_append_prop_crc {
+                    true => Severity::Error,
+                    false => Severity::Warning,
+                };
+                report.add(severity, Kind::RecordField, place(&files, at), what, NOT_MENDED);
             }
             self.queues.visit(record, at, begin, report)?;
             self.index.visit(record, at, report)
@@ -114,15 +126,19 @@ pub(in super::super) fn why(files: &LogFiles, at: i64) -> String {
 
 /// Reports what stands behind the last sound record, if that is not zeros.
 fn tail(files: &LogFiles, stop: &ScanStop, queues_ahead: bool, report: &mut Report) {
-    let rest = find_file(files, stop.end)
-        .and_then(|file| file.written_from((stop.end - file.start()) as usize))
-        .unwrap_or_default();
-    if stop.why.is_none() || rest.iter().take(BLANK_HEAD_BYTES).all(|byte| *byte == 0) {
+    let holds = |at: i64| {
+        find_file(files, at)
+            .and_then(|file| file.written_from((at - file.start()) as usize))
+            .is_some_and(|rest| rest.iter().take(BLANK_HEAD_BYTES).any(|byte| *byte != 0))
+    };
+    let behind = files.iter().map(|file| file.start()).filter(|start| *start > stop.end);
+    let mut places = std::iter::once(stop.end).chain(behind);
+    let Some(at) = places.find(|at| holds(*at)).filter(|_| stop.why.is_some()) else {
         return;
-    }
-    let what = format!("{}: no record follows behind log {}", why(files, stop.end), stop.end);
+    };
+    let what = format!("{}: no record follows behind log {}", why(files, at), stop.end);
     // Leftovers of an earlier recovery stay behind the end in logs of the reference.
     let (severity, advice) =
         if queues_ahead { (Severity::Error, REPAIR) } else { (Severity::Warning, START) };
-    report.add(severity, Kind::LogTail, place(files, stop.end), what, advice);
+    report.add(severity, Kind::LogTail, place(files, at), what, advice);
 }

@@ -10,7 +10,7 @@ use super::super::StoreDir;
 use super::super::report::{Finding, Kind, Report, Severity};
 use super::super::units::QueueReader;
 use super::batch_queues::BatchQueues;
-use super::{NOT_MENDED, REPAIR, START};
+use super::{REPAIR, START};
 use crate::consume_queue::{ExtendedReader, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
@@ -21,6 +21,9 @@ use crate::message_store::{
 
 /// Findings of one kind that one queue adds to a report.
 const MAX_PER_QUEUE: usize = 5;
+
+const FOLLOWS: &str = "`oxmq store repair` mends it where the records on both sides tell what it \
+    was; else skip the message";
 
 /// All queues of a store.
 pub(super) struct Queues {
@@ -264,7 +267,7 @@ impl QueueState {
         }
         let what = format!("the record at {at} has queue offset {offset}, {next} should follow");
         let path = self.reader.dir();
-        report.add(Severity::Error, Kind::RecordQueueOffset, (path, None), what, NOT_MENDED);
+        report.add(Severity::Error, Kind::RecordQueueOffset, (path, None), what, FOLLOWS);
         false
     }
 

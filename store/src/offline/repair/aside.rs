@@ -1,5 +1,6 @@
 //! Where replaced files and bytes are kept.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::Action;
@@ -62,7 +63,15 @@ impl<'a> Aside<'a> {
         self.used = true;
         self.act(path, what, |fs| {
             make_parent(fs, &target)?;
-            fs.rename(path, &target).doing("set aside", path)?;
+            match fs.rename(path, &target) {
+                // A log may be on another disk than the rest.
+                Err(error) if error.kind() == ErrorKind::CrossesDevices && path.is_file() => {
+                    fs.copy(path, &target).doing("set aside", path)?;
+                    sync_parent(fs, &target)?;
+                    fs.remove_file(path).doing("set aside", path)?;
+                }
+                renamed => renamed.doing("set aside", path)?,
+            }
             sync_parent(fs, path)?;
             sync_parent(fs, &target)
         })

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
-use super::super::report::{Report, Severity};
+use super::super::dir::foreign_files;
+use super::super::report::Report;
 use super::aside::Aside;
 use super::log::QueueKey;
 use crate::consume_queue::{QueueKind, file_name, list_files};
@@ -17,17 +18,12 @@ pub(super) fn set_aside(
     with_records: &BTreeSet<QueueKey>,
     aside: &mut Aside<'_>,
 ) -> Result<(), StoreError> {
-    let bad: BTreeSet<&Path> = report
-        .findings
-        .iter()
-        .filter(|found| found.severity >= Severity::Warning)
-        .map(|found| found.path.as_path())
-        .collect();
+    let bad = report.bad();
     let extended_root = dir.extended_root();
-    let extended = queues_below(&extended_root, &bad);
+    let extended = queues_below(&extended_root, bad);
     for kind in QueueKind::ALL {
         let queue_root = dir.queue_root(kind);
-        let mut queues = queues_below(&queue_root, &bad);
+        let mut queues = queues_below(&queue_root, bad);
         if kind == QueueKind::Simple {
             queues.extend(extended.iter().cloned());
         }
@@ -48,7 +44,7 @@ pub(super) fn set_aside(
     }
     for name in ["timerwheel", "config/timercheck"] {
         let path = dir.root().join(name);
-        if bad.contains(path.as_path()) {
+        if bad.contains(&path) {
             aside.take(&path, "its length is wrong; it is made anew")?;
         }
     }
@@ -60,8 +56,8 @@ pub(super) fn set_aside(
 }
 
 /// The queues, each as a topic and an id, whose directories below `root` have any of the paths in `bad`.
-fn queues_below(root: &Path, bad: &BTreeSet<&Path>) -> BTreeSet<PathBuf> {
-    let queue = |path: &&Path| {
+fn queues_below(root: &Path, bad: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let queue = |path: &PathBuf| {
         let mut below = path.strip_prefix(root).ok()?.components();
         Some(Path::new(below.next()?.as_os_str()).join(below.next()?))
     };
@@ -91,6 +87,9 @@ fn cut(
             break;
         }
         offset += 1;
+    }
+    for path in foreign_files(queue)? {
+        aside.take(&path, "it is no file of the queue")?;
     }
     let end = offset as u64 * kind.unit_bytes() as u64;
     for start in list_files(queue)? {

@@ -1,6 +1,6 @@
 //! Makes the log sound in place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::super::StoreDir;
+use super::super::dir::foreign_files;
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
 use crate::error::{IoContext, StoreError};
@@ -37,18 +38,29 @@ pub(super) fn mend(
     dir: &StoreDir,
     aside: &mut Aside<'_>,
 ) -> Result<BTreeSet<QueueKey>, StoreError> {
+    for log_dir in dir.log_dirs().all() {
+        for path in foreign_files(log_dir)? {
+            aside.take(&path, "it is no file of the log")?;
+        }
+    }
     let files = dir.log_files()?;
     let mut queues = BTreeSet::new();
-    let mut misplaced = Vec::new();
+    let mut wrong = BTreeMap::new();
+    let mut offsets: HashMap<QueueKey, Offsets> = HashMap::new();
     let Some(begin) = files.first().map(|file| file.start()) else {
         return Ok(queues);
     };
     let stop = scan(&files, begin, RecordCheck::BodyCrc, |record, at| {
         if record.phy_offset() != at {
-            misplaced.push(at);
+            wrong.insert(at, record.queue_offset());
         }
         if sys_flag::has_queue_offset(record.sys_flag()) {
             let key = (record.topic().to_owned(), record.queue_id());
+            // The next offset behind a batch is not the one after its own.
+            if record.sys_flag() & sys_flag::INNER_BATCH == 0 {
+                let offsets = offsets.entry(key.clone()).or_default();
+                wrong.extend(offsets.follow(at, record.queue_offset()));
+            }
             queues.insert(key);
             let light = light_places(record).into_iter();
             queues.extend(light.map(|(name, _)| (name.to_owned(), LIGHT_QUEUE_ID)));
@@ -56,8 +68,8 @@ pub(super) fn mend(
         Ok::<(), StoreError>(())
     })?;
     let short = shorten(dir, aside)?;
-    for at in misplaced {
-        set_position(&files, at, aside)?;
+    for (at, queue_offset) in wrong {
+        set_place(&files, at, queue_offset, aside)?;
     }
     let filler = Filler { dir, files: &files, stop: &stop };
     for (from, to) in &stop.damaged {
@@ -111,18 +123,60 @@ fn set_length(
     })
 }
 
-/// Makes the record at `at` say so.
-fn set_position(files: &LogFiles, at: i64, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+/// Where a queue is, while its records are read.
+#[derive(Default)]
+struct Offsets {
+    /// Offset that the next record should have.
+    next: i64,
+    /// Where the last record is, if it had another offset than it should.
+    odd: Option<i64>,
+}
+
+impl Offsets {
+    /// Goes on to the record at `at`. Returns where the record before it is, and its offset, if that is
+    /// not what it says, as the records on both sides of it tell.
+    fn follow(&mut self, at: i64, offset: i64) -> Option<(i64, i64)> {
+        let odd = self.odd.take();
+        let was_odd = odd.is_some();
+        if let Some(wrong) = odd.filter(|_| offset.checked_sub(1) == Some(self.next)) {
+            let is = self.next;
+            self.next = offset.saturating_add(1);
+            return Some((wrong, is));
+        }
+        if offset == self.next {
+            self.next += 1;
+            return None;
+        }
+        // Only one may be wrong: after two, the topic was made anew, or records are lost.
+        if was_odd || self.next == 0 {
+            self.next = offset.saturating_add(1);
+        } else {
+            self.odd = Some(at);
+        }
+        None
+    }
+}
+
+/// Makes the record at `at` say that it is there, and which offset it has in its queue.
+fn set_place(
+    files: &LogFiles,
+    at: i64,
+    queue_offset: i64,
+    aside: &mut Aside<'_>,
+) -> Result<(), StoreError> {
     let (Some(record), Some((path, in_file))) = (record_at(files, at), place(files, at)) else {
         return Ok(());
     };
     aside.keep(&path, in_file, record.bytes())?;
     let mut bytes = record.bytes().to_vec();
-    patch(&mut bytes, record.queue_offset(), at, record.store_timestamp_ms());
+    patch(&mut bytes, queue_offset, at, record.store_timestamp_ms());
     if record.property(properties::CRC32).is_some() {
         seal_property_crc(&mut bytes);
     }
-    let what = format!("the record at {at} says where it is, not {}", record.phy_offset());
+    let what = format!(
+        "the record at {at} says where it is, not {}, and that it has queue offset {queue_offset}",
+        record.phy_offset()
+    );
     aside.act(&path, what, |fs| write(fs, &path, &bytes, in_file))
 }
 
@@ -203,6 +257,9 @@ impl Filler<'_> {
             store_host: host,
             ..Message::new(FILLER_TOPIC, 0, b"")
         };
+        // The smallest records have a topic of one letter.
+        let over = encoded_len(&message, &options).ok()?.saturating_sub(count);
+        message.topic = &FILLER_TOPIC[..FILLER_TOPIC.len().saturating_sub(over).max(1)];
         let body = vec![0; count.checked_sub(encoded_len(&message, &options).ok()?)?];
         message.body = &body;
         let mut record = Vec::with_capacity(count);

@@ -88,9 +88,14 @@ pub fn repair_with(
     } else {
         StoreDir::open_to_change(fs, root, config)?
     };
-    let before = check_into(Report::of_all(), &dir, progress)?;
+    let before = check_into(Report::default(), &dir, progress)?;
     if before.worst().is_none_or(|worst| worst < Severity::Warning) {
         return Ok(Repair { actions: Vec::new(), aside: None, before, after: None });
+    }
+    // Without settings the log may be elsewhere, and nothing can be made anew from none.
+    if before.counts.log_files == 0 && before.counts.queues > 0 {
+        let what = "has queues, but there is no log: give the broker's settings with -c".to_owned();
+        return Err(StoreError::BadFile { path: dir.root(), what });
     }
     let mut aside = Aside::new(fs.clone(), dir.root(), dry_run, tell);
     prepare_recovery(&dir.root(), &mut aside)?;
