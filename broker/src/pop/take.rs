@@ -238,6 +238,8 @@ impl PopService {
             catch.rest += self.left(request, queue_ref, queue);
             return Ok(());
         }
+        // Before the look below: it frees a queue that is blocked.
+        self.follow_reset(queue_ref, queue);
         if request.order {
             let attempt = request.attempt.as_deref();
             // What is blocked does not count as left: it would wake others for nothing.
@@ -412,16 +414,20 @@ impl PopService {
         queue.next_offset().map_or(offset, |next| next.max(offset))
     }
 
-    /// The same for the pop that begins there: follows a tool, and commits where a new group begins.
-    fn begin_at(&self, request: &PopRequest, queue_ref: PopRef<'_>, queue: &PopQueue) -> i64 {
+    /// Goes on where a tool has set the offset.
+    fn follow_reset(&self, queue_ref: PopRef<'_>, queue: &PopQueue) {
         let PopRef { topic, group, queue_id } = queue_ref;
         if let Some(reset) = self.offsets.take_reset(group, topic, queue_id) {
             self.order.forget(queue_ref);
             queue.forget();
             queue.forget_given();
             self.offsets.commit(group, topic, queue_id, reset);
-            return reset;
         }
+    }
+
+    /// The same for the pop that begins there: commits where a new group begins.
+    fn begin_at(&self, request: &PopRequest, queue_ref: PopRef<'_>, queue: &PopQueue) -> i64 {
+        let PopRef { topic, group, queue_id } = queue_ref;
         let offset = self.next_offset(request, queue_ref, queue);
         if self.offsets.query(group, topic, queue_id).is_none() {
             self.offsets.commit(group, topic, queue_id, offset);

@@ -300,6 +300,21 @@ fn offset_that_a_tool_has_set_is_followed() {
 }
 
 #[test]
+fn offset_that_a_tool_has_set_frees_a_queue_that_is_popped_in_order() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two", "three"]);
+    let in_order = || {
+        let catch = setup.pop.pop(&PopRequest { order: true, ..request(LONG_MS) }, true).unwrap();
+        (catch.starts.as_str().to_owned(), catch.count)
+    };
+    assert_eq!(in_order(), ("0 0 0".to_owned(), 3));
+    assert_eq!(in_order(), (String::new(), 0));
+    setup.pop.offsets.assign_reset("g", "t", 0, 1);
+    assert_eq!(in_order(), ("0 0 1".to_owned(), 2));
+    assert_eq!(in_order(), (String::new(), 0));
+}
+
+#[test]
 fn group_that_is_new_begins_where_it_wants() {
     let setup = setup(|config| config.init_pop_offset_by_check_msg_in_mem = false);
     setup.send(&["one", "two", "three"]);
