@@ -254,7 +254,6 @@ impl<C: Channel> ConsumerManager<C> {
     }
 
     /// Tells whether the group has members.
-    #[cfg(test)]
     pub(crate) fn is_online(&self, group: &str) -> bool {
         read(&self.state).groups.contains_key(group)
     }

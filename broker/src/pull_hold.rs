@@ -20,6 +20,8 @@ pub(crate) struct PullRequest {
     pub(crate) offset: i64,
     pub(crate) max_messages: i32,
     pub(crate) filter: MessageFilter,
+    /// Whether that comes from the heartbeats of the group, and not from the pull itself.
+    pub(crate) is_members: bool,
     pub(crate) topic_sys_flag: i32,
     pub(crate) group_sys_flag: i32,
     /// The broker that the group is to pull from, and the one when it is far behind.

@@ -10,7 +10,8 @@ use oxmq_broker::{Broker, StoreConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::{
-    Header as _, PullMessageRequestHeader, PullMessageResponseHeader, pull_sys_flag,
+    Header as _, PullMessageRequestHeader, PullMessageResponseHeader,
+    UnregisterClientRequestHeader, pull_sys_flag,
 };
 use oxmq_protocol::message::MessageExt;
 use oxmq_store::FlushDiskType;
@@ -26,6 +27,16 @@ fn pull(offset: i64) -> RemotingCommand {
 }
 
 fn pull_from(topic: &str, offset: i64, suspend_timeout_millis: i64) -> RemotingCommand {
+    let sys_flag = pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION;
+    pull_with(sys_flag, topic, offset, suspend_timeout_millis)
+}
+
+fn pull_with(
+    sys_flag: i32,
+    topic: &str,
+    offset: i64,
+    suspend_timeout_millis: i64,
+) -> RemotingCommand {
     let header = PullMessageRequestHeader {
         consumer_group: "consumers".into(),
         topic: topic.into(),
@@ -33,7 +44,7 @@ fn pull_from(topic: &str, offset: i64, suspend_timeout_millis: i64) -> RemotingC
         queue_id: 0,
         queue_offset: offset,
         max_msg_nums: 32,
-        sys_flag: pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION,
+        sys_flag,
         commit_offset: 0,
         suspend_timeout_millis,
         subscription: Some("*".into()),
@@ -122,6 +133,50 @@ async fn pull_of_a_light_queue_is_answered_when_a_message_that_names_it_is_flush
         let records = MessageExt::decode_all(&answer.body).unwrap();
         assert_eq!((records.len(), records[0].queue_offset), (1, 1), "its offset in its own queue");
         assert_eq!(sender.answer().response_code(), ResponseCode::SUCCESS);
+    });
+    done.await.unwrap();
+    broker.shutdown().await;
+}
+
+/// It was one of the group: what is given to it nobody would see, and it would count as pulled.
+#[tokio::test(flavor = "multi_thread")]
+async fn pull_of_the_last_of_a_group_is_given_nothing_once_that_has_left() {
+    const HEARTBEAT: &str = r#"{"clientID":"c","producerDataSet":[],"consumerDataSet":[{
+        "consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"consumers",
+        "messageModel":"CLUSTERING","unitMode":false,"subscriptionDataSet":[{"classFilterMode":false,"codeSet":[],
+        "expressionType":"TAG","subString":"*","subVersion":1,"tagsSet":[],"topic":"t"}]}]}"#;
+    let root = tempfile::tempdir().unwrap();
+    let broker = Broker::start(settings(), StoreConfig::in_dir(root.path())).await.unwrap();
+    let address = broker.local_addr();
+    let done = tokio::task::spawn_blocking(move || {
+        let (mut sender, mut puller) = (Peer::connect(address), Peer::connect(address));
+        // The broker tells members who else is one, too.
+        let answer_to = |opaque, peer: &mut Peer| loop {
+            let answer = peer.answer();
+            if answer.opaque == opaque {
+                return answer;
+            }
+        };
+        let succeed = |peer: &mut Peer, request: RemotingCommand| {
+            peer.write(&[RemotingCommand { opaque: 8, ..request }]);
+            assert_eq!(answer_to(8, peer).response_code(), ResponseCode::SUCCESS);
+        };
+        succeed(&mut sender, send());
+        let heartbeat = RemotingCommand::request(RequestCode::HEART_BEAT);
+        succeed(&mut puller, heartbeat.with_body(HEARTBEAT.as_bytes()));
+        let held = pull_with(pull_sys_flag::SUSPEND, TOPIC, 1, 3_600_000);
+        puller.write(&[RemotingCommand { opaque: 7, ..held }]);
+        let leave = UnregisterClientRequestHeader {
+            client_id: Some("c".into()),
+            producer_group: None,
+            consumer_group: Some("consumers".into()),
+        };
+        let request = RemotingCommand::request(RequestCode::UNREGISTER_CLIENT);
+        succeed(&mut puller, request.with_header(&leave));
+        succeed(&mut sender, send());
+        let answer = answer_to(7, &mut puller);
+        assert_eq!(answer.response_code(), ResponseCode::SUBSCRIPTION_NOT_EXIST);
+        assert!(answer.body.is_empty());
     });
     done.await.unwrap();
     broker.shutdown().await;

@@ -194,6 +194,10 @@ impl PullMessage {
                 (ResponseCode::PULL_RETRY_IMMEDIATELY, "the queue has been remapped");
             return tell_to_go_on(held.reply, code, remark, part.logic_offset);
         }
+        if held.request.is_members && !self.consumers.is_online(&held.request.group) {
+            // Who pulled has left the group: nobody would see what is given out, but it would count.
+            return refuse(&RequestError::GroupInfoNotExist, held.reply);
+        }
         self.answer_or_suspend(held.request, None, held.reply);
     }
 

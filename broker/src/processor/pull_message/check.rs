@@ -81,6 +81,7 @@ impl PullMessage {
         let light_queue = lite_topic.and_then(|lite_topic| queue_name(&topic_name, &lite_topic));
         Ok(Checked::Here(PullRequest {
             filter,
+            is_members: header.sys_flag & pull_sys_flag::SUBSCRIPTION == 0,
             broadcaster: self.broadcaster(header, &group_name, connection),
             group: group_name.into(),
             topic: light_queue.map_or_else(|| topic_name.into(), String::into_boxed_str),
