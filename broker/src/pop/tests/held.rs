@@ -124,4 +124,5 @@ async fn pop_whose_time_is_up_does_not_end_the_wait_of_the_next_one() {
     setup.pop.tick(deadline);
     assert_eq!(first.answered(), ResponseCode::SUCCESS);
     assert_eq!(setup.pop.waiting(QueueRef { topic: "t", queue_id: ANY_QUEUE }, "g"), 1);
+    setup.pop.release_all();
 }
