@@ -5,9 +5,11 @@
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::SystemTime;
 
 use oxmq_protocol::body::{ConsumerOffsetTable, DataVersion};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX};
@@ -283,6 +285,13 @@ impl ConsumerOffsetManager {
         self.file.save_if_changed(|| self.snapshot())
     }
 
+    /// When the file was written, in ms since 1970; `None` if there is none.
+    pub(crate) fn saved_at_ms(&self) -> Option<i64> {
+        let saved_at = fs::metadata(self.file.path()).and_then(|file| file.modified()).ok()?;
+        let since_1970 = saved_at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        i64::try_from(since_1970.as_millis()).ok()
+    }
+
     fn collect(&self, pick: impl Fn(&Entry) -> Option<String>) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         self.table.for_each(|entry| found.extend(pick(entry)));
@@ -297,8 +306,6 @@ impl ConsumerOffsetManager {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::config::BrokerSettings;
 

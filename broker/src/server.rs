@@ -180,6 +180,7 @@ impl Broker {
             &transactions,
             store_host,
         ));
+        processors.pop.recover();
         processors.assignment.ask_at(name_servers.clone());
         tables.static_topics.others.ask_by(Arc::clone(&config), name_servers.clone(), to_brokers);
         // The store outlives neither: the cycle is broken when the broker shuts down.

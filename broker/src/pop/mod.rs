@@ -19,6 +19,7 @@ mod notify;
 mod offset_info;
 mod order;
 mod queues;
+mod recover;
 mod revive;
 mod take;
 

@@ -1,6 +1,7 @@
 //! The service as a whole, on a store of its own.
 
 mod held;
+mod recovered;
 
 use std::path::Path;
 use std::sync::atomic::AtomicU32;

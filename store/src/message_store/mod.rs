@@ -108,6 +108,8 @@ pub struct MessageStore {
     /// Threads that wait for their turn to append.
     waiting: AtomicUsize,
     abort_path: PathBuf,
+    /// Whether it was closed before it was opened.
+    clean: bool,
     /// Where a record begins of which only a part has come by the log stream.
     incomplete_from: Mutex<Option<i64>>,
     workers: Mutex<Vec<Worker>>,
@@ -244,6 +246,11 @@ impl MessageStore {
         self.checkpoint.save()?;
         // Last: without it, everything before counts as done.
         self.fs.remove_file(&self.abort_path).doing("remove", &self.abort_path)
+    }
+
+    /// Whether whoever had it before this one has closed it, and did not crash.
+    pub fn was_closed(&self) -> bool {
+        self.clean
     }
 
     /// Position of the first byte that is still in the log.

@@ -135,6 +135,7 @@ impl MessageStore {
             closed: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             abort_path,
+            clean,
             incomplete_from: Mutex::default(),
             workers: Mutex::default(),
             lock: Mutex::new(Some(lock)),

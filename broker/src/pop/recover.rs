@@ -1,0 +1,64 @@
+//! Where pops go on after a crash.
+//!
+//! How far groups have come is saved every few seconds. What was popped after the last save is noted in the
+//! log all the same, so that the next pops go on behind it and nothing is given out that is not due again.
+//! The reference goes on where it has last saved.
+
+use oxmq_protocol::body::PopCheckPoint;
+use oxmq_protocol::fastjson;
+use oxmq_protocol::message::{RecordView, properties};
+use oxmq_store::Boundary;
+use tracing::info;
+
+use super::PopService;
+use super::journal::CHECK_POINT_TAG;
+use crate::again::Aside;
+use crate::timer::TIMER_TOPIC;
+
+impl PopService {
+    /// Moves groups on behind what they have been given since their offsets were saved, after a crash.
+    pub(crate) fn recover(&self) {
+        let Some(saved_at_ms) = self.offsets.saved_at_ms().filter(|_| !self.store.was_closed())
+        else {
+            return;
+        };
+        let notes = Aside { store: &self.store, topic: TIMER_TOPIC, queue_id: 0 };
+        let first = self.store.offset_by_time(TIMER_TOPIC, 0, saved_at_ms, Boundary::Lower);
+        let mut pops = 0;
+        notes.walk(first, |note| {
+            pops += usize::from(self.go_on_behind(note));
+            true
+        });
+        if pops > 0 {
+            info!(pops, "pops found that were not in the saved offsets");
+        }
+    }
+
+    /// Moves a group on if this is a note of what it has been given next.
+    fn go_on_behind(&self, note: RecordView<'_>) -> bool {
+        let property = |name| properties::property_str(note.properties(), name);
+        let is_check_point = property(properties::TAGS) == Some(CHECK_POINT_TAG)
+            && property(properties::REAL_TOPIC) == Some(self.journal.topic())
+            // One that waits for long is put once more now and then.
+            && property(properties::TIMER_ROLL_TIMES).is_none();
+        if !is_check_point {
+            return false;
+        }
+        let Ok(point) = fastjson::from_slice::<PopCheckPoint>(note.body()) else { return false };
+        let Some(last) = point.offsets().into_iter().max() else { return false };
+        let PopCheckPoint { topic, consumer_group: group, queue_id, start_offset, .. } = &point;
+        let committed = self.offsets.query(group, topic, *queue_id).unwrap_or(-1);
+        // A single message may be an old one whose time was changed, and is not behind what was passed over.
+        let is_next = *start_offset <= committed || point.num > 1;
+        // A topic that was deleted and made anew has other messages there.
+        let is_there = || {
+            let given_at = self.store.phy_offset_of(topic, *queue_id, last);
+            given_at.is_some_and(|given_at| given_at < note.phy_offset())
+        };
+        if last < committed || !is_next || !is_there() {
+            return false;
+        }
+        self.offsets.commit(group, topic, *queue_id, last + 1);
+        true
+    }
+}

@@ -1,0 +1,121 @@
+//! What pops give out after a crash.
+
+use std::thread;
+use std::time::Duration;
+
+use oxmq_protocol::body::PopCheckPoint;
+
+use super::*;
+
+/// By how much the clock of files may be behind.
+const FILE_CLOCK_MS: i64 = 20;
+
+impl Setup {
+    /// Saves the offsets, so that everything from now on is later than that.
+    fn save(&self) {
+        wait_a_little();
+        self.pop.offsets.save_if_changed().unwrap();
+        wait_a_little();
+    }
+
+    /// A broker that goes on after this one has crashed.
+    fn crash(self) -> Self {
+        let Self { pop, dir } = self;
+        drop(pop);
+        Self::reopen(dir)
+    }
+
+    fn reopen(dir: tempfile::TempDir) -> Self {
+        let pop = open(dir.path(), |_| ());
+        pop.recover();
+        Self { pop, dir }
+    }
+
+    fn three_are_given_out() -> Self {
+        let setup = setup(|_| ());
+        setup.send(&["one", "two", "three"]);
+        assert_eq!(setup.bodies(LONG_MS).len(), 3);
+        setup
+    }
+
+    /// What a tool does that has the group begin once more.
+    fn begin_once_more(&self) {
+        self.pop.offsets.commit("g", "t", 0, 0);
+    }
+}
+
+fn wait_a_little() {
+    let began_ms = now_ms();
+    while now_ms() < began_ms + FILE_CLOCK_MS {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn what_was_given_out_after_the_last_save_is_not_given_out_twice() {
+    let setup = setup(|_| ());
+    setup.send(&["one"]);
+    assert_eq!(setup.bodies(LONG_MS), ["one"]);
+    setup.save();
+    setup.send(&["two", "three"]);
+    assert_eq!(setup.bodies(LONG_MS), ["two", "three"]);
+    setup.send(&["four"]);
+    assert_eq!(setup.bodies(LONG_MS), ["four"]);
+    let setup = setup.crash();
+    assert_eq!(setup.committed(), Some(4));
+    setup.send(&["five"]);
+    assert_eq!(setup.bodies(LONG_MS), ["five"]);
+}
+
+#[test]
+fn saved_offsets_count_after_a_stop() {
+    let setup = Setup::three_are_given_out();
+    setup.begin_once_more();
+    setup.save();
+    assert_eq!(setup.bodies(LONG_MS).len(), 3);
+    setup.pop.store.close().unwrap();
+    // As if the operator had put an older file back.
+    let setup = setup.crash();
+    assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
+}
+
+#[test]
+fn old_message_whose_time_was_changed_moves_nobody_on() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two", "three"]);
+    let catch = setup.catch(LONG_MS);
+    setup.begin_once_more();
+    setup.save();
+    let given = Given {
+        topic: "t",
+        group: "g",
+        queue_id: 0,
+        start_offset: 0,
+        pop_time_ms: catch.pop_time_ms(),
+        invisible_ms: LONG_MS,
+        revive_queue_id: 0,
+        broker_name: Some("b"),
+    };
+    setup.pop.change_invisible_time(&given, 2, LONG_MS, false).unwrap();
+    let setup = setup.crash();
+    assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
+}
+
+#[test]
+fn note_on_messages_of_a_topic_that_is_gone_moves_nobody_on() {
+    let setup = setup(|_| ());
+    setup.begin_once_more();
+    setup.save();
+    let point = PopCheckPoint {
+        consumer_group: "g".to_owned(),
+        invisible_time: LONG_MS,
+        num: 3,
+        pop_time: now_ms(),
+        topic: "t".to_owned(),
+        ..PopCheckPoint::default()
+    };
+    setup.pop.journal.put_check_point(point, 0).unwrap();
+    setup.send(&["one", "two", "three"]);
+    let setup = setup.crash();
+    assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
+}
