@@ -1,5 +1,7 @@
 //! The files of all queues, through a bounded set of open ones.
 
+mod remove;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -9,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use rustix::io::{Errno, ReadWriteFlags};
 
+use self::remove::Remains;
 use super::extended::{EXTENDED_DIR, ExtendedReader};
 use super::queue::ConsumeQueue;
 use super::unit::{QueueKind, Unit};
@@ -33,6 +36,7 @@ pub(crate) struct QueueFiles {
     /// Held alone while queues are deleted, and shared while one is written: a queue's successor
     /// has the same directory, and must not write there before it is empty.
     deleting: RwLock<()>,
+    remains: Remains,
 }
 
 /// Where the queues of one kind are, and the bytes of each of their files.
@@ -89,6 +93,7 @@ impl QueueFiles {
             extends: config.enable_consume_queue_ext,
             open: Mutex::new(open),
             deleting: RwLock::new(()),
+            remains: Remains::default(),
         }
     }
 
@@ -139,8 +144,9 @@ impl QueueFiles {
         self.deleting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue_dir(&self, queue: &ConsumeQueue) -> PathBuf {
-        self.root(queue.kind()).join(&**queue.topic()).join(queue.queue_id().to_string())
+    /// Where the files of `queue` are, or would be if it were of another kind.
+    fn queue_dir(&self, queue: &ConsumeQueue, kind: QueueKind) -> PathBuf {
+        self.root(kind).join(&**queue.topic()).join(queue.queue_id().to_string())
     }
 
     /// Writes encoded units, the first of which has index `offset`.
@@ -244,76 +250,6 @@ impl QueueFiles {
         }
     }
 
-    /// Removes the directory of a queue.
-    pub(crate) fn delete_queue(&self, queue: &ConsumeQueue) -> Result<(), StoreError> {
-        self.forget(|key| key.uid == queue.uid());
-        let extended = self.extended_dir(queue);
-        if queue.kind() == QueueKind::Simple {
-            self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
-        }
-        let dir = self.queue_dir(queue);
-        self.fs.remove_dir_all(&dir).doing("remove", &dir)
-    }
-
-    /// Removes files from the front while their last unit is before `min_phy`; keeps the last file.
-    pub(crate) fn delete_expired(
-        &self,
-        queue: &ConsumeQueue,
-        min_phy: i64,
-    ) -> Result<usize, StoreError> {
-        let dir = self.queue_dir(queue);
-        let (unit_bytes, file_bytes) = self.sizes(queue);
-        let starts = list_files(&dir)?;
-        let mut deleted = 0;
-        for start in starts.iter().rev().skip(1).rev() {
-            let last_unit = ((start + file_bytes) / unit_bytes) as i64 - 1;
-            let mut bytes = Vec::new();
-            self.read(queue, last_unit, 1, true, &mut bytes)?;
-            let expired = queue.kind().decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
-            if !expired {
-                break;
-            }
-            self.remove(queue, FileKey { uid: queue.uid(), extended: false, start: *start })?;
-            deleted += 1;
-        }
-        Ok(deleted)
-    }
-
-    /// Removes the files of a queue that begin at or behind `offset`, and clears units from there
-    /// on in the file before them.
-    pub(crate) fn cut(&self, queue: &ConsumeQueue, offset: i64) -> Result<(), StoreError> {
-        let (unit_bytes, file_bytes) = self.sizes(queue);
-        let starts = list_files(&self.queue_dir(queue))?;
-        self.cut_files(queue, false, &starts, file_bytes, offset as u64 * unit_bytes)
-    }
-
-    /// Removes the files of extended units that begin at or behind `position`, and clears the file
-    /// before them from there on.
-    pub(super) fn cut_extended(
-        &self,
-        queue: &ConsumeQueue,
-        position: u64,
-    ) -> Result<(), StoreError> {
-        let starts = list_files(&self.extended_dir(queue))?;
-        self.cut_files(queue, true, &starts, self.extended.file_bytes, position)
-    }
-
-    /// Removes the files of extended units that end before `position`.
-    ///
-    /// Reference: `ConsumeQueueExt.truncateByMinAddress` (store), 5.5.0.
-    pub(super) fn delete_extended_before(
-        &self,
-        queue: &ConsumeQueue,
-        position: u64,
-    ) -> Result<(), StoreError> {
-        for start in list_files(&self.extended_dir(queue))? {
-            if start + self.extended.file_bytes < position {
-                self.remove(queue, FileKey { uid: queue.uid(), extended: true, start })?;
-            }
-        }
-        Ok(())
-    }
-
     /// Writes encoded extended units from `position` on, all into one file.
     pub(super) fn write_extended(
         &self,
@@ -328,32 +264,6 @@ impl QueueFiles {
         let key = FileKey { uid: queue.uid(), extended: true, start: position - in_file };
         let (file, path) = self.file_for_writing(queue, key)?;
         self.fs.write_at(&file, &path, bytes, in_file).doing("write", &path)
-    }
-
-    fn cut_files(
-        &self,
-        queue: &ConsumeQueue,
-        extended: bool,
-        starts: &[u64],
-        file_bytes: u64,
-        at: u64,
-    ) -> Result<(), StoreError> {
-        for &start in starts {
-            let key = FileKey { uid: queue.uid(), extended, start };
-            if start >= at {
-                self.remove(queue, key)?;
-            } else if at < start + file_bytes {
-                let (file, path) = self.file_for_writing(queue, key)?;
-                self.fs.clear_from(&file, &path, at - start, file_bytes).doing("clear", &path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove(&self, queue: &ConsumeQueue, key: FileKey) -> Result<(), StoreError> {
-        self.forget(|other| other == key);
-        let path = self.path_of(queue, key);
-        self.fs.remove_file(&path).doing("remove", &path)
     }
 
     fn file_for_reading(
@@ -413,7 +323,10 @@ impl QueueFiles {
     }
 
     fn path_of(&self, queue: &ConsumeQueue, key: FileKey) -> PathBuf {
-        let dir = if key.extended { self.extended_dir(queue) } else { self.queue_dir(queue) };
+        let dir = match key.extended {
+            true => self.extended_dir(queue),
+            false => self.queue_dir(queue, queue.kind()),
+        };
         dir.join(file_name(key.start))
     }
 

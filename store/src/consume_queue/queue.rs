@@ -224,6 +224,7 @@ impl ConsumeQueue {
                 }
                 tail.written()
             };
+            files.remove_remains(self)?;
             let end = match extender {
                 Some(extender) => {
                     Some(extender.extend(self, files, first, *extended_end, scratch)?)
@@ -278,7 +279,7 @@ impl ConsumeQueue {
         &self,
         files: &QueueFiles,
         min_phy: i64,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<(), StoreError> {
         let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
         files.delete_expired(self, min_phy)
     }

@@ -329,18 +329,17 @@ impl MessageStore {
         for queue in self.queues.remove(|queue| &**queue.topic() == topic) {
             outcome = outcome.and(queue.delete(&self.queue_files));
         }
-        outcome?;
+        // A topic of the same name must find nothing of this one, whatever could not be removed.
         self.batch_topics.remove(topic);
-        self.compaction.remove_topic(topic)?;
-        // A topic of the same name must not find the extended units of this one.
-        let extended = self.queue_files.extended_root().join(topic);
-        self.fs.remove_dir_all(&extended).doing("remove", &extended)?;
-        for kind in QueueKind::ALL {
+        outcome = outcome.and(self.compaction.remove_topic(topic));
+        let mut roots = QueueKind::ALL.map(|kind| self.queue_files.root(kind)).to_vec();
+        roots.push(self.queue_files.extended_root());
+        for root in roots {
             // Nothing is written meanwhile: whatever is there was left of this topic, or of an earlier attempt.
-            let dir = self.queue_files.root(kind).join(topic);
-            self.fs.remove_dir_all(&dir).doing("remove", &dir)?;
+            let dir = root.join(topic);
+            outcome = outcome.and(self.fs.remove_dir_all(&dir).doing("remove", &dir));
         }
-        Ok(())
+        outcome
     }
 
     fn unit_at(&self, queue: &ConsumeQueue, offset: i64) -> Option<Unit> {
