@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FileKey, QueueFiles, list_files};
 use crate::consume_queue::queue::ConsumeQueue;
-use crate::consume_queue::unit::QueueKind;
+use crate::consume_queue::unit::{QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
 
 /// Topics and ids of deleted queues whose files could not be removed: a queue of the same name must not
@@ -70,11 +70,18 @@ impl QueueFiles {
         let (unit_bytes, file_bytes) = self.sizes(queue);
         let starts = list_files(&dir)?;
         for start in starts.iter().rev().skip(1).rev() {
-            let last_unit = ((start + file_bytes) / unit_bytes) as i64 - 1;
-            let mut bytes = Vec::new();
-            self.read(queue, last_unit, 1, true, &mut bytes)?;
-            let expired = queue.kind().decode_all(&bytes).all(|unit| unit.phy_offset < min_phy);
-            if !expired {
+            let last_of = |count: u64| {
+                let from = (start + file_bytes) / unit_bytes - count;
+                let mut bytes = Vec::new();
+                self.read(queue, from as i64, count as usize, true, &mut bytes)?;
+                Ok::<_, StoreError>(queue.kind().decode_all(&bytes).rfind(Unit::is_valid))
+            };
+            // One unit must not decide about all others: where the last one is damaged, one before it tells.
+            let last = match last_of(1)? {
+                None => last_of(file_bytes / unit_bytes)?,
+                found => found,
+            };
+            if last.is_some_and(|unit| unit.phy_offset >= min_phy) {
                 break;
             }
             self.remove(queue, FileKey { uid: queue.uid(), extended: false, start: *start })?;
@@ -141,5 +148,42 @@ impl QueueFiles {
         self.forget(|other| other == key);
         let path = self.path_of(queue, key);
         self.fs.remove_file(&path).doing("remove", &path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::super::super::{QueueTable, QueueWriter};
+    use super::*;
+    use crate::config::StoreConfig;
+    use crate::fs::Fs;
+
+    #[test]
+    fn file_whose_last_unit_is_damaged_goes_when_the_one_before_it_is_expired() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            mapped_file_size_consume_queue: 10 * 20,
+            ..StoreConfig::in_dir(dir.path())
+        };
+        let files = Arc::new(QueueFiles::new(Fs::default(), &config));
+        let writer = QueueWriter::new(Arc::clone(&files), None);
+        let queue = QueueTable::default().get_or_create("topic", 0, QueueKind::Simple);
+        for number in 0..30 {
+            let outcome =
+                queue.lock().push(&Unit { phy_offset: 100 * number, size: 100, tags_code: 0 });
+            writer.after_push(&queue, outcome);
+        }
+        writer.write_all(i64::MAX).unwrap();
+        let path = |name: &str| dir.path().join("consumequeue/topic/0").join(name);
+        let first = path("00000000000000000000");
+        let file = std::fs::OpenOptions::new().write(true).open(&first).unwrap();
+        file.write_all_at(&[0; 20], 180).unwrap();
+        files.delete_expired(&queue, 800).unwrap();
+        assert!(first.exists(), "it has the unit of a record that is there");
+        files.delete_expired(&queue, 900).unwrap();
+        assert!(!first.exists());
+        assert!(path("00000000000000000200").exists());
     }
 }
