@@ -124,10 +124,12 @@ impl Cleaner {
             .is_ok();
         let forcibly =
             self.config.clean_file_forcibly_enable && (percent > thresholds.forcibly || no_reserve);
+        let mut outcome = Ok(());
         if forcibly || self.is_hour() || manual || percent > thresholds.expired_at_any_hour {
-            self.delete_log_files(forcibly)?;
+            outcome = self.delete_log_files(forcibly);
         }
-        self.follow_log()
+        // Of what could not be deleted nothing may keep what was from being followed.
+        outcome.and(self.follow_log())
     }
 
     /// Whether it is one of the hours of `deleteWhen`.
@@ -156,17 +158,12 @@ impl Cleaner {
             }
             warn!(%error, "messages of compacted topics may be lost");
         }
-        let taken = self.log.take_expired(batch, |file| {
+        self.log.delete_expired(batch, |file| {
             forcibly
                 || file.modified().is_ok_and(|modified| {
                     now.duration_since(modified).is_ok_and(|age| age >= reserved)
                 })
-        });
-        for file in taken {
-            info!(path = %file.path().display(), forcibly, "log file deleted");
-            self.log.delete_file(&file)?;
-        }
-        Ok(())
+        })
     }
 
     /// Position up to which units may be in files.
@@ -183,14 +180,17 @@ impl Cleaner {
         // Units that are not in their files yet would make expired files later.
         self.queue_writer.write_all(self.end())?;
         let files = self.queue_writer.files();
+        let mut outcome = Ok(());
         for queue in self.queues.all() {
-            queue.delete_expired(files, min)?;
-            queue.correct_min_offset(files, min)?;
-            queue.delete_expired_extended(files)?;
+            outcome = outcome
+                .and(queue.delete_expired(files, min))
+                .and(queue.correct_min_offset(files, min))
+                .and(queue.delete_expired_extended(files));
         }
         if let Some(index) = &self.index {
-            index.delete_expired(min)?;
+            outcome = outcome.and(index.delete_expired(min));
         }
+        outcome?;
         self.followed_to.store(min, Ordering::Relaxed);
         Ok(())
     }

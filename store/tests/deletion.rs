@@ -56,3 +56,23 @@ fn topic_that_is_made_anew_after_a_failed_deletion_has_none_of_the_old_messages(
         assert_eq!(check_run(&store, 8), 8);
     }
 }
+
+#[test]
+fn log_file_that_could_not_be_removed_is_tried_again_and_keeps_no_queue_from_being_cleaned() {
+    let dir = temp_dir();
+    let config = StoreConfig {
+        file_reserved_time: 0,
+        clean_resource_interval: 1,
+        delete_when: String::new(),
+        ..small(dir.path())
+    };
+    let (store, stuck) = open_stuck(&config, "commitlog/00000000000000032768");
+    put_run(&store, 0..1_000);
+    store.delete_expired_files();
+    wait_until(|| store.min_phy_offset() == 32_768 && store.min_offset("TopicA", 0) > 20);
+    assert!(!dir.path().join("consumequeue/TopicA/0/00000000000000000000").exists());
+    stuck.store(false, Ordering::Relaxed);
+    store.delete_expired_files();
+    wait_until(|| store.min_phy_offset() > 65_536);
+    assert!(!dir.path().join("commitlog/00000000000000032768").exists());
+}

@@ -30,6 +30,7 @@ pub(crate) use flush::FlushPolicy;
 pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
 
 use oxmq_protocol::message::RecordView;
+use tracing::info;
 
 pub use count::AppendTotals;
 pub use stream::LogStreamError;
@@ -110,26 +111,27 @@ impl CommitLog {
         since.map_or(0, |since| now_ms.saturating_sub(since).max(0))
     }
 
-    /// Takes files from the front while `expired` says so; never the last one.
-    pub(crate) fn take_expired(
+    /// Removes files from the front while `expired` says so; never the last one. Readers that still use them
+    /// keep their bytes.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be removed, which stays in the log then, as do those behind it.
+    pub(crate) fn delete_expired(
         &self,
         at_most: usize,
         mut expired: impl FnMut(&MappedFile) -> bool,
-    ) -> Vec<Arc<MappedFile>> {
-        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let candidates = guard.len().saturating_sub(1).min(at_most);
-        let count = guard[..candidates].iter().take_while(|file| expired(file)).count();
-        if count == 0 {
-            return Vec::new();
+    ) -> Result<(), StoreError> {
+        let files = self.files();
+        let candidates = files.len().saturating_sub(1).min(at_most);
+        for file in files[..candidates].iter().take_while(|file| expired(file)) {
+            self.fs.remove_file(file.path()).doing("remove", file.path())?;
+            let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            *guard = Arc::new(guard[1..].to_vec());
+            drop(guard);
+            info!(path = %file.path().display(), "log file deleted");
         }
-        let taken = guard[..count].to_vec();
-        *guard = Arc::new(guard[count..].to_vec());
-        taken
-    }
-
-    /// Removes a file that [`Self::take_expired`] took. Readers that still use it keep its bytes.
-    pub(crate) fn delete_file(&self, file: &MappedFile) -> Result<(), StoreError> {
-        self.fs.remove_file(file.path()).doing("remove", file.path())
+        Ok(())
     }
 
     fn add_file(&self, file: Arc<MappedFile>) {

@@ -283,9 +283,8 @@ impl Index {
     }
 
     /// Removes files whose records are all before `min_phy`; never the last one.
-    pub(crate) fn delete_expired(&self, min_phy: i64) -> Result<usize, StoreError> {
+    pub(crate) fn delete_expired(&self, min_phy: i64) -> Result<(), StoreError> {
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        let mut deleted = 0;
         while files.len() > 1 {
             let path = {
                 let first = files[0].read().unwrap_or_else(PoisonError::into_inner);
@@ -296,9 +295,8 @@ impl Index {
             };
             self.fs.remove_file(&path).doing("remove", &path)?;
             files.remove(0);
-            deleted += 1;
         }
-        Ok(deleted)
+        Ok(())
     }
 
     /// Makes all files durable.
