@@ -221,6 +221,37 @@ fn second_crash_before_the_first_is_made_up_for_repeats_nothing() {
 }
 
 #[test]
+fn stop_soon_after_a_crash_leaves_the_next_start_little_of_the_log_to_look_through() {
+    for due in [vec![], vec![2_100], vec![2_100, 3_100]] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = setup(dir.path(), START_MS);
+        first.save();
+        for ms in &due {
+            first.send(&ms.to_string(), &format!("TIMER_DELAY_MS={ms};"));
+        }
+        let plain = "plain ".repeat(1_000);
+        for step in 0..12 {
+            first.at(step * 250);
+            first.send(&plain, "");
+        }
+        let of_slot = first.store.max_phy_offset();
+        first.at(3_200);
+        let count = first.bodies().len();
+        drop(first);
+        let mut again = setup(dir.path(), START_MS + 3_300);
+        again.at(3_300);
+        again.save();
+        // All but what may have been delivered in the moment that is not over.
+        let from = again.timers.progress().0.delivered_from.unwrap();
+        assert!(from >= of_slot, "{from} of {of_slot}, {due:?}");
+        drop(again);
+        let mut last = setup(dir.path(), START_MS + 3_300);
+        last.at(9_000);
+        assert_eq!(last.bodies().len(), count, "{due:?}");
+    }
+}
+
+#[test]
 fn crash_loses_and_repeats_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = setup(dir.path(), START_MS);

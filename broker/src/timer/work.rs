@@ -59,10 +59,10 @@ pub(super) struct Work {
     /// What has been taken back of this slot.
     recalled: HashSet<Box<str>>,
     delivered: Delivered,
-    /// Where the log was searched for those from, as long as they may be asked for.
-    delivered_since: Option<i64>,
     /// Slots from here on were not begun before the start.
     fresh_from_ms: i64,
+    /// So are messages of the queue.
+    fresh_from: i64,
     /// Progress that is saved once the log is on disk up to a position.
     unsaved: Option<(TimerCheckpoint, i64)>,
     active: bool,
@@ -88,7 +88,7 @@ impl Work {
             delivered: saved
                 .delivered_from
                 .map_or_else(Delivered::default, |from| Delivered::since(&store, from)),
-            delivered_since: saved.delivered_from,
+            fresh_from: store.max_offset(TIMER_TOPIC, 0),
             store,
             metrics,
             timers,
@@ -139,12 +139,16 @@ impl Work {
     /// How far it has got.
     pub(super) fn checkpoint(&self) -> TimerCheckpoint {
         let from = if self.loaded { self.loaded_at } else { self.store.max_phy_offset() };
+        // A second crash must not deliver again what the first one found delivered, as far as it may be asked
+        // for: in slots that are not over, and by what has not been taken from the queue.
+        let is_taken = self.queue_offset >= self.fresh_from;
+        let needed =
+            self.delivered.needed_from(if is_taken { self.read_time_ms } else { i64::MIN });
         TimerCheckpoint {
             read_time_ms: self.read_time_ms,
             queue_offset: self.queue_offset,
             timestamp_ms: crate::clock::now_ms(),
-            // A second crash must not deliver again what the first one found delivered.
-            delivered_from: Some(self.delivered_since.map_or(from, |since| since.min(from))),
+            delivered_from: Some(needed.map_or(from, |needed| needed.min(from))),
             ..*self.timers.saved()
         }
     }
@@ -312,7 +316,6 @@ impl Work {
         self.recalled.clear();
         if self.read_time_ms > self.fresh_from_ms {
             self.delivered.forget();
-            self.delivered_since = None;
         }
     }
 
