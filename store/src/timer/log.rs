@@ -25,6 +25,8 @@ pub(super) struct TimerLog {
     files: Vec<(u64, File)>,
     /// Position of the next unit.
     end: u64,
+    /// Position of the unit that came last.
+    last: Option<u64>,
     unsynced: bool,
     block: Block,
 }
@@ -63,7 +65,18 @@ impl TimerLog {
         files.sort_by_key(|(start, _)| *start);
         let end = files.first().map_or(0, |(start, _)| *start);
         let block = Block::default();
-        Ok(Self { dir: dir.to_owned(), file_bytes, files, end, unsynced: false, block })
+        let (dir, last, unsynced) = (dir.to_owned(), None, false);
+        Ok(Self { dir, file_bytes, files, end, last, unsynced, block })
+    }
+
+    /// Position of the first unit that is still there.
+    pub(super) fn begin(&self) -> u64 {
+        self.files.first().map_or(0, |(start, _)| *start)
+    }
+
+    /// Position of the unit that came last, if there is one.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
     }
 
     /// Position behind the last unit.
@@ -94,6 +107,7 @@ impl TimerLog {
         let (file, place) = self.file_of(at)?;
         file.write_all_at(bytes, place)?;
         self.end = at + UNIT_BYTES as u64;
+        self.last = Some(at);
         self.unsynced = true;
         self.block.bytes.clear();
         Ok(at)
@@ -101,13 +115,16 @@ impl TimerLog {
 
     /// Reads the unit at a position; `None` when there is none.
     pub(super) fn read(&mut self, at: u64) -> io::Result<Option<(TimerUnit, i64)>> {
-        if at.saturating_add(UNIT_BYTES as u64) > self.end {
+        let in_file = at % self.file_bytes;
+        if at.saturating_add(UNIT_BYTES as u64) > self.end
+            || in_file + UNIT_BYTES as u64 > self.file_bytes
+        {
             return Ok(None);
         }
         let block_end = self.block.start + self.block.bytes.len() as u64;
         if at < self.block.start || at + UNIT_BYTES as u64 > block_end {
             // The unit before this one is asked for next, most of the time.
-            let file_start = at - at % self.file_bytes;
+            let file_start = at - in_file;
             let end = at + UNIT_BYTES as u64;
             let start = end.saturating_sub(BLOCK_BYTES as u64).max(file_start);
             let mut bytes = std::mem::take(&mut self.block.bytes);
@@ -152,6 +169,7 @@ impl TimerLog {
                         break 'files;
                     };
                     each(unit, start + place + at as u64)?;
+                    self.last = Some(start + place + at as u64);
                     at += UNIT_BYTES;
                 }
                 place += at as u64;

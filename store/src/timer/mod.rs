@@ -12,6 +12,8 @@ mod wheel;
 use std::fs::File;
 use std::io;
 
+use tracing::warn;
+
 use self::checkpoint::CheckpointFile;
 pub use self::checkpoint::TimerCheckpoint;
 use self::log::TimerLog;
@@ -76,7 +78,7 @@ impl TimerStore {
     ///
     /// When the log cannot be read.
     pub fn last_unit(&mut self) -> io::Result<Option<TimerUnit>> {
-        match self.log.end().checked_sub(unit::UNIT_BYTES as u64) {
+        match self.log.last() {
             Some(at) => Ok(self.log.read(at)?.map(|(unit, _)| unit)),
             None => Ok(None),
         }
@@ -125,14 +127,25 @@ impl TimerStore {
     pub fn slot(&mut self, slot_time_ms: i64) -> io::Result<Vec<TimerUnit>> {
         let mut units = Vec::new();
         let mut at = self.wheel.get(slot_time_ms / self.precision_ms)?.last;
-        while let Ok(place) = u64::try_from(at) {
-            let Some((unit, previous)) = self.log.read(place)? else { break };
-            units.push(unit);
-            // Damaged chains could go round.
-            if previous >= at {
-                break;
+        // Units before the log are not needed any more, nor are their messages there.
+        while at != NONE && !(0..self.log.begin().cast_signed()).contains(&at) {
+            let found = match u64::try_from(at) {
+                Ok(place) => self.log.read(place)?,
+                Err(_) => None,
+            };
+            units.extend(found.map(|(unit, _)| unit));
+            match found {
+                // Damaged chains could go round.
+                Some((_, previous)) if previous < at => at = previous,
+                _ => {
+                    warn!(
+                        slot_time_ms,
+                        at,
+                        "link of the timer log is damaged: messages before it are not delivered"
+                    );
+                    break;
+                }
             }
-            at = previous;
         }
         units.reverse();
         Ok(units)

@@ -113,3 +113,34 @@ fn checkpoint_that_is_ahead_of_the_log_costs_no_unit() {
         assert_eq!(store.last_unit().unwrap().unwrap().phy_offset, 249);
     }
 }
+
+#[test]
+fn link_that_leads_across_the_end_of_a_file_costs_only_its_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..150 {
+        store.put(&unit((5 + number % 2) * SECOND, number)).unwrap();
+    }
+    let path = dir.path().join("timerlog/00000000000000005216");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    // The link of the last unit but one, of number 148.
+    for link in [52 * 100 - 20, 5_210, 5_216 + 7, i64::MAX - 60, i64::MIN] {
+        std::os::unix::fs::FileExt::write_all_at(&file, &link.to_be_bytes(), 48 * 52 + 4).unwrap();
+        let mut store = TimerStore::open(&config(dir.path())).unwrap();
+        assert_eq!(offsets(&mut store, 5 * SECOND), [148], "{link}");
+        assert_eq!(offsets(&mut store, 6 * SECOND).len(), 75);
+    }
+}
+
+#[test]
+fn file_that_was_begun_before_a_crash_hides_no_unit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..100 {
+        store.put(&unit(5 * SECOND, number)).unwrap();
+    }
+    drop(store);
+    std::fs::write(dir.path().join("timerlog/00000000000000005216"), []).unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert_eq!(store.last_unit().unwrap().unwrap().phy_offset, 99);
+}
