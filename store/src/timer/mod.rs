@@ -9,6 +9,7 @@ mod log;
 mod unit;
 mod wheel;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 
@@ -200,7 +201,8 @@ impl TimerStore {
                 link(slots, unit.slot_time_ms / precision_ms, at.cast_signed())
             })?;
             // After a loss of power the wheel may have been ahead of the log.
-            let broken = slots.empty_beyond(log.end().cast_signed())?;
+            let broken: HashSet<_> =
+                slots.empty_beyond(log.end().cast_signed())?.into_iter().collect();
             if broken.is_empty() {
                 return Ok(());
             }
