@@ -12,6 +12,7 @@ mod wheel;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use tracing::warn;
 
@@ -35,6 +36,8 @@ pub struct TimerStore {
     wheel: Wheel,
     checkpoint: CheckpointFile,
     saved: TimerCheckpoint,
+    /// Why what was written may not be on disk, however often it is flushed again.
+    failure: Arc<OnceLock<String>>,
 }
 
 impl TimerStore {
@@ -53,7 +56,8 @@ impl TimerStore {
         let path = root.join("timerlog");
         let log = TimerLog::open(&path, config.mapped_file_size_timer_log).doing("open", &path)?;
         let precision_ms = i64::from(config.timer_precision_ms.max(1));
-        let mut store = Self { precision_ms, log, wheel, checkpoint, saved };
+        let failure = Arc::default();
+        let mut store = Self { precision_ms, log, wheel, checkpoint, saved, failure };
         store.recover().doing("recover", &path)?;
         Ok(store)
     }
@@ -156,7 +160,8 @@ impl TimerStore {
     ///
     /// # Errors
     ///
-    /// When there can be no more open files.
+    /// When there can be no more open files, or a flush has failed: the system tells of an error once, and
+    /// what was to be written then may be gone. The next open reads what there is from the last save on.
     pub fn prepare_save(&mut self, checkpoint: TimerCheckpoint) -> io::Result<Option<TimerSave>> {
         let log_flushed = self.log.end().cast_signed();
         let key = |it: &TimerCheckpoint| (it.read_time_ms, it.queue_offset, it.log_flushed);
@@ -165,9 +170,13 @@ impl TimerStore {
         if key(&self.saved) == key(&checkpoint) {
             return Ok(None);
         }
+        if let Some(failure) = self.failure.get() {
+            return Err(io::Error::other(format!("failed before: {failure}")));
+        }
         let mut files = self.log.take_unsynced()?;
         files.extend(self.wheel.take_unsynced()?);
-        Ok(Some(TimerSave { files, file: self.checkpoint.try_clone()?, checkpoint }))
+        let (file, failure) = (self.checkpoint.try_clone()?, Arc::clone(&self.failure));
+        Ok(Some(TimerSave { files, file, checkpoint, failure }))
     }
 
     /// Notes how a save ended; after a failure the next one does all of it again.
@@ -220,6 +229,7 @@ pub struct TimerSave {
     files: Vec<File>,
     file: CheckpointFile,
     checkpoint: TimerCheckpoint,
+    failure: Arc<OnceLock<String>>,
 }
 
 impl TimerSave {
@@ -230,8 +240,9 @@ impl TimerSave {
     /// When a file cannot be written.
     pub fn run(self) -> io::Result<TimerCheckpoint> {
         for file in &self.files {
-            file.sync_data()?;
+            file.sync_data().inspect_err(|error| drop(self.failure.set(error.to_string())))?;
         }
+        // Trying again writes all of it again, so that may be trusted.
         self.file.write(&self.checkpoint)?;
         Ok(self.checkpoint)
     }

@@ -144,3 +144,25 @@ fn file_that_was_begun_before_a_crash_hides_no_unit() {
     let mut store = TimerStore::open(&config(dir.path())).unwrap();
     assert_eq!(store.last_unit().unwrap().unwrap().phy_offset, 99);
 }
+
+#[test]
+fn failed_flush_is_never_trusted_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    store.put(&unit(5 * SECOND, 1)).unwrap();
+    let checkpoint = TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() };
+    let mut save = store.prepare_save(checkpoint).unwrap().unwrap();
+    // A pipe cannot be flushed.
+    let (pipe, _) = std::io::pipe().unwrap();
+    save.files.push(File::from(std::os::fd::OwnedFd::from(pipe)));
+    assert!(save.run().is_err());
+    store.finish_save(None);
+    // The next flush may succeed although what was to be written is gone.
+    store.put(&unit(5 * SECOND, 2)).unwrap();
+    assert!(store.prepare_save(checkpoint).is_err());
+    drop(store);
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    assert_eq!(store.saved().read_time_ms, 0);
+    assert_eq!(offsets(&mut store, 5 * SECOND), [1, 2]);
+    assert!(store.prepare_save(checkpoint).unwrap().unwrap().run().is_ok());
+}
