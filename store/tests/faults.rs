@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
+use oxmq_protocol::message::Message;
 use oxmq_store::{
     Environment, FlushDiskType, Fs, FsOp, JsonFile, MessageStore, PutMessageStatus, Refusal,
     StoreConfig, StoreError,
@@ -346,4 +347,40 @@ fn topic_whose_files_could_not_be_removed_is_deleted_by_the_next_try() {
     store.close().unwrap();
     drop(store);
     assert_eq!(open(&small(dir.path())).queues().into_keys().collect::<Vec<_>>(), ["other"]);
+}
+
+#[test]
+fn index_file_whose_flush_failed_is_made_anew_at_the_next_start() {
+    let dir = temp_dir();
+    let config = StoreConfig { max_index_num: 20, ..small(dir.path()) };
+    let fails = Arc::new(AtomicBool::new(true));
+    let once = Arc::clone(&fails);
+    let fs = Fs::with_fault(move |op, path| {
+        let is_index = path.parent().is_some_and(|dir| dir.ends_with("index"));
+        match op == FsOp::Flush && is_index && once.swap(false, Ordering::Relaxed) {
+            true => Err(io::Error::other("injected")),
+            false => Ok(()),
+        }
+    });
+    let store = open_with(&config, fs).unwrap();
+    let found = |store: &MessageStore| {
+        store
+            .query_message("TopicA", "key", 100, 0, i64::MAX)
+            .map_or(0, |found| found.message_count)
+    };
+    for number in 0..50 {
+        let body = body(number);
+        let message = Message { properties: b"KEYS\x01key\x02", ..message("TopicA", 0, &body) };
+        assert!(store.put_message(&message).status.is_stored());
+    }
+    wait_until(|| found(&store) == 50);
+    assert!(!fails.load(Ordering::Relaxed));
+    // The next flush succeeded, although what was to be written may be gone.
+    assert!(store.close().is_err());
+    drop(store);
+    let checkpoint = std::fs::read(dir.path().join("checkpoint")).unwrap();
+    assert_eq!(checkpoint[16..24], [0; 8], "no index file counts as flushed");
+    let store = open(&config);
+    wait_until(|| found(&store) == 50);
+    store.close().unwrap();
 }

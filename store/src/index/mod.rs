@@ -10,9 +10,10 @@ pub(crate) mod file;
 mod keys;
 pub(crate) mod name;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tracing::warn;
@@ -55,6 +56,8 @@ pub(crate) struct Index {
     parked: AtomicBool,
     signal: Arc<Signal>,
     checkpoint: Arc<Checkpoint>,
+    /// Why files may not be on disk, however often they are flushed again: the system tells of an error once.
+    failure: OnceLock<String>,
 }
 
 /// Entries that a query found, newest first.
@@ -115,6 +118,7 @@ impl Index {
             parked: AtomicBool::new(false),
             signal: Arc::default(),
             checkpoint,
+            failure: OnceLock::new(),
         })
     }
 
@@ -300,12 +304,24 @@ impl Index {
     }
 
     /// Makes all files durable.
+    ///
+    /// # Errors
+    ///
+    /// When that fails, or has failed before. The next open makes what may not be on disk anew then.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
         match last {
-            Some(file) => file.read().unwrap_or_else(PoisonError::into_inner).flush(&self.fs),
+            Some(file) => self.flush_file(&file.read().unwrap_or_else(PoisonError::into_inner)),
             None => Ok(()),
         }
+    }
+
+    fn flush_file(&self, file: &IndexFile) -> Result<(), StoreError> {
+        if let Some(failure) = self.failure.get() {
+            return Err(io::Error::other(failure.clone())).doing("flush", file.path());
+        }
+        file.flush(&self.fs)
+            .inspect_err(|error| drop(self.failure.set(format!("failed before: {error}"))))
     }
 
     fn put_all(&self, entries: &[Entry]) -> Result<(), StoreError> {
@@ -330,10 +346,15 @@ impl Index {
                 drop(file);
                 return Ok(last);
             }
-            file.flush(&self.fs)?;
             let end_ms = file.end_timestamp_ms();
-            self.checkpoint.update(|values| values.index_msg_timestamp = end_ms);
-            self.checkpoint.save()?;
+            match self.flush_file(&file) {
+                Ok(()) => {
+                    self.checkpoint.update(|values| values.index_msg_timestamp = end_ms);
+                    self.checkpoint.save()?;
+                }
+                // It goes on, but no file from this one on counts as flushed.
+                Err(error) => warn!(%error, "index file not flushed"),
+            }
             predecessor = Some((file.path().to_owned(), end_ms, file.end_phy_offset()));
         }
         self.fs.create_dir_all(&self.dir).doing("create", &self.dir)?;
@@ -352,7 +373,7 @@ impl Index {
 pub(crate) fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).doing("list", dir),
     };
     let mut paths = Vec::new();
