@@ -91,8 +91,9 @@ impl TlsContext {
     /// # Errors
     /// When a file cannot be read or the parts do not fit together.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = RwLock::new(Some(Arc::new(server_config(&files)?)));
+        // In this order: what changes while the files are read is loaded at the next look.
         let seen = Mutex::new(modification_times(&files));
+        let current = RwLock::new(Some(Arc::new(server_config(&files)?)));
         Ok(Self { files: Some(files), current, seen })
     }
 
@@ -204,4 +205,41 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 pub(crate) fn bad(file: &Path, reason: impl ToString) -> TlsError {
     TlsError::File { file: file.to_owned(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+
+    #[test]
+    fn file_that_changes_while_the_files_are_read_is_loaded_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let cert = dir.path().join("cert.pem");
+        std::fs::write(&cert, own.cert.pem()).unwrap();
+        let key = std::io::pipe().unwrap();
+        let files = TlsFiles {
+            cert: cert.clone(),
+            key: format!("/proc/self/fd/{}", key.0.as_raw_fd()).into(),
+            trust_cert: None,
+            client_auth: ClientAuth::None,
+        };
+        let load = std::thread::spawn({
+            let files = files.clone();
+            move || TlsContext::load(files)
+        });
+        let (reader, mut writer) = key;
+        // More than there is room for: once it is written, the key is being read.
+        writer.write_all(&vec![b'\n'; 1 << 20]).unwrap();
+        let changed = SystemTime::now() + std::time::Duration::from_secs(5);
+        std::fs::File::options().write(true).open(&cert).unwrap().set_modified(changed).unwrap();
+        writer.write_all(own.signing_key.serialize_pem().as_bytes()).unwrap();
+        drop(writer);
+        let context = load.join().unwrap().unwrap();
+        assert_ne!(lock(&context.seen)[0], modification_times(&files)[0]);
+        drop(reader);
+    }
 }
