@@ -79,16 +79,34 @@ impl Failure {
     }
 }
 
-/// Takes Ctrl-C and SIGTERM from now on; what is returned waits for one of them.
+/// Takes Ctrl-C, SIGTERM and SIGHUP from now on; what is returned waits for one of them. As with the
+/// reference's servers, a SIGHUP that is ignored, as under `nohup`, stays so.
 ///
 /// To be called before the boot line is printed: whoever has read that may ask the server to stop.
 pub(crate) fn stop_requested() -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::start)?;
+    let hang_up = (!ignores_hang_up()).then(|| signal(SignalKind::hangup())).transpose();
+    let mut hang_up = hang_up.map_err(Failure::start)?;
     Ok(async move {
+        let hung_up = async {
+            match &mut hang_up {
+                Some(hang_up) => drop(hang_up.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = hung_up => {}
         }
     })
+}
+
+/// Whether SIGHUP, of which the lowest bit tells, was ignored when the process began.
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let bits = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    bits.is_some_and(|bits| bits & 1 == 1)
 }
