@@ -98,21 +98,26 @@ impl Setup {
     }
 
     fn ack(&self, catch: &Catch, invisible_ms: i64, offset: i64) -> Result<i64, RequestError> {
-        let given = Given {
-            topic: "t",
-            group: "g",
-            queue_id: 0,
-            start_offset: 0,
-            pop_time_ms: catch.pop_time_ms(),
-            invisible_ms,
-            revive_queue_id: 0,
-            broker_name: Some("b"),
-        };
+        let given = given(catch, invisible_ms);
         self.pop.acknowledge(&given, &[offset], false, ([192, 0, 2, 3], 1).into())
     }
 
     fn committed(&self) -> Option<i64> {
         self.pop.offsets.query("g", "t", 0)
+    }
+}
+
+/// What the first pop gave out.
+fn given(catch: &Catch, invisible_ms: i64) -> Given<'static> {
+    Given {
+        topic: "t",
+        group: "g",
+        queue_id: 0,
+        start_offset: 0,
+        pop_time_ms: catch.pop_time_ms(),
+        invisible_ms,
+        revive_queue_id: 0,
+        broker_name: Some("b"),
     }
 }
 

@@ -198,22 +198,25 @@ impl StoreDir {
 ///
 /// Reference: `MappedFileQueue.doLoad` (store), 5.5.0.
 pub(super) fn foreign_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let is_start = |name: &str| name.parse().is_ok_and(|start: u64| file_name(start) == name);
+    let is_foreign = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        !name.is_some_and(is_start) && path.is_file()
+    };
+    Ok(entries(dir)?.into_iter().filter(is_foreign).collect())
+}
+
+/// What is in `dir`, in the order of names; nothing if there is no such directory.
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).doing("list", dir),
     };
-    let mut foreign = Vec::new();
-    for entry in entries {
-        let path = entry.doing("list", dir)?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let is_start = |name: &str| name.parse().is_ok_and(|start: u64| file_name(start) == name);
-        if !name.is_some_and(is_start) && path.is_file() {
-            foreign.push(path);
-        }
-    }
-    foreign.sort();
-    Ok(foreign)
+    let paths = entries.map(|entry| Ok(entry.doing("list", dir)?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>, StoreError>>()?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// The length of each file of the queues in `dirs`.

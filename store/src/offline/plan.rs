@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::StoreDir;
+use super::dir::entries;
 use super::units::QueueReader;
 use crate::compaction::Place;
 use crate::consume_queue::{QueueKind, queue_dirs};
@@ -229,7 +230,7 @@ impl Plan {
             let what = "timed messages, half messages or index entries may be in RocksDB";
             self.refuse("RocksDB records", &records, what, RECORDS_ADVICE);
         }
-        for entry in entries(&root)? {
+        for entry in names(&root)? {
             if entry.starts_with("dledger-") {
                 self.refuse(
                     "DLedger log",
@@ -343,7 +344,7 @@ pub fn pop_records(root: &Path) -> Result<Option<PathBuf>, StoreError> {
 
 /// Whether anything was ever written to the RocksDB database in `dir`.
 fn has_records(dir: &Path) -> Result<bool, StoreError> {
-    for name in entries(dir)? {
+    for name in names(dir)? {
         // Tables, and the log of what is not in a table yet. Which of it was deleted again is not looked at.
         let path = dir.join(&name);
         let is_log = name.ends_with(".log");
@@ -361,18 +362,9 @@ fn has_rocksdb(dir: &Path) -> bool {
     dir.join("CURRENT").is_file()
 }
 
-fn entries(dir: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.push(entry.doing("list", dir)?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
+fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let paths = entries(dir)?;
+    Ok(paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into())).collect())
 }
 
 /// The JSON at `path`; nothing when it cannot be read, which a check reports.

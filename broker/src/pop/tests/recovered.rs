@@ -86,16 +86,7 @@ fn old_message_whose_time_was_changed_moves_nobody_on() {
     let catch = setup.catch(LONG_MS);
     setup.begin_once_more();
     setup.save();
-    let given = Given {
-        topic: "t",
-        group: "g",
-        queue_id: 0,
-        start_offset: 0,
-        pop_time_ms: catch.pop_time_ms(),
-        invisible_ms: LONG_MS,
-        revive_queue_id: 0,
-        broker_name: Some("b"),
-    };
+    let given = given(&catch, LONG_MS);
     setup.pop.change_invisible_time(&given, 2, LONG_MS, false).unwrap();
     let setup = setup.crash();
     assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
