@@ -27,11 +27,11 @@ pub fn encode_offset_id(store_host: SocketAddr, phy_offset: i64) -> String {
 /// Appends to `text` what [`encode_offset_id`] returns.
 pub fn push_offset_id(text: &mut String, store_host: SocketAddr, phy_offset: i64) {
     match store_host.ip() {
-        IpAddr::V4(ip) => push_hex(text, &ip.octets()),
-        IpAddr::V6(ip) => push_hex(text, &ip.octets()),
+        IpAddr::V4(ip) => push_hex(text, ip.octets()),
+        IpAddr::V6(ip) => push_hex(text, ip.octets()),
     }
-    push_hex(text, &u32::from(store_host.port()).to_be_bytes());
-    push_hex(text, &phy_offset.to_be_bytes());
+    push_hex(text, u32::from(store_host.port()).to_be_bytes());
+    push_hex(text, phy_offset.to_be_bytes());
 }
 
 /// Store host and physical offset of an offset id, in either letter case.
@@ -58,11 +58,9 @@ pub fn decode(id: &str) -> Result<(SocketAddr, i64), MessageIdError> {
     Ok((host, i64::from_be_bytes(phy_offset)))
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        text.push(char::from(HEX_UPPER[usize::from(byte >> 4)]));
-        text.push(char::from(HEX_UPPER[usize::from(byte & 15)]));
-    }
+fn push_hex<const BYTES: usize>(text: &mut String, bytes: [u8; BYTES]) {
+    let pairs = bytes.map(|byte| [byte >> 4, byte & 15].map(|digit| HEX_UPPER[usize::from(digit)]));
+    text.push_str(std::str::from_utf8(pairs.as_flattened()).unwrap_or_default());
 }
 
 fn hex_digit(digit: u8) -> Result<u8, MessageIdError> {

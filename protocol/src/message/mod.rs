@@ -18,7 +18,9 @@ pub mod sys_flag;
 
 pub use batch::{BatchError, BatchMessages, InnerMessage};
 pub use encode::{EncodeError, EncodeOptions, Message, encode_record, encoded_len};
-pub use hash::{java_string_hash, tags_code, tags_code_of_properties, tags_code_of_value};
+pub use hash::{
+    extend_java_hash, java_string_hash, tags_code, tags_code_of_properties, tags_code_of_value,
+};
 pub use message_ext::MessageExt;
 pub use recall_handle::RecallHandle;
 pub use receipt_handle::{ReceiptHandle, ReceiptHandleError, TopicKind};

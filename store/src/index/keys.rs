@@ -1,41 +1,30 @@
 //! Under which hashes a message is indexed.
 
-use oxmq_protocol::message::{RecordView, java_string_hash, properties, sys_flag};
+use oxmq_protocol::message::{
+    RecordView, extend_java_hash, java_string_hash, properties, sys_flag,
+};
 
 /// What tells tags from other keys.
 const TAGS_KEY_PREFIX: &[u8] = b"T#";
 
 /// Calls `visit` with every hash under which a message is indexed, the one of its tags last.
 ///
-/// Reference: `IndexService.buildIndex` (store), 5.5.0. Rolled-back messages have no keys; half
-/// messages do.
-pub(crate) fn for_each_hash(
-    topic: &str,
-    properties: &[u8],
-    sys_flag: i32,
-    mut visit: impl FnMut(i32),
-) {
-    let Some(keys) = Keys::of(properties, sys_flag) else {
-        return;
-    };
-    let topic = TopicHash::of(topic);
-    keys.for_each_key(topic, &mut visit);
-    if let Some(tags) = keys.tags {
-        visit(topic.tags(tags));
-    }
+/// Reference: `IndexService.buildIndex` (store), 5.5.0.
+pub(crate) fn for_each_hash(topic: &str, properties: &[u8], sys_flag: i32, visit: impl FnMut(i32)) {
+    Keys::of(properties).for_each_hash(topic, sys_flag, visit);
 }
 
 /// Calls `visit` with the hash of the unique key and of each key of `record`.
 pub(crate) fn for_each_key_hash(record: &RecordView<'_>, visit: impl FnMut(i32)) {
-    if let Some(keys) = Keys::of(record.properties(), record.sys_flag()) {
-        keys.for_each_key(TopicHash::of(record.topic()), visit);
+    if is_indexed(record.sys_flag()) {
+        Keys::of(record.properties()).for_each_key(TopicHash::of(record.topic()), visit);
     }
 }
 
 /// The hash under which a record's tags are indexed, all of them as one key. Releases before 5.5.0
 /// do not have it.
 pub(crate) fn tags_key_hash(record: &RecordView<'_>) -> Option<i32> {
-    let tags = Keys::of(record.properties(), record.sys_flag())?.tags?;
+    let tags = Keys::of(record.properties()).tags.filter(|_| is_indexed(record.sys_flag()))?;
     Some(TopicHash::of(record.topic()).tags(tags))
 }
 
@@ -46,29 +35,49 @@ pub(crate) fn key_hash(topic: &str, key: &str) -> i32 {
     TopicHash::of(topic).key(key.as_bytes())
 }
 
+/// Rolled-back messages are not indexed; half messages are.
+fn is_indexed(sys_flag: i32) -> bool {
+    sys_flag::transaction_type(sys_flag) != sys_flag::TRANSACTION_ROLLBACK
+}
+
 /// What of a message's properties is indexed.
-struct Keys<'a> {
+#[derive(Debug, Default)]
+pub(crate) struct Keys<'a> {
     unique: Option<&'a [u8]>,
     keys: Option<&'a [u8]>,
-    tags: Option<&'a [u8]>,
+    pub(crate) tags: Option<&'a [u8]>,
 }
 
 impl<'a> Keys<'a> {
-    fn of(text: &'a [u8], sys_flag: i32) -> Option<Self> {
-        if sys_flag::transaction_type(sys_flag) == sys_flag::TRANSACTION_ROLLBACK {
-            return None;
-        }
-        let mut found = Self { unique: None, keys: None, tags: None };
+    pub(crate) fn of(text: &'a [u8]) -> Self {
+        let mut found = Self::default();
         for (name, value) in properties::pairs(text) {
-            if name == properties::UNIQ_KEY.as_bytes() {
-                found.unique = Some(value);
-            } else if name == properties::KEYS.as_bytes() {
-                found.keys = Some(value);
-            } else if name == properties::TAGS.as_bytes() {
-                found.tags = Some(value);
-            }
+            found.note(name, value);
         }
-        Some(found)
+        found
+    }
+
+    /// Takes what one pair says.
+    #[inline]
+    pub(crate) fn note(&mut self, name: &[u8], value: &'a [u8]) {
+        match name {
+            b"UNIQ_KEY" => self.unique = Some(value),
+            b"KEYS" => self.keys = Some(value),
+            b"TAGS" => self.tags = Some(value),
+            _ => {}
+        }
+    }
+
+    /// Calls `visit` with every hash under which a message of `topic` is indexed, the one of its tags last.
+    pub(crate) fn for_each_hash(&self, topic: &str, sys_flag: i32, mut visit: impl FnMut(i32)) {
+        if !is_indexed(sys_flag) {
+            return;
+        }
+        let topic = TopicHash::of(topic);
+        self.for_each_key(topic, &mut visit);
+        if let Some(tags) = self.tags {
+            visit(topic.tags(tags));
+        }
     }
 
     fn for_each_key(&self, topic: TopicHash, mut visit: impl FnMut(i32)) {
@@ -89,36 +98,16 @@ struct TopicHash(i32);
 
 impl TopicHash {
     fn of(topic: &str) -> Self {
-        Self(java_string_hash(topic).wrapping_mul(31).wrapping_add(i32::from(b'#')))
+        Self(extend_java_hash(java_string_hash(topic), b"#"))
     }
 
     fn key(self, key: &[u8]) -> i32 {
-        extend(self.0, key).checked_abs().unwrap_or(0)
+        extend_java_hash(self.0, key).checked_abs().unwrap_or(0)
     }
 
     fn tags(self, tags: &[u8]) -> i32 {
-        Self(extend(self.0, TAGS_KEY_PREFIX)).key(tags)
+        Self(extend_java_hash(self.0, TAGS_KEY_PREFIX)).key(tags)
     }
-}
-
-/// The Java hash of a text that hashes to `hash` and then has `more`.
-fn extend(hash: i32, more: &[u8]) -> i32 {
-    if !more.is_ascii() {
-        let text = String::from_utf8_lossy(more);
-        return text.encode_utf16().fold(hash, |hash, unit| step(hash, i32::from(unit)));
-    }
-    // Four at a time: each step would wait for the one before.
-    let (fours, rest) = more.as_chunks::<4>();
-    let hash = fours.iter().fold(hash, |hash, four| {
-        let [a, b, c, d] = four.map(i32::from);
-        let sum = a.wrapping_mul(29_791) + b * 961 + c * 31 + d;
-        hash.wrapping_mul(923_521).wrapping_add(sum)
-    });
-    rest.iter().fold(hash, |hash, byte| step(hash, i32::from(*byte)))
-}
-
-fn step(hash: i32, unit: i32) -> i32 {
-    hash.wrapping_mul(31).wrapping_add(unit)
 }
 
 #[cfg(test)]

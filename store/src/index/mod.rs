@@ -19,7 +19,7 @@ use std::time::Duration;
 use tracing::warn;
 
 pub(crate) use file::IndexGeometry;
-pub(crate) use keys::{for_each_hash, for_each_key_hash, key_hash, tags_key_hash};
+pub(crate) use keys::{Keys, for_each_hash, for_each_key_hash, key_hash, tags_key_hash};
 
 use self::feed::{Entry, KeyFeed, Part};
 use self::file::{IndexFile, Lookup};

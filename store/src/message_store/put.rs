@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use oxmq_protocol::message::{
     BatchMessages, EncodeError, Message, encode_record, limits, properties, sys_flag, tags_code,
-    tags_code_of_properties, tags_code_of_value,
+    tags_code_of_value,
 };
 use tracing::warn;
 
@@ -17,6 +17,7 @@ use crate::commit_log::{
     AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordSpan, Records, Tags,
 };
 use crate::consume_queue::{ConsumeQueue, QueueKind};
+use crate::index::Keys;
 use crate::index::feed::KeyFeed;
 use crate::limits::MAX_TOPIC_DIR_BYTES;
 use crate::status::{PutMessageResult, PutMessageStatus};
@@ -47,19 +48,20 @@ impl MessageStore {
         if let Err(status) = self.check(message.topic) {
             return PutMessageResult::refused(status);
         }
-        let Some(tags) = self.tags(message) else {
+        let Some((tags, keys)) = self.tags_and_keys(message) else {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         };
         if self.has_light_queues {
-            return self.put_light(message, tags);
+            return self.put_light(message, tags, &keys);
         }
-        self.put_single(message, tags, None)
+        self.put_single(message, tags, &keys, None)
     }
 
     pub(super) fn put_single(
         &self,
         message: &Message<'_>,
         tags: Tags,
+        keys: &Keys<'_>,
         light_names: Option<&[&str]>,
     ) -> PutMessageResult {
         let properties = &*not_torn(message.properties);
@@ -71,7 +73,7 @@ impl MessageStore {
             }
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
             if self.key_feed().is_some() {
-                scratch.note_keys(message, 0);
+                scratch.note_keys(message, keys, 0);
             }
             let extra = Extra { inner: None, light_names };
             let result = self.append(message, scratch, extra, std::iter::once(message.properties));
@@ -120,10 +122,11 @@ impl MessageStore {
             if let Err(error) = encode_record(&message, &self.encode, &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
             }
-            let tags = Tags::Code(tags_code_of_properties(&text));
+            let keys = Keys::of(&text);
+            let tags = Tags::Code(tags_code_of(&keys));
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
             if self.key_feed().is_some() {
-                scratch.note_keys(&message, 0);
+                scratch.note_keys(&message, &keys, 0);
             }
             // The digits end the properties, but for a separator and the room for a checksum.
             let base_at = scratch.bytes.len() - self.sealed_bytes() - 1 - INNER_BASE_DIGITS;
@@ -185,10 +188,11 @@ impl MessageStore {
                 if scratch.bytes.len() > self.config.max_message_size {
                     return PutMessageResult::refused(PutMessageStatus::UnknownError);
                 }
-                let tags = Tags::Code(tags_code_of_properties(message.properties));
+                let keys = Keys::of(message.properties);
+                let tags = Tags::Code(tags_code_of(&keys));
                 scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
                 if self.key_feed().is_some() {
-                    scratch.note_keys(&whole, at);
+                    scratch.note_keys(&whole, &keys, at);
                 }
             }
             if scratch.spans.is_empty() {
@@ -399,25 +403,30 @@ impl MessageStore {
         }
     }
 
-    /// The tags of a single message; nothing when it claims to be an inner batch, which is put by itself.
-    fn tags(&self, message: &Message<'_>) -> Option<Tags> {
+    /// The tags and keys of a single message; nothing when it claims to be an inner batch, which is put by itself.
+    fn tags_and_keys<'m>(&self, message: &Message<'m>) -> Option<(Tags, Keys<'m>)> {
         if message.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
             return None;
         }
-        let mut tags: &[u8] = b"";
+        let mut keys = Keys::default();
         for (name, value) in properties::pairs(message.properties) {
-            if name == properties::TAGS.as_bytes() {
-                tags = value;
-            } else if name == properties::INNER_NUM.as_bytes() {
+            if name == properties::INNER_NUM.as_bytes() {
                 return None;
             }
+            keys.note(name, value);
         }
-        if is_schedule_topic(message.topic) {
+        let tags = if is_schedule_topic(message.topic) {
             let delay_ms = |level| self.delay_levels.delay_ms(level);
-            return Some(schedule_tags(message.properties, delay_ms));
-        }
-        Some(Tags::Code(if tags.is_empty() { 0 } else { tags_code_of_value(tags) }))
+            schedule_tags(message.properties, delay_ms)
+        } else {
+            Tags::Code(tags_code_of(&keys))
+        };
+        Some((tags, keys))
     }
+}
+
+fn tags_code_of(keys: &Keys<'_>) -> i64 {
+    keys.tags.map_or(0, tags_code_of_value)
 }
 
 /// Properties that do not end with a zero: recovery takes that for the end of what a killed process has stored.

@@ -5,12 +5,18 @@ use oxmq_protocol::message::{Message, sys_flag};
 use super::light::{self, LIGHT_QUEUE_ID, LightQueues};
 use super::{Arrival, MessageStore};
 use crate::commit_log::{Appended, RecordSpan, Tags};
+use crate::index::Keys;
 use crate::limits::MAX_LIGHT_QUEUES;
 use crate::status::{PutMessageResult, PutMessageStatus};
 
 impl MessageStore {
     /// [`Self::put_message`] in a store whose messages may be in light queues.
-    pub(super) fn put_light(&self, message: &Message<'_>, tags: Tags) -> PutMessageResult {
+    pub(super) fn put_light(
+        &self,
+        message: &Message<'_>,
+        tags: Tags,
+        keys: &Keys<'_>,
+    ) -> PutMessageResult {
         let has_queue = sys_flag::has_queue_offset(message.sys_flag);
         let names = light::names(message.properties)
             .filter(|_| has_queue && light::may_be_light(message.topic));
@@ -18,13 +24,13 @@ impl MessageStore {
             // Nobody but the store says what offsets a message has.
             let text = light::without_offsets(message.properties);
             let properties = text.as_deref().unwrap_or(message.properties);
-            return self.put_single(&Message { properties, ..*message }, tags, None);
+            return self.put_single(&Message { properties, ..*message }, tags, keys, None);
         };
         if !self.may_have_light_queues(&names) {
             return PutMessageResult::refused(PutMessageStatus::LmqConsumeQueueNumExceeded);
         }
         let text = light::with_room_for_offsets(message.properties, &names);
-        self.put_single(&Message { properties: &text, ..*message }, tags, Some(&names))
+        self.put_single(&Message { properties: &text, ..*message }, tags, keys, Some(&names))
     }
 
     fn may_have_light_queues(&self, names: &[&str]) -> bool {

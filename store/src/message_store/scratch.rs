@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use oxmq_protocol::message::Message;
 
 use crate::commit_log::{RecordKey, RecordSpan};
-use crate::index::for_each_hash;
+use crate::index::Keys;
 use crate::limits::KEPT_SCRATCH_BYTES;
 
 /// Where a thread encodes messages before it takes the log's lock.
@@ -23,9 +23,9 @@ impl Scratch {
         self.keys.clear();
     }
 
-    /// Hashes the keys of `message`, whose record begins at `at`.
-    pub(super) fn note_keys(&mut self, message: &Message<'_>, at: usize) {
-        for_each_hash(message.topic, message.properties, message.sys_flag, |hash| {
+    /// Hashes `keys` of `message`, whose record begins at `at`.
+    pub(super) fn note_keys(&mut self, message: &Message<'_>, keys: &Keys<'_>, at: usize) {
+        keys.for_each_hash(message.topic, message.sys_flag, |hash| {
             self.keys.push(RecordKey { at, hash });
         });
     }
@@ -43,10 +43,10 @@ thread_local! {
 }
 
 /// Lends `work` the thread's scratch. Whoever hears of an arrival may put messages in turn: those
-/// find an empty one.
+/// get one of their own.
 pub(super) fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    let mut scratch = SCRATCH.take();
-    let result = work(&mut scratch);
-    SCRATCH.set(scratch);
-    result
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => work(&mut scratch),
+        Err(_) => work(&mut Scratch::default()),
+    })
 }
