@@ -309,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn constants_are_read_in_letters_of_any_case() {
+        let text = r#"{"consumerDataSet":[{"consumeFromWhere":"consume_from_first_offset","consumeType":"Consume_Actively","messageModel":"broadcasting"}]}"#;
+        let consumer = &read(text).consumer_data_set[0];
+        assert_eq!(consumer.consume_from_where, Some(ConsumeFromWhere::FirstOffset));
+        assert_eq!(consumer.consume_type, Some(ConsumeType::ConsumeActively));
+        assert_eq!(consumer.message_model, Some(MessageModel::Broadcasting));
+    }
+
+    #[test]
     fn unknown_constant_reads_as_none_and_costs_nothing_else() {
         let text = r#"{"consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_LITE","messageModel":9}]}"#;
         let consumer = &read(text).consumer_data_set[0];

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer};
 
 /// An enum of the reference.
 pub(crate) trait JavaEnum: Sized {
-    /// Returns the constant of a name or ordinal; `None` for anything else, as fastjson does.
+    /// Returns the constant of a name, in letters of any case, or of an ordinal; `None` for anything else, as
+    /// fastjson does.
     fn from_text(text: &str) -> Option<Self>;
 }
 
@@ -43,7 +44,8 @@ macro_rules! java_enum {
 
         impl $crate::body::java_enum::JavaEnum for $name {
             fn from_text(text: &str) -> Option<Self> {
-                let by_name = Self::ALL.iter().find(|constant| constant.name() == text);
+                let is_it = |constant: &&Self| constant.name().eq_ignore_ascii_case(text);
+                let by_name = Self::ALL.iter().find(is_it);
                 by_name.or_else(|| Self::ALL.get(text.parse::<usize>().ok()?)).copied()
             }
         }

@@ -132,3 +132,27 @@ pub struct TopicConfigAndMappingSerializeWrapper {
     /// Mappings in brief.
     pub topic_queue_mapping_info_map: BTreeMap<String, TopicQueueMappingInfo>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fastjson;
+
+    #[test]
+    fn filter_types_are_read_by_name_in_letters_of_any_case_and_by_number() {
+        for (text, expected) in [
+            (r#""MULTI_TAG""#, TopicFilterType::MultiTag),
+            (r#""multi_tag""#, TopicFilterType::MultiTag),
+            ("1", TopicFilterType::MultiTag),
+            (r#""0""#, TopicFilterType::SingleTag),
+        ] {
+            let text = format!(r#"{{"topicFilterType":{text}}}"#);
+            let topic: TopicConfig = fastjson::from_slice(text.as_bytes()).unwrap();
+            assert_eq!(topic.topic_filter_type, expected, "{text}");
+        }
+        for unknown in ["NO_TAG", "2", ""] {
+            let text = format!(r#"{{"topicFilterType":"{unknown}"}}"#);
+            assert!(fastjson::from_slice::<TopicConfig>(text.as_bytes()).is_err(), "{unknown}");
+        }
+    }
+}

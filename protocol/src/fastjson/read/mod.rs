@@ -142,11 +142,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
         let text = self.scalar()?;
-        visitor.visit_enum(text.as_ref().into_deserializer())
+        // A constant of Java: its name, in letters of any case, or its ordinal.
+        let by_name = variants.iter().find(|name| name.eq_ignore_ascii_case(&text));
+        let known = by_name.or_else(|| variants.get(text.parse::<usize>().ok()?));
+        visitor.visit_enum(known.map_or(text.as_ref(), |name| *name).into_deserializer())
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
