@@ -43,8 +43,6 @@ enum Values {
     Range(i64, i64),
     Bool,
     Any,
-    /// A number that only tiered storage, which there is none of, gives a meaning.
-    ReserveTime,
 }
 
 /// What an attribute may be.
@@ -81,7 +79,8 @@ pub(crate) const OF_TOPICS: &[Attribute] = &[
             LITE,
         ]),
     ),
-    Attribute::changeable("reserve.time", Values::ReserveTime),
+    // Of messages in tiers of storage: kept and shown.
+    Attribute::changeable("reserve.time", Values::Range(-1, i64::MAX)),
     Attribute::changeable(DEDUP_WINDOW_MS, Values::Range(0, MOST_DEDUP_WINDOW_MS)),
     Attribute::changeable(LITE_EXPIRATION, Values::Range(-1, MOST_LITE_EXPIRATION_MINUTES)),
 ];
@@ -210,7 +209,6 @@ fn check(
             Ok(())
         }
         Values::Bool => Err("boolean attribute format is wrong.".to_owned()),
-        Values::ReserveTime => Err("Update topic reserveTime not supported".to_owned()),
     }
 }
 
@@ -259,7 +257,7 @@ mod tests {
             ("message.type", "FIFO", "wrong format key: essage.type"),
             ("+no.such", "1", "unsupported key: no.such"),
             ("+", "1", "kv string format wrong."),
-            ("+reserve.time", "1", "Update topic reserveTime not supported"),
+            ("+reserve.time", "-2", "value is not in range(-1, 9223372036854775807)"),
         ] {
             let refused = alter(OF_TOPICS, Some(&stored), &map(&[(key, value)])).unwrap_err();
             assert_eq!(refused, remark);
@@ -271,6 +269,11 @@ mod tests {
         assert_eq!(
             alter(OF_TOPICS, Some(&stored), &map(&[("-message.type", "")])),
             Ok(map(&[("queue.type", "SimpleCQ")]))
+        );
+        // Whatever its code says, the reference takes it without tiers of storage, too.
+        assert_eq!(
+            alter(OF_TOPICS, None, &map(&[("+reserve.time", "72")])),
+            Ok(map(&[("reserve.time", "72")]))
         );
     }
 
