@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod frames;
+mod lenient;
 mod names;
 
 use oxmq_compat_tests::ops::{self, code, response};

@@ -1,0 +1,48 @@
+//! What is odd and taken all the same.
+
+use oxmq_compat_tests::ops::{self, code, response};
+use oxmq_compat_tests::wire::{Command, Conn};
+use serde_json::{Value, json};
+
+use crate::{TOPIC, assert_code, server};
+
+const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
+const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
+
+#[test]
+fn constants_may_be_in_letters_of_any_case() {
+    let server = server();
+    let mut conn = Conn::connect(&server.broker_addr());
+    for model in ["broadcasting", "Broadcasting", "BROADCASTING"] {
+        ops::heartbeat_as(&mut conn, "any-case", "any_case", TOPIC, model);
+        let ask = Command::request(GET_CONSUMER_CONNECTION_LIST, &[("consumerGroup", "any_case")]);
+        assert_eq!(body(&mut conn, ask)["messageModel"], "BROADCASTING", "{model}");
+    }
+    for filter in [json!("single_tag"), json!("SINGLE_TAG"), json!(0), json!("0")] {
+        let topics = json!({"topicConfigList": [{
+            "topicName": "any_case", "topicFilterType": filter, "perm": 6,
+            "readQueueNums": 1, "writeQueueNums": 1,
+        }]});
+        let create = Command::request(UPDATE_AND_CREATE_TOPIC_LIST, &[]);
+        assert_code(&mut conn, &create.with_body(topics.to_string()), response::SUCCESS);
+        assert_eq!(topic(&mut conn, "any_case")["topicFilterType"], "SINGLE_TAG", "{filter}");
+    }
+}
+
+#[test]
+fn how_long_tiers_of_storage_keep_messages_is_kept_and_shown_without_them() {
+    let mut conn = Conn::connect(&server().broker_addr());
+    let create = ops::topic_request("kept_for", 1, "+reserve.time=72");
+    assert_code(&mut conn, &create, response::SUCCESS);
+    assert_eq!(topic(&mut conn, "kept_for")["attributes"]["reserve.time"], "72");
+    let negative = ops::topic_request("kept_for", 1, "+reserve.time=-2");
+    assert_code(&mut conn, &negative, response::SYSTEM_ERROR);
+}
+
+fn topic(conn: &mut Conn, name: &str) -> Value {
+    body(conn, Command::request(code::GET_TOPIC_CONFIG, &[("topic", name)]))
+}
+
+fn body(conn: &mut Conn, request: Command) -> Value {
+    serde_json::from_slice(&conn.call(request).body).unwrap()
+}
