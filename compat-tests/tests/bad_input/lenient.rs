@@ -1,5 +1,6 @@
 //! What is odd and taken all the same.
 
+use oxmq_compat_tests::message_ops;
 use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
 use serde_json::{Value, json};
@@ -37,6 +38,19 @@ fn how_long_tiers_of_storage_keep_messages_is_kept_and_shown_without_them() {
     assert_eq!(topic(&mut conn, "kept_for")["attributes"]["reserve.time"], "72");
     let negative = ops::topic_request("kept_for", 1, "+reserve.time=-2");
     assert_code(&mut conn, &negative, response::SYSTEM_ERROR);
+}
+
+#[test]
+fn a_batch_may_say_that_it_has_no_delay_but_not_have_one() {
+    let mut conn = Conn::connect(&server().broker_addr());
+    let messages = ["one", "two"].map(|text| (String::new(), text.as_bytes().to_vec()));
+    for (level, expected) in
+        [("0", response::SUCCESS), ("-1", response::SUCCESS), ("2", response::MESSAGE_ILLEGAL)]
+    {
+        let envelope = format!("DELAY\u{1}{level}\u{2}");
+        let batch = message_ops::batch_request(TOPIC, 0, &envelope, &messages);
+        assert_code(&mut conn, &batch, expected);
+    }
 }
 
 fn topic(conn: &mut Conn, name: &str) -> Value {

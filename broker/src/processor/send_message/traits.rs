@@ -29,7 +29,8 @@ impl SendMessage {
                 b"TRAN_MSG" if value.eq_ignore_ascii_case(b"true") => {
                     traits.is_half = !batch;
                 }
-                b"DELAY" => traits.is_delayed = true,
+                // A batch is refused for a delay, and only for one.
+                b"DELAY" => traits.is_delayed |= !batch || !is_no_delay(value),
                 b"__LITE_TOPIC" => traits.has_lite_topic = !value.is_empty(),
                 b"_SYS_MSG_PRIORITY_" => traits.has_priority = true,
                 b"WAIT" => traits.no_wait = value.eq_ignore_ascii_case(b"false"),
@@ -59,4 +60,10 @@ impl SendMessage {
         text.extend_from_slice(&self.stamp);
         traits
     }
+}
+
+/// Tells whether a delay level is that of a message without delay.
+fn is_no_delay(level: &[u8]) -> bool {
+    let level = std::str::from_utf8(level).ok();
+    level.and_then(|level| level.parse::<i32>().ok()).is_some_and(|level| level <= 0)
 }
