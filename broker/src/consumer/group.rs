@@ -34,7 +34,7 @@ impl Subscription {
             Ok(MessageFilter::All)
         } else if data.code_set.is_empty() {
             // Some clients leave the codes to the broker.
-            Ok(MessageFilter::from_tags(&data.sub_string))
+            Ok(MessageFilter::from_tags(&data.sub_string).unwrap_or(MessageFilter::All))
         } else {
             Ok(MessageFilter::from_codes(data.code_set.iter().copied()))
         };

@@ -36,13 +36,16 @@ pub(crate) enum MessageFilter {
 }
 
 impl MessageFilter {
-    /// Compiles a tag expression, `a || b`; empty or `*` is everything.
-    pub(crate) fn from_tags(expression: &str) -> Self {
-        let tags = expression.split("||").map(str::trim).filter(|tag| !tag.is_empty());
-        match expression.trim() {
-            "" | "*" => Self::All,
-            _ => Self::from_codes(tags.map(java_string_hash)),
+    /// Compiles a tag expression, `a || b`; nothing at all or `*` is everything, while blanks are no tag that
+    /// a message could have. `None` when there is nothing but bars, which the reference cannot split.
+    pub(crate) fn from_tags(expression: &str) -> Option<Self> {
+        if matches!(expression, "" | "*") {
+            return Some(Self::All);
         }
+        let parts = expression.split("||");
+        let tags = parts.clone().map(str::trim).filter(|tag| !tag.is_empty());
+        let is_split = !parts.clone().all(str::is_empty);
+        is_split.then(|| Self::Tags(tags.map(java_string_hash).collect()))
     }
 
     /// Takes hashes as they are; none at all is everything.
@@ -85,17 +88,24 @@ mod tests {
 
     #[test]
     fn expression_matches_any_of_its_tags_and_nothing_else() {
-        let filter = MessageFilter::from_tags(" TagA ||TagB|| ");
+        let filter = MessageFilter::from_tags(" TagA ||TagB|| ").unwrap();
         assert!(wants(&filter, tags_code("TagA")) && wants(&filter, tags_code("TagB")));
         assert!(!wants(&filter, tags_code("TagC")) && !wants(&filter, 0));
     }
 
     #[test]
-    fn star_and_nothing_match_everything() {
-        for expression in ["*", "", "  "] {
-            assert!(matches!(MessageFilter::from_tags(expression), MessageFilter::All));
+    fn star_and_nothing_match_everything_and_blanks_nothing() {
+        for expression in ["*", ""] {
+            let filter = MessageFilter::from_tags(expression);
+            assert!(matches!(filter, Some(MessageFilter::All)), "{expression:?}");
+        }
+        for expression in ["  ", "* ", " *", " || "] {
+            let filter = MessageFilter::from_tags(expression).unwrap();
+            assert!(!wants(&filter, tags_code("TagA")) && !wants(&filter, 0), "{expression:?}");
+        }
+        for expression in ["||", "||||"] {
+            assert!(MessageFilter::from_tags(expression).is_none(), "{expression:?}");
         }
         assert!(matches!(MessageFilter::from_codes([]), MessageFilter::All));
-        assert!(matches!(MessageFilter::from_tags(" || "), MessageFilter::All));
     }
 }

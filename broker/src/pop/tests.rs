@@ -334,7 +334,7 @@ fn group_that_is_new_begins_where_it_wants() {
 fn messages_for_others_are_passed_over_and_not_noted() {
     let setup = setup(|_| ());
     setup.send(&["one", "two"]);
-    let filter = MessageFilter::from_tags("b");
+    let filter = MessageFilter::from_tags("b").unwrap();
     let catch = setup.pop.pop(&PopRequest { filter, ..request(OVER_MS) }, true).unwrap();
     assert_eq!((catch.count, catch.rest), (0, 0));
     assert_eq!(setup.committed(), Some(2));
@@ -349,7 +349,7 @@ fn one_of_many_messages_is_taken_to_be_wanted_without_a_look() {
             group: "g".into(),
             topic: "t".into(),
             queue_id: ANY_QUEUE,
-            filter: MessageFilter::from_tags(tag),
+            filter: MessageFilter::from_tags(tag).unwrap(),
             order: false,
             attempt: None,
         })

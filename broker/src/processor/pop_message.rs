@@ -279,9 +279,8 @@ fn filter(kind: Option<&str>, expression: Option<&str>) -> Result<MessageFilter,
     let Some(expression) = expression.filter(|expression| !expression.is_empty()) else {
         return Ok(MessageFilter::All);
     };
-    match kind {
-        None => Ok(MessageFilter::from_tags(expression)),
-        Some(kind) if is_tag_type(kind) => Ok(MessageFilter::from_tags(expression)),
+    match kind.filter(|kind| !is_tag_type(kind)) {
+        None => MessageFilter::from_tags(expression).ok_or(RequestError::SubscriptionParse),
         Some(kind) => SqlFilter::compile_as(kind, expression)
             .map(|filter| MessageFilter::Sql(Arc::new(filter)))
             .map_err(|_| RequestError::SubscriptionParse),

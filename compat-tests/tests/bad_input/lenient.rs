@@ -5,7 +5,7 @@ use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
 use serde_json::{Value, json};
 
-use crate::{TOPIC, assert_code, server};
+use crate::{GROUP, TOPIC, assert_code, server};
 
 const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
@@ -50,6 +50,27 @@ fn a_batch_may_say_that_it_has_no_delay_but_not_have_one() {
         let envelope = format!("DELAY\u{1}{level}\u{2}");
         let batch = message_ops::batch_request(TOPIC, 0, &envelope, &messages);
         assert_code(&mut conn, &batch, expected);
+    }
+}
+
+#[test]
+fn only_a_star_or_nothing_asks_for_messages_with_any_tag() {
+    let server = server();
+    let mut conn = Conn::connect(&server.broker_addr());
+    ops::create_topic(server, "any_tag", 1);
+    ops::send(&mut conn, "any_tag", 0, "TAGS\u{1}A\u{2}", b"with a tag");
+    ops::wait_for_max_offset(&mut conn, "any_tag", 0, 1);
+    for (expression, expected) in [
+        ("", response::SUCCESS),
+        ("*", response::SUCCESS),
+        ("A||", response::SUCCESS),
+        (" ", response::PULL_RETRY_IMMEDIATELY),
+        ("* ", response::PULL_RETRY_IMMEDIATELY),
+        ("||", response::SUBSCRIPTION_PARSE_FAILED),
+    ] {
+        let mut pull = ops::pull_request(GROUP, "any_tag", 0, 0);
+        pull.ext.insert("subscription".to_owned(), expression.to_owned());
+        assert_code(&mut conn, &pull, expected);
     }
 }
 

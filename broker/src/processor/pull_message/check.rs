@@ -111,7 +111,8 @@ impl PullMessage {
             return match kind.as_deref() {
                 None | Some("" | "TAG") => {
                     let expression = header.subscription.map(|text| text.text());
-                    Ok(MessageFilter::from_tags(expression.as_deref().unwrap_or("*")))
+                    MessageFilter::from_tags(expression.as_deref().unwrap_or("*"))
+                        .ok_or(RequestError::SubscriptionParse)
                 }
                 Some(kind) => {
                     if !self.config.enable_property_filter {
