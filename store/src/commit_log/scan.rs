@@ -66,13 +66,17 @@ pub(crate) fn scan<E>(
         damaged: Vec::new(),
     };
     let mut position = from;
+    // The smaller of the last two store times: no checksum covers them, and one that lies ahead must not make
+    // all that follows look old.
+    let mut not_before_ms = 0;
     loop {
         let why = match step(files, position, check) {
             Step::Record(record) => {
                 let next = position + record.total_bytes() as i64;
+                not_before_ms = stop.last_timestamp_ms.min(record.store_timestamp_ms());
                 if check == RecordCheck::BodyCrc
                     && record.properties().last() == Some(&0)
-                    && is_end(files, next, check, record.store_timestamp_ms())
+                    && is_end(files, next, check, not_before_ms)
                 {
                     stop.why = Some(RecordError::TornProperties);
                     return Ok(stop);
@@ -94,7 +98,7 @@ pub(crate) fn scan<E>(
             Step::Nothing => None,
             Step::Bad(why) => Some(why),
         };
-        match resume(files, position, check, stop.last_timestamp_ms) {
+        match resume(files, position, check, not_before_ms) {
             Some(next) => {
                 stop.damaged.push((position, next));
                 position = next;

@@ -112,7 +112,9 @@ impl<'a> Dispatcher<'a> {
             && match offset.cmp(&max) {
                 Ordering::Equal => true,
                 Ordering::Greater => self.bridge(&queue, offset)?,
-                Ordering::Less => self.go_back(&queue, offset)?,
+                Ordering::Less => {
+                    self.go_back(&queue, offset, record.phy_offset() == phy_offset)?
+                }
             };
         if !fits {
             return Ok(false);
@@ -155,8 +157,16 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Gets `queue` ready for a unit at `offset` before its end. Returns false when the queue has
-    /// to be made anew first, or when the offset is a damaged one.
-    fn go_back(&mut self, queue: &Arc<ConsumeQueue>, offset: i64) -> Result<bool, StoreError> {
+    /// to be made anew first, or when the offset is a damaged one, or the record a copy of one elsewhere.
+    fn go_back(
+        &mut self,
+        queue: &Arc<ConsumeQueue>,
+        offset: i64,
+        is_in_place: bool,
+    ) -> Result<bool, StoreError> {
+        if !is_in_place {
+            return Ok(false);
+        }
         if offset == 0 {
             // The topic was deleted and made anew.
             queue.cut_at(self.recovery.queue_files, 0)?;
