@@ -14,7 +14,7 @@ use super::appender::unit_of;
 use super::place::{Place, Sizes};
 use super::replace;
 use super::segment::{Segment, UNIT_BYTES, end_unit, record_of, unit_at, unit_count};
-use crate::consume_queue::list_files;
+use crate::consume_queue::{BatchUnit, list_files};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::{MappedFile, Way};
@@ -217,28 +217,20 @@ impl Pair {
         queue.truncate(0);
         queue.clear_rest(fs).doing("clear", &path)?;
         queue.allocate(fs, 0, queue.len() as u64).doing("allocate", &path)?;
-        let start = queue.start();
         let queue = std::sync::Arc::new(queue);
         if let Some(mut writer) = queue.writer(Way::Mapping) {
-            let (mut at, mut next) = (0, 0);
-            while let Some(bytes) = log.written_from(at).filter(|bytes| !is_blank(bytes))
-                && let Ok(record) = RecordView::parse(bytes)
-                && record.phy_offset() == start + at as i64
-                && writer.remaining() >= 2 * UNIT_BYTES
-            {
-                // An append that failed half way was repeated.
-                if record.queue_offset() >= next {
-                    let unit = unit_of(&record, record.phy_offset());
-                    writer.append(&unit.encode()).doing("write", &path)?;
-                    next = unit.end_offset();
+            for unit in units_of(&log) {
+                if writer.remaining() < 2 * UNIT_BYTES {
+                    break;
                 }
-                at += record.total_bytes();
+                writer.append(&unit.encode()).doing("write", &path)?;
             }
             writer.append(&end_unit()).doing("write", &path)?;
         }
         queue.flush(fs, 0, queue.wrote_position()).doing("flush", &path)?;
         drop(queue);
-        let queue = MappedFile::open(fs, &path, start, file_bytes(&path)?).doing("map", &path)?;
+        let queue =
+            MappedFile::open(fs, &path, log.start(), file_bytes(&path)?).doing("map", &path)?;
         Ok(Self { log, queue })
     }
 
@@ -259,6 +251,27 @@ impl Pair {
         let sound = (0..unit_count(&self.queue)).rev().find(|unit| self.is_sound(*unit));
         self.cut(fs, sound.map_or(0, |last| last + 1))
     }
+}
+
+/// The units of the records of a log file, up to where one cannot be read.
+pub(super) fn units_of(log: &MappedFile) -> impl Iterator<Item = BatchUnit> {
+    let (mut at, mut next) = (0, 0);
+    std::iter::from_fn(move || {
+        loop {
+            let bytes = log.written_from(at).filter(|bytes| !is_blank(bytes))?;
+            let record = RecordView::parse(bytes).ok()?;
+            if record.phy_offset() != log.start() + at as i64 {
+                return None;
+            }
+            at += record.total_bytes();
+            // An append that failed half way was repeated.
+            if record.queue_offset() >= next {
+                let unit = unit_of(&record, record.phy_offset());
+                next = unit.end_offset();
+                return Some(unit);
+            }
+        }
+    })
 }
 
 fn file_bytes(path: &Path) -> Result<u64, StoreError> {

@@ -34,7 +34,7 @@ impl Segment {
     }
 
     /// Position of the first byte of the log file.
-    pub(super) fn start(&self) -> i64 {
+    pub(crate) fn start(&self) -> i64 {
         self.log.start()
     }
 
@@ -45,6 +45,15 @@ impl Segment {
 
     pub(crate) fn unit(&self, index: usize) -> Option<BatchUnit> {
         unit_at(&self.queue, index)
+    }
+
+    /// What of the queue is not as the records say: the number of the first such unit.
+    pub(crate) fn first_wrong_unit(&self) -> Option<usize> {
+        let key = |unit: &BatchUnit| (unit.unit.phy_offset, unit.unit.size, unit.base_offset);
+        let mut expected = super::load::units_of(&self.log).enumerate();
+        expected
+            .find(|(index, unit)| self.unit(*index).as_ref().map(key) != Some(key(unit)))
+            .map(|(index, _)| index)
     }
 
     pub(super) fn units(&self) -> impl Iterator<Item = BatchUnit> {

@@ -55,6 +55,9 @@ fn compacted_files_are_found_sound_or_what_is_wrong_with_them_is_told() {
             flip(&file(root, "compactionLog"), 90);
             fs::write(root.join("abort"), "1").unwrap();
         }),
+        ("queue cut", Some((Severity::Error, Kind::UnitWrong)), |root| {
+            overwrite(&file(root, "compactionCq"), 46 * 3, &[0; 46]);
+        }),
         ("half replaced", Some((Severity::Warning, Kind::FileMissing)), |root| {
             let log = file(root, "compactionLog");
             fs::rename(&log, log.with_extension("delete")).unwrap();

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
+use super::REPAIR;
 use crate::compaction::{Place, Segment, Sizes, is_half_done};
-use crate::consume_queue::{list_files, queue_dirs};
+use crate::consume_queue::{QueueKind, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
 use crate::mapped_file::MappedFile;
 
@@ -65,8 +66,9 @@ fn check_queue(
         if has_length == [true, true]
             && let Ok(start) = i64::try_from(*start)
         {
-            let open = |path: &Path| MappedFile::open_read_only(path, start).doing("map", path);
-            check_records(&Segment::new(open(&log)?, open(&queue)?), &queue, lost, report);
+            let open =
+                |path: &Path| MappedFile::open_read_only(path, start, u64::MAX).doing("map", path);
+            check_records(&Segment::new(open(&log)?, open(&queue)?), [&log, &queue], lost, report);
         }
     }
     Ok(())
@@ -74,19 +76,24 @@ fn check_queue(
 
 fn check_records(
     segment: &Segment,
-    path: &Path,
+    [log, queue]: [&Path; 2],
     (severity, advice): (Severity, &'static str),
     report: &mut Report,
 ) {
+    let position = |index: usize| (index * QueueKind::Batch.unit_bytes()) as u64;
+    if let Some(index) = segment.first_wrong_unit() {
+        let what = format!("unit {index} is not that of the record in the log file");
+        let place = (queue, Some(position(index)));
+        report.add(severity, Kind::UnitWrong, place, what, REPAIR);
+    }
     for index in 0..segment.count() {
         let Some(unit) = segment.unit(index) else { return };
         report.counts.units += 1;
         let is_sound = segment.record(&unit).is_some_and(|record| record.verify_body_crc().is_ok());
         if !is_sound {
-            let position = (index * crate::consume_queue::QueueKind::Batch.unit_bytes()) as u64;
             let what = format!("message {} has no sound record", unit.base_offset);
-            let place = (path, Some(position));
-            report.add(severity, Kind::UnitAstray, place, what, advice);
+            let at = u64::try_from(unit.unit.phy_offset - segment.start()).ok();
+            report.add(severity, Kind::UnitAstray, (log, at), what, advice);
         }
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
 use super::super::dir::foreign_files;
-use super::super::report::Report;
+use super::super::report::{Kind, Report};
 use super::aside::Aside;
 use super::log::QueueKey;
+use crate::compaction::Place;
 use crate::consume_queue::{QueueKind, file_name, list_files};
 use crate::error::{IoContext, StoreError};
 
@@ -41,6 +42,12 @@ pub(super) fn set_aside(
                 cut(dir, kind, &path, report.min_phy_offset, aside)?;
             }
         }
+    }
+    let is_compacted = |path: &Path| path.starts_with(Place::queue_root(&dir.root()));
+    let wrong = report.findings.iter().filter(|found| found.kind == Kind::UnitWrong);
+    let wrong: BTreeSet<_> = wrong.map(|found| &found.path).filter(|p| is_compacted(p)).collect();
+    for path in wrong {
+        aside.take(path, "the next start makes it anew from its log file")?;
     }
     for name in ["timerwheel", "config/timercheck"] {
         let path = dir.root().join(name);
