@@ -36,7 +36,7 @@ pub fn record(input: &[u8], dir: &Path) {
     }
     let path = dir.join("00000000000000000000");
     std::fs::write(&path, input).expect("a temporary file can be written");
-    let file = MappedFile::open_read_only(&path, 0).expect("it can be mapped");
+    let file = MappedFile::open_read_only(&path, 0, u64::MAX).expect("it can be mapped");
     let files = [Arc::new(file)];
     let delay_levels = DelayLevels::parse("1s 5s").expect("two levels");
     for check in [RecordCheck::Lengths, RecordCheck::BodyCrc, RecordCheck::PropertyCrc] {

@@ -82,10 +82,12 @@ impl MappedFile {
         Ok(Self::new(path, file, map, start, false))
     }
 
-    /// Maps the file at `path` as it is, only to be read; its first byte is `start` of the sequence.
-    pub(crate) fn open_read_only(path: &Path, start: i64) -> io::Result<Self> {
+    /// Maps up to `most` bytes of the file at `path` as it is, only to be read; its first byte is
+    /// `start` of the sequence.
+    pub(crate) fn open_read_only(path: &Path, start: i64, most: u64) -> io::Result<Self> {
         let file = File::open(path)?;
-        let map = MmapOptions::new().map_raw_read_only(&file)?;
+        let length = usize::try_from(file.metadata()?.len().min(most)).map_err(io::Error::other)?;
+        let map = MmapOptions::new().len(length).map_raw_read_only(&file)?;
         // Whoever asked for a writer would store into pages that cannot be written.
         Ok(Self::new(path, file, map, start, true))
     }

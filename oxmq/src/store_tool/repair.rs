@@ -54,8 +54,9 @@ pub(super) fn run(args: &RepairArgs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(check::exit_code(&repair.before)))
         }
         None => {
+            check::print(&repair.before, &mut out)?;
             writeln!(out, "there is nothing to repair")?;
-            Ok(ExitCode::SUCCESS)
+            Ok(ExitCode::from(check::exit_code(&repair.before)))
         }
     }
 }

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::units::QueueReader;
-use crate::commit_log::{LogDirs, LogFiles};
+use crate::commit_log::LogDirs;
 use crate::compaction::{Place, Sizes as CompactionSizes};
 use crate::config::StoreConfig;
 use crate::consume_queue::{
@@ -20,7 +19,6 @@ use crate::index::file::{
     BEGIN_PHY_AT, END_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_PHY_AT, HEADER_BYTES, SLOT_BYTES,
 };
 use crate::index::{IndexGeometry, index_paths};
-use crate::mapped_file::MappedFile;
 use crate::message_store::LIGHT_PREFIX;
 use crate::process_lock::ProcessLock;
 
@@ -116,6 +114,10 @@ impl StoreDir {
         ExtendedReader::new(dir, self.config.mapped_file_size_consume_queue_ext)
     }
 
+    pub(super) fn timer_log_dir(&self) -> PathBuf {
+        self.root().join("timerlog")
+    }
+
     pub(super) fn index_dir(&self) -> PathBuf {
         self.root().join("index")
     }
@@ -139,25 +141,15 @@ impl StoreDir {
         QueueReader::open(dir, kind, self.queue_file_bytes(kind))
     }
 
-    /// The files of the log, mapped to be read, whatever their lengths.
-    pub(super) fn log_files(&self) -> Result<LogFiles, StoreError> {
-        let mut files = Vec::new();
-        for (start, path) in self.log_dirs().files()? {
-            let metadata = path.metadata().doing("look at", &path)?;
-            let Ok(start) = i64::try_from(start) else {
-                continue;
-            };
-            if metadata.is_file() && metadata.len() > 0 {
-                let file = MappedFile::open_read_only(&path, start).doing("map", &path)?;
-                files.push(Arc::new(file));
-            }
-        }
-        Ok(Arc::new(files))
-    }
-
     fn find_sizes(&mut self) -> Result<(), StoreError> {
         if let Some(bytes) = size_of_sequence([self.log_dirs().files()?].into_iter())? {
             self.config.mapped_file_size_commit_log = bytes;
+        }
+        let timer_dir = self.timer_log_dir();
+        let timer_log = list_files(&timer_dir)?.into_iter();
+        let timer_log = timer_log.map(|start| (start, timer_dir.join(file_name(start)))).collect();
+        if let Some(bytes) = size_of_sequence([timer_log].into_iter())? {
+            self.config.mapped_file_size_timer_log = bytes;
         }
         if let Some(bytes) = size_of_queues(queue_dirs(&self.extended_root())?)? {
             self.config.enable_consume_queue_ext = true;
@@ -241,27 +233,22 @@ fn length_of_files(dirs: Vec<QueueDir>) -> Result<Option<u64>, StoreError> {
     Ok(lengths.into_iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| bytes))
 }
 
-/// The length of each file in sequences, as most distances between names say, or else most files.
+/// The length of each file in sequences, as most distances between names and most files say.
 fn size_of_sequence(
     sequences: impl Iterator<Item = Vec<(u64, PathBuf)>>,
 ) -> Result<Option<u64>, StoreError> {
     let mut votes: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut lengths: BTreeMap<u64, u64> = BTreeMap::new();
     for files in sequences {
-        for pair in files.windows(2).filter(|pair| pair[1].0 > pair[0].0) {
-            *votes.entry(pair[1].0 - pair[0].0).or_default() += 1;
-        }
+        let distances = files.windows(2).map(|pair| pair[1].0 - pair[0].0);
+        let mut sizes: Vec<u64> = distances.collect();
         for (_, path) in files {
-            let length = path.metadata().doing("look at", &path)?.len();
-            if length > 0 {
-                *lengths.entry(length).or_default() += 1;
-            }
+            sizes.push(path.metadata().doing("look at", &path)?.len());
+        }
+        for size in sizes.into_iter().filter(|size| *size > 0) {
+            *votes.entry(size).or_default() += 1;
         }
     }
-    let most = |votes: BTreeMap<u64, u64>| {
-        votes.into_iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| bytes)
-    };
-    Ok(most(votes).or_else(|| most(lengths)))
+    Ok(votes.into_iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| bytes))
 }
 
 /// Slots and entries of the index file at `path`: the default ones, or those with which its newest

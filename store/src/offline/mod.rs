@@ -10,6 +10,7 @@
 mod check;
 mod dir;
 mod dump;
+mod log_sequence;
 mod plan;
 mod repair;
 mod report;

@@ -143,10 +143,25 @@ pub struct Report {
     /// Where anything has to be mended.
     #[serde(skip)]
     bad: BTreeSet<PathBuf>,
+    /// Whether a repair would do anything.
+    #[serde(skip)]
+    to_mend: bool,
     worst: Option<Severity>,
 }
 
+impl Finding {
+    /// Whether a repair does something about it, which the advice says then.
+    fn is_mended(&self) -> bool {
+        self.severity >= Severity::Warning && self.advice.contains("`oxmq store repair`")
+    }
+}
+
 impl Report {
+    /// Whether a repair would do anything.
+    pub(super) fn is_to_mend(&self) -> bool {
+        self.to_mend
+    }
+
     /// The worst severity; nothing when nothing was found.
     pub fn worst(&self) -> Option<Severity> {
         self.worst
@@ -176,6 +191,7 @@ impl Report {
 
     pub(super) fn push(&mut self, finding: Finding) {
         self.worst = self.worst.max(Some(finding.severity));
+        self.to_mend |= finding.is_mended();
         if finding.severity >= Severity::Warning && !self.bad.contains(&finding.path) {
             self.bad.insert(finding.path.clone());
         }

@@ -20,6 +20,7 @@ use self::checkpoint::CheckpointFile;
 pub use self::checkpoint::TimerCheckpoint;
 use self::log::TimerLog;
 pub use self::unit::TimerUnit;
+pub(crate) use self::unit::UNIT_BYTES;
 use self::unit::{NONE, Slot};
 use self::wheel::{Slots, Wheel};
 use crate::config::StoreConfig;

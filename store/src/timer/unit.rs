@@ -12,7 +12,7 @@
 use byteorder::{BigEndian, ByteOrder};
 
 /// Bytes of a unit.
-pub(super) const UNIT_BYTES: usize = 52;
+pub(crate) const UNIT_BYTES: usize = 52;
 /// Bytes at the end of a file that no unit takes.
 pub(super) const BLANK_BYTES: usize = 16;
 /// Magic of the blank end of a file.

@@ -3,7 +3,7 @@
 use std::fs;
 
 use oxmq_store::offline::{Kind, Severity};
-use oxmq_store::{Fs, FsOp, StoreConfig};
+use oxmq_store::{Fs, FsOp, StoreConfig, TimerStore, TimerUnit};
 
 use super::damages::{DAMAGES, Damage, put_queue_ahead};
 use super::*;
@@ -212,4 +212,153 @@ fn store_with_random_bytes_is_checked_repaired_and_opens() {
         assert!(worse.is_none(), "round {round} {damaged:?}: {worse:#?} {:#?}", repair.actions);
         open(&small(dir.path())).close().unwrap();
     }
+}
+
+#[test]
+fn log_file_that_is_too_long_costs_no_message() {
+    let dir = sound();
+    let path = log_file(dir.path());
+    let length = path.metadata().unwrap().len();
+    overwrite(&path, length, &[7; 66]);
+    let report = check(dir.path());
+    assert_eq!(report.counts.records, MESSAGES as u64);
+    assert!(report.of(Severity::Error).all(|found| found.kind == Kind::FileLength), "{report:#?}");
+    assert!(is_clean(&repair(dir.path()).after.unwrap()));
+    assert_eq!(readable(dir.path()).len(), MESSAGES);
+    assert_eq!(path.metadata().unwrap().len(), length);
+}
+
+/// Renames the file of the log that begins at `from`.
+fn rename_log_file(root: &Path, from: u64, to: u64) {
+    let path = |start: u64| root.join("commitlog").join(format!("{start:020}"));
+    fs::rename(path(from), path(to)).unwrap();
+}
+
+#[test]
+fn files_of_the_log_get_their_own_names_back() {
+    const FILE: u64 = 16 << 10;
+    /// Names, what is done with them, and how many files have those of others.
+    type Mixup = (&'static str, usize, fn(&Path));
+    let mixups: &[Mixup] = &[
+        ("one that no file has", 1, |root| rename_log_file(root, FILE, FILE + 1_234)),
+        ("that of one behind all", 1, |root| rename_log_file(root, FILE, FILE * 90)),
+        ("those of each other", 2, |root| {
+            rename_log_file(root, 0, FILE * 90);
+            rename_log_file(root, FILE, 0);
+            rename_log_file(root, FILE * 90, FILE);
+        }),
+        ("a copy, too", 1, |root| {
+            let name = |start: u64| root.join("commitlog").join(format!("{start:020}"));
+            let behind = file_in(root.join("commitlog"), true).file_name().unwrap().to_owned();
+            let behind: u64 = behind.to_str().unwrap().parse().unwrap();
+            fs::copy(name(0), name(behind + FILE)).unwrap();
+        }),
+        ("a name that is none", 1, |root| {
+            fs::write(root.join("commitlog/00000000000000000001"), "x").unwrap();
+        }),
+    ];
+    for (name, wrong, mix_up) in mixups {
+        let dir = sound();
+        let before = image(&dir.path().join("commitlog"));
+        mix_up(dir.path());
+        let report = check(dir.path());
+        assert_eq!(report.counts.records, MESSAGES as u64, "{name}: {report:#?}");
+        assert_eq!(report.of(Severity::Error).count(), *wrong, "{name}: {report:#?}");
+        let repair = repair(dir.path());
+        let after = repair.after.unwrap();
+        assert!(is_clean(&after), "{name}: {:#?} {:#?}", repair.actions, after.findings);
+        assert_eq!(readable(dir.path()).len(), MESSAGES, "{name}");
+        let after = image(&dir.path().join("commitlog"));
+        let bytes = |(path, bytes, _): &(PathBuf, Vec<u8>, _)| {
+            (path.file_name().unwrap().to_owned(), bytes.clone())
+        };
+        assert!(after.iter().map(bytes).eq(before.iter().map(bytes)), "{name}");
+    }
+}
+
+#[test]
+fn empty_file_before_all_others_is_set_aside() {
+    let dir = sound();
+    fs::write(log_file(dir.path()), "").unwrap();
+    let left = check(dir.path()).counts.records as usize;
+    let after = repair(dir.path()).after.unwrap();
+    assert!(is_clean(&after), "{:#?}", after.findings);
+    assert_eq!(readable(dir.path()).len(), left);
+    assert_eq!(repair(dir.path()).actions, []);
+}
+
+#[test]
+fn queue_offset_of_a_batch_is_that_of_its_property() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    store.use_batch_queues("B");
+    let encoded = batch(&[b"one".as_slice(), b"two"]);
+    for _ in 0..4 {
+        let properties = b"UNIQ_KEY\x01batch\x02";
+        let envelope = Message { properties, ..message("B", 0, &encoded) };
+        let inner = oxmq_protocol::message::BatchMessages::new(&encoded);
+        assert!(store.put_inner_batch(&envelope, &inner).status.is_stored());
+    }
+    store.close().unwrap();
+    let at = record_at(dir.path(), 2);
+    overwrite(&log_file(dir.path()), at + 20, &(1_i64 << 50).to_be_bytes());
+    assert!(!is_clean(&check(dir.path())));
+    let after = repair(dir.path()).after.unwrap();
+    assert!(is_clean(&after), "{:#?}", after.findings);
+}
+
+#[test]
+fn nothing_is_done_where_nothing_can_be_mended() {
+    let dir = sound();
+    fs::write(dir.path().join("config/consumerOffset.json"), "{").unwrap();
+    let before = image(dir.path());
+    let repair = repair(dir.path());
+    assert_eq!(repair.before.worst(), Some(Severity::Error));
+    assert_eq!(repair.actions, []);
+    assert!(image(dir.path()).iter().map(|file| &file.1).eq(before.iter().map(|file| &file.1)));
+}
+
+#[test]
+fn timer_log_is_cut_to_what_can_be_read() {
+    /// What is done with the second of three files, and how many units are left.
+    type Damage = (&'static str, usize, fn(&Path));
+    let damages: &[Damage] = &[
+        ("short", 13, |path| cut_file(path, 52 * 3 + 50)),
+        ("long", 25, |path| overwrite(path, 536, &[7; 40])),
+        ("missing", 10, |path| fs::remove_file(path).unwrap()),
+        ("misnamed", 10, |path| {
+            fs::rename(path, path.with_file_name(format!("{:020}", 99))).unwrap()
+        }),
+    ];
+    for (name, left, damage) in damages {
+        let dir = sound();
+        let config = StoreConfig { mapped_file_size_timer_log: 536, ..small(dir.path()) };
+        let mut timers = TimerStore::open(&config).unwrap();
+        let unit = |number| TimerUnit {
+            write_time_ms: 1_700_000_000_000,
+            slot_time_ms: 1_700_000_001_000,
+            phy_offset: number,
+            record_bytes: 200,
+            topic_hash: 1,
+            rolls: false,
+            deletes: false,
+        };
+        (0..25).for_each(|number| timers.put(&unit(number)).unwrap());
+        drop(timers);
+        damage(&dir.path().join("timerlog/00000000000000000536"));
+        // With the broker's settings, or with sizes that are found out.
+        let config = (*name != "long").then(|| config.clone());
+        let repair =
+            offline::repair(dir.path(), config, false, &mut |_| (), &mut |_, _| ()).unwrap();
+        assert_eq!(repair.before.worst(), Some(Severity::Error), "{name}");
+        let after = repair.after.unwrap();
+        assert!(is_clean(&after), "{name}: {:#?} {:#?}", repair.actions, after.findings);
+        let config = StoreConfig { mapped_file_size_timer_log: 536, ..small(dir.path()) };
+        let mut timers = TimerStore::open(&config).unwrap();
+        assert_eq!(timers.slot(1_700_000_001_000).unwrap().len(), *left, "{name}");
+    }
+}
+
+fn cut_file(path: &Path, length: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(length).unwrap();
 }

@@ -9,6 +9,7 @@ use oxmq_protocol::message::{RecordView, sys_flag};
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::super::units::QueueReader;
+use super::queues::FOLLOWS;
 use super::{REPAIR, START};
 use crate::consume_queue::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
@@ -68,6 +69,12 @@ impl BatchQueues {
         state.pass_to(at, log_begin, i64::MAX, report)?;
         let unit = Unit { phy_offset: at, size: record.total_bytes() as i32, tags_code };
         let expected = batch_unit(record, unit);
+        if expected.base_offset != record.queue_offset() {
+            let (offset, base) = (record.queue_offset(), expected.base_offset);
+            let what = format!("the record at {at} has queue offset {offset}, its property {base}");
+            let place = (state.reader.dir(), None);
+            report.add(Severity::Error, Kind::RecordQueueOffset, place, what, FOLLOWS);
+        }
         let place = state.reader.place(state.next);
         let place = (&*place.0, Some(place.1));
         match state.reader.batch_unit(state.next)? {

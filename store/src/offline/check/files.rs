@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::StoreDir;
 use super::super::dir::foreign_files;
+use super::super::log_sequence::Misplaced;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::checkpoint::{self, CheckpointValues};
@@ -25,7 +26,19 @@ const FOREIGN: &str = "move it away; `oxmq store repair` sets it aside";
 /// Checks the lengths of all files of fixed length, and that none of a sequence is missing.
 pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreError> {
     let (log_dirs, log_bytes) = (dir.log_dirs(), dir.config().mapped_file_size_commit_log);
-    files(&log_dirs.files()?, |start| log_dirs.new_path(start), Some(log_bytes), report)?;
+    let log = dir.log_sequence()?;
+    for Misplaced { path, home, .. } in &log.misplaced {
+        let (kind, what, advice) = match home {
+            Some(home) => {
+                (Kind::FileForeign, format!("is the log's file {}", file_name(*home)), REPAIR)
+            }
+            None => {
+                (Kind::FileLength, format!("its name is no multiple of {log_bytes}"), CONFIGURED)
+            }
+        };
+        report.add(Severity::Error, kind, (path, None), what, advice);
+    }
+    files(&log.files, |start| log_dirs.new_path(start), log_bytes, report)?;
     for log_dir in log_dirs.all() {
         foreign(log_dir, report)?;
     }
@@ -34,7 +47,7 @@ pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreErro
         report.counts.queues += topic_dirs.len() as u64;
         topic_dirs.sort_by(|a, b| a.path.cmp(&b.path));
         for queue in &topic_dirs {
-            sequence(&queue.path, Some(dir.queue_file_bytes(kind)), report)?;
+            sequence(&queue.path, dir.queue_file_bytes(kind), report)?;
             foreign(&queue.path, report)?;
         }
     }
@@ -42,9 +55,9 @@ pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreErro
     extended.sort_by(|a, b| a.path.cmp(&b.path));
     for queue in &extended {
         let bytes = dir.config().mapped_file_size_consume_queue_ext;
-        sequence(&queue.path, Some(bytes), report)?;
+        sequence(&queue.path, bytes, report)?;
     }
-    sequence(&dir.root().join("timerlog"), None, report)?;
+    sequence(&dir.timer_log_dir(), dir.config().mapped_file_size_timer_log, report)?;
     fixed(&dir.root().join("timerwheel"), TIMER_WHEEL_BYTES, true, report)?;
     fixed(&dir.root().join("config/timercheck"), TIMER_CHECKPOINT_BYTES, true, report)
 }
@@ -108,8 +121,8 @@ fn foreign(dir: &Path, report: &mut Report) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Checks that the files in `dir` follow each other and have `bytes` each, or all the same.
-fn sequence(dir: &Path, bytes: Option<u64>, report: &mut Report) -> Result<(), StoreError> {
+/// Checks that the files in `dir` follow each other and have `bytes` each.
+fn sequence(dir: &Path, bytes: u64, report: &mut Report) -> Result<(), StoreError> {
     let path_of = |start: u64| -> PathBuf { dir.join(file_name(start)) };
     let starts = list_files(dir)?.into_iter();
     let all: Vec<_> = starts.map(|start| (start, path_of(start))).collect();
@@ -120,13 +133,11 @@ fn sequence(dir: &Path, bytes: Option<u64>, report: &mut Report) -> Result<(), S
 fn files(
     all: &[(u64, PathBuf)],
     path_of: impl Fn(u64) -> PathBuf,
-    bytes: Option<u64>,
+    bytes: u64,
     report: &mut Report,
 ) -> Result<(), StoreError> {
-    let mut expected = bytes;
     for (index, (start, path)) in all.iter().enumerate() {
         let length = path.metadata().doing("look at", path)?.len();
-        let bytes = *expected.get_or_insert(length);
         if length == 0 && index + 1 == all.len() {
             let what = "is empty";
             report.add(Severity::Warning, Kind::FileLength, (path, None), what, super::START);

@@ -22,7 +22,7 @@ use crate::message_store::{
 /// Findings of one kind that one queue adds to a report.
 const MAX_PER_QUEUE: usize = 5;
 
-const FOLLOWS: &str = "`oxmq store repair` mends it where the records on both sides tell what it \
+pub(super) const FOLLOWS: &str = "`oxmq store repair` mends it where the records on both sides tell what it \
     was; else skip the message";
 
 /// All queues of a store.

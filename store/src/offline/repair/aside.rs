@@ -56,8 +56,8 @@ impl<'a> Aside<'a> {
         if self.dry_run { Ok(()) } else { act(&self.fs) }
     }
 
-    /// Moves a file or directory of the store away.
-    pub(super) fn take(&mut self, path: &Path, why: &str) -> Result<(), StoreError> {
+    /// Moves a file or directory of the store away, and returns where it is then.
+    pub(super) fn take(&mut self, path: &Path, why: &str) -> Result<PathBuf, StoreError> {
         let target = self.target(path, "");
         let what = format!("set aside as {}: {why}", target.display());
         self.used = true;
@@ -74,7 +74,8 @@ impl<'a> Aside<'a> {
             }
             sync_parent(fs, path)?;
             sync_parent(fs, &target)
-        })
+        })?;
+        Ok(target)
     }
 
     /// Keeps a copy of `bytes`, which stand at `at` in the file at `path`, without zeros at their end.
@@ -114,6 +115,10 @@ impl<'a> Aside<'a> {
         });
         let mut target = self.dir.join(below).into_os_string();
         target.push(suffix);
+        // Another file may have had the name.
+        while Path::new(&target).exists() {
+            target.push("+");
+        }
         target.into()
     }
 }

@@ -15,11 +15,13 @@ use rustix::io::Errno;
 
 use super::super::StoreDir;
 use super::super::dir::foreign_files;
+use super::super::log_sequence::{LogSequence, Misplaced};
 use super::aside::Aside;
 use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
+use crate::consume_queue::Unit;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
-use crate::message_store::{LIGHT_QUEUE_ID, light_places};
+use crate::message_store::{LIGHT_QUEUE_ID, batch_unit, light_places};
 
 /// Topic of the records that fill damaged parts. They are rolled back, so that nobody dispatches them.
 const FILLER_TOPIC: &str = "RMQ_SYS_DAMAGED";
@@ -43,10 +45,12 @@ pub(super) fn mend(
             aside.take(&path, "it is no file of the log")?;
         }
     }
+    put_in_place(dir, aside)?;
     let files = dir.log_files()?;
     let mut queues = BTreeSet::new();
     let mut wrong = BTreeMap::new();
     let mut offsets: HashMap<QueueKey, Offsets> = HashMap::new();
+    let mut batch_ends: HashMap<QueueKey, i64> = HashMap::new();
     let Some(begin) = files.first().map(|file| file.start()) else {
         return Ok(queues);
     };
@@ -56,8 +60,14 @@ pub(super) fn mend(
         }
         if sys_flag::has_queue_offset(record.sys_flag()) {
             let key = (record.topic().to_owned(), record.queue_id());
-            // The next offset behind a batch is not the one after its own.
-            if record.sys_flag() & sys_flag::INNER_BATCH == 0 {
+            // The next offset behind a batch is not the one after its own, which it also has as a property.
+            if record.sys_flag() & sys_flag::INNER_BATCH != 0 {
+                let unit = batch_unit(record, Unit::PRE_BLANK);
+                let end = batch_ends.insert(key.clone(), unit.end_offset());
+                if unit.base_offset != record.queue_offset() && end == Some(unit.base_offset) {
+                    wrong.insert(at, unit.base_offset);
+                }
+            } else {
                 let offsets = offsets.entry(key.clone()).or_default();
                 wrong.extend(offsets.follow(at, record.queue_offset()));
             }
@@ -85,11 +95,36 @@ pub(super) fn mend(
     Ok(queues)
 }
 
+/// Gives files their own names back, and sets those aside that have none, or nothing before all others.
+fn put_in_place(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError> {
+    let LogSequence { files, misplaced } = dir.log_sequence()?;
+    let mut kept = Vec::new();
+    for Misplaced { path, .. } in &misplaced {
+        kept.push(aside.take(path, "it has the name of another file of the log, or of none")?);
+    }
+    for (Misplaced { home, is_used, .. }, kept) in misplaced.iter().zip(kept) {
+        let Some(home) = home.filter(|_| *is_used) else { continue };
+        let path = dir.log_dirs().new_path(home);
+        aside.act(&path, format!("made from {}", kept.display()), |fs| {
+            fs.copy(&kept, &path).doing("copy", &kept)
+        })?;
+    }
+    // With the right length an empty file would be a damaged part in which nothing ever was.
+    for (_, path) in files {
+        let is_moved = misplaced.iter().any(|file| file.path == path);
+        if is_moved || path.metadata().doing("look at", &path)?.len() > 0 {
+            break;
+        }
+        aside.take(&path, "it is empty")?;
+    }
+    Ok(())
+}
+
 /// Gives the files of the log that are too long the length of all, and returns those that are too
 /// short, with their lengths.
 fn shorten(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     let bytes = dir.config().mapped_file_size_commit_log;
-    let files = dir.log_dirs().files()?;
+    let files = dir.log_sequence()?.files;
     let count = files.len();
     let mut wrong = Vec::new();
     for (_, path) in files {

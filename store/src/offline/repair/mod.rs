@@ -3,7 +3,7 @@
 //! 1. The store is marked as crashed, and its checkpoint set aside. From here on every start reads
 //!    the whole log, and a repair that has been interrupted can be repeated.
 //! 2. Metadata files come back from their backups.
-//! 3. The log is made sound where it is: a part without a sound record becomes a filler, a missing file
+//! 3. Files of the log get their own names. The log is made sound where it is: a part without a sound record becomes a filler, a missing file
 //!    one large filler, and what follows the last record is cut. The bytes that were there are kept.
 //! 4. Damaged queues and the index are set aside, and the store is opened: its recovery makes them
 //!    anew from the log.
@@ -14,6 +14,7 @@ mod aside;
 mod derived;
 mod log;
 mod metadata;
+mod timer;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ use serde::Serialize;
 
 use self::aside::Aside;
 use super::check::check_into;
-use super::report::{Report, Severity};
+use super::report::Report;
 use super::{Progress, StoreDir};
 use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
@@ -89,18 +90,19 @@ pub fn repair_with(
         StoreDir::open_to_change(fs, root, config)?
     };
     let before = check_into(Report::default(), &dir, progress)?;
-    if before.worst().is_none_or(|worst| worst < Severity::Warning) {
-        return Ok(Repair { actions: Vec::new(), aside: None, before, after: None });
-    }
     // Without settings the log may be elsewhere, and nothing can be made anew from none.
     if before.counts.log_files == 0 && before.counts.queues > 0 {
         let what = "has queues, but there is no log: give the broker's settings with -c".to_owned();
         return Err(StoreError::BadFile { path: dir.root(), what });
     }
+    if !before.is_to_mend() {
+        return Ok(Repair { actions: Vec::new(), aside: None, before, after: None });
+    }
     let mut aside = Aside::new(fs.clone(), dir.root(), dry_run, tell);
     prepare_recovery(&dir.root(), &mut aside)?;
     metadata::restore(&dir, &mut aside)?;
     let queues_with_records = log::mend(&dir, &mut aside)?;
+    timer::mend(&dir, &mut aside)?;
     derived::set_aside(&dir, &before, &queues_with_records, &mut aside)?;
     let config = recovery_config(&dir);
     let root = dir.root();
