@@ -148,6 +148,32 @@ fn log_file_on_another_disk_is_set_aside() {
 }
 
 #[test]
+fn queues_and_index_on_other_disks_are_set_aside() {
+    let dir = sound();
+    let queue_file = queue_file(dir.path());
+    overwrite(&queue_file, 40, &[7; 20]);
+    let damaged = fs::read(&queue_file).unwrap();
+    let disks = Fs::with_fault(|op, path| match op {
+        FsOp::Rename if path.ends_with("consumequeue/TopicA/0") => {
+            Err(std::io::ErrorKind::CrossesDevices.into())
+        }
+        FsOp::Rename | FsOp::Remove if path.ends_with("index") => {
+            Err(std::io::ErrorKind::ResourceBusy.into())
+        }
+        _ => Ok(()),
+    });
+    let config = Some(small(dir.path()));
+    let repair =
+        offline::repair_with(&disks, dir.path(), config, false, &mut |_| (), &mut |_, _| ());
+    let repair = repair.unwrap();
+    assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
+    let aside = repair.aside.unwrap();
+    assert_eq!(fs::read(self::queue_file(&aside)).unwrap(), damaged);
+    assert!(file_in(aside.join("index"), false).metadata().unwrap().len() > 0);
+    assert_eq!(readable(dir.path()).len(), MESSAGES);
+}
+
+#[test]
 fn number_of_slots_is_found_out_beside_a_damaged_index_file() {
     let dir = sound();
     let store = open(&small(dir.path()));

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::super::dir::entries;
 use super::Action;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -64,11 +65,16 @@ impl<'a> Aside<'a> {
         self.act(path, what, |fs| {
             make_parent(fs, &target)?;
             match fs.rename(path, &target) {
-                // A log may be on another disk than the rest.
-                Err(error) if error.kind() == ErrorKind::CrossesDevices && path.is_file() => {
-                    fs.copy(path, &target).doing("set aside", path)?;
+                // It may be on another disk than the rest, or where one is mounted.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::CrossesDevices | ErrorKind::ResourceBusy
+                    ) =>
+                {
+                    copy_all(fs, path, &target)?;
                     sync_parent(fs, &target)?;
-                    fs.remove_file(path).doing("set aside", path)?;
+                    remove(fs, path)?;
                 }
                 renamed => renamed.doing("set aside", path)?,
             }
@@ -120,6 +126,32 @@ impl<'a> Aside<'a> {
             target.push("+");
         }
         target.into()
+    }
+}
+
+/// Makes `to` a copy of the file or directory at `from`.
+fn copy_all(fs: &Fs, from: &Path, to: &Path) -> Result<(), StoreError> {
+    if !from.is_dir() {
+        return fs.copy(from, to).doing("set aside", from);
+    }
+    fs.create_dir_all(to).doing("create", to)?;
+    for path in entries(from)? {
+        copy_all(fs, &path, &to.join(path.file_name().unwrap_or_default()))?;
+    }
+    fs.sync_dir(to).doing("flush", to)
+}
+
+/// Removes a file or directory; of one where a disk is mounted all that is in it.
+fn remove(fs: &Fs, path: &Path) -> Result<(), StoreError> {
+    if !path.is_dir() {
+        return fs.remove_file(path).doing("set aside", path);
+    }
+    for below in entries(path)? {
+        remove(fs, &below)?;
+    }
+    match fs.remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
+        removed => removed.doing("set aside", path),
     }
 }
 
