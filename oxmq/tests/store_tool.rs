@@ -138,3 +138,14 @@ fn plan_takes_the_settings_of_the_broker_into_account() {
     assert_eq!(code, 2, "{out}");
     assert!(out.contains("enableDLegerCommitLog"), "{out}");
 }
+
+#[test]
+fn output_that_nobody_reads_is_no_panic() {
+    let dir = store();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxmq"));
+    command.args(["store", "check"]).arg(dir.path());
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    assert_eq!(command.status().unwrap().code(), Some(3));
+}

@@ -7,6 +7,7 @@ mod progress;
 mod repair;
 mod settings;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -82,7 +83,8 @@ pub(crate) fn run(args: StoreArgs) -> ExitCode {
         StoreCommand::Plan(args) => plan::run(&args),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("oxmq: {failure}");
+        // What was to be told may go into a pipe that nobody reads any more.
+        drop(writeln!(io::stderr(), "oxmq: {failure}"));
         ExitCode::from(CANNOT)
     })
 }
