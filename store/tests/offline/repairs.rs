@@ -314,6 +314,20 @@ fn empty_file_before_all_others_is_set_aside() {
 }
 
 #[test]
+fn directory_in_the_place_of_a_log_file_is_set_aside() {
+    for start in [0, 16 << 10] {
+        let dir = sound();
+        let path = dir.path().join("commitlog").join(format!("{start:020}"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let left = check(dir.path()).counts.records as usize;
+        let after = repair(dir.path()).after.unwrap();
+        assert!(is_clean(&after), "{start}: {:#?}", after.findings);
+        assert_eq!(readable(dir.path()).len(), left);
+    }
+}
+
+#[test]
 fn queue_offset_of_a_batch_is_that_of_its_property() {
     let dir = temp_dir();
     let store = open(&small(dir.path()));
@@ -352,6 +366,10 @@ fn timer_log_is_cut_to_what_can_be_read() {
         ("short", 13, |path| cut_file(path, 52 * 3 + 50)),
         ("long", 25, |path| overwrite(path, 536, &[7; 40])),
         ("missing", 10, |path| fs::remove_file(path).unwrap()),
+        ("no file", 10, |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
         ("misnamed", 10, |path| {
             fs::rename(path, path.with_file_name(format!("{:020}", 99))).unwrap()
         }),

@@ -109,8 +109,11 @@ fn put_in_place(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError>
             fs.copy(&kept, &path).doing("copy", &kept)
         })?;
     }
+    for (_, path) in files.iter().filter(|(_, path)| path.is_dir()) {
+        aside.take(path, "it is no file")?;
+    }
     // With the right length an empty file would be a damaged part in which nothing ever was.
-    for (_, path) in files {
+    for (_, path) in files.into_iter().filter(|(_, path)| path.exists()) {
         let is_moved = misplaced.iter().any(|file| file.path == path);
         if is_moved || path.metadata().doing("look at", &path)?.len() > 0 {
             break;

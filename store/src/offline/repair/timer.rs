@@ -22,7 +22,7 @@ pub(super) fn mend(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreErr
     let mut next = None;
     for (start, path, length) in files {
         let is_odd = !start.is_multiple_of(bytes.max(1));
-        if is_odd || next.is_some_and(|next| next != start) {
+        if is_odd || !path.is_file() || next.is_some_and(|next| next != start) {
             aside.take(&path, "it follows no other file of the timer log")?;
             continue;
         }
