@@ -25,6 +25,8 @@ pub(super) struct Appender {
     /// Files that have been begun, and that nobody has asked for.
     begun: Option<Segment>,
     scratch: Vec<u8>,
+    /// Why what was written may not be on disk, however often it is flushed again.
+    failure: Option<String>,
 }
 
 /// The files that are written.
@@ -41,7 +43,22 @@ impl Appender {
             let log = last.log.writer(Way::Mapping)?;
             Some(End { log: log.into(), queue: last.queue.writer(Way::Mapping)?.into() })
         });
-        Self { fs: fs.clone(), place, sizes, end, begun: None, scratch: Vec::new() }
+        Self { fs: fs.clone(), place, sizes, end, begun: None, scratch: Vec::new(), failure: None }
+    }
+
+    /// Whether what has been written can still be trusted.
+    ///
+    /// # Errors
+    ///
+    /// When a flush has failed: the system tells of an error once, and what was to be written may be gone.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        match &self.failure {
+            Some(failure) => {
+                let failure = io::Error::other(format!("failed before: {failure}"));
+                Err(failure).doing("flush", &self.place.log)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Appends a copy of `record`. Whether or not that fails, files may have been begun for it.
@@ -97,6 +114,7 @@ impl Appender {
 
     /// Ends the files, if there are any, and makes them durable.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+        self.check()?;
         let Some(end) = &mut self.end else {
             return Ok(());
         };
@@ -115,11 +133,12 @@ impl Appender {
 
     /// Makes durable what has been appended.
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        self.check()?;
         let Some(end) = &mut self.end else {
             return Ok(());
         };
-        end.log.flush(&self.fs)?;
-        end.queue.flush(&self.fs)
+        let flushed = end.log.flush(&self.fs).and_then(|()| end.queue.flush(&self.fs));
+        flushed.inspect_err(|error| self.failure = Some(error.to_string()))
     }
 }
 

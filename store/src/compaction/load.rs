@@ -70,27 +70,28 @@ pub(super) fn load(
     Ok(pairs.into_iter().map(|pair| Segment::new(pair.log, pair.queue)).collect())
 }
 
-/// Cuts from the first unsound record on, and one more: the end of a record, where its properties are, has
-/// no checksum. What cannot be copied again stays, and those who read pass by what is not sound.
+/// Cuts from the record before the first unsound one on: the end of a record, where its properties are, has no
+/// checksum. With none, the last file is cut: it may not be on disk, even if it is in memory still. What cannot
+/// be copied again stays, and those who read pass by what is not sound.
 fn cut_doubtful(
     fs: &Fs,
     pairs: &mut Vec<Pair>,
     unsound: Option<(usize, usize)>,
     in_commit_log: Range<i64>,
 ) -> Result<(), StoreError> {
-    let end = || Some((pairs.len().checked_sub(1)?, unit_count(&pairs.last()?.queue)));
-    let Some((index, unit)) = unsound.or_else(end) else {
+    let is_there =
+        |pair: &Pair, unit| pair.offset(unit).is_some_and(|offset| in_commit_log.contains(&offset));
+    let before = unsound.map(|(index, unit)| (index, unit.saturating_sub(1)));
+    if let Some((index, unit)) = before.filter(|(index, unit)| is_there(&pairs[*index], *unit)) {
+        warn!(path = %pairs[index].log.path().display(), queue_offset = pairs[index].offset(unit), "compacted log is damaged and is cut");
+        return cut(fs, pairs, index, unit);
+    }
+    let Some(last) = pairs.last_mut() else {
         return Ok(());
     };
-    let last = unit.saturating_sub(1);
-    match unit_at(&pairs[index].queue, last) {
-        Some(unit) if in_commit_log.contains(&unit.base_offset) => {
-            if unsound.is_some() {
-                warn!(path = %pairs[index].log.path().display(), queue_offset = unit.base_offset, "compacted log is damaged and is cut");
-            }
-            cut(fs, pairs, index, last)
-        }
-        _ => Ok(()),
+    match (0..unit_count(&last.queue)).find(|unit| is_there(last, *unit)) {
+        Some(unit) => last.cut(fs, unit),
+        None => Ok(()),
     }
 }
 

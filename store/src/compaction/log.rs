@@ -27,7 +27,8 @@ pub(crate) struct CompactionLog {
     place: Place,
     sizes: Sizes,
     segments: RwLock<Arc<Vec<Segment>>>,
-    /// Offset of the first message that has not been copied. Stored after it has.
+    /// Offset of the first message that has not been copied, or that the file has which could not be flushed.
+    /// Stored after it has been.
     next: AtomicI64,
     /// Held by who changes files that others may change.
     appender: Mutex<Appender>,
@@ -63,16 +64,18 @@ impl View {
         Arc::new(self.segments.iter().map(|segment| Arc::clone(&segment.log)).collect())
     }
 
-    /// The units from `offset` on.
-    pub(crate) fn units_from(&self, offset: i64) -> impl Iterator<Item = BatchUnit> {
+    /// The units from `offset` on, of messages before `end`.
+    pub(crate) fn units_between(&self, offset: i64, end: i64) -> impl Iterator<Item = BatchUnit> {
         let behind = self.segments.partition_point(|segment| {
             // One without records is the last.
             segment.end_offset().is_some_and(|end| end <= offset)
         });
-        self.segments[behind..].iter().enumerate().flat_map(move |(number, segment)| {
-            let first = if number == 0 { segment.index_of(offset) } else { 0 };
-            (first..segment.count()).map_while(|index| segment.unit(index))
-        })
+        let units =
+            self.segments[behind..].iter().enumerate().flat_map(move |(number, segment)| {
+                let first = if number == 0 { segment.index_of(offset) } else { 0 };
+                (first..segment.count()).map_while(|index| segment.unit(index))
+            });
+        units.take_while(move |unit| unit.base_offset < end)
     }
 }
 
@@ -145,6 +148,7 @@ impl CompactionLog {
             next = 0;
             self.clear(&mut appender)?;
         }
+        appender.check()?;
         next = next.max(min);
         // After the bounds, so that it has what they promise.
         let files = commit_log.files();
@@ -203,9 +207,19 @@ impl CompactionLog {
                 segments.push(begun);
                 self.set_segments(segments);
             }
-            appended?;
+            appended.inspect_err(|_| self.doubt(appender))?;
         }
         Ok(true)
+    }
+
+    /// Has what the last file has read from the commit log again, as far as that has it, if it may not be on
+    /// disk. The next start copies it again, and until then nothing follows that file.
+    fn doubt(&self, appender: &Appender) {
+        if appender.check().is_err()
+            && let Some(first) = self.segments().last().and_then(Segment::first_offset)
+        {
+            self.next.store(first, Ordering::Release);
+        }
     }
 
     /// Forgets everything.
@@ -219,7 +233,10 @@ impl CompactionLog {
     /// Makes durable what has been copied.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         let mut appender = self.lock_appender();
-        if self.deleted.load(Ordering::Relaxed) { Ok(()) } else { appender.flush() }
+        if self.deleted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        appender.flush().inspect_err(|_| self.doubt(&appender))
     }
 
     /// Compacts the closed files, of whose messages those up to offset `after` have been before. Keys take

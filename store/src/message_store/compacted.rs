@@ -60,14 +60,17 @@ impl MessageStore {
             if let Some((status, next)) = range_status {
                 return Ok(empty(status, next, min, max));
             }
-            if offset < view.next() {
+            // What the commit log does not have any more is in these files only.
+            let end_of_view = view.next().max(question.bounds.0);
+            if offset < end_of_view {
                 let files = view.logs();
                 let end =
                     files.last().map_or(0, |file| file.start() + file.wrote_position() as i64);
                 let mut pull =
                     Pull::new(self, question.from(offset, min), &files, end, out).with_old_end();
-                let room = pull.run_units(view.units_from(offset), &mut filter, out)?;
-                let next = pull.result.next_begin_offset.max(view.next());
+                let room =
+                    pull.run_units(view.units_between(offset, end_of_view), &mut filter, out)?;
+                let next = pull.result.next_begin_offset.max(end_of_view);
                 if room == Room::Full || pull.result.message_count > 0 {
                     return Ok(pull.result);
                 }
