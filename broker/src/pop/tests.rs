@@ -1,6 +1,7 @@
 //! The service as a whole, on a store of its own.
 
 mod held;
+mod lite;
 mod recovered;
 
 use std::path::Path;

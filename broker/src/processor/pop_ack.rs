@@ -17,6 +17,7 @@ use oxmq_remoting::Reply;
 use oxmq_store::MessageStore;
 
 use super::success;
+use crate::disk_readers;
 use crate::error::RequestError;
 use crate::limits::{MAX_ACKS_PER_REQUEST, MAX_MESSAGES_PER_CHECK_POINT};
 use crate::pop::lite::{GivenBack, LiteService};
@@ -49,7 +50,25 @@ impl PopAck {
     /// A message is done.
     pub(crate) fn ack(&self, request: &CommandView<'_>, reply: Reply) {
         let client = reply.connection().peer();
-        self.answer(self.take_ack(request, client), reply);
+        let header = match self.decode_ack(request, client) {
+            Ok(header) => header,
+            Err(error) => return refuse(&error, reply),
+        };
+        if lite_topic(header.lite_topic.as_deref()).is_none() {
+            return self.answer(self.take_ack(&header, client), reply);
+        }
+        give_back(&self.lite, reply, false, move |lite, may_wait| {
+            let AckMessageRequestHeader { consumer_group: group, topic, extra_info, .. } = &header;
+            let given = GivenBack {
+                group,
+                topic,
+                lite_topic: header.lite_topic.as_deref().unwrap_or_default(),
+                queue_id: header.queue_id,
+                offset: header.offset,
+                receipt: extra_info,
+            };
+            Ok(lite.acknowledge(given, may_wait)?.map(|()| success()))
+        });
     }
 
     /// Many messages are done.
@@ -61,7 +80,27 @@ impl PopAck {
     /// A message is to be given out again at another time.
     pub(crate) fn change_invisible_time(&self, request: &CommandView<'_>, reply: Reply) {
         let client = reply.connection().peer();
-        self.answer(self.take_change(request, client), reply);
+        let header = match self.decode_change(request, client) {
+            Ok(header) => header,
+            Err(error) => return refuse(&error, reply),
+        };
+        if lite_topic(header.lite_topic.as_deref()).is_none() {
+            return self.answer(self.take_change(&header), reply);
+        }
+        give_back(&self.lite, reply, false, move |lite, may_wait| {
+            let ChangeInvisibleTimeRequestHeader { consumer_group: group, topic, .. } = &header;
+            let given = GivenBack {
+                group,
+                topic,
+                lite_topic: header.lite_topic.as_deref().unwrap_or_default(),
+                queue_id: header.queue_id,
+                offset: header.offset,
+                receipt: &header.extra_info,
+            };
+            let (invisible_ms, suspend) = (header.invisible_time, header.suspend);
+            let changed = lite.change_invisible_time(given, invisible_ms, suspend, may_wait)?;
+            Ok(changed.map(|changed| changed_time(&changed)))
+        });
     }
 
     fn answer(&self, outcome: Outcome, reply: Reply) {
@@ -70,21 +109,22 @@ impl PopAck {
                 self.store.when_durable(durable_at, Box::new(move |_| reply.send(answer)));
             }
             Ok((answer, _)) => reply.send(answer),
-            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => refuse(&error, reply),
         }
     }
 
-    fn take_ack(&self, request: &CommandView<'_>, client: SocketAddr) -> Outcome {
+    fn decode_ack(
+        &self,
+        request: &CommandView<'_>,
+        client: SocketAddr,
+    ) -> Result<AckMessageRequestHeader, RequestError> {
         let header = AckMessageRequestHeader::decode(request)?;
-        let AckMessageRequestHeader { consumer_group: group, topic, queue_id, offset, .. } =
-            &header;
-        self.check_queue(topic, *queue_id, client)?;
-        if let Some(lite_topic) = lite_topic(header.lite_topic.as_deref()) {
-            let (queue_id, offset, receipt) = (*queue_id, *offset, header.extra_info.as_str());
-            let given = GivenBack { group, topic, lite_topic, queue_id, offset, receipt };
-            self.lite.acknowledge(given)?;
-            return Ok((success(), 0));
-        }
+        self.check_queue(&header.topic, header.queue_id, client)?;
+        Ok(header)
+    }
+
+    fn take_ack(&self, header: &AckMessageRequestHeader, client: SocketAddr) -> Outcome {
+        let AckMessageRequestHeader { consumer_group: group, topic, queue_id, offset, .. } = header;
         let (min, max) = self.store.bounds(topic, *queue_id);
         if *offset < min || *offset > max {
             let (topic, queue_id, offset) = (topic.clone(), *queue_id, *offset);
@@ -157,32 +197,28 @@ impl PopAck {
         self.pop.acknowledge(&given, &offsets, true, client)
     }
 
-    fn take_change(&self, request: &CommandView<'_>, client: SocketAddr) -> Outcome {
+    fn decode_change(
+        &self,
+        request: &CommandView<'_>,
+        client: SocketAddr,
+    ) -> Result<ChangeInvisibleTimeRequestHeader, RequestError> {
         let header = ChangeInvisibleTimeRequestHeader::decode(request)?;
-        let ChangeInvisibleTimeRequestHeader { consumer_group: group, topic, .. } = &header;
+        self.check_queue(&header.topic, header.queue_id, client)?;
+        Ok(header)
+    }
+
+    fn take_change(&self, header: &ChangeInvisibleTimeRequestHeader) -> Outcome {
+        let ChangeInvisibleTimeRequestHeader { consumer_group: group, topic, .. } = header;
         let (queue_id, offset) = (header.queue_id, header.offset);
-        self.check_queue(topic, queue_id, client)?;
-        let invisible_ms = header.invisible_time;
-        let changed = if let Some(lite_topic) = lite_topic(header.lite_topic.as_deref()) {
-            let receipt = header.extra_info.as_str();
-            let given = GivenBack { group, topic, lite_topic, queue_id, offset, receipt };
-            self.lite.change_invisible_time(given, invisible_ms, header.suspend)?
-        } else {
-            let (min, max) = self.store.bounds(topic, queue_id);
-            if !(min..max).contains(&offset) {
-                return Err(RequestError::ChangeOffsetIllegal);
-            }
-            let receipt = ReceiptHandle::parse(&header.extra_info)?;
-            let given = Given::by(&receipt, topic, group, queue_id);
-            self.pop.change_invisible_time(&given, offset, invisible_ms, header.suspend)?
-        };
-        let Changed { pop_time_ms, invisible_ms, revive_queue_id, durable_at } = changed;
-        let answer = ChangeInvisibleTimeResponseHeader {
-            pop_time: pop_time_ms,
-            invisible_time: invisible_ms,
-            revive_qid: revive_queue_id,
-        };
-        Ok((success().with_header(&answer), durable_at))
+        let (min, max) = self.store.bounds(topic, queue_id);
+        if !(min..max).contains(&offset) {
+            return Err(RequestError::ChangeOffsetIllegal);
+        }
+        let receipt = ReceiptHandle::parse(&header.extra_info)?;
+        let given = Given::by(&receipt, topic, group, queue_id);
+        let (invisible_ms, suspend) = (header.invisible_time, header.suspend);
+        let changed = self.pop.change_invisible_time(&given, offset, invisible_ms, suspend)?;
+        Ok((changed_time(&changed), changed.durable_at))
     }
 
     fn check_queue(
@@ -205,6 +241,38 @@ impl PopAck {
             consumer: client,
         })
     }
+}
+
+/// Has a message of a lite topic taken back; where its queue is in use, by a thread that may wait, as whoever has
+/// it may be waiting for the disk.
+fn give_back(
+    lite: &Arc<LiteService>,
+    reply: Reply,
+    may_wait: bool,
+    take: impl Fn(&Arc<LiteService>, bool) -> Result<Option<RemotingCommand>, RequestError>
+    + Send
+    + 'static,
+) {
+    match take(lite, may_wait) {
+        Ok(Some(answer)) => reply.send(answer),
+        Ok(None) => {
+            let lite = Arc::clone(lite);
+            disk_readers::spawn(move || give_back(&lite, reply, true, take));
+        }
+        Err(error) => refuse(&error, reply),
+    }
+}
+
+fn changed_time(changed: &Changed) -> RemotingCommand {
+    success().with_header(&ChangeInvisibleTimeResponseHeader {
+        pop_time: changed.pop_time_ms,
+        invisible_time: changed.invisible_ms,
+        revive_qid: changed.revive_queue_id,
+    })
+}
+
+fn refuse(error: &RequestError, reply: Reply) {
+    reply.fail(error.response_code(), &error.to_string());
 }
 
 /// The lite topic that a message is of, if any.

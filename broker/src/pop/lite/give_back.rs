@@ -11,7 +11,6 @@ use crate::clock::now_ms;
 use crate::error::{LiteError, RequestError};
 use crate::pop::Changed;
 use crate::pop::order::Acknowledged;
-use crate::sync::lock;
 
 /// A message of a lite topic that is given back.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +24,13 @@ pub(crate) struct GivenBack<'a> {
 }
 
 impl LiteService {
-    /// A message is done.
-    pub(crate) fn acknowledge(self: &Arc<Self>, given: GivenBack<'_>) -> Result<(), RequestError> {
+    /// A message is done. Nothing is returned, and nothing was done, when its queue is in use and that must not
+    /// be waited for.
+    pub(crate) fn acknowledge(
+        self: &Arc<Self>,
+        given: GivenBack<'_>,
+        may_wait: bool,
+    ) -> Result<Option<()>, RequestError> {
         let GivenBack { group, offset, .. } = given;
         if self.bound_topic(group).as_deref() != Some(given.topic) {
             return Err(LiteError::AckBind.into());
@@ -37,9 +41,9 @@ impl LiteService {
             return Err(LiteError::AckQueue.into());
         }
         let queue_ref = queue_ref(group, &queue);
-        let turn = lock(self.turn(queue_ref));
+        let Some(turn) = self.take_turn(queue_ref, may_wait) else { return Ok(None) };
         if self.offsets.query(group, &queue, QUEUE_ID).is_some_and(|next| offset < next) {
-            return Ok(());
+            return Ok(Some(()));
         }
         let commit = |next| {
             if !self.offsets.has_reset(group, &queue, QUEUE_ID) {
@@ -55,24 +59,26 @@ impl LiteService {
             Acknowledged::Next { .. } | Acknowledged::Stale => {}
             Acknowledged::Unknown => return Err(LiteError::AckUnknown.into()),
         }
-        Ok(())
+        Ok(Some(()))
     }
 
     /// Has a message given out again at another time, or with `suspend` all that was given out with it,
-    /// without that counting as consumed.
+    /// without that counting as consumed. Nothing is returned, and nothing was done, when its queue is in use and
+    /// that must not be waited for.
     pub(crate) fn change_invisible_time(
         &self,
         given: GivenBack<'_>,
         invisible_ms: i64,
         suspend: bool,
-    ) -> Result<Changed, RequestError> {
+        may_wait: bool,
+    ) -> Result<Option<Changed>, RequestError> {
         let GivenBack { group, offset, .. } = given;
         let queue = self.queue_of(given).map_err(|_| RequestError::ChangeOffsetIllegal)?;
         let receipt = ReceiptHandle::parse(given.receipt)?;
         let queue_ref = queue_ref(group, &queue);
-        let _turn = lock(self.turn(queue_ref));
+        let Some(_turn) = self.take_turn(queue_ref, may_wait) else { return Ok(None) };
         if self.offsets.query(group, &queue, QUEUE_ID).is_some_and(|next| offset < next) {
-            return Ok(Changed::default());
+            return Ok(Some(Changed::default()));
         }
         let visible_ms = now_ms().saturating_add(invisible_ms);
         if suspend {
@@ -80,12 +86,12 @@ impl LiteService {
         } else {
             self.order.set_next_visible(queue_ref, offset, receipt.pop_time_ms, visible_ms);
         }
-        Ok(Changed {
+        Ok(Some(Changed {
             pop_time_ms: receipt.pop_time_ms,
             invisible_ms: visible_ms.saturating_sub(receipt.pop_time_ms),
             revive_queue_id: receipt.revive_queue_id,
             durable_at: 0,
-        })
+        }))
     }
 
     /// The queue of the lite topic, unless that cannot have the message.

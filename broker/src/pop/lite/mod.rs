@@ -18,7 +18,7 @@ mod subscribe;
 mod take;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use hashbrown::DefaultHashBuilder;
@@ -316,9 +316,19 @@ impl LiteService {
     }
 
     /// Keeps others of the group from popping the same queue.
-    fn turn(&self, queue: PopRef<'_>) -> &Mutex<()> {
+    pub(super) fn turn(&self, queue: PopRef<'_>) -> &Mutex<()> {
         use std::hash::BuildHasher as _;
         &self.turns[self.hasher.hash_one(queue) as usize % TURNS]
+    }
+
+    /// Takes the turn; nothing if somebody has it, who may be waiting for the disk, and that must not be.
+    fn take_turn(&self, queue: PopRef<'_>, may_wait: bool) -> Option<MutexGuard<'_, ()>> {
+        let turn = self.turn(queue);
+        match turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => may_wait.then(|| lock(turn)),
+        }
     }
 
     /// A number below `limit`.

@@ -1,6 +1,6 @@
 //! Pops of lite topics.
 
-use std::sync::{Arc, TryLockError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use oxmq_protocol::code::ResponseCode;
@@ -16,7 +16,6 @@ use crate::limits::MAX_POP_BYTES;
 use crate::pop::held::room;
 use crate::pop::offset_info::OffsetInfo;
 use crate::queue_key::QueueRef;
-use crate::sync::lock;
 
 /// What a pop asks for, once its checks have passed.
 #[derive(Debug)]
@@ -147,14 +146,7 @@ impl LiteService {
     ) -> Result<(), Cold> {
         let group = &*request.group;
         let queue_ref = queue_ref(group, queue);
-        let turn = self.turn(queue_ref);
-        let _turn = match turn.try_lock() {
-            Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            // Whoever has it may be waiting for the disk.
-            Err(TryLockError::WouldBlock) if may_wait => lock(turn),
-            Err(TryLockError::WouldBlock) => return Err(Cold),
-        };
+        let _turn = self.take_turn(queue_ref, may_wait).ok_or(Cold)?;
         let attempt = request.attempt.as_deref();
         if self.order.is_blocked(queue_ref, attempt, request.invisible_ms, taken.pop_time_ms) {
             return Ok(());
