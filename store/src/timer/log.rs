@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
+use tracing::warn;
 
 use crate::fs::clear;
 
@@ -135,6 +136,30 @@ impl TimerLog {
         }
         let place = (at - self.block.start) as usize;
         Ok(TimerUnit::decode(&self.block.bytes[place..]))
+    }
+
+    /// The units that are `wanted`. What cannot be read or is damaged is passed by.
+    pub(super) fn search(&self, wanted: impl Fn(&TimerUnit) -> bool) -> Vec<TimerUnit> {
+        let mut found = Vec::new();
+        let mut bytes = vec![0; BLOCK_BYTES / UNIT_BYTES * UNIT_BYTES];
+        for (start, file) in &self.files {
+            let end = self.end.saturating_sub(*start).min(self.file_bytes);
+            for at in (0..end).step_by(bytes.len()) {
+                let count = (end - at).min(bytes.len() as u64) as usize;
+                let block = &mut bytes[..count];
+                if let Err(error) = file.read_exact_at(block, at) {
+                    warn!(at = start + at, %error, "part of the timer log cannot be read");
+                    for (unit, at) in block.chunks_mut(UNIT_BYTES).zip((at..).step_by(UNIT_BYTES)) {
+                        if file.read_exact_at(unit, at).is_err() {
+                            unit.fill(0);
+                        }
+                    }
+                }
+                let units = block.chunks_exact(UNIT_BYTES).filter_map(TimerUnit::decode);
+                found.extend(units.map(|(unit, _)| unit).filter(&wanted));
+            }
+        }
+        found
     }
 
     /// Hands every sound unit from the file that holds `from`, or the last one before that, on to `each`, with

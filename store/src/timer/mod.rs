@@ -131,30 +131,38 @@ impl TimerStore {
     ///
     /// When a file cannot be read.
     pub fn slot(&mut self, slot_time_ms: i64) -> io::Result<Vec<TimerUnit>> {
+        let time = slot_time_ms / self.precision_ms;
         let mut units = Vec::new();
-        let mut at = self.wheel.get(slot_time_ms / self.precision_ms)?.last;
+        let mut at = self.wheel.get(time)?.last;
         // Units before the log are not needed any more, nor are their messages there.
         while at != NONE && !(0..self.log.begin().cast_signed()).contains(&at) {
             let found = match u64::try_from(at) {
                 Ok(place) => self.log.read(place)?,
                 Err(_) => None,
             };
-            units.extend(found.map(|(unit, _)| unit));
-            match found {
-                // Damaged chains could go round.
-                Some((_, previous)) if previous < at => at = previous,
-                _ => {
-                    warn!(
-                        slot_time_ms,
-                        at,
-                        "link of the timer log is damaged: messages before it are not delivered"
-                    );
-                    break;
-                }
-            }
+            // Damaged chains could go round, or into another one.
+            let link = found.filter(|(unit, previous)| {
+                *previous < at && unit.slot_time_ms / self.precision_ms == time
+            });
+            let Some((unit, previous)) = link else {
+                warn!(slot_time_ms, at, "link of the timer log is damaged: all of it is read");
+                return Ok(self.search(slot_time_ms));
+            };
+            units.push(unit);
+            at = previous;
         }
         units.reverse();
         Ok(units)
+    }
+
+    /// The units of a slot, looked for in all of the log, in the order in which they came. What cannot be read is
+    /// passed by.
+    pub fn search(&self, slot_time_ms: i64) -> Vec<TimerUnit> {
+        let time = slot_time_ms / self.precision_ms;
+        let mut units = self.log.search(|unit| unit.slot_time_ms / self.precision_ms == time);
+        // One that was appended and could not be linked was appended again.
+        units.dedup_by_key(|unit| unit.phy_offset);
+        units
     }
 
     /// Collects what it takes to save how far the timer has got; `None` when that is saved.

@@ -1,3 +1,5 @@
+use std::os::unix::fs::FileExt;
+
 use super::*;
 
 const SECOND: i64 = 1_000;
@@ -115,21 +117,56 @@ fn checkpoint_that_is_ahead_of_the_log_costs_no_unit() {
 }
 
 #[test]
-fn link_that_leads_across_the_end_of_a_file_costs_only_its_slot() {
+fn damaged_link_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = TimerStore::open(&config(dir.path())).unwrap();
     for number in 0..150 {
         store.put(&unit((5 + number % 2) * SECOND, number)).unwrap();
     }
+    let even: Vec<i64> = (0..150).step_by(2).collect();
     let path = dir.path().join("timerlog/00000000000000005216");
-    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    // The link of the last unit but one, of number 148.
-    for link in [52 * 100 - 20, 5_210, 5_216 + 7, i64::MAX - 60, i64::MIN] {
-        std::os::unix::fs::FileExt::write_all_at(&file, &link.to_be_bytes(), 48 * 52 + 4).unwrap();
-        let mut store = TimerStore::open(&config(dir.path())).unwrap();
-        assert_eq!(offsets(&mut store, 5 * SECOND), [148], "{link}");
-        assert_eq!(offsets(&mut store, 6 * SECOND).len(), 75);
+    let log = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    let wheel = std::fs::OpenOptions::new().write(true).open(dir.path().join("timerwheel"));
+    let wheel = wheel.unwrap();
+    // Across the end of a file, between units, beyond the end, and to a unit of another slot.
+    for link in [52 * 100 - 20, 5_210, 5_216 + 7, i64::MAX - 60, i64::MIN, 52] {
+        // That of the last unit but one, of number 148, and then its slot's own.
+        for (file, place) in [(&log, 48 * 52 + 4), (&wheel, 5 * 32 + 16)] {
+            file.write_all_at(&i64::to_be_bytes(link), place).unwrap();
+            let mut store = TimerStore::open(&config(dir.path())).unwrap();
+            assert_eq!(offsets(&mut store, 5 * SECOND), even, "{link}");
+            assert_eq!(offsets(&mut store, 6 * SECOND).len(), 75);
+        }
     }
+}
+
+#[test]
+fn damaged_unit_costs_only_its_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..150 {
+        store.put(&unit((5 + number % 2) * SECOND, number)).unwrap();
+    }
+    let path = dir.path().join("timerlog/00000000000000000000");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[1; 52], 52 * 60).unwrap();
+    let left: Vec<i64> = (0..150).step_by(2).filter(|number| *number != 60).collect();
+    assert_eq!(offsets(&mut store, 5 * SECOND), left);
+    assert_eq!(offsets(&mut store, 6 * SECOND).len(), 75);
+}
+
+#[test]
+fn what_can_be_read_of_a_slot_is_found_though_the_rest_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = TimerStore::open(&config(dir.path())).unwrap();
+    for number in 0..150 {
+        store.put(&unit(5 * SECOND, number)).unwrap();
+    }
+    let path = dir.path().join("timerlog/00000000000000000000");
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(52 * 60 + 9).unwrap();
+    assert!(store.slot(5 * SECOND).is_err());
+    let found: Vec<i64> = store.search(5 * SECOND).iter().map(|unit| unit.phy_offset).collect();
+    assert_eq!(found, (0..60).chain(100..150).collect::<Vec<_>>());
 }
 
 #[test]
