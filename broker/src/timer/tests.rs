@@ -312,3 +312,44 @@ fn full_moment_is_refused() {
     assert_eq!(send(&setup), None);
     assert_eq!(setup.send("other", "TIMER_DELAY_MS=7000;"), Some(TIMER_TOPIC));
 }
+
+#[test]
+fn slot_that_cannot_be_read_does_not_hold_up_the_others_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup(dir.path(), START_MS);
+    for (body, delay_ms) in [("later", 3_500), ("read", 1_500), ("unread", 1_500)] {
+        setup.send(body, &format!("TIMER_DELAY_MS={delay_ms};")).unwrap();
+    }
+    setup.at(0);
+    let log = dir.path().join("timerlog/00000000000000000000");
+    // The third unit cannot be read.
+    std::fs::OpenOptions::new().write(true).open(log).unwrap().set_len(2 * 52).unwrap();
+    setup.at(2_000);
+    assert!(setup.bodies().is_empty(), "it may be readable again soon");
+    for _ in 0..100 {
+        setup.at(4_000);
+    }
+    assert_eq!(setup.bodies(), ["read", "later"]);
+}
+
+#[test]
+fn messages_are_delivered_while_none_can_be_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup_with(dir.path(), START_MS, |config| {
+        // Two units and the blank end.
+        config.mapped_file_size_timer_log = 2 * 52 + 16;
+    });
+    for body in ["a", "b"] {
+        setup.send(body, "TIMER_DELAY_MS=1500;").unwrap();
+    }
+    setup.at(0);
+    // A file of the timer log that cannot be begun.
+    let next = dir.path().join("timerlog/00000000000000000120");
+    std::fs::create_dir(&next).unwrap();
+    setup.send("c", "TIMER_DELAY_MS=500;").unwrap();
+    setup.at(1_600);
+    assert_eq!(setup.bodies(), ["a", "b"]);
+    std::fs::remove_dir(&next).unwrap();
+    setup.at(1_700);
+    assert_eq!(setup.bodies(), ["a", "b", "c"]);
+}

@@ -24,6 +24,8 @@ const TAKEN_PER_STEP: usize = 4_096;
 const DELIVERED_PER_STEP: usize = 256;
 /// Pause after the store or a file did not take something.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Times that reading a slot may fail before only what can be read is delivered, and others after it.
+const READ_TRIES: u32 = 50;
 /// Slots that are kept free between the oldest and the newest, as in the reference.
 const BLANK_SLOTS: i64 = 60;
 /// Slots after which progress without messages is saved.
@@ -54,6 +56,8 @@ pub(super) struct Work {
     loaded: bool,
     /// Where the log was when the first of them may have been delivered.
     loaded_at: i64,
+    /// Times that a slot could not be read since the start.
+    failed_reads: u32,
     delivered_some: bool,
     pending: BinaryHeap<Reverse<Pending>>,
     /// What has been taken back of this slot.
@@ -97,6 +101,7 @@ impl Work {
             read_time_ms,
             loaded: false,
             loaded_at: 0,
+            failed_reads: 0,
             delivered_some: false,
             pending: BinaryHeap::new(),
             recalled: HashSet::new(),
@@ -120,7 +125,9 @@ impl Work {
 
     /// Does what is to be done now, and returns how long there is nothing more.
     pub(super) fn step(&mut self, now_ms: i64) -> Duration {
-        let outcome = self.take(now_ms).and_then(|more| Ok(more | self.deliver(now_ms)?));
+        // What is due does not wait for what cannot be taken.
+        let taken = self.take(now_ms);
+        let outcome = self.deliver(now_ms).and_then(|more| Ok(more | taken?));
         let more = match outcome {
             Ok(more) => more,
             Err(error) => {
@@ -321,7 +328,7 @@ impl Work {
 
     fn load_slot(&mut self) -> io::Result<()> {
         self.loaded_at = self.store.max_phy_offset();
-        for unit in self.timers.slot(self.read_time_ms)? {
+        for unit in self.read_slot()? {
             let bytes = self.store.look_message_by_offset(unit.phy_offset);
             let record = bytes.as_deref().and_then(|bytes| RecordView::parse(bytes).ok());
             match record {
@@ -331,6 +338,18 @@ impl Work {
         }
         self.loaded = true;
         Ok(())
+    }
+
+    fn read_slot(&mut self) -> io::Result<Vec<TimerUnit>> {
+        let slot_time_ms = self.read_time_ms;
+        self.timers.slot(slot_time_ms).or_else(|error| {
+            self.failed_reads = self.failed_reads.saturating_add(1);
+            if self.failed_reads < READ_TRIES {
+                return Err(error);
+            }
+            error!(slot_time_ms, %error, "only what can be read of a slot of the timer is delivered");
+            Ok(self.timers.search(slot_time_ms))
+        })
     }
 
     fn await_in_slot(&mut self, record: RecordView<'_>, unit: &TimerUnit) {
