@@ -39,6 +39,7 @@ pub(crate) use self::held::{HeldNotice, HeldPop, NoticeRequest, PopRequest, dead
 pub(crate) use self::journal::Journal;
 pub(crate) use self::order::ConsumerOrder;
 use self::queues::{PopQueue, PopQueues, PopRef};
+use self::recover::GivenAgain;
 pub(crate) use self::revive::Revive;
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
@@ -70,6 +71,7 @@ pub(crate) struct PopService {
     stats: Arc<BrokerStats>,
     order: Arc<ConsumerOrder>,
     journal: Journal,
+    given_again: GivenAgain,
     /// Queues of the revive topic that notes are spread over.
     note_queues: i32,
     queues: PopQueues,
@@ -114,6 +116,7 @@ impl PopService {
             stats,
             order,
             journal,
+            given_again: GivenAgain::default(),
             note_queues,
             queues: PopQueues::default(),
             held: Hold::default(),

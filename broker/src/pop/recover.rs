@@ -2,21 +2,65 @@
 //!
 //! How far groups have come is saved every few seconds. What was popped after the last save is noted in the
 //! log all the same, so that the next pops go on behind it and nothing is given out that is not due again.
-//! The reference goes on where it has last saved.
+//! The reference goes on where it has last saved. So it is with check points: those that were worked off after the
+//! last save are read once more, but what was stored again for them is in the log.
 
+use std::sync::Mutex;
+
+use hashbrown::HashMap;
 use oxmq_protocol::body::PopCheckPoint;
 use oxmq_protocol::fastjson;
-use oxmq_protocol::message::{RecordView, properties};
+use oxmq_protocol::message::{Message, RecordView, TopicKind, properties};
 use oxmq_store::Boundary;
 use tracing::info;
 
 use super::PopService;
 use super::journal::CHECK_POINT_TAG;
 use crate::again::Aside;
+use crate::sync::lock;
 use crate::timer::TIMER_TOPIC;
 
+/// Messages that were stored again after the last save before a crash.
+#[derive(Debug, Default)]
+pub(super) struct GivenAgain(Mutex<HashMap<String, u32>>);
+
+impl GivenAgain {
+    fn note(&self, record: RecordView<'_>) {
+        let text = record.properties();
+        if properties::property(text, properties::FIRST_POP_TIME).is_some()
+            && let Some(key) = key(record.topic(), record.reconsume_times(), text)
+        {
+            *lock(&self.0).entry(key).or_default() += 1;
+        }
+    }
+
+    /// Whether a message was stored again; of several that are alike each is asked once.
+    pub(super) fn take(&self, again: &Message<'_>) -> bool {
+        let mut left = lock(&self.0);
+        if left.is_empty() {
+            return false;
+        }
+        let Some(key) = key(again.topic, again.reconsume_times, again.properties) else {
+            return false;
+        };
+        let Some(count) = left.get_mut(&key) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            left.remove(&key);
+        }
+        true
+    }
+}
+
+/// What names a message that is stored again; nothing without a key of its own.
+fn key(topic: &str, reconsume_times: i32, text: &[u8]) -> Option<String> {
+    let unique_key = properties::property_str(text, properties::UNIQ_KEY)?;
+    Some(format!("{topic} {reconsume_times} {unique_key}"))
+}
+
 impl PopService {
-    /// Moves groups on behind what they have been given since their offsets were saved, after a crash.
+    /// Moves groups on behind what they have been given since their offsets were saved, after a crash, and looks
+    /// for what has been stored again since.
     pub(crate) fn recover(&self) {
         let Some(saved_at_ms) = self.offsets.saved_at_ms().filter(|_| !self.store.was_closed())
         else {
@@ -31,6 +75,18 @@ impl PopService {
         });
         if pops > 0 {
             info!(pops, "pops found that were not in the saved offsets");
+        }
+        let mut queues = self.store.queues();
+        queues.retain(|topic, _| TopicKind::of(topic) != TopicKind::Normal);
+        for (topic, queue_ids) in &queues {
+            for queue_id in queue_ids.iter().copied() {
+                let store = &self.store;
+                let first = store.offset_by_time(topic, queue_id, saved_at_ms, Boundary::Lower);
+                Aside { store, topic, queue_id }.walk(first, |record| {
+                    self.given_again.note(record);
+                    true
+                });
+            }
         }
     }
 

@@ -105,6 +105,9 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> Option<i64>
         properties: &text,
         ..message.as_message()
     };
+    if pop.given_again.take(&again) {
+        return Some(0);
+    }
     match store_again(&pop.store, &again) {
         Again::Stored(stored) => Some(stored.end_phy_offset()),
         Again::NotNow(_) => None,

@@ -4,8 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use oxmq_protocol::body::PopCheckPoint;
+use oxmq_protocol::message::properties;
 
 use super::*;
+use crate::again::Aside;
 
 /// By how much the clock of files may be behind.
 const FILE_CLOCK_MS: i64 = 20;
@@ -109,4 +111,44 @@ fn note_on_messages_of_a_topic_that_is_gone_moves_nobody_on() {
     setup.send(&["one", "two", "three"]);
     let setup = setup.crash();
     assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
+}
+
+#[test]
+fn what_was_stored_again_after_the_last_save_is_not_stored_again_twice() {
+    let setup = setup(|_| ());
+    let send = |key: &&str| {
+        let text = format!("UNIQ_KEY\u{1}{key}\u{2}");
+        let message = Message { properties: text.as_bytes(), ..Message::new("t", 0, b"x") };
+        assert!(setup.pop.store.put_message(&message).status.is_stored());
+    };
+    // A producer that has sent one of them twice.
+    ["a", "b", "b", "c"].iter().for_each(send);
+    assert_eq!(setup.bodies(OVER_MS).len(), 4);
+    setup.save();
+    Reviver::new(&setup.pop).round(now_ms());
+    // One more, which has not been stored again yet.
+    send(&"b");
+    let point = PopCheckPoint {
+        consumer_group: "g".to_owned(),
+        queue_offset_diff: Some(vec![0]),
+        num: 1,
+        pop_time: now_ms() + OVER_MS,
+        start_offset: 4,
+        topic: "t".to_owned(),
+        ..PopCheckPoint::default()
+    };
+    setup.pop.journal.put_check_point(point, 0).unwrap();
+    let setup = setup.crash();
+    let mut reviver = Reviver::new(&setup.pop);
+    for _ in 0..2 {
+        reviver.round(now_ms());
+        let mut keys = Vec::new();
+        Aside { store: &setup.pop.store, topic: "%RETRY%g_t", queue_id: 0 }.walk(0, |record| {
+            let key = properties::property_str(record.properties(), properties::UNIQ_KEY);
+            keys.push(format!("{}{}", key.unwrap(), record.reconsume_times()));
+            true
+        });
+        keys.sort();
+        assert_eq!(keys, ["a1", "b1", "b1", "b1", "c1"]);
+    }
 }
