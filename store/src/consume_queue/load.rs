@@ -1,5 +1,6 @@
 //! Finds the queues that the files of an earlier run hold.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,23 +33,29 @@ const MAX_THREADS: usize = 8;
 ///
 /// After a clean stop the end of a queue is searched for; otherwise (`check_all`) the newest files
 /// are read through, because a file system may have lost any page of them.
+///
+/// Returns the numbers of queues that lack extended units.
 pub(crate) fn load_queues(
     files: &QueueFiles,
     table: &QueueTable,
     check_all: bool,
-) -> Result<(), StoreError> {
+) -> Result<HashSet<u64>, StoreError> {
     let mut dirs = Vec::new();
     for kind in QueueKind::ALL {
         dirs.extend(queue_dirs(files.root(kind))?.into_iter().map(|dir| (kind, dir)));
     }
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
+    let lacking = Mutex::new(HashSet::new());
     let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
     let work = || {
         while let Some((kind, dir)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
             match load_queue(files, *kind, dir, check_all) {
-                Ok(tail) => {
+                Ok(Loaded { tail, lacks_extended }) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
+                    if lacks_extended {
+                        lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.uid());
+                    }
                     table.insert_loaded(queue);
                 }
                 Err(error) => {
@@ -66,8 +73,15 @@ pub(crate) fn load_queues(
     });
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error),
-        None => Ok(()),
+        None => Ok(lacking.into_inner().unwrap_or_else(PoisonError::into_inner)),
     }
+}
+
+/// What is known of a queue.
+struct Loaded {
+    tail: QueueTail,
+    /// Whether some of its units lead to extended ones that are not there.
+    lacks_extended: bool,
 }
 
 /// The directory of one queue.
@@ -131,7 +145,7 @@ fn load_queue(
     kind: QueueKind,
     dir: &QueueDir,
     check_all: bool,
-) -> Result<QueueTail, StoreError> {
+) -> Result<Loaded, StoreError> {
     let (unit_bytes, file_bytes) = (kind.unit_bytes() as u64, files.file_bytes(kind));
     let found = open_files(&dir.path, file_bytes, "a consume-queue file")?;
     let found: Vec<_> = found
@@ -145,8 +159,9 @@ fn load_queue(
         extended = Some(ExtendedReader::new(dir, file_bytes));
     }
     let per_file = file_bytes / unit_bytes;
-    let Some(end) = find_end(&found, per_file, check_all, extended)? else {
-        return Ok(QueueTail::empty(kind));
+    let mut extended = ExtendedCheck { reader: extended, lacks: false };
+    let Some(end) = find_end(&found, per_file, check_all, &mut extended)? else {
+        return Ok(Loaded { tail: QueueTail::empty(kind), lacks_extended: false });
     };
     let min = match found.first() {
         Some(first) => first.first + first.first_real_unit(per_file)?,
@@ -165,7 +180,7 @@ fn load_queue(
         let next = unit_at(end.offset - 1)?.map_or(0, |unit| unit.end_offset());
         tail.set_batch_offsets(unit_at(min)?.map_or(next, |unit| unit.base_offset), next);
     }
-    Ok(tail)
+    Ok(Loaded { tail, lacks_extended: extended.lacks })
 }
 
 /// The files in `dir`, each of which has to have `bytes`; an empty last one is removed.
@@ -201,6 +216,24 @@ struct QueueEnd {
     last: Unit,
 }
 
+/// Looks for extended units, until one is not there.
+struct ExtendedCheck {
+    reader: Option<ExtendedReader>,
+    lacks: bool,
+}
+
+impl ExtendedCheck {
+    fn look(&mut self, unit: &Unit) -> Result<(), StoreError> {
+        if !self.lacks
+            && let Some(reader) = &mut self.reader
+            && let Some(position) = position_of(unit.tags_code)
+        {
+            self.lacks = reader.unit(position)?.is_none();
+        }
+        Ok(())
+    }
+}
+
 /// Where the valid units end; nothing when there is none.
 ///
 /// Where every unit is looked at, so is its extended one: the file system may have lost that instead.
@@ -208,24 +241,23 @@ fn find_end(
     files: &[QueueFile],
     per_file: u64,
     check_all: bool,
-    mut extended: Option<ExtendedReader>,
+    extended: &mut ExtendedCheck,
 ) -> Result<Option<QueueEnd>, StoreError> {
+    let checked = if check_all { files.len().saturating_sub(CHECKED_FILES) } else { files.len() };
+    let (older, newest) = files.split_at(checked);
     let mut end = None;
-    if check_all {
-        for file in &files[files.len().saturating_sub(CHECKED_FILES)..] {
-            let count = file.count_by_reading(per_file, extended.as_mut())?;
-            end = file.end_at(count)?.or(end);
-            if count < per_file {
-                break;
-            }
+    for file in newest {
+        let count = file.count_by_reading(per_file, extended)?;
+        end = file.end_at(count)?.or(end);
+        if count < per_file {
+            break;
         }
-    } else {
-        for file in files.iter().rev() {
-            end = file.end_at(file.count_by_searching(per_file)?)?;
-            if end.is_some() {
-                break;
-            }
+    }
+    for file in older.iter().rev() {
+        if end.is_some() {
+            break;
         }
+        end = file.end_at(file.count_by_searching(per_file)?)?;
     }
     Ok(end)
 }
@@ -258,7 +290,7 @@ impl QueueFile {
     fn count_by_reading(
         &self,
         per_file: u64,
-        mut extended: Option<&mut ExtendedReader>,
+        extended: &mut ExtendedCheck,
     ) -> Result<u64, StoreError> {
         let mut count = 0;
         while count < per_file {
@@ -268,12 +300,7 @@ impl QueueFile {
                 if !unit.is_valid() {
                     break;
                 }
-                if let Some(extended) = extended.as_deref_mut()
-                    && let Some(position) = position_of(unit.tags_code)
-                    && extended.unit(position)?.is_none()
-                {
-                    break;
-                }
+                extended.look(&unit)?;
                 valid += 1;
             }
             count += valid;

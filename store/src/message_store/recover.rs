@@ -3,7 +3,8 @@
 //!
 //! 1. Where to begin reading. After a clean stop everything is dispatched, so reading begins a little
 //!    before the newest unit of all queues. After a crash it begins at the newest file whose first
-//!    record is older than the checkpoint.
+//!    record is older than the checkpoint. Where no queue has a unit, they have been taken away to be
+//!    made anew, and the whole log is read.
 //! 2. The log is read from there to where no sound record follows, and cut there. A damaged part that
 //!    has sound records behind it is reported and left in place.
 //! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
@@ -50,7 +51,7 @@ pub(super) struct Recovery<'a> {
 
 impl Recovery<'_> {
     pub(super) fn run(&self) -> Result<(), StoreError> {
-        load_queues(self.queue_files, self.queues, !self.clean)?;
+        let lacking = load_queues(self.queue_files, self.queues, !self.clean)?;
         let is_other_kind =
             |queue: &ConsumeQueue| queue.kind() != self.batch_topics.kind_of(queue.topic());
         for queue in self.queues.remove(is_other_kind) {
@@ -63,6 +64,14 @@ impl Recovery<'_> {
         }
         let (from, known_before) = self.start_position(&files);
         let mut dispatcher = Dispatcher::new(self, Mode::Newest { known_before });
+        // What is not in the log any more is all the same kept: it is where the queue goes on.
+        let log_start = files.first().map_or(0, |file| file.start());
+        let is_in_log = |queue: &ConsumeQueue| queue.lock().max_phy() > log_start;
+        let queues = self.queues.all().into_iter();
+        dispatcher.incomplete = queues
+            .filter(|queue| lacking.contains(&queue.uid()) && is_in_log(queue))
+            .map(|queue| queue.uid())
+            .collect();
         let stop = scan(&files, from, self.record_check(), |record, at| {
             dispatcher.visit(record, at).map(drop)
         })?;
@@ -121,6 +130,9 @@ impl Recovery<'_> {
             && let Some(positions) = self.around_newest_unit(files)
         {
             return positions;
+        }
+        if self.queues.all().iter().all(|queue| queue.lock().max() == 0) {
+            return (files.first().map_or(0, |file| file.start()), 0);
         }
         let until = self.checkpoint.values().min_timestamp();
         let is_old = |record: &RecordView<'_>| {
