@@ -50,7 +50,11 @@ fn send(store: &MessageStore, stop: &AtomicBool, seed: u64, sent: &AtomicU64) {
         let result = if topic == "batches" {
             let second = self_proving_body(topic, queue_id, salt + 1_000);
             let body = batch(&[&first, &second]);
-            store.put_batch(&message(topic, queue_id, b""), BatchMessages::new(&body))
+            store.put_batch(
+                &message(topic, queue_id, b""),
+                BatchMessages::new(&body),
+                &mut Vec::new(),
+            )
         } else if topic == "stays" {
             let names = if salt.is_multiple_of(2) { LIGHT[0].to_owned() } else { LIGHT.join(",") };
             let text = format!("INNER_MULTI_DISPATCH\x01{names}\x02");

@@ -192,7 +192,8 @@ fn only_messages_that_may_be_are_in_light_queues() {
     let inner = InnerMessage { flag: 0, body: b"y", properties: text.as_bytes() };
     let mut batch = Vec::new();
     inner.encode(&mut batch).unwrap();
-    let result = store.put_batch(&message("t", 1, b""), BatchMessages::new(&batch));
+    let result =
+        store.put_batch(&message("t", 1, b""), BatchMessages::new(&batch), &mut Vec::new());
     assert_eq!(body_of(result).property(OFFSETS), None);
     assert_eq!(store.max_offset("%LMQ%a", 0), 0);
 

@@ -448,7 +448,7 @@ fn last_message_whose_properties_end_with_a_zero_outlives_a_stop_and_a_crash() {
         let inner = InnerMessage { flag: 0, body: b"body", properties: text };
         let mut bytes = Vec::new();
         inner.encode(&mut bytes).unwrap();
-        let result = store.put_batch(&message, BatchMessages::new(&bytes));
+        let result = store.put_batch(&message, BatchMessages::new(&bytes), &mut Vec::new());
         assert_eq!(result.status, PutMessageStatus::PutOk);
         if closed {
             store.close().unwrap();

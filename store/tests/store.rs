@@ -88,16 +88,19 @@ fn batch_gets_consecutive_offsets_or_nothing() {
     let store = open(&small(dir.path()));
     put(&store, "t", 0, b"first");
     let body = batch(&[b"a", b"bb", b"ccc"]);
-    let result = store.put_batch(&message("t", 0, b""), BatchMessages::new(&body));
+    let result = store.put_batch(&message("t", 0, b""), BatchMessages::new(&body), &mut Vec::new());
     assert_eq!(result.status, PutMessageStatus::PutOk);
     assert_eq!((result.queue_offset, result.message_count), (1, 3));
     let bodies: Vec<_> = read_all(&store, "t", 0).into_iter().map(|m| m.body).collect();
     assert_eq!(bodies, [&b"first"[..], b"a", b"bb", b"ccc"]);
 
-    let broken =
-        store.put_batch(&message("t", 0, b""), BatchMessages::new(&body[..body.len() - 1]));
+    let broken = store.put_batch(
+        &message("t", 0, b""),
+        BatchMessages::new(&body[..body.len() - 1]),
+        &mut Vec::new(),
+    );
     assert_eq!(broken.status, PutMessageStatus::MessageIllegal);
-    let none = store.put_batch(&message("t", 0, b""), BatchMessages::new(b""));
+    let none = store.put_batch(&message("t", 0, b""), BatchMessages::new(b""), &mut Vec::new());
     assert_eq!(none.status, PutMessageStatus::MessageIllegal);
     assert_eq!(store.max_offset("t", 0), 4);
 }
@@ -297,7 +300,11 @@ fn listener_hears_of_each_message_after_it_is_readable() {
         list.lock().unwrap().push((arrival.next_queue_offset, end));
     }));
     put(&store, "t", 0, b"one");
-    store.put_batch(&message("t", 0, b""), BatchMessages::new(&batch(&[b"two", b"three"])));
+    store.put_batch(
+        &message("t", 0, b""),
+        BatchMessages::new(&batch(&[b"two", b"three"])),
+        &mut Vec::new(),
+    );
     assert_eq!(*heard.lock().unwrap(), [(1, 1), (2, 3), (3, 3)]);
 }
 
@@ -459,7 +466,11 @@ fn message_that_nobody_waits_for_is_hidden_until_it_is_flushed_soon() {
     assert_eq!(is_flushed.recv().unwrap(), PutMessageStatus::PutOk);
     heard.lock().unwrap().clear();
     put(&store, "t", 0, b"one");
-    store.put_batch(&message("t", 0, b""), BatchMessages::new(&batch(&[b"two", b"three"])));
+    store.put_batch(
+        &message("t", 0, b""),
+        BatchMessages::new(&batch(&[b"two", b"three"])),
+        &mut Vec::new(),
+    );
     assert_eq!((store.max_offset("t", 0), heard.lock().unwrap().len()), (0, 0));
     assert!(store.flush_soon());
     wait_until(|| heard.lock().unwrap().len() == 3);

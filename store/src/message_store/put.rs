@@ -119,7 +119,8 @@ impl MessageStore {
         };
         with_scratch(|scratch| {
             scratch.clear();
-            if let Err(error) = encode_record(&message, &self.encode, &mut scratch.bytes) {
+            if let Err(error) = encode_record(&message, &self.encode_options(), &mut scratch.bytes)
+            {
                 return PutMessageResult::refused(status_of(error));
             }
             let keys = Keys::of(&text);
@@ -150,8 +151,13 @@ impl MessageStore {
     /// Stores the messages of a batch with consecutive queue offsets, all or none.
     ///
     /// Everything but flag, body and properties comes from `envelope`, whose own body and
-    /// properties are not used.
-    pub fn put_batch(&self, envelope: &Message<'_>, inner: BatchMessages<'_>) -> PutMessageResult {
+    /// properties are not used. `phy_offsets` gets where each record begins.
+    pub fn put_batch(
+        &self,
+        envelope: &Message<'_>,
+        inner: BatchMessages<'_>,
+        phy_offsets: &mut Vec<i64>,
+    ) -> PutMessageResult {
         if let Err(status) = self.check(envelope.topic) {
             return PutMessageResult::refused(status);
         }
@@ -201,6 +207,11 @@ impl MessageStore {
             // They were read without an error before.
             let properties = inner.filter_map(Result::ok).map(|message| message.properties);
             let result = self.append(envelope, scratch, Extra::default(), properties);
+            if result.status.is_stored() {
+                let ends = scratch.spans.iter().map(|span| result.phy_offset + span.end as i64);
+                let begins = std::iter::once(result.phy_offset).chain(ends);
+                phy_offsets.extend(begins.take(scratch.spans.len()));
+            }
             scratch.trim();
             result
         })

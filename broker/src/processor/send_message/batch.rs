@@ -1,6 +1,6 @@
 //! Batches: many messages in one request.
 
-use oxmq_protocol::message::{BatchMessages, EncodeOptions, Message, encoded_len, properties};
+use oxmq_protocol::message::{BatchMessages, Message, properties};
 use oxmq_store::{PutMessageResult, PutMessageStatus};
 
 use super::SendMessage;
@@ -22,9 +22,9 @@ impl SendMessage {
         {
             return self.put_inner_batch(at, envelope, &inner, traits);
         }
-        let result = self.count(at, || self.store.put_batch(envelope, inner.clone()));
-        let batch = self.batch_offsets(envelope, inner, &result);
-        Stored { batch: Some(batch), ..Stored::single(result, queue_id, !traits.no_wait) }
+        let mut phy_offsets = Vec::new();
+        let result = self.count(at, || self.store.put_batch(envelope, inner, &mut phy_offsets));
+        Stored { batch: Some(phy_offsets), ..Stored::single(result, queue_id, !traits.no_wait) }
     }
 
     /// Stores a batch for a topic with batch queues: one record with the properties of the envelope.
@@ -46,30 +46,5 @@ impl SendMessage {
         let result = self.count(at, || self.store.put_inner_batch(&message, inner));
         let single = Stored::single(result, message.queue_id, !traits.no_wait);
         Stored { is_inner_batch: true, ..single }
-    }
-
-    /// Where the records of a batch lie: they follow each other.
-    fn batch_offsets(
-        &self,
-        envelope: &Message<'_>,
-        inner: BatchMessages<'_>,
-        result: &PutMessageResult,
-    ) -> Vec<i64> {
-        let options = EncodeOptions {
-            append_property_crc: self.store.config().enabled_append_prop_crc,
-            ..EncodeOptions::default()
-        };
-        let mut next = result.phy_offset;
-        inner
-            .flatten()
-            .filter_map(|message| {
-                let (body, properties) = (message.body, message.properties);
-                let record = Message { body, properties, ..*envelope };
-                let bytes = encoded_len(&record, &options).ok()?;
-                let begin = next;
-                next += bytes as i64;
-                Some(begin)
-            })
-            .collect()
     }
 }
