@@ -10,7 +10,7 @@ use oxmq_protocol::live::Live;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::commit_log::{CommitLog, LogDirs};
+use crate::commit_log::CommitLog;
 use crate::compaction::Compaction;
 use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{QueueKind, QueueTable, QueueWriter};
@@ -27,14 +27,14 @@ const MANUAL_ROUNDS: u32 = 20;
 
 /// How full the disk may get, in percent; held in the reference's bounds.
 #[derive(Debug, Clone, Copy)]
-struct Thresholds {
+pub(crate) struct Thresholds {
     expired_at_any_hour: u32,
-    forcibly: u32,
+    pub(crate) forcibly: u32,
     refuse: u32,
 }
 
 impl Thresholds {
-    fn of(config: &StoreConfig) -> Self {
+    pub(crate) fn of(config: &StoreConfig) -> Self {
         Self {
             expired_at_any_hour: config.disk_max_used_space_ratio.clamp(10, 95),
             forcibly: config.disk_space_clean_forcibly_ratio.clamp(30, 85),
@@ -57,7 +57,6 @@ pub(crate) struct Cleaner {
     config: Arc<Live<StoreConfig>>,
     /// Whether units wait in memory until their records are flushed.
     only_flushed: bool,
-    log_dirs: LogDirs,
     manual_rounds: AtomicU32,
     /// Start of the log that queues and index agree with.
     followed_to: AtomicI64,
@@ -77,7 +76,6 @@ impl Cleaner {
     ) -> Self {
         Self {
             fs,
-            log_dirs: LogDirs::of(&config),
             log,
             queues,
             queue_writer,
@@ -103,21 +101,25 @@ impl Cleaner {
         self.manual_rounds.store(MANUAL_ROUNDS, Ordering::Relaxed);
     }
 
-    /// Looks at the disk and deletes what is due.
-    pub(crate) fn round(&self) -> Result<(), StoreError> {
+    /// Looks at the disk, and refuses messages while it is too full. Returns used percent, and whether there is
+    /// less than the reserve.
+    pub(crate) fn look(&self) -> (u32, bool) {
         let queues = self.queue_writer.files().root(QueueKind::Simple);
         let spaces =
-            [self.log_dirs.roomiest(&self.fs), self.fs.space(queues)].into_iter().flatten();
+            [self.log.dirs().roomiest(&self.fs), self.fs.space(queues)].into_iter().flatten();
         let fullest = spaces.max_by_key(DiskSpace::used_percent);
-        self.round_with(fullest)
+        let percent = fullest.as_ref().map_or(0, DiskSpace::used_percent);
+        let no_reserve = fullest.is_some_and(|space| space.available_bytes < RESERVED_DISK_BYTES);
+        let thresholds = Thresholds::of(&self.config);
+        self.log.dirs().set_full_percent(thresholds.forcibly);
+        self.note_fullness(percent, percent > thresholds.refuse || no_reserve);
+        (percent, no_reserve)
     }
 
-    fn round_with(&self, space: Option<DiskSpace>) -> Result<(), StoreError> {
-        let percent = space.as_ref().map_or(0, DiskSpace::used_percent);
-        let no_reserve = space.is_some_and(|space| space.available_bytes < RESERVED_DISK_BYTES);
+    /// Looks at the disk and deletes what is due.
+    pub(crate) fn round(&self) -> Result<(), StoreError> {
+        let (percent, no_reserve) = self.look();
         let thresholds = Thresholds::of(&self.config);
-        self.note_fullness(percent, percent > thresholds.refuse || no_reserve);
-
         let manual = self
             .manual_rounds
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rounds| rounds.checked_sub(1))

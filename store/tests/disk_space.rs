@@ -83,3 +83,18 @@ fn writes_stop_below_the_reserve_and_resume_when_space_is_freed() {
     put_run(&store, 10..20);
     store.close().unwrap();
 }
+
+#[test]
+fn a_disk_that_is_full_already_takes_nothing() {
+    let dir = temp_dir();
+    let fs = Fs::with_space(|_| {
+        let available_bytes = TOTAL / 100 * 5;
+        let used_bytes = TOTAL - available_bytes;
+        Some(DiskSpace { total_bytes: TOTAL, used_bytes, available_bytes })
+    });
+    let config = StoreConfig { clean_resource_interval: 3_600_000, ..small(dir.path()) };
+    let store =
+        MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap();
+    wait_until(|| store.refusal() == Some(Refusal::DiskFull(95)));
+    store.close().unwrap();
+}

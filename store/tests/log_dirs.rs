@@ -5,10 +5,12 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::*;
 use oxmq_store::offline::{self, StoreDir};
-use oxmq_store::{MessageStore, StoreConfig, StoreError};
+use oxmq_store::{DiskSpace, Environment, Fs, MessageStore, StoreConfig, StoreError};
 
 /// Small files that take turns in two directories, and a third one that gets none.
 fn config(root: &Path) -> StoreConfig {
@@ -101,4 +103,47 @@ fn two_files_of_one_position_stop_the_start() {
         .unwrap();
     let refused = MessageStore::open(config(dir.path()));
     assert!(matches!(refused, Err(StoreError::BadFile { .. })), "{refused:?}");
+}
+
+#[test]
+fn files_are_made_where_the_ratio_leaves_room() {
+    let dir = temp_dir();
+    let used = Arc::new(AtomicU64::new(87));
+    let used_of_a = Arc::clone(&used);
+    let fs = Fs::with_space(move |dir| {
+        let percent = if dir.ends_with("log-a") { used_of_a.load(Ordering::Relaxed) } else { 10 };
+        let (total_bytes, used_bytes) = (100 << 30, percent << 30);
+        Some(DiskSpace { total_bytes, used_bytes, available_bytes: total_bytes - used_bytes })
+    });
+    // More than 85 counts as 85, as in the reference.
+    let config = StoreConfig {
+        disk_space_clean_forcibly_ratio: 95,
+        clean_resource_interval: 1,
+        delete_when: String::new(),
+        ..config(dir.path())
+    };
+    let store =
+        MessageStore::open_with(config.clone(), Environment { fs, ..Environment::default() })
+            .unwrap();
+    let files = |name: &str| names(&dir.path().join(name)).len();
+    put_run(&store, 0..400);
+    assert_eq!(files("log-a"), 0);
+    used.store(80, Ordering::Relaxed);
+    put_run(&store, 400..800);
+    let before = files("log-a");
+    assert!(before > 1, "{before}");
+    store.change_config(StoreConfig { disk_space_clean_forcibly_ratio: 70, ..config }).unwrap();
+    let mut number = 800;
+    wait_until_put(|| {
+        let (a, b) = (files("log-a"), files("log-b"));
+        put_run(&store, number..number + 400);
+        number += 400;
+        files("log-a") == a && files("log-b") > b + 2
+    });
+    store.close().unwrap();
+}
+
+/// [`wait_until`] for what changes something.
+fn wait_until_put(mut step: impl FnMut() -> bool) {
+    assert!((0..100).any(|_| step()), "waited in vain");
 }

@@ -4,7 +4,10 @@
 //! Reference: `MultiPathMappedFileQueue` (store), 5.5.0.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::clean::Thresholds;
 use crate::config::StoreConfig;
 use crate::consume_queue::{file_name, list_files};
 use crate::disk::DiskSpace;
@@ -24,7 +27,7 @@ pub(crate) struct LogDirs {
     read_only: Vec<PathBuf>,
     file_bytes: u64,
     /// Percent of disk use above which new files go elsewhere.
-    full_percent: u32,
+    full_percent: Arc<AtomicU32>,
 }
 
 impl LogDirs {
@@ -45,7 +48,7 @@ impl LogDirs {
             writable,
             read_only,
             file_bytes: config.mapped_file_size_commit_log.max(1),
-            full_percent: config.disk_space_clean_forcibly_ratio,
+            full_percent: Arc::new(AtomicU32::new(Thresholds::of(config).forcibly)),
         }
     }
 
@@ -75,11 +78,17 @@ impl LogDirs {
         Ok(files)
     }
 
+    /// Changes above which percent of disk use new files go elsewhere.
+    pub(crate) fn set_full_percent(&self, percent: u32) {
+        self.full_percent.store(percent, Ordering::Relaxed);
+    }
+
     /// Where the file that begins at `start` is made.
-    pub(crate) fn new_path(&self, start: u64) -> PathBuf {
+    pub(crate) fn new_path(&self, fs: &Fs, start: u64) -> PathBuf {
+        let full_percent = self.full_percent.load(Ordering::Relaxed);
         let has_room = |dir: &&PathBuf| {
             self.writable.len() == 1
-                || DiskSpace::of(dir).is_none_or(|space| space.used_percent() <= self.full_percent)
+                || fs.space(dir).is_none_or(|space| space.used_percent() <= full_percent)
         };
         let with_room: Vec<&PathBuf> = self.writable.iter().filter(has_room).collect();
         let among: Vec<&PathBuf> =
@@ -95,7 +104,7 @@ impl LogDirs {
     /// As [`Self::files`].
     pub(crate) fn path_of(&self, start: u64) -> Result<PathBuf, StoreError> {
         let found = self.files()?.into_iter().find(|(at, _)| *at == start);
-        Ok(found.map_or_else(|| self.new_path(start), |(_, path)| path))
+        Ok(found.map_or_else(|| self.new_path(&Fs::default(), start), |(_, path)| path))
     }
 
     /// Space of the directory that has most of it left: as long as there is room in one, the log grows.
@@ -133,7 +142,7 @@ mod tests {
     #[test]
     fn files_take_turns_in_the_order_of_the_names_and_none_is_made_where_it_must_not() {
         let dirs = dirs("/b, /a,/c", "/c");
-        let places: Vec<_> = [0, 100, 200].map(|start| dirs.new_path(start)).into();
+        let places: Vec<_> = [0, 100, 200].map(|start| dirs.new_path(&Fs::default(), start)).into();
         let parents: Vec<_> = places.iter().map(|path| path.parent().unwrap()).collect();
         assert_eq!(parents, ["/a", "/b", "/a"].map(Path::new));
         assert_eq!(places[2].file_name().unwrap(), "00000000000000000200");

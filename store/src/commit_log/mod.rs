@@ -68,6 +68,11 @@ pub(crate) struct CommitLog {
 }
 
 impl CommitLog {
+    /// Where its files are.
+    pub(crate) fn dirs(&self) -> &LogDirs {
+        &self.dirs
+    }
+
     /// Bytes of one file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file_bytes

@@ -112,7 +112,7 @@ impl CommitLog {
 
     /// Makes the file that begins at `start`, and its name durable.
     fn make_file(&self, start: i64) -> io::Result<MappedFile> {
-        let path = self.dirs.new_path(start as u64);
+        let path = self.dirs.new_path(&self.fs, start as u64);
         let dir = path.parent().unwrap_or(&path);
         self.fs.create_dir_all(dir)?;
         let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;

@@ -82,6 +82,8 @@ impl MessageStore {
                     usual
                 }
             };
+            // Nothing is deleted right away, but a disk that is full already is to take nothing.
+            cleaner.look();
             while signal.wait(pause()) {
                 if let Err(error) = cleaner.round() {
                     warn!(%error, "old files not deleted");

@@ -11,6 +11,7 @@ use super::REPAIR;
 use crate::checkpoint::{self, CheckpointValues};
 use crate::consume_queue::{QueueKind, file_name, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
 
 /// Bytes of the file of the timer wheel: two for each second of a week.
 ///
@@ -38,7 +39,8 @@ pub(super) fn check(dir: &StoreDir, report: &mut Report) -> Result<(), StoreErro
         };
         report.add(Severity::Error, kind, (path, None), what, advice);
     }
-    files(&log.files, |start| log_dirs.new_path(start), log_bytes, report)?;
+    let new_path = |start| log_dirs.new_path(&Fs::default(), start);
+    files(&log.files, new_path, log_bytes, report)?;
     for log_dir in log_dirs.all() {
         foreign(log_dir, report)?;
     }

@@ -104,7 +104,7 @@ fn put_in_place(dir: &StoreDir, aside: &mut Aside<'_>) -> Result<(), StoreError>
     }
     for (Misplaced { home, is_used, .. }, kept) in misplaced.iter().zip(kept) {
         let Some(home) = home.filter(|_| *is_used) else { continue };
-        let path = dir.log_dirs().new_path(home);
+        let path = dir.log_dirs().new_path(&Fs::default(), home);
         aside.act(&path, format!("made from {}", kept.display()), |fs| {
             fs.copy(&kept, &path).doing("copy", &kept)
         })?;
