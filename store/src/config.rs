@@ -194,6 +194,11 @@ impl StoreConfig {
         configured.next_multiple_of(kind.unit_bytes() as u64)
     }
 
+    /// Directories in which files of the commit log are made.
+    pub fn commit_log_dirs(&self) -> Vec<PathBuf> {
+        LogDirs::of(self).writable().to_vec()
+    }
+
     /// Directory of the commit log, the first one if there are several.
     pub fn commit_log_dir(&self) -> PathBuf {
         LogDirs::of(self).writable()[0].clone()

@@ -135,11 +135,16 @@ impl RuntimeInfo {
         self.timer(table);
         let unflushed = store.max_phy_offset() - store.flushed_phy_offset();
         table.insert("remainHowManyDataToFlush".to_owned(), readable(unflushed.max(0) as u64));
-        let log_dir = store.config().commit_log_dir();
-        if let Some(space) = DiskSpace::of(&log_dir) {
-            let ratio = used_ratio(&space);
-            table.insert("commitLogDiskRatio".to_owned(), ratio.clone());
-            table.insert(format!("commitLogDiskRatio_{}", log_dir.display()), ratio);
+        let dirs = store.config().commit_log_dirs();
+        let spaces = dirs.iter().filter_map(|dir| Some((dir, DiskSpace::of(dir)?)));
+        let spaces: Vec<_> = spaces.collect();
+        for (dir, space) in &spaces {
+            let key = format!("commitLogDiskRatio_{}", dir.display());
+            table.insert(key, used_ratio(space));
+        }
+        // As long as one has room, messages are taken.
+        if let Some((_, space)) = spaces.iter().min_by_key(|(_, space)| space.used_percent()) {
+            table.insert("commitLogDiskRatio".to_owned(), used_ratio(space));
             let (total, free) = (readable(space.total_bytes), readable(space.free_bytes()));
             let capacity = format!("Total : {total}, Free : {free}.");
             table.insert("commitLogDirCapacity".to_owned(), capacity);
@@ -245,6 +250,7 @@ fn used_ratio(space: &DiskSpace) -> String {
 #[cfg(test)]
 mod tests {
     use oxmq_protocol::fastjson;
+    use oxmq_store::StoreConfig;
 
     use super::super::testing::managers;
     use super::*;
@@ -302,6 +308,16 @@ mod tests {
         let ratio: f64 = table["commitLogDiskRatio"].parse().unwrap();
         assert!((0.0..=1.0).contains(&ratio), "{ratio}");
         assert_eq!(table["commitLogMaxOffset"], end);
+
+        let config = StoreConfig::clone(m.store.config());
+        let store_path_commit_log = "/proc/b,/proc/a,/proc/old".to_owned();
+        let read_only_commit_log_store_paths = "/proc/old".to_owned();
+        let several =
+            StoreConfig { store_path_commit_log, read_only_commit_log_store_paths, ..config };
+        m.store.change_config(several).unwrap();
+        let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
+        let of_dirs = table.keys().filter_map(|key| key.strip_prefix("commitLogDiskRatio_"));
+        assert_eq!(of_dirs.collect::<Vec<_>>(), ["/proc/a", "/proc/b"]);
     }
 
     #[test]
