@@ -54,7 +54,7 @@ impl Again {
 /// Stores a message again, and says in the log when that fails.
 pub(crate) fn store_again(store: &MessageStore, message: &Message<'_>) -> Again {
     use PutMessageStatus as Status;
-    let result = store.put_message(message);
+    let result = store.put_again(message);
     let status = match result.status {
         status if !status.is_stored() => status,
         _ if store.flush_soon() => return Again::Stored(result),
@@ -171,6 +171,18 @@ mod tests {
         assert_eq!(again, Again::NotNow(PutMessageStatus::ServiceNotAvailable));
         assert!(store.max_phy_offset() > end, "it is in memory");
         is_full.store(false, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn message_that_was_taken_is_stored_again_whatever_the_limit_is_by_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = StoreConfig { max_message_size: 2_000, ..StoreConfig::in_dir(dir.path()) };
+        let store = MessageStore::open(config.clone()).unwrap();
+        let message = Message::new("t", 0, &[b'x'; 2_000]);
+        assert!(store.put_message(&message).status.is_stored());
+        store.change_config(StoreConfig { max_message_size: 1_000, ..config }).unwrap();
+        assert_eq!(store.put_message(&message).status, PutMessageStatus::MessageIllegal);
+        assert!(store_again(&store, &message).is_stored());
     }
 
     #[test]

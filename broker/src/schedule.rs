@@ -329,8 +329,12 @@ mod tests {
     impl Setup {
         /// Stores a message with a delay level as a send does.
         fn send(&self, body: &str, level: i32) {
+            self.send_to("t", body, level);
+        }
+
+        fn send_to(&self, topic: &str, body: &str, level: i32) {
             let mut text = format!("DELAY\u{1}{level}\u{2}TIMER_DELAY_MS\u{1}9\u{2}").into_bytes();
-            let (topic, queue_id) = self.schedule.divert("t", 3, &mut text).unwrap();
+            let (topic, queue_id) = self.schedule.divert(topic, 3, &mut text).unwrap();
             let message = Message {
                 flag: 7,
                 born_timestamp_ms: 5,
@@ -462,23 +466,10 @@ mod tests {
     }
 
     #[test]
-    fn message_that_cannot_be_stored_any_more_holds_nothing_up() {
+    fn message_that_cannot_be_stored_holds_nothing_up() {
         let setup = setup();
-        setup.send("much too large by now", 1);
+        setup.send_to(&"t".repeat(256), "no topic is so long", 1);
         setup.send("small", 1);
-        let Setup { clock, schedule, dir } = setup;
-        schedule.store.close().unwrap();
-        drop(schedule);
-        let config = StoreConfig {
-            mapped_file_size_commit_log: 1 << 20,
-            message_delay_level: "1s 5s 1h".to_owned(),
-            max_message_size: 10,
-            ..StoreConfig::in_dir(dir.path())
-        };
-        let environment = Environment { clock: clock.clone(), fs: Fs::default() };
-        let store = MessageStore::open_with(config, environment).unwrap();
-        let schedule = ScheduleMessageService::load(store, dir.path()).unwrap();
-        let setup = Setup { clock, schedule, dir };
         setup.at(1_000);
         assert_eq!(setup.bodies(), ["small"]);
     }

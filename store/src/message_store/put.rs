@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use oxmq_protocol::message::{
-    BatchMessages, EncodeError, Message, encode_record, limits, properties, sys_flag, tags_code,
-    tags_code_of_value,
+    BatchMessages, EncodeError, EncodeOptions, Message, encode_record, limits, properties,
+    sys_flag, tags_code, tags_code_of_value,
 };
 use tracing::warn;
 
@@ -45,16 +45,26 @@ impl MessageStore {
     /// With ASYNC_FLUSH the outcome is final. With SYNC_FLUSH the message is in the log, and
     /// [`Self::when_durable`] says when it is on disk.
     pub fn put_message(&self, message: &Message<'_>) -> PutMessageResult {
+        self.put_up_to(self.config.max_message_size, message)
+    }
+
+    /// [`Self::put_message`] for what was taken before and is stored once more: `maxMessageSize` may be less by now.
+    pub fn put_again(&self, message: &Message<'_>) -> PutMessageResult {
+        self.put_up_to(usize::MAX, message)
+    }
+
+    fn put_up_to(&self, max_message_bytes: usize, message: &Message<'_>) -> PutMessageResult {
         if let Err(status) = self.check(message.topic) {
             return PutMessageResult::refused(status);
         }
         let Some((tags, keys)) = self.tags_and_keys(message) else {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         };
+        let options = EncodeOptions { max_message_bytes, ..self.encode };
         if self.has_light_queues {
-            return self.put_light(message, tags, &keys);
+            return self.put_light(message, tags, &keys, &options);
         }
-        self.put_single(message, tags, &keys, None)
+        self.put_single(message, tags, &keys, &options, None)
     }
 
     pub(super) fn put_single(
@@ -62,13 +72,14 @@ impl MessageStore {
         message: &Message<'_>,
         tags: Tags,
         keys: &Keys<'_>,
+        options: &EncodeOptions,
         light_names: Option<&[&str]>,
     ) -> PutMessageResult {
         let properties = &*not_torn(message.properties);
         let message = &Message { properties, ..*message };
         with_scratch(|scratch| {
             scratch.clear();
-            if let Err(error) = encode_record(message, &self.encode_options(), &mut scratch.bytes) {
+            if let Err(error) = encode_record(message, options, &mut scratch.bytes) {
                 return PutMessageResult::refused(status_of(error));
             }
             scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });

@@ -1,6 +1,6 @@
 //! Putting messages that name light queues.
 
-use oxmq_protocol::message::{Message, sys_flag};
+use oxmq_protocol::message::{EncodeOptions, Message, sys_flag};
 
 use super::light::{self, LIGHT_QUEUE_ID, LightQueues};
 use super::{Arrival, MessageStore};
@@ -16,6 +16,7 @@ impl MessageStore {
         message: &Message<'_>,
         tags: Tags,
         keys: &Keys<'_>,
+        options: &EncodeOptions,
     ) -> PutMessageResult {
         let has_queue = sys_flag::has_queue_offset(message.sys_flag);
         let names = light::names(message.properties)
@@ -24,13 +25,15 @@ impl MessageStore {
             // Nobody but the store says what offsets a message has.
             let text = light::without_offsets(message.properties);
             let properties = text.as_deref().unwrap_or(message.properties);
-            return self.put_single(&Message { properties, ..*message }, tags, keys, None);
+            let message = Message { properties, ..*message };
+            return self.put_single(&message, tags, keys, options, None);
         };
         if !self.may_have_light_queues(&names) {
             return PutMessageResult::refused(PutMessageStatus::LmqConsumeQueueNumExceeded);
         }
         let text = light::with_room_for_offsets(message.properties, &names);
-        self.put_single(&Message { properties: &text, ..*message }, tags, keys, Some(&names))
+        let message = Message { properties: &text, ..*message };
+        self.put_single(&message, tags, keys, options, Some(&names))
     }
 
     fn may_have_light_queues(&self, names: &[&str]) -> bool {
