@@ -48,7 +48,7 @@ func runCatalogue(namesrv, broker string) {
 	slots := make(chan struct{}, catalogueParallel)
 	var all sync.WaitGroup
 	var output sync.Mutex
-	for _, one := range catalogue() {
+	for _, one := range append(catalogue(), pulling()...) {
 		one := one
 		all.Add(1)
 		slots <- struct{}{}

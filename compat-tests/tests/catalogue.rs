@@ -1,9 +1,9 @@
 //! The scenario catalogue: what ordinary applications do, with each official client, all in
 //! parallel on topics of their own, on one server.
 //!
-//! The scenarios are in `compat-tests/java/src/Catalogue.java`, `compat-tests/go/catalogue.go`,
-//! `compat-tests/python/catalogue.py` (the C++ client) and `compat-tests/node/catalogue.js`. Each
-//! run prints how many of each client passed.
+//! The scenarios are in `compat-tests/java/src/Catalogue.java`, `compat-tests/go/catalogue.go` and
+//! `pull.go` beside it, `compat-tests/python/catalogue.py` (the C++ client) and
+//! `compat-tests/node/catalogue.js`. Each run prints how many of each client passed.
 
 // Trouble has one answer here: the test fails.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -19,7 +19,7 @@ type Outcomes = BTreeMap<String, String>;
 
 /// Scenarios that each client has at least; fewer means that its list was not run to its end.
 const LEAST_JAVA: usize = 70;
-const LEAST_GO: usize = 24;
+const LEAST_GO: usize = 26;
 const LEAST_CPP: usize = 14;
 const LEAST_NODE: usize = 9;
 
