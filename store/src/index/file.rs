@@ -201,6 +201,21 @@ impl IndexFile {
         Ok(true)
     }
 
+    /// Takes back what a killed process has done of an entry: its slot leads to it, but it is not counted. The
+    /// next entry takes its place, and may be of another slot.
+    pub(crate) fn unlink_uncounted(&mut self) {
+        let number = self.next_entry();
+        if number >= self.geometry.entries {
+            return;
+        }
+        let at = self.entry_at(number);
+        let slot_at = self.slot_at(self.i32_at(at));
+        if self.i32_at(slot_at) == number as i32 {
+            let older = self.link(self.i32_at(at + ENTRY_OLDER_AT), number);
+            self.set_i32(slot_at, older as i32);
+        }
+    }
+
     /// Adds the offsets of matching entries to `found`, newest first, up to the lookup's number.
     pub(crate) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) {
         let begin = self.begin_timestamp_ms();
@@ -334,6 +349,20 @@ mod tests {
         let seconds_at = GEOMETRY.entries_at() + ENTRY_BYTES + ENTRY_SECONDS_AT;
         assert_eq!(file.i32_at(seconds_at), 2);
         assert_eq!(file.begin_timestamp_ms(), 12_999);
+    }
+
+    #[test]
+    fn entry_of_which_only_the_count_is_missing_is_taken_back() {
+        let (_dir, mut file) = file();
+        for (hash, phy) in [(3, 0), (4, 100), (3, 200)] {
+            assert!(file.put(&Fs::default(), hash, phy, 1_000).unwrap());
+        }
+        // As it is after a kill before the last one was counted.
+        file.set_i32(ENTRY_COUNT_AT, 3);
+        file.set_i64(END_PHY_AT, 100);
+        file.unlink_uncounted();
+        assert!(file.put(&Fs::default(), 4, 300, 1_000).unwrap());
+        assert_eq!((find(&file, 3), find(&file, 4)), (vec![0], vec![300, 100]));
     }
 
     #[test]

@@ -99,6 +99,9 @@ impl Index {
             warn!(path = %path.display(), clean, "index file removed, to be made anew");
             fs.remove_file(&path).doing("remove", &path)?;
         }
+        if let Some(last) = files.last_mut() {
+            last.unlink_uncounted();
+        }
         let indexed = files.last().map_or(0, IndexFile::end_phy_offset);
         // Where there is none, or none behind a full one, somebody may have removed it.
         whole &= files.last().is_some_and(|file| !file.is_full());

@@ -193,6 +193,27 @@ fn crashed_store_has_no_errors() {
 }
 
 #[test]
+fn index_entry_that_a_killed_process_has_not_counted_is_taken_back_by_the_next_start() {
+    let dir = sound();
+    let path = file_in(dir.path().join("index"), true);
+    let bytes = fs::read(&path).unwrap();
+    let number: [u8; 4] = bytes[36..40].try_into().unwrap();
+    let entry_at = |number: u32| 40 + 4 * 100 + number as usize * 20;
+    // What the first entry has, put once more.
+    let first = &bytes[entry_at(1)..][..20];
+    let slot_at = 40 + u32::from_be_bytes(first[..4].try_into().unwrap()) as usize % 100 * 4;
+    let entry = [&first[..16], &bytes[slot_at..slot_at + 4]].concat();
+    overwrite(&path, entry_at(u32::from_be_bytes(number)) as u64, &entry);
+    overwrite(&path, slot_at as u64, &number);
+
+    let report = check(dir.path());
+    let found: Vec<_> = report.findings.iter().map(|found| (found.severity, found.kind)).collect();
+    assert_eq!(found, [(Severity::Warning, Kind::IndexBroken)]);
+    open(&small(dir.path())).close().unwrap();
+    assert!(is_clean(&check(dir.path())));
+}
+
+#[test]
 fn deleted_messages_and_topics_made_anew_are_no_damage() {
     let dir = temp_dir();
     let store = open(&small(dir.path()));

@@ -9,7 +9,7 @@ use oxmq_protocol::message::RecordView;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
-use super::REPAIR;
+use super::{REPAIR, START};
 use crate::error::{IoContext, StoreError};
 use crate::index::file::{
     BEGIN_PHY_AT, BEGIN_TIMESTAMP_AT, END_PHY_AT, END_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT,
@@ -222,7 +222,13 @@ impl Cursor {
             let at = HEADER_BYTES as u64 + slot * SLOT_BYTES as u64;
             self.file.read_exact_at(&mut bytes, at).doing("read", &self.path)?;
             for (link, newest) in bytes.chunks_exact(SLOT_BYTES).zip(newest) {
-                let link = BigEndian::read_i32(link);
+                let mut link = BigEndian::read_i32(link);
+                if link != *newest && self.is_uncounted(link, slot, *newest)? {
+                    let what = format!("slot {slot} leads to entry {link}, which is not counted");
+                    let place = (&*self.path, Some(HEADER_BYTES as u64 + slot * SLOT_BYTES as u64));
+                    report.add(Severity::Warning, Kind::IndexBroken, place, what, START);
+                    link = *newest;
+                }
                 used += i32::from(link != 0);
                 if link != *newest {
                     let what = format!("slot {slot} leads to entry {link}, not to {newest}");
@@ -238,6 +244,16 @@ impl Cursor {
             report.add(Severity::Warning, Kind::IndexBroken, place, what, REPAIR);
         }
         Ok(())
+    }
+
+    /// Whether entry `link` of `slot`, whose newest one is `newest`, is what a killed process leaves of an entry.
+    fn is_uncounted(&mut self, link: i32, slot: u64, newest: i32) -> Result<bool, StoreError> {
+        if self.count >= self.geometry.entries || u32::try_from(link) != Ok(self.count) {
+            return Ok(false);
+        }
+        let entry = self.read(self.count)?;
+        let own_slot = entry.hash.unsigned_abs() % self.geometry.slots;
+        Ok(u64::from(own_slot) == slot && entry.older == newest)
     }
 
     /// The head `says` at byte `at` where the record of entry `number` is.
@@ -302,7 +318,7 @@ impl Cursor {
     fn read(&mut self, number: u32) -> Result<Entry, StoreError> {
         let in_chunk = (self.chunk.len() / ENTRY_BYTES) as u32;
         if number < self.chunk_first || number >= self.chunk_first + in_chunk {
-            let count = (self.count - number).min((CHUNK_BYTES / ENTRY_BYTES) as u32);
+            let count = (self.geometry.entries - number).min((CHUNK_BYTES / ENTRY_BYTES) as u32);
             self.chunk.resize(count as usize * ENTRY_BYTES, 0);
             self.chunk_first = number;
             let at = self.place(number);
