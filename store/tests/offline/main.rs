@@ -206,11 +206,23 @@ fn index_entry_that_a_killed_process_has_not_counted_is_taken_back_by_the_next_s
     overwrite(&path, entry_at(u32::from_be_bytes(number)) as u64, &entry);
     overwrite(&path, slot_at as u64, &number);
 
-    let report = check(dir.path());
-    let found: Vec<_> = report.findings.iter().map(|found| (found.severity, found.kind)).collect();
-    assert_eq!(found, [(Severity::Warning, Kind::IndexBroken)]);
-    open(&small(dir.path())).close().unwrap();
-    assert!(is_clean(&check(dir.path())));
+    assert_mended_by_a_start(dir.path(), Kind::IndexBroken);
+}
+
+#[test]
+fn index_file_that_a_killed_process_has_just_made_is_made_anew_by_the_next_start() {
+    let dir = sound();
+    fs::write(dir.path().join("index/99991231235959999"), "").unwrap();
+    assert_mended_by_a_start(dir.path(), Kind::FileLength);
+}
+
+/// A check warns of `kind`, and of nothing else, and of nothing any more after a start.
+fn assert_mended_by_a_start(root: &Path, kind: Kind) {
+    let findings = check(root).findings;
+    let found: Vec<_> = findings.iter().map(|found| (found.severity, found.kind)).collect();
+    assert_eq!(found, [(Severity::Warning, kind)]);
+    open(&small(root)).close().unwrap();
+    assert!(is_clean(&check(root)));
 }
 
 #[test]

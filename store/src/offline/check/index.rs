@@ -62,8 +62,14 @@ impl Index {
         report.counts.index_files = paths.len() as u64;
         match dir.index_geometry() {
             Some(geometry) => {
+                let last = paths.last().cloned();
                 for path in paths {
-                    files.extend(Cursor::open(path, geometry, report)?);
+                    if last.as_ref() == Some(&path) && is_empty(&path)? {
+                        let place = (&*path, None);
+                        report.add(Severity::Warning, Kind::FileLength, place, "is empty", START);
+                    } else {
+                        files.extend(Cursor::open(path, geometry, report)?);
+                    }
                 }
             }
             None => {
@@ -149,6 +155,11 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// Whether a process was killed before the file at `path` got its length.
+fn is_empty(path: &Path) -> Result<bool, StoreError> {
+    Ok(path.metadata().doing("look at", path)?.len() == 0)
 }
 
 impl Cursor {
