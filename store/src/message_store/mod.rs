@@ -353,10 +353,10 @@ mod tests {
             let environment = Environment { fs, ..Environment::default() };
             let store = MessageStore::open_with(config, environment).unwrap();
             began.store(true, begin);
+            // The flusher ends before it has seen this, and before whoever has put it comes to wait for it.
+            store.workers.lock().unwrap().clear();
             let put = store.put_message(&Message::new("t", 0, b"body"));
             assert_eq!(put.status, PutMessageStatus::PutOk);
-            // The flusher ends before whoever has put this comes to wait for it.
-            store.workers.lock().unwrap().clear();
             let (answer, answers) = channel();
             let wait = || {
                 let answer = answer.clone();
