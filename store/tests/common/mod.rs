@@ -78,6 +78,11 @@ pub(crate) fn read_all(store: &MessageStore, topic: &str, queue_id: i32) -> Vec<
             GetMessageStatus::OffsetTooSmall | GetMessageStatus::MessageWasRemoving => {
                 messages.clear();
             }
+            // The queue's own are, and it begins behind them in a moment.
+            GetMessageStatus::OffsetFoundNull => {
+                wait_until(|| store.min_offset(topic, queue_id) > offset);
+                messages.clear();
+            }
             GetMessageStatus::OffsetOverflowOne
             | GetMessageStatus::NoMessageInQueue
             | GetMessageStatus::NoMatchedLogicQueue => return messages,
