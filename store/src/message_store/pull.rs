@@ -394,9 +394,13 @@ impl<'a> Pull<'a> {
         }
     }
 
-    /// Goes on at the next queue file when there is no unit where one should be.
+    /// Goes on at the next queue file when there is no unit where one should be, or where the queue begins by now.
     fn unreadable(&mut self, first: i64) {
-        if self.result.message_count == 0 {
+        let (min, _) = self.question.queue.bounds();
+        if self.result.message_count == 0 && min > first {
+            self.result.status = GetMessageStatus::MessageWasRemoving;
+            self.result.next_begin_offset = min;
+        } else if self.result.message_count == 0 {
             let file_bytes = self.store.queue_files.file_bytes(QueueKind::Simple);
             let per_file = (file_bytes / UNIT_BYTES as u64) as i64;
             self.result.status = GetMessageStatus::OffsetFoundNull;
