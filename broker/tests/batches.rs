@@ -7,9 +7,7 @@ use common::*;
 use oxmq_broker::{Broker, StoreConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_protocol::header::{
-    CreateTopicRequestHeader, Header as _, SendMessageResponseHeader, ViewMessageRequestHeader,
-};
+use oxmq_protocol::header::{Header as _, SendMessageResponseHeader, ViewMessageRequestHeader};
 use oxmq_protocol::message::{InnerMessage, MessageExt, message_id};
 
 fn send_batch(properties: Option<&str>, messages: &[(&[u8], &[u8])]) -> RemotingCommand {
@@ -21,22 +19,6 @@ fn send_batch(properties: Option<&str>, messages: &[(&[u8], &[u8])]) -> Remoting
     request.code = RequestCode::SEND_BATCH_MESSAGE.0;
     request.ext_fields.insert("m", "true");
     request.with_body(body)
-}
-
-fn create_topic(attributes: &str) -> RemotingCommand {
-    let header = CreateTopicRequestHeader {
-        topic: TOPIC.into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        topic_sys_flag: None,
-        order: false,
-        attributes: Some(attributes.into()),
-        force: false,
-    };
-    RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header)
 }
 
 /// Runs `talk` with a connection to a broker.

@@ -5,26 +5,9 @@ mod common;
 
 use common::*;
 use oxmq_broker::{Broker, StoreConfig};
-use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_protocol::header::CreateTopicRequestHeader;
 use oxmq_store::FlushDiskType;
-
-fn create_topic() -> RemotingCommand {
-    let header = CreateTopicRequestHeader {
-        topic: TOPIC.into(),
-        default_topic: "TBW102".into(),
-        read_queue_nums: 1,
-        write_queue_nums: 1,
-        perm: 6,
-        topic_filter_type: "SINGLE_TAG".into(),
-        topic_sys_flag: None,
-        order: false,
-        attributes: Some("+oxmq.dedup.window.ms=600000".into()),
-        force: false,
-    };
-    RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header)
-}
 
 fn send_as(opaque: i32, unique_key: &str) -> RemotingCommand {
     let properties = format!("UNIQ_KEY\u{1}{unique_key}\u{2}");
@@ -42,7 +25,7 @@ async fn message_that_is_sent_again_behind_a_new_one_keeps_no_answer_back() {
     let address = broker.local_addr();
     let done = tokio::task::spawn_blocking(move || {
         let mut peer = Peer::connect(address);
-        peer.write(&[create_topic()]);
+        peer.write(&[create_topic("+oxmq.dedup.window.ms=600000")]);
         assert_eq!(peer.answer().response_code(), ResponseCode::SUCCESS);
         peer.write(&[send_as(1, "first")]);
         assert_eq!(peer.answer().response_code(), ResponseCode::SUCCESS);

@@ -9,7 +9,7 @@ use oxmq_broker::BrokerSettings;
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::frame;
-use oxmq_protocol::header::SendMessageRequestHeaderV2;
+use oxmq_protocol::header::{CreateTopicRequestHeader, SendMessageRequestHeaderV2};
 
 pub(crate) const TOPIC: &str = "t";
 /// No answer takes so long.
@@ -83,4 +83,21 @@ pub(crate) fn send_with(properties: Option<&str>) -> RemotingCommand {
     RemotingCommand::request(RequestCode::SEND_MESSAGE_V2)
         .with_header(&header)
         .with_body(b"x".as_slice())
+}
+
+/// Makes [`TOPIC`] with one queue and these attributes.
+pub(crate) fn create_topic(attributes: &str) -> RemotingCommand {
+    let header = CreateTopicRequestHeader {
+        topic: TOPIC.into(),
+        default_topic: "TBW102".into(),
+        read_queue_nums: 1,
+        write_queue_nums: 1,
+        perm: 6,
+        topic_filter_type: "SINGLE_TAG".into(),
+        topic_sys_flag: None,
+        order: false,
+        attributes: Some(attributes.into()),
+        force: false,
+    };
+    RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header)
 }

@@ -123,6 +123,11 @@ fn smallest_record_can_be_filled() {
     assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
 }
 
+fn repair_on(disks: &Fs, root: &Path) -> Repair {
+    let config = Some(small(root));
+    offline::repair_with(disks, root, config, false, &mut |_| (), &mut |_, _| ()).unwrap()
+}
+
 #[test]
 fn log_file_on_another_disk_is_set_aside() {
     let dir = sound();
@@ -137,10 +142,7 @@ fn log_file_on_another_disk_is_set_aside() {
         }
         _ => Ok(()),
     });
-    let config = Some(small(dir.path()));
-    let repair =
-        offline::repair_with(&disks, dir.path(), config, false, &mut |_| (), &mut |_, _| ());
-    let repair = repair.unwrap();
+    let repair = repair_on(&disks, dir.path());
     assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
     let kept = repair.aside.unwrap().join("commitlog").join(last.file_name().unwrap());
     assert_eq!(fs::read(kept).unwrap(), vec![7; 16 << 10]);
@@ -162,10 +164,7 @@ fn queues_and_index_on_other_disks_are_set_aside() {
         }
         _ => Ok(()),
     });
-    let config = Some(small(dir.path()));
-    let repair =
-        offline::repair_with(&disks, dir.path(), config, false, &mut |_| (), &mut |_, _| ());
-    let repair = repair.unwrap();
+    let repair = repair_on(&disks, dir.path());
     assert!(is_clean(&repair.after.unwrap()), "{:#?}", repair.actions);
     let aside = repair.aside.unwrap();
     assert_eq!(fs::read(self::queue_file(&aside)).unwrap(), damaged);
