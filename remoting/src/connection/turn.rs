@@ -196,14 +196,14 @@ fn turn(
     })
 }
 
-/// Goes on with the frames that a turn left in `partial`.
+/// Handles the whole frames in `partial`, in which the others stay.
 fn resume(
     connection: &Arc<Connection>,
     service: &dyn Service,
     partial: &mut Vec<u8>,
 ) -> Result<More, End> {
     let Handled { bytes, stopped } = frames(connection, service, partial)?;
-    partial.drain(..bytes);
+    *partial = partial.split_off(bytes);
     Ok(if stopped { More::Left } else { More::Likely })
 }
 
@@ -277,8 +277,7 @@ fn large_frame(
     partial.truncate(start + *read.as_ref().unwrap_or(&0));
     let read = read?;
     if partial.len() == total {
-        let whole = std::mem::take(partial);
-        frames(connection, service, &whole)?;
+        return resume(connection, service, partial);
     }
     Ok(More::after(read, room))
 }
@@ -384,9 +383,52 @@ fn dispatch(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicUsize;
+
+    use oxmq_protocol::code::RequestCode;
+    use oxmq_protocol::command::RemotingCommand;
     use oxmq_protocol::limits::MAX_FRAME_BYTES;
+    use tokio::net::TcpStream;
 
     use super::*;
+    use crate::limits::HIGH_WATER_BYTES;
+
+    /// Counts requests.
+    #[derive(Default)]
+    struct Requests(AtomicUsize);
+
+    impl Service for Requests {
+        fn request(&self, _: &Arc<Connection>, _: CommandView<'_>, reply: Reply) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            reply.abandon();
+        }
+    }
+
+    #[tokio::test]
+    async fn large_frame_is_kept_while_its_peer_has_to_read_first() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let connection = Connection::new(stream, Arc::default()).unwrap();
+        let mut partial = Vec::new();
+        RemotingCommand::request(RequestCode::SEND_MESSAGE)
+            .with_body(vec![0; TURN_BYTES])
+            .encode(&mut partial);
+        let total = partial.len();
+        peer.write_all(&[partial.pop().unwrap()]).unwrap();
+        connection.socket.stream.ready(Interest::READABLE).await.unwrap();
+        connection.socket.stream.ready(Interest::WRITABLE).await.unwrap();
+        // As when an answer that was kept is given between the look at what is owed and the read.
+        connection.write(|out| out.resize(4 * HIGH_WATER_BYTES, 0));
+
+        let requests = Requests::default();
+        let more = large_frame(&connection, &requests, &mut partial).unwrap();
+        assert_eq!((more, partial.len()), (More::Left, total));
+        assert_eq!(requests.0.load(Ordering::Relaxed), 0);
+        resume(&connection, &requests, &mut partial).unwrap();
+        assert_eq!((requests.0.load(Ordering::Relaxed), partial.capacity()), (1, 0));
+    }
 
     #[test]
     fn a_byte_of_a_frame_costs_no_more_however_much_has_come() {
