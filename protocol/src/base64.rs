@@ -1,14 +1,14 @@
-//! Base64 with `+` and `/`, as fastjson writes bytes.
+//! Bytes as text (RFC 4648, section 4), as fastjson writes them.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Writes `bytes`, padded.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     encode_with(ALPHABET, bytes)
 }
 
 /// Reads text with or without padding; `None` when it is no Base64.
-pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     decode_with(ALPHABET, text)
 }
 
@@ -47,4 +47,25 @@ pub(crate) fn decode_with(alphabet: &[u8; 64], text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_the_standard_are_encoded_as_it_says_and_read_back() {
+        for (text, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(encode(text.as_bytes()), encoded);
+            assert_eq!(decode(encoded).unwrap(), text.as_bytes());
+        }
+        assert_eq!(encode(&[0xff, 0xfe, 0xfd]), "//79");
+    }
 }

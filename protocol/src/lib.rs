@@ -4,7 +4,7 @@
 
 pub mod address;
 pub mod advertised_listeners;
-mod base64;
+pub mod base64;
 pub mod body;
 pub mod code;
 pub mod command;

@@ -1,6 +1,5 @@
 //! Single records, queues and lookups of a store, to be looked at.
 
-mod base64;
 mod record;
 
 use std::fs::File;

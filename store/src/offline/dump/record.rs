@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
+use oxmq_protocol::base64;
 use oxmq_protocol::message::{RecordError, RecordView, properties};
 use serde::Serialize;
-
-use super::base64;
 
 /// A record, as in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
