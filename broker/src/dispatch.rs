@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use oxmq_protocol::code::{RequestCode, ResponseCode};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::frame;
 use oxmq_remoting::{Connection, Reply, Service};
 use tracing::warn;
 
 use crate::error::RequestError;
+use crate::processor::Answer;
 use crate::processor::maintenance::Maintenance;
 use crate::processors::Processors;
 
@@ -78,8 +79,6 @@ impl Service for Dispatch {
         self.processors.client_manage.connection_closed(connection);
     }
 }
-
-type Answer = Result<RemotingCommand, RequestError>;
 
 impl Dispatch {
     /// Answers what is answered at once; `None` for everything else.

@@ -11,14 +11,14 @@ use oxmq_protocol::body::{
     MessageModel, MessageQueue, MessageQueueAssignment, MessageRequestMode,
     QueryAssignmentRequestBody, QueryAssignmentResponseBody, SetMessageRequestModeRequestBody,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::HeaderError;
 use oxmq_remoting::{Connection, Reply};
 use oxmq_store::LIGHT_PREFIX;
 
 use self::share::Strategy;
-use super::{success, success_with};
+use super::{Answer, answer, refuse, success, success_with};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -59,10 +59,7 @@ impl<C: Channel> Assignment<C> {
     }
 
     /// Sets how a group gets a topic's messages.
-    pub(crate) fn set_mode(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn set_mode(&self, request: &CommandView<'_>) -> Answer {
         let mode: SetMessageRequestModeRequestBody = fastjson::from_slice(request.body)?;
         if topic_validator::is_retry_topic(&mode.topic) {
             return Err(RequestError::RetryTopicMode);
@@ -78,7 +75,7 @@ impl<C: Channel> Assignment<C> {
     }
 
     /// Tells what has been set.
-    pub(crate) fn all_modes(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn all_modes(&self) -> Answer {
         success_with(&self.modes.table())
     }
 
@@ -154,7 +151,7 @@ impl Assignment {
     pub(crate) fn query(self: &Arc<Self>, request: &CommandView<'_>, reply: Reply) {
         let (query, model) = match read(request) {
             Ok(query) => query,
-            Err(error) => return reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => return refuse(&error, reply),
         };
         let this = Arc::clone(self);
         tokio::spawn(async move {
@@ -162,10 +159,7 @@ impl Assignment {
                 Some(queue) => Some(queue),
                 None => this.routes.queues(&query.topic).await,
             };
-            match success_with(&this.assign(&query, model, queues)) {
-                Ok(answer) => reply.send(answer),
-                Err(error) => reply.fail(error.response_code(), &error.to_string()),
-            }
+            answer(success_with(&this.assign(&query, model, queues)), reply);
         });
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use oxmq_protocol::body::DataVersion;
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::config;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::GetBrokerConfigResponseHeader;
@@ -15,7 +15,7 @@ use oxmq_protocol::properties_file::{self, Entry};
 use oxmq_store::{MessageStore, replace_file};
 use tracing::{info, warn};
 
-use super::success;
+use super::{Answer, success};
 use crate::clock;
 use crate::config::BrokerConfig;
 use crate::config::change::{self, ChangeError, Effect};
@@ -46,7 +46,7 @@ impl Configuration {
     }
 
     /// Answers with every setting that has an effect, as sorted lines.
-    pub(crate) fn get(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn get(&self) -> Answer {
         let version = lock(&self.version);
         let text = config::print(&[&*self.config, self.store.config()]);
         let version = fastjson::to_vec(&*version, Dialect::Raw)?;
@@ -55,10 +55,7 @@ impl Configuration {
     }
 
     /// Changes all the settings in the body and keeps them, or does neither.
-    pub(crate) fn update(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update(&self, request: &CommandView<'_>) -> Answer {
         if request.body.is_empty() {
             return Ok(success());
         }
@@ -124,7 +121,7 @@ mod tests {
         Configuration::new(Arc::clone(&m.config), Arc::clone(&m.store), Arc::clone(&m.topics))
     }
 
-    fn update(processor: &Configuration, text: &str) -> Result<RemotingCommand, RequestError> {
+    fn update(processor: &Configuration, text: &str) -> Answer {
         let request =
             RemotingCommand::request(RequestCode::UPDATE_BROKER_CONFIG).with_body(text.to_owned());
         with_view(&request, |view| processor.update(view))

@@ -9,12 +9,12 @@ use hashbrown::HashMap;
 use oxmq_protocol::body::{
     CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, is_tag_type,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{Header as _, HeaderError, UnregisterClientRequestHeader};
 use oxmq_remoting::Connection;
 
-use super::success;
+use super::{Answer, success};
 use crate::channel::{Channel, ClientInfo};
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -52,11 +52,7 @@ impl<C: Channel> ClientManage<C> {
     }
 
     /// Notes which groups a client belongs to and what those subscribe to.
-    pub(crate) fn heart_beat(
-        &self,
-        request: &CommandView<'_>,
-        channel: &Arc<C>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn heart_beat(&self, request: &CommandView<'_>, channel: &Arc<C>) -> Answer {
         let heartbeat: HeartbeatData = fastjson::from_slice(request.body)?;
         let count = heartbeat.consumer_data_set.len() + heartbeat.producer_data_set.len();
         if count > MAX_GROUPS_PER_HEARTBEAT {
@@ -125,11 +121,7 @@ impl<C: Channel> ClientManage<C> {
     }
 
     /// Takes a client out of its groups.
-    pub(crate) fn unregister_client(
-        &self,
-        request: &CommandView<'_>,
-        channel: &Arc<C>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn unregister_client(&self, request: &CommandView<'_>, channel: &Arc<C>) -> Answer {
         let header = UnregisterClientRequestHeader::decode(request)?;
         if let Some(group) = header.producer_group {
             self.producers.unregister(&group, channel);
@@ -143,10 +135,7 @@ impl<C: Channel> ClientManage<C> {
     }
 
     /// Tells a client whether its filter will work here.
-    pub(crate) fn check_client_config(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn check_client_config(&self, request: &CommandView<'_>) -> Answer {
         if request.body.is_empty() {
             return Ok(success());
         }
@@ -193,7 +182,7 @@ mod tests {
         processor: &ClientManage<TestChannel>,
         channel: &Arc<TestChannel>,
         body: &str,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let request = request(&[]).with_body(body.as_bytes().to_vec());
         with_view(&request, |view| processor.heart_beat(view, channel))
     }

@@ -15,7 +15,7 @@ use oxmq_remoting::{Connection, Reply};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::success_with;
+use super::{answer, refuse, success_with};
 use crate::channel::{Channel, ClientInfo};
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
@@ -61,7 +61,7 @@ impl ClientStatus {
     pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
         let (members, ask) = match self.calls(request) {
             Ok(calls) => calls,
-            Err(error) => return reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => return refuse(&error, reply),
         };
         let mut answers = JoinSet::new();
         for member in members {
@@ -86,10 +86,7 @@ impl ClientStatus {
                     Err(error) => warn!(%client_id, %error, "a member does not say where it is"),
                 }
             }
-            match success_with(&status) {
-                Ok(answer) => reply.send(answer),
-                Err(error) => reply.fail(error.response_code(), &error.to_string()),
-            }
+            answer(success_with(&status), reply);
         });
     }
 }

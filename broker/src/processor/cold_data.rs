@@ -11,7 +11,7 @@ use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::properties_file;
 use tracing::warn;
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::cold::ColdReads;
 use crate::error::RequestError;
 
@@ -28,10 +28,7 @@ impl ColdData {
 
     /// Gives groups thresholds: a line `group=bytes` for each. What is no number is passed over, as
     /// in the reference.
-    pub(crate) fn update(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update(&self, request: &CommandView<'_>) -> Answer {
         let entries =
             properties_file::parse(request.body).map_err(|_| RequestError::ColdDataThresholds)?;
         for entry in entries {
@@ -56,15 +53,12 @@ impl ColdData {
     }
 
     /// Answers with thresholds and what was read.
-    pub(crate) fn info(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn info(&self) -> Answer {
         success_with(&self.reads.info(Instant::now()))
     }
 
     /// Accepts how the system is to read the log ahead. It is always told not to.
-    pub(crate) fn set_read_mode(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn set_read_mode(&self, request: &CommandView<'_>) -> Answer {
         let mode = request.get("READ_AHEAD_MODE").and_then(|text| text.parse::<i32>().ok());
         match mode {
             Some(mode @ (0 | 1)) => {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oxmq_protocol::body::GetConsumerListByGroupResponseBody;
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     GetConsumerConnectionListRequestHeader, GetConsumerListByGroupRequestHeader,
     GetProducerConnectionListRequestHeader, Header as _,
 };
 use oxmq_remoting::Connection;
 
-use super::success_with;
+use super::{Answer, success_with};
 use crate::channel::Channel;
 use crate::clock::now_ms;
 use crate::consumer::ConsumerManager;
@@ -37,10 +37,7 @@ impl<C: Channel> ConnectionList<C> {
     }
 
     /// Tells a member who shares the group's queues with it.
-    pub(crate) fn consumer_list_by_group(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn consumer_list_by_group(&self, request: &CommandView<'_>) -> Answer {
         let group = GetConsumerListByGroupRequestHeader::decode(request)?.consumer_group;
         let consumer_id_list = self.consumers.client_ids(&group);
         if consumer_id_list.is_empty() {
@@ -50,10 +47,7 @@ impl<C: Channel> ConnectionList<C> {
     }
 
     /// Tells a tool about the members and subscriptions of a consumer group.
-    pub(crate) fn consumer_connections(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn consumer_connections(&self, request: &CommandView<'_>) -> Answer {
         let group = GetConsumerConnectionListRequestHeader::decode(request)?.consumer_group;
         match self.consumers.connections(&group) {
             Some(connections) => success_with(&connections),
@@ -62,10 +56,7 @@ impl<C: Channel> ConnectionList<C> {
     }
 
     /// Tells a tool about the members of a producer group.
-    pub(crate) fn producer_connections(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn producer_connections(&self, request: &CommandView<'_>) -> Answer {
         let group = GetProducerConnectionListRequestHeader::decode(request)?.producer_group;
         match self.producers.connections(&group) {
             Some(connections) => success_with(&connections),
@@ -74,7 +65,7 @@ impl<C: Channel> ConnectionList<C> {
     }
 
     /// Tells a tool about the members of all producer groups.
-    pub(crate) fn all_producers(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn all_producers(&self) -> Answer {
         success_with(&self.producers.table(Instant::now(), now_ms()))
     }
 }
@@ -93,7 +84,7 @@ mod tests {
         let processor = ConnectionList::new(Arc::clone(&m.consumers), Arc::clone(&m.producers));
         let consumer = request(&[("consumerGroup", "g")]);
         let producer = request(&[("producerGroup", "p")]);
-        let refused = |answer: Result<RemotingCommand, RequestError>| {
+        let refused = |answer: Answer| {
             let error = answer.unwrap_err();
             (error.response_code().0, error.to_string())
         };

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use oxmq_protocol::body::LogicQueueMappingItem;
 use oxmq_protocol::code::{RequestCode, ResponseCode};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     Header as _, QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader,
     UpdateConsumerOffsetRequestHeader,
 };
 use oxmq_store::MessageStore;
 
-use super::success;
+use super::{Answer, success};
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::static_topic::{LogicQueue, StaticTopics, passed_on};
@@ -42,7 +42,7 @@ impl ConsumerOffsets {
     }
 
     /// Tells a consumer group where to go on in one queue.
-    pub(crate) fn query(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn query(&self, request: &CommandView<'_>) -> Answer {
         let header = QueryConsumerOffsetRequestHeader::decode(request)?;
         let offset = match self.static_topics.led(request, &header.topic, header.queue_id)? {
             Some(queue) => self.logic_offset(&queue, &header, request)?,
@@ -129,10 +129,7 @@ impl ConsumerOffsets {
     }
 
     /// Notes where a consumer group goes on in one queue.
-    pub(crate) fn update(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update(&self, request: &CommandView<'_>) -> Answer {
         let mut header = UpdateConsumerOffsetRequestHeader::decode(request)?;
         if let (Some(queue_id), Some(offset)) = (header.queue_id, header.commit_offset)
             && let Some(queue) = self.static_topics.led(request, &header.topic, queue_id)?
@@ -170,7 +167,7 @@ impl ConsumerOffsets {
         item: &LogicQueueMappingItem,
         offset: i64,
         request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let name = item.bname.as_deref().unwrap_or_default();
         let code = RequestCode::UPDATE_CONSUMER_OFFSET;
         let mut update = passed_on(code, request, name, item.queue_id);

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     EndTransactionRequestHeader, Header as _, HeaderError, ResumeCheckHalfMessageRequestHeader,
 };
 use oxmq_protocol::message::message_id;
 use oxmq_remoting::Reply;
 
-use super::success;
+use super::{Answer, answer, success};
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::error::RequestError;
@@ -38,17 +38,11 @@ impl EndTransaction {
     /// The reference has no answer for such a one. Java's and Go's want none, and whoever wants one
     /// would wait in vain.
     pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
-        match self.end(request) {
-            Ok(answer) => reply.send(answer),
-            Err(error) => reply.fail(error.response_code(), &error.to_string()),
-        }
+        answer(self.end(request), reply);
     }
 
     /// Has a given-up message asked about again.
-    pub(crate) fn resume(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn resume(&self, request: &CommandView<'_>) -> Answer {
         const THROWN: &str =
             "Exception was thrown when putting message back to RMQ_SYS_TRANS_HALF_TOPIC.";
         let header = ResumeCheckHalfMessageRequestHeader::decode(request)?;
@@ -63,7 +57,7 @@ impl EndTransaction {
         }
     }
 
-    fn end(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    fn end(&self, request: &CommandView<'_>) -> Answer {
         let header = EndTransactionRequestHeader::decode(request)?;
         let decision = match header.commit_or_rollback {
             NOT_DECIDED => return Ok(success()),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oxmq_protocol::body::{GroupList, QuerySubscriptionResponseBody, TopicList};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     CloneGroupOffsetRequestHeader, GetSubscriptionGroupConfigRequestHeader, Header as _,
     QuerySubscriptionByConsumerRequestHeader, QueryTopicConsumeByWhoRequestHeader,
@@ -16,7 +16,7 @@ use oxmq_protocol::header::{
 };
 use oxmq_remoting::Connection;
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -45,15 +45,12 @@ impl<C: Channel> GroupQuery<C> {
     }
 
     /// Answers with the offsets of all groups.
-    pub(crate) fn all_consumer_offsets(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn all_consumer_offsets(&self) -> Answer {
         success_with(&self.offsets.snapshot())
     }
 
     /// Answers with the groups that consume a topic now or have before.
-    pub(crate) fn consumers_of_topic(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn consumers_of_topic(&self, request: &CommandView<'_>) -> Answer {
         let topic = QueryTopicConsumeByWhoRequestHeader::decode(request)?.topic;
         let mut group_list = self.consumers.subscribers_of(&topic);
         group_list.extend(self.offsets.groups_of(&topic));
@@ -61,10 +58,7 @@ impl<C: Channel> GroupQuery<C> {
     }
 
     /// Answers with the topics that a group has offsets of.
-    pub(crate) fn topics_of_consumer(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn topics_of_consumer(&self, request: &CommandView<'_>) -> Answer {
         let group = QueryTopicsByConsumerRequestHeader::decode(request)?.group;
         success_with(&TopicList {
             topic_list: self.offsets.topics_of(&group).into_iter().collect(),
@@ -73,10 +67,7 @@ impl<C: Channel> GroupQuery<C> {
     }
 
     /// Answers with what a group wants of a topic.
-    pub(crate) fn subscription(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn subscription(&self, request: &CommandView<'_>) -> Answer {
         let QuerySubscriptionByConsumerRequestHeader { group, topic } =
             QuerySubscriptionByConsumerRequestHeader::decode(request)?;
         let subscription_data = self.consumers.subscription(&group, topic.as_deref().unwrap_or(""));
@@ -84,10 +75,7 @@ impl<C: Channel> GroupQuery<C> {
     }
 
     /// Has one group go on where another is.
-    pub(crate) fn clone_offsets(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn clone_offsets(&self, request: &CommandView<'_>) -> Answer {
         let CloneGroupOffsetRequestHeader { src_group, dest_group, topic, offline } =
             CloneGroupOffsetRequestHeader::decode(request)?;
         let mut topics = match topic.filter(|topic| !topic_validator::is_blank(topic)) {
@@ -104,10 +92,7 @@ impl<C: Channel> GroupQuery<C> {
     }
 
     /// Answers with a group's settings. Asking creates a group that may be, as in the reference.
-    pub(crate) fn group_config(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn group_config(&self, request: &CommandView<'_>) -> Answer {
         let group = GetSubscriptionGroupConfigRequestHeader::decode(request)?.group;
         match self.groups.find_or_create(&group) {
             Some(group) => success_with(&*group),

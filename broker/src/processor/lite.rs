@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oxmq_protocol::body::LiteSubscriptionCtlRequestBody;
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{Header as _, PopLiteMessageRequestHeader};
 use oxmq_remoting::{Connection, Reply};
 
 use super::pop_message::check_opening;
-use super::success;
+use super::{Answer, refuse, success};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::error::{LiteError, RequestError};
@@ -45,7 +45,7 @@ impl LiteTopics {
     pub(crate) fn pop(&self, request: &CommandView<'_>, reply: Reply) {
         match self.check_pop(request) {
             Ok((request, deadline)) => self.lite.serve(HeldLite { reply, request, deadline }),
-            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => refuse(&error, reply),
         }
     }
 
@@ -54,7 +54,7 @@ impl LiteTopics {
         &self,
         request: &CommandView<'_>,
         connection: &Arc<Connection>,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         if request.body.is_empty() {
             return Err(LiteError::Empty("Request body is null.").into());
         }

@@ -13,17 +13,17 @@ use oxmq_protocol::body::{
     GetLiteTopicInfoResponseBody, GetParentTopicInfoResponseBody, LiteLagInfo, OffsetWrapper,
     SubscriptionGroupConfig, TopicOffset,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     GetLiteClientInfoRequestHeader, GetLiteGroupInfoRequestHeader, GetLiteTopicInfoRequestHeader,
     GetParentTopicInfoRequestHeader, Header as _, TriggerLiteDispatchRequestHeader,
 };
 use oxmq_store::MessageStore;
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::attributes::LITE_BIND_TOPIC;
 use crate::consumer_offset::ConsumerOffsetManager;
-use crate::error::{LiteError, RequestError};
+use crate::error::LiteError;
 use crate::pop::lite::{
     LiteService, QUEUE_ID, expiration_minutes, has_lite_topics, is_lite_queue, parts, queue_name,
 };
@@ -32,8 +32,6 @@ use crate::topic::{Topic, TopicConfigManager};
 
 /// Most lite topics of a client that are named, whatever is asked for.
 const MOST_NAMED: usize = 10_000;
-
-type Answer = Result<RemotingCommand, RequestError>;
 
 /// Tells of lite topics.
 #[derive(Debug)]

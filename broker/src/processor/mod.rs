@@ -37,9 +37,26 @@ pub(crate) mod view_message;
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{self, Dialect};
+use oxmq_remoting::Reply;
 use serde::Serialize;
 
 use crate::error::RequestError;
+
+/// What a request is answered with, or why it is refused.
+pub(crate) type Answer = Result<RemotingCommand, RequestError>;
+
+/// Gives an answer, or says why there is none.
+fn answer(outcome: Answer, reply: Reply) {
+    match outcome {
+        Ok(answer) => reply.send(answer),
+        Err(error) => refuse(&error, reply),
+    }
+}
+
+/// Says why a request is refused.
+fn refuse(error: &RequestError, reply: Reply) {
+    reply.fail(error.response_code(), &error.to_string());
+}
 
 /// An answer that says that all is well.
 fn success() -> RemotingCommand {
@@ -47,7 +64,7 @@ fn success() -> RemotingCommand {
 }
 
 /// An answer with a body in the reference's dialect.
-fn success_with(body: &impl Serialize) -> Result<RemotingCommand, RequestError> {
+fn success_with(body: &impl Serialize) -> Answer {
     Ok(success().with_body(fastjson::to_vec(body, Dialect::Raw)?))
 }
 

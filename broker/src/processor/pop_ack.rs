@@ -16,7 +16,7 @@ use oxmq_protocol::message::{ReceiptHandle, TopicKind};
 use oxmq_remoting::Reply;
 use oxmq_store::MessageStore;
 
-use super::success;
+use super::{refuse, success};
 use crate::disk_readers;
 use crate::error::RequestError;
 use crate::limits::{MAX_ACKS_PER_REQUEST, MAX_MESSAGES_PER_CHECK_POINT};
@@ -269,10 +269,6 @@ fn changed_time(changed: &Changed) -> RemotingCommand {
         invisible_time: changed.invisible_ms,
         revive_qid: changed.revive_queue_id,
     })
-}
-
-fn refuse(error: &RequestError, reply: Reply) {
-    reply.fail(error.response_code(), &error.to_string());
 }
 
 /// The lite topic that a message is of, if any.

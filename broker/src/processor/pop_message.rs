@@ -17,7 +17,7 @@ use oxmq_protocol::header::{
 use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{GetMessageStatus, MessageStore};
 
-use super::success;
+use super::{Answer, refuse, success};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
@@ -67,7 +67,7 @@ impl PopMessage {
             Ok((request, deadline)) => {
                 self.pop.serve(HeldPop { reply, request: Arc::new(request), deadline });
             }
-            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => refuse(&error, reply),
         }
     }
 
@@ -77,7 +77,7 @@ impl PopMessage {
             Ok((request, deadline)) => {
                 self.pop.notify(HeldNotice { reply, request, deadline });
             }
-            Err(error) => reply.fail(error.response_code(), &error.to_string()),
+            Err(error) => refuse(&error, reply),
         }
     }
 
@@ -86,7 +86,7 @@ impl PopMessage {
         &self,
         request: &CommandView<'_>,
         connection: &Connection,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let header = PollingInfoRequestHeader::decode(request)?;
         let PollingInfoRequestHeader { consumer_group, topic, queue_id } = &header;
         let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
@@ -98,11 +98,7 @@ impl PopMessage {
     }
 
     /// Reads what a pop would give; may wait for the disk.
-    pub(crate) fn peek(
-        &self,
-        request: &CommandView<'_>,
-        connection: &Connection,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn peek(&self, request: &CommandView<'_>, connection: &Connection) -> Answer {
         let header = PeekMessageRequestHeader::decode(request)?;
         let PeekMessageRequestHeader { consumer_group, topic, queue_id, max_msg_nums } = &header;
         self.check_broker_peek()?;

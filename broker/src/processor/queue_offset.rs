@@ -16,7 +16,7 @@ use oxmq_protocol::header::{
 };
 use oxmq_store::{Boundary, MessageStore};
 
-use super::success;
+use super::{Answer, success};
 use crate::error::RequestError;
 use crate::pop::lite::queue_name;
 use crate::static_topic::{LogicQueue, StaticTopics, passed_on};
@@ -35,7 +35,7 @@ impl QueueOffset {
     }
 
     /// Answers with the offset that the next message gets.
-    pub(crate) fn max(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn max(&self, request: &CommandView<'_>) -> Answer {
         let header = GetMaxOffsetRequestHeader::decode(request)?;
         if let Some(queue) = self.static_topics.led(request, &header.topic, header.queue_id)? {
             // The last part that has begun: a new one has no place yet, and nothing in it.
@@ -50,7 +50,7 @@ impl QueueOffset {
     }
 
     /// Answers with the oldest offset.
-    pub(crate) fn min(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn min(&self, request: &CommandView<'_>) -> Answer {
         let header = GetMinOffsetRequestHeader::decode(request)?;
         let led = self.static_topics.led(request, &header.topic, header.queue_id);
         if let Some(queue) = led.map_err(RequestError::told_of_min)? {
@@ -65,10 +65,7 @@ impl QueueOffset {
     }
 
     /// Answers with the offset of the first or last message of a time.
-    pub(crate) fn search(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn search(&self, request: &CommandView<'_>) -> Answer {
         let mut header = SearchOffsetRequestHeader::decode(request)?;
         let upper =
             header.boundary_type.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case("upper"));
@@ -91,10 +88,7 @@ impl QueueOffset {
     }
 
     /// Answers with the store time of the oldest message; -1 when there is none.
-    pub(crate) fn earliest_store_time(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn earliest_store_time(&self, request: &CommandView<'_>) -> Answer {
         let header = GetEarliestMsgStoretimeRequestHeader::decode(request)?;
         let queue = self.static_topics.led(request, &header.topic, header.queue_id)?;
         let timestamp = match queue {
@@ -132,7 +126,7 @@ impl QueueOffset {
         item: &LogicQueueMappingItem,
         request: &CommandView<'_>,
         code: RequestCode,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let name = item.bname.as_deref().unwrap_or_default();
         let question = passed_on(code, request, name, item.queue_id);
         let answer = self.static_topics.others.ask_and_wait(name, question)?;
@@ -153,7 +147,7 @@ impl QueueOffset {
         request: &CommandView<'_>,
         timestamp: i64,
         boundary: Boundary,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let mut found = -1;
         let mut items: Vec<_> = queue.begun_items().collect();
         if boundary == Boundary::Upper {
@@ -227,9 +221,8 @@ mod tests {
         let m = managers(|_| ());
         let processor = QueueOffset::new(Arc::clone(&m.store), Arc::clone(&m.static_topics));
         let request = request(&[("topic", "t"), ("queueId", "9"), ("timestamp", "5")]);
-        let field = |answer: Result<RemotingCommand, RequestError>, name: &str| {
-            answer.unwrap().ext_fields.get(name).unwrap().into_owned()
-        };
+        let field =
+            |answer: Answer, name: &str| answer.unwrap().ext_fields.get(name).unwrap().into_owned();
         with_view(&request, |view| {
             assert_eq!(field(processor.max(view), "offset"), "0");
             assert_eq!(field(processor.min(view), "offset"), "0");

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use oxmq_protocol::body::{ConsumeQueueData, QueryConsumeQueueResponseBody, is_tag_type};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson::{self, Dialect};
 use oxmq_protocol::header::{Header as _, HeaderError, QueryConsumeQueueRequestHeader};
 use oxmq_remoting::Connection;
 use oxmq_store::{ExtendedUnit, MessageStore, QueueUnit};
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::channel::Channel;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
@@ -36,7 +36,7 @@ impl<C: Channel> QueueView<C> {
     }
 
     /// Answers with some units of a queue, and with how a group filters it.
-    pub(crate) fn query(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn query(&self, request: &CommandView<'_>) -> Answer {
         let QueryConsumeQueueRequestHeader { topic, queue_id, index, count, consumer_group } =
             QueryConsumeQueueRequestHeader::decode(request)?;
         let topic = topic.ok_or(HeaderError::Missing("topic"))?;

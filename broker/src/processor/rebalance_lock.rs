@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oxmq_protocol::body::{LockBatchRequestBody, LockBatchResponseBody};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson;
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::config::BrokerConfig;
-use crate::error::RequestError;
 use crate::rebalance_lock::RebalanceLockManager;
 
 /// Gives queues to one member of an ordered group at a time.
@@ -30,10 +29,7 @@ impl RebalanceLock {
     }
 
     /// Takes queues and answers which of them the member holds now.
-    pub(crate) fn lock_batch_mq(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn lock_batch_mq(&self, request: &CommandView<'_>) -> Answer {
         let LockBatchRequestBody { consumer_group, client_id, mq_set, only_this_broker } =
             fastjson::from_slice(request.body)?;
         let mut held = self.locks.lock_batch(&consumer_group, mq_set, &client_id, Instant::now());
@@ -44,10 +40,7 @@ impl RebalanceLock {
     }
 
     /// Releases queues.
-    pub(crate) fn unlock_batch_mq(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn unlock_batch_mq(&self, request: &CommandView<'_>) -> Answer {
         let LockBatchRequestBody { consumer_group, client_id, mq_set, .. } =
             fastjson::from_slice(request.body)?;
         self.locks.unlock_batch(&consumer_group, &mq_set, &client_id);

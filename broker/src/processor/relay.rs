@@ -16,6 +16,7 @@ use oxmq_protocol::version;
 use oxmq_remoting::{Connection, InvokeError, Reply};
 use oxmq_store::MessageStore;
 
+use super::{answer, refuse};
 use crate::channel::{Channel, ClientInfo};
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -120,18 +121,15 @@ fn relayed(code: RequestCode, request: &CommandView<'_>) -> RemotingCommand {
 fn relay(call: Result<Call<Connection>, RequestError>, reply: Reply) {
     let Call { client, group, request } = match call {
         Ok(call) => call,
-        Err(error) => return reply.fail(error.response_code(), &error.to_string()),
+        Err(error) => return refuse(&error, reply),
     };
     tokio::spawn(async move {
         let client_id = String::from(client.client_id);
-        let error = match client.channel.invoke(request, TIMEOUT).await {
-            Ok(answer) => return reply.send(answer),
-            Err(cause @ InvokeError::Timeout { .. }) => {
-                RequestError::ClientTimeout { group, client_id, cause }
-            }
-            Err(cause) => RequestError::ClientFailed { group, client_id, cause },
-        };
-        reply.fail(error.response_code(), &error.to_string());
+        let outcome = client.channel.invoke(request, TIMEOUT).await.map_err(|cause| match cause {
+            InvokeError::Timeout { .. } => RequestError::ClientTimeout { group, client_id, cause },
+            _ => RequestError::ClientFailed { group, client_id, cause },
+        });
+        answer(outcome, reply);
     });
 }
 

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxmq_protocol::body::{MessageQueue, ResetOffsetBody};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{Header as _, ResetOffsetRequestHeader};
 use oxmq_remoting::Connection;
 use oxmq_store::{Boundary, MessageStore};
 use tracing::info;
 
-use super::success_with;
+use super::{Answer, success_with};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -48,10 +48,7 @@ impl<C: Channel> ResetOffset<C> {
     }
 
     /// Sets the offset of one queue or of all, and answers where the group goes on.
-    pub(crate) fn process(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn process(&self, request: &CommandView<'_>) -> Answer {
         let header = ResetOffsetRequestHeader::decode(request)?;
         if !self.config.use_server_side_reset_offset {
             return self.tell_members(request, header);

@@ -6,17 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxmq_protocol::body::KVTable;
-use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::version;
 use oxmq_remoting::{RequestCount, RequestCounters};
 use oxmq_store::{AppendTotals, DiskSpace, MessageStore};
 
-use super::success_with;
+use super::{Answer, success_with};
 use crate::broker_stats::{BrokerStats, Totals};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
-use crate::error::RequestError;
 use crate::timer::TimerFlow;
 use crate::transaction::TransactionService;
 use crate::watch::Figures;
@@ -65,12 +63,12 @@ impl RuntimeInfo {
     }
 
     /// `GET_ALL_DELAY_OFFSET` (45): how far each delay level has got.
-    pub(crate) fn delay_offsets(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn delay_offsets(&self) -> Answer {
         success_with(&self.delays.schedule.table())
     }
 
     /// Answers with every figure by name.
-    pub(crate) fn get(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn get(&self) -> Answer {
         let mut table = BTreeMap::new();
         self.traffic(&mut table);
         self.store(&mut table);

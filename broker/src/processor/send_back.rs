@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{ConsumerSendMsgBackRequestHeader, Header as _};
 use oxmq_protocol::message::{Message, MessageExt, message_id, properties};
 use oxmq_protocol::version;
 use oxmq_store::{MessageStore, PutMessageStatus};
 use tracing::info;
 
-use super::success;
+use super::{Answer, success};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
@@ -62,10 +62,7 @@ impl SendBack {
     }
 
     /// Stores a copy for a later delivery, or as a dead letter when there were enough.
-    pub(crate) fn process(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn process(&self, request: &CommandView<'_>) -> Answer {
         let header = ConsumerSendMsgBackRequestHeader::decode(request)?;
         let group = self
             .groups

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use oxmq_protocol::body::{
     ConsumeStats, MessageQueue, OffsetWrapper, TopicOffset, TopicStatsTable,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     GetConsumeStatsRequestHeader, GetTopicStatsInfoRequestHeader, Header as _,
 };
 use oxmq_remoting::Connection;
 use oxmq_store::MessageStore;
 
-use super::success_with;
+use super::{Answer, success_with};
 use crate::channel::Channel;
 use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
@@ -58,10 +58,7 @@ impl<C: Channel> Stats<C> {
     }
 
     /// Answers with the extent of each queue of a topic.
-    pub(crate) fn topic_stats(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn topic_stats(&self, request: &CommandView<'_>) -> Answer {
         let name = GetTopicStatsInfoRequestHeader::decode(request)?.topic;
         let Some(topic) = self.topics.get(&name) else {
             return Err(RequestError::StatsTopicNotExist(name));
@@ -83,10 +80,7 @@ impl<C: Channel> Stats<C> {
     }
 
     /// Answers with the progress of a group in each queue that it reads.
-    pub(crate) fn consume_stats(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn consume_stats(&self, request: &CommandView<'_>) -> Answer {
         let header = GetConsumeStatsRequestHeader::decode(request)?;
         let group = header.consumer_group.clone();
         let mut stats = ConsumeStats::default();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use oxmq_protocol::body::{GroupForbidden, SubscriptionGroupConfig, SubscriptionGroupList};
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{
     DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader,
@@ -15,7 +15,7 @@ use oxmq_protocol::header::{
 };
 
 use super::page::Page;
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
@@ -42,10 +42,7 @@ impl SubscriptionGroups {
     }
 
     /// Creates or changes a group.
-    pub(crate) fn update(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update(&self, request: &CommandView<'_>) -> Answer {
         if request.body.is_empty() {
             return Ok(success());
         }
@@ -56,10 +53,7 @@ impl SubscriptionGroups {
     }
 
     /// Creates or changes groups, if all of them may be.
-    pub(crate) fn update_list(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update_list(&self, request: &CommandView<'_>) -> Answer {
         let SubscriptionGroupList { group_config_list } = fastjson::from_slice(request.body)?;
         group_config_list.iter().try_for_each(check)?;
         for group in group_config_list {
@@ -69,10 +63,7 @@ impl SubscriptionGroups {
     }
 
     /// Lets a group consume a topic or not, if asked to, and answers whether it may.
-    pub(crate) fn forbidden(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn forbidden(&self, request: &CommandView<'_>) -> Answer {
         let UpdateGroupForbiddenRequestHeader { group, topic, readable } =
             UpdateGroupForbiddenRequestHeader::decode(request)?;
         if let Some(readable) = readable {
@@ -83,10 +74,7 @@ impl SubscriptionGroups {
     }
 
     /// Answers with all groups or a page of them.
-    pub(crate) fn get_all(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn get_all(&self, request: &CommandView<'_>) -> Answer {
         let header = GetAllSubscriptionGroupRequestHeader::decode(request)?;
         let mut groups = self.groups.snapshot();
         let total = groups.subscription_group_table.len();
@@ -107,10 +95,7 @@ impl SubscriptionGroups {
     }
 
     /// Removes a group, and its offsets if asked to.
-    pub(crate) fn delete(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn delete(&self, request: &CommandView<'_>) -> Answer {
         let header = DeleteSubscriptionGroupRequestHeader::decode(request)?;
         let is_lite =
             self.groups.get(&header.group_name).is_some_and(|group| is_lite_group(&group));

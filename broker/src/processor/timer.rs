@@ -5,13 +5,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{Header as _, RecallMessageRequestHeader, RecallMessageResponseHeader};
 use oxmq_protocol::message::{Message, RecallHandle, properties};
 use oxmq_remoting::Connection;
 use oxmq_store::MessageStore;
 
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::again::store_again;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -46,21 +46,13 @@ impl Timer {
     }
 
     /// Stores a message that takes another one back when both are due.
-    pub(crate) fn recall(
-        &self,
-        request: &CommandView<'_>,
-        connection: &Connection,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn recall(&self, request: &CommandView<'_>, connection: &Connection) -> Answer {
         let mut answer = self.recall_from(request, connection.peer())?;
         answer.ext_fields.insert(properties::MSG_REGION, self.config.region_id.as_str());
         Ok(answer)
     }
 
-    fn recall_from(
-        &self,
-        request: &CommandView<'_>,
-        peer: SocketAddr,
-    ) -> Result<RemotingCommand, RequestError> {
+    fn recall_from(&self, request: &CommandView<'_>, peer: SocketAddr) -> Answer {
         let header = RecallMessageRequestHeader::decode(request)?;
         if !self.config.recall_message_enable {
             return Err(RequestError::RecallForbidden);
@@ -138,13 +130,13 @@ impl Timer {
     }
 
     /// Answers with how far the timer has got.
-    pub(crate) fn check_point(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn check_point(&self) -> Answer {
         let (checkpoint, _) = self.timers("The checkpoint is null")?.progress();
         Ok(success().with_body(checkpoint.encode().to_vec()))
     }
 
     /// Answers with the counts of waiting messages.
-    pub(crate) fn metrics(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn metrics(&self) -> Answer {
         success_with(&self.timers("The timer message store is null")?.metrics().snapshot())
     }
 

@@ -13,7 +13,7 @@ use oxmq_protocol::body::{
     CreateTopicListRequestBody, TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
     TopicList, TopicQueueMappingDetail,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::ext_fields::Fields as _;
 use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{
@@ -24,7 +24,7 @@ use oxmq_store::MessageStore;
 use tracing::warn;
 
 use super::page::Page;
-use super::{success, success_with};
+use super::{Answer, success, success_with};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
@@ -68,10 +68,7 @@ impl Topics {
     }
 
     /// Creates or changes a topic. One that is just as asked for already is left alone.
-    pub(crate) fn update_and_create(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update_and_create(&self, request: &CommandView<'_>) -> Answer {
         self.update(self.requested_topic(CreateTopicRequestHeader::decode(request)?)?)?;
         Ok(success())
     }
@@ -80,10 +77,7 @@ impl Topics {
     ///
     /// One that is just as asked for is left alone. For the reference it ends the whole request,
     /// with success and without any effect.
-    pub(crate) fn update_and_create_list(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update_and_create_list(&self, request: &CommandView<'_>) -> Answer {
         let CreateTopicListRequestBody { topic_config_list } = fastjson::from_slice(request.body)?;
         for topic in &topic_config_list {
             self.check(topic)?;
@@ -106,10 +100,7 @@ impl Topics {
     /// The mapping comes first: name servers hear of both by the version of the topic. A mapping that is
     /// refused leaves the topic alone; in the reference it has changed by then. Without a mapping it is a topic
     /// like any other, as there.
-    pub(crate) fn update_and_create_static(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn update_and_create_static(&self, request: &CommandView<'_>) -> Answer {
         let header = CreateTopicRequestHeader::decode(request)?;
         let mapping: Option<TopicQueueMappingDetail> = match request.body {
             [] => None,
@@ -133,10 +124,7 @@ impl Topics {
     }
 
     /// Answers with all topics or a page of them.
-    pub(crate) fn get_all(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn get_all(&self, request: &CommandView<'_>) -> Answer {
         let header = GetAllTopicConfigRequestHeader::decode(request)?;
         let (topics, data_version) = self.topics.snapshot();
         let total = topics.len();
@@ -168,12 +156,12 @@ impl Topics {
     }
 
     /// Answers with the names of the topics that are the broker's own.
-    pub(crate) fn system_topics(&self) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn system_topics(&self) -> Answer {
         success_with(&TopicList { topic_list: self.topics.system_topics(), broker_addr: None })
     }
 
     /// Answers with one topic, and with its mapping if that is asked for.
-    pub(crate) fn get(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn get(&self, request: &CommandView<'_>) -> Answer {
         let name = GetTopicConfigRequestHeader::decode(request)?.topic;
         let Some(topic) = self.topics.get(&name) else { return Err(RequestError::NoTopic(name)) };
         let is_asked = request.get("lo").is_some_and(|lo| lo.eq_ignore_ascii_case("true"));
@@ -183,10 +171,7 @@ impl Topics {
     }
 
     /// Removes a topic with its queues and offsets, and the topics of its failed pops.
-    pub(crate) fn delete(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn delete(&self, request: &CommandView<'_>) -> Answer {
         let topic = DeleteTopicRequestHeader::decode(request)?.topic.unwrap_or_default();
         if topic_validator::is_blank(&topic) {
             return Err(RequestError::BlankTopic);

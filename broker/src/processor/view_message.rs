@@ -11,7 +11,7 @@ use oxmq_protocol::header::{
 };
 use oxmq_store::MessageStore;
 
-use super::success;
+use super::{Answer, success};
 use crate::error::RequestError;
 
 /// Gives messages by key or by their place in the log.
@@ -28,10 +28,7 @@ impl ViewMessage {
     /// Answers with the records that have a key. May read files: not for a task that serves others.
     ///
     /// The hash of the key decides; the client compares the key itself.
-    pub(crate) fn by_key(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn by_key(&self, request: &CommandView<'_>) -> Answer {
         let header = QueryMessageRequestHeader::decode(request)?;
         let by_unique_key = header.unique_key_query.as_deref() == Some("true");
         let most = match by_unique_key {
@@ -62,7 +59,7 @@ impl ViewMessage {
     }
 
     /// Answers with the record as it is stored.
-    pub(crate) fn by_id(&self, request: &CommandView<'_>) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn by_id(&self, request: &CommandView<'_>) -> Answer {
         let offset = ViewMessageRequestHeader::decode(request)?.offset;
         match self.store.look_message_by_offset(offset) {
             Some(record) => Ok(success().with_body(record)),

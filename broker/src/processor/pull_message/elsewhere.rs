@@ -12,6 +12,7 @@ use oxmq_remoting::Reply;
 use super::PullMessage;
 use super::answer::refuse;
 use crate::error::RequestError;
+use crate::processor::Answer;
 use crate::pull_hold::PulledPart;
 use crate::static_topic::{Pulled, Seen, passed_on};
 
@@ -44,11 +45,7 @@ impl PullMessage {
 }
 
 /// The answer of the part's broker as the client understands it. A refusal is one to the client, too.
-fn in_logic_offsets(
-    part: &PulledPart,
-    offset: i64,
-    mut answer: RemotingCommand,
-) -> Result<RemotingCommand, RequestError> {
+fn in_logic_offsets(part: &PulledPart, offset: i64, mut answer: RemotingCommand) -> Answer {
     let code = answer.response_code();
     let has_offsets = [
         ResponseCode::SUCCESS,

@@ -15,7 +15,7 @@ use oxmq_store::Boundary;
 use super::ResetOffset;
 use crate::channel::Channel;
 use crate::error::RequestError;
-use crate::processor::success_with;
+use crate::processor::{Answer, success_with};
 
 impl<C: Channel> ResetOffset<C> {
     /// Tells every member, and answers what they were told.
@@ -23,7 +23,7 @@ impl<C: Channel> ResetOffset<C> {
         &self,
         request: &CommandView<'_>,
         header: ResetOffsetRequestHeader,
-    ) -> Result<RemotingCommand, RequestError> {
+    ) -> Answer {
         let ResetOffsetRequestHeader { group, topic, timestamp, is_force, .. } = header;
         let Some(config) = self.topics.get(&topic) else {
             return Err(RequestError::ToldTopicNotExist(topic));

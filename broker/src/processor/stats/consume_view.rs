@@ -9,7 +9,7 @@ use oxmq_protocol::body::{
     ConsumeStats, ConsumeStatsList, QueryConsumeTimeSpanBody, QueryCorrectionOffsetBody,
     QueueTimeSpan,
 };
-use oxmq_protocol::command::{CommandView, RemotingCommand};
+use oxmq_protocol::command::CommandView;
 use oxmq_protocol::header::{
     GetConsumeStatsInBrokerHeader, Header as _, QueryConsumeTimeSpanRequestHeader,
     QueryCorrectionOffsetHeader, ViewBrokerStatsDataRequestHeader,
@@ -19,15 +19,12 @@ use super::Stats;
 use crate::channel::Channel;
 use crate::clock::now_ms;
 use crate::error::RequestError;
-use crate::processor::success_with;
+use crate::processor::{Answer, success_with};
 use crate::traffic::Kind;
 
 impl<C: Channel> Stats<C> {
     /// Answers with what was counted under a name and a key.
-    pub(crate) fn broker_stats_data(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn broker_stats_data(&self, request: &CommandView<'_>) -> Answer {
         let header = ViewBrokerStatsDataRequestHeader::decode(request)?;
         let (name, key) = (header.stats_name, header.stats_key);
         match self.traffic.view(&name, &key) {
@@ -37,10 +34,7 @@ impl<C: Channel> Stats<C> {
     }
 
     /// Answers with the progress of every group.
-    pub(crate) fn broker_consume_stats(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn broker_consume_stats(&self, request: &CommandView<'_>) -> Answer {
         let is_order = GetConsumeStatsInBrokerHeader::decode(request)?.is_order;
         let mut list = ConsumeStatsList {
             broker_addr: self.config.broker_address(),
@@ -78,10 +72,7 @@ impl<C: Channel> Stats<C> {
     }
 
     /// Answers how old the messages are that a group has consumed, and those that it has not.
-    pub(crate) fn consume_time_span(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn consume_time_span(&self, request: &CommandView<'_>) -> Answer {
         let QueryConsumeTimeSpanRequestHeader { topic, group } =
             QueryConsumeTimeSpanRequestHeader::decode(request)?;
         let Some(config) = self.topics.get(&topic) else {
@@ -118,10 +109,7 @@ impl<C: Channel> Stats<C> {
     /// is where the group to compare with is behind all.
     ///
     /// The reference deletes the offsets of the groups that are to be left out; here they stay.
-    pub(crate) fn correction_offset(
-        &self,
-        request: &CommandView<'_>,
-    ) -> Result<RemotingCommand, RequestError> {
+    pub(crate) fn correction_offset(&self, request: &CommandView<'_>) -> Answer {
         let header = QueryCorrectionOffsetHeader::decode(request)?;
         let left_out: Vec<_> =
             header.filter_groups.iter().flat_map(|list| list.split(',')).collect();
