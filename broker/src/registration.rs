@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use oxmq_protocol::address::host_port;
 use oxmq_protocol::advertised_listeners::ADVERTISED_LISTENERS;
 use oxmq_protocol::body::{
     KVTable, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper,
@@ -30,6 +31,7 @@ use crate::config::BrokerConfig;
 use crate::name_servers::NameServers;
 use crate::static_topic::StaticTopics;
 use crate::sync::lock;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 
 /// Shortest and longest period that the reference accepts.
@@ -106,26 +108,26 @@ enum Scope {
 }
 
 impl Registration {
-    #[expect(clippy::too_many_arguments, reason = "what it tells of, whom, and as what")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
-        topics: Arc<TopicConfigManager>,
-        static_topics: Arc<StaticTopics>,
+        tables: &Tables,
         changes: Arc<TopicChanges>,
         name_servers: Arc<NameServers>,
         absent_clients: Arc<AbsentClients>,
-        broker_addr: String,
-        ha_server_addr: String,
     ) -> Self {
+        let ha_port = match config.ha_listen_port {
+            0 => config.listen_port.saturating_add(1),
+            port => port,
+        };
         Self {
-            config,
-            topics,
-            static_topics,
+            topics: Arc::clone(&tables.topics),
+            static_topics: Arc::clone(&tables.static_topics),
             changes,
             name_servers,
             absent_clients,
-            broker_addr,
-            ha_server_addr,
+            broker_addr: config.broker_address(),
+            ha_server_addr: host_port(&config.broker_ip2, ha_port),
+            config,
         }
     }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq_protocol::address::host_port;
 use oxmq_protocol::body::TopicConfig;
 use oxmq_remoting::{Server, Tls, TlsSettingsError};
 use oxmq_store::offline::{POP_RECORDS_ADVICE, pop_records};
@@ -164,8 +163,7 @@ impl Broker {
         let transactions = Arc::new(TransactionService::load(
             Arc::clone(&config),
             Arc::clone(&store),
-            Arc::clone(&tables.topics),
-            Arc::clone(&tables.offsets),
+            &tables,
             delays.clone(),
             Arc::clone(&producers) as Arc<dyn AskProducer>,
             store_host,
@@ -188,7 +186,13 @@ impl Broker {
 
         let changes = follow_topics(&tables, &store);
         processors.topics.tell_by(Arc::clone(&changes));
-        let registration = registration(&config, &tables, changes, &name_servers, &processors);
+        let registration = Arc::new(Registration::new(
+            Arc::clone(&config),
+            &tables,
+            changes,
+            name_servers,
+            Arc::clone(&processors.absent_clients),
+        ));
         if let Some(timers) = &delays.timers {
             timers.start().map_err(StartError::Thread)?;
         }
@@ -313,29 +317,6 @@ fn follow_topics(tables: &Tables, store: &Arc<MessageStore>) -> Arc<TopicChanges
         marked.mark(topic);
     });
     changes
-}
-
-fn registration(
-    config: &Arc<BrokerConfig>,
-    tables: &Tables,
-    changes: Arc<TopicChanges>,
-    name_servers: &Arc<NameServers>,
-    processors: &Processors,
-) -> Arc<Registration> {
-    let ha_port = match config.ha_listen_port {
-        0 => config.listen_port.saturating_add(1),
-        port => port,
-    };
-    Arc::new(Registration::new(
-        Arc::clone(config),
-        Arc::clone(&tables.topics),
-        Arc::clone(&tables.static_topics),
-        changes,
-        Arc::clone(name_servers),
-        Arc::clone(&processors.absent_clients),
-        config.broker_address(),
-        host_port(&config.broker_ip2, ha_port),
-    ))
 }
 
 /// Has the store use the kind of queues that the topic's attributes ask for.

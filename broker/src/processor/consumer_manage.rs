@@ -18,6 +18,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::static_topic::{LogicQueue, StaticTopics, passed_on};
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 
 /// Keeps how far consumers have come.
@@ -31,14 +32,14 @@ pub(crate) struct ConsumerOffsets {
 }
 
 impl ConsumerOffsets {
-    pub(crate) fn new(
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
-        offsets: Arc<ConsumerOffsetManager>,
-        store: Arc<MessageStore>,
-        static_topics: Arc<StaticTopics>,
-    ) -> Self {
-        Self { topics, groups, offsets, store, static_topics }
+    pub(crate) fn new(tables: &Tables, store: Arc<MessageStore>) -> Self {
+        Self {
+            topics: Arc::clone(&tables.topics),
+            groups: Arc::clone(&tables.groups),
+            offsets: Arc::clone(&tables.offsets),
+            store,
+            static_topics: Arc::clone(&tables.static_topics),
+        }
     }
 
     /// Tells a consumer group where to go on in one queue.
@@ -184,13 +185,7 @@ mod tests {
     use super::*;
 
     fn processor(m: &Managers) -> ConsumerOffsets {
-        ConsumerOffsets::new(
-            Arc::clone(&m.topics),
-            Arc::clone(&m.groups),
-            Arc::clone(&m.offsets),
-            Arc::clone(&m.store),
-            Arc::clone(&m.static_topics),
-        )
+        ConsumerOffsets::new(&m.tables, Arc::clone(&m.store))
     }
 
     fn query(m: &Managers, more: &[(&str, &str)]) -> Result<i64, (i32, String)> {

@@ -71,6 +71,7 @@ fn success_with(body: &impl Serialize) -> Answer {
 #[cfg(test)]
 pub(crate) mod testing {
     use std::collections::BTreeMap;
+    use std::ops::Deref;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Instant;
@@ -87,28 +88,28 @@ pub(crate) mod testing {
     use crate::channel::testing::TestChannel;
     use crate::config::BrokerConfig;
     use crate::consumer::ConsumerManager;
-    use crate::consumer_offset::ConsumerOffsetManager;
-    use crate::filter::ConsumerFilters;
     use crate::pop::lite::LiteService;
     use crate::producer::ProducerManager;
-    use crate::rebalance_lock::RebalanceLockManager;
-    use crate::saved_table::SaveSignal;
-    use crate::static_topic::StaticTopics;
-    use crate::subscription_group::SubscriptionGroupManager;
-    use crate::topic::{TopicConfig, TopicConfigManager};
+    use crate::tables::Tables;
+    use crate::topic::TopicConfig;
 
     /// The managers of a broker in a directory of its own.
     pub(crate) struct Managers {
         pub(crate) config: Arc<BrokerConfig>,
-        pub(crate) topics: Arc<TopicConfigManager>,
-        pub(crate) groups: Arc<SubscriptionGroupManager>,
-        pub(crate) offsets: Arc<ConsumerOffsetManager>,
+        pub(crate) tables: Tables,
         pub(crate) consumers: Arc<ConsumerManager<TestChannel>>,
         pub(crate) producers: Arc<ProducerManager<TestChannel>>,
-        pub(crate) static_topics: Arc<StaticTopics>,
         pub(crate) store: Arc<MessageStore>,
         pub(crate) clock: Clock,
         dir: tempfile::TempDir,
+    }
+
+    impl Deref for Managers {
+        type Target = Tables;
+
+        fn deref(&self) -> &Tables {
+            &self.tables
+        }
     }
 
     impl Managers {
@@ -204,14 +205,9 @@ pub(crate) mod testing {
         change(&mut config);
         let config = Arc::new(config);
         let root: &Path = dir.path();
-        let save = SaveSignal::default();
-        let topics = TopicConfigManager::load(Arc::clone(&config), root, save.clone()).unwrap();
-        let groups = SubscriptionGroupManager::load(Arc::clone(&config), root, save.clone());
-        let groups = groups.unwrap();
-        let (groups, locks) = (Arc::new(groups), Arc::new(RebalanceLockManager::default()));
-        let filters = Arc::new(ConsumerFilters::load(&config, root).unwrap());
-        let consumers =
-            ConsumerManager::new(Arc::clone(&config), Arc::clone(&groups), filters, locks);
+        let tables = Tables::load(&config, root, false).unwrap();
+        let (groups, filters) = (Arc::clone(&tables.groups), Arc::clone(&tables.filters));
+        let consumers = ConsumerManager::new(Arc::clone(&config), groups, filters, Arc::default());
         let clock = Clock::manual(1);
         let store_config =
             StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(root) };
@@ -219,13 +215,10 @@ pub(crate) mod testing {
         Managers {
             store: MessageStore::open_with(store_config, environment).unwrap(),
             clock,
-            topics: Arc::new(topics),
-            static_topics: Arc::new(StaticTopics::load(root, save).unwrap()),
-            offsets: Arc::new(ConsumerOffsetManager::load(&config, root, false).unwrap()),
+            tables,
             consumers: Arc::new(consumers),
             producers: Arc::default(),
             config,
-            groups,
             dir,
         }
     }

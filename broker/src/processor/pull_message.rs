@@ -35,6 +35,7 @@ use crate::pull_hold::{
 use crate::queue_key::QueueRef;
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 
 /// Gives consumers messages, at once or when they come.
@@ -68,32 +69,27 @@ enum Next {
 }
 
 impl PullMessage {
-    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
+        tables: &Tables,
         consumers: Arc<ConsumerManager>,
-        offsets: Arc<ConsumerOffsetManager>,
         stats: Arc<BrokerStats>,
         cold: Arc<ColdReads>,
         broadcasts: Arc<BroadcastOffsets>,
-        static_topics: Arc<StaticTopics>,
     ) -> Self {
-        let hold = PullHold::default();
         Self {
             config,
             store,
-            topics,
-            groups,
+            topics: Arc::clone(&tables.topics),
+            groups: Arc::clone(&tables.groups),
             consumers,
-            offsets,
+            offsets: Arc::clone(&tables.offsets),
             stats,
             cold,
             broadcasts,
-            static_topics,
-            hold,
+            static_topics: Arc::clone(&tables.static_topics),
+            hold: PullHold::default(),
         }
     }
 

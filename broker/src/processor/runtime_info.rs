@@ -267,8 +267,7 @@ mod tests {
         let transactions = TransactionService::load(
             Arc::clone(&m.config),
             Arc::clone(&m.store),
-            Arc::clone(&m.topics),
-            Arc::clone(&m.offsets),
+            &m.tables,
             delays.clone(),
             Arc::clone(&m.producers) as Arc<dyn AskProducer>,
             ([192, 0, 2, 2], 10911).into(),

@@ -25,6 +25,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator;
 use crate::traffic::{Kind, TrafficHistory};
@@ -43,18 +44,23 @@ pub(crate) struct Stats<C = Connection> {
 }
 
 impl<C: Channel> Stats<C> {
-    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
-        offsets: Arc<ConsumerOffsetManager>,
+        tables: &Tables,
         consumers: Arc<ConsumerManager<C>>,
         traffic: Arc<TrafficHistory>,
         store: Arc<MessageStore>,
-        static_topics: Arc<StaticTopics>,
     ) -> Self {
-        Self { config, topics, groups, offsets, consumers, traffic, store, static_topics }
+        Self {
+            config,
+            topics: Arc::clone(&tables.topics),
+            groups: Arc::clone(&tables.groups),
+            offsets: Arc::clone(&tables.offsets),
+            consumers,
+            traffic,
+            store,
+            static_topics: Arc::clone(&tables.static_topics),
+        }
     }
 
     /// Answers with the extent of each queue of a topic.
@@ -160,13 +166,10 @@ mod tests {
     pub(super) fn processor(m: &Managers) -> Stats<TestChannel> {
         Stats::new(
             Arc::clone(&m.config),
-            Arc::clone(&m.topics),
-            Arc::clone(&m.groups),
-            Arc::clone(&m.offsets),
+            &m.tables,
             Arc::clone(&m.consumers),
             Arc::default(),
             Arc::clone(&m.store),
-            Arc::clone(&m.static_topics),
         )
     }
 

@@ -32,6 +32,7 @@ use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
 use crate::sync::lock;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 use crate::topic_validator::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 
@@ -69,12 +70,10 @@ struct Progress {
 
 impl TransactionService {
     /// Finds out what is undecided.
-    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn load(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
-        topics: Arc<TopicConfigManager>,
-        offsets: Arc<ConsumerOffsetManager>,
+        tables: &Tables,
         delays: Delays,
         producers: Arc<dyn AskProducer>,
         store_host: SocketAddr,
@@ -91,8 +90,8 @@ impl TransactionService {
         let service = Self {
             config,
             store,
-            topics,
-            offsets,
+            topics: Arc::clone(&tables.topics),
+            offsets: Arc::clone(&tables.offsets),
             delays,
             producers,
             decisions: Mutex::default(),

@@ -15,8 +15,8 @@ use super::*;
 use crate::again::Aside;
 use crate::clock::now_ms;
 use crate::error::RequestError;
-use crate::saved_table::SaveSignal;
 use crate::schedule::ScheduleMessageService;
+use crate::tables::Tables;
 use crate::topic_validator::TRANS_CHECK_MAX_TIME_TOPIC;
 
 /// Later than any half message of the test is young.
@@ -36,15 +36,12 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
     change(&mut config);
     let config = Arc::new(config);
     let store = open(dir);
-    let save = SaveSignal::default();
-    let topics = Arc::new(TopicConfigManager::load(Arc::clone(&config), dir, save).unwrap());
-    let offsets = Arc::new(ConsumerOffsetManager::load(&config, dir, false).unwrap());
+    let tables = Tables::load(&config, dir, false).unwrap();
     let asked = Arc::new(Asked::default());
     let service = TransactionService::load(
         config,
         Arc::clone(&store),
-        Arc::clone(&topics),
-        Arc::clone(&offsets),
+        &tables,
         Delays {
             schedule: Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),
             timers: None,
@@ -53,7 +50,7 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
         ([192, 0, 2, 2], 10911).into(),
         dir,
     );
-    Setup { service, asked, store, offsets, topics }
+    Setup { service, asked, store, offsets: tables.offsets, topics: tables.topics }
 }
 
 impl Setup {
