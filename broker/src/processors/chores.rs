@@ -34,12 +34,11 @@ impl Processors {
         self.traffic.sample(clock::now_ms(), topics.chain(groups).chain(broker));
     }
 
-    /// Drops clients that were silent for too long, locks that are over and filters of nobody.
+    /// Drops clients that were silent for too long, and with the consumers locks that are over, and filters of nobody.
     pub(crate) fn scan_clients(&self) {
         let now = Instant::now();
         self.consumers.scan(now);
         self.producers.scan(now);
-        self.locks.remove_expired(now);
         self.filters.remove_dead(clock::now_ms());
         self.watch.scan(now);
     }
