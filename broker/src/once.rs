@@ -165,7 +165,8 @@ impl Window {
         for queue_id in 0..topic.write_queue_nums.max(topic.read_queue_nums) {
             let from = store.offset_by_time(name, queue_id, after_ms, Boundary::Lower);
             Aside { store, topic: name, queue_id }.walk(from, |record| {
-                let unique_key = properties::property_str(record.properties(), "UNIQ_KEY");
+                let unique_key =
+                    properties::property_str(record.properties(), properties::UNIQ_KEY);
                 if let Some(unique_key) = unique_key.filter(|key| key.len() <= MAX_DEDUP_KEY_BYTES)
                 {
                     let key = KeyRef { unique_key, body_crc: record.body_crc() };

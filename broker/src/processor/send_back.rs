@@ -130,9 +130,6 @@ impl SendBack {
     /// Stores the copy and returns its bytes.
     fn put(&self, mut message: MessageExt, to: &Destination) -> Result<u64, RequestError> {
         let mut text = std::mem::take(&mut message.properties);
-        if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
-            text.push(properties::PAIR_SEPARATOR);
-        }
         if properties::property(&text, properties::RETRY_TOPIC).is_none() {
             properties::append(&mut text, properties::RETRY_TOPIC, message.topic.as_bytes());
         }

@@ -20,6 +20,7 @@ use oxmq_protocol::header::{
     CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
     GetAllTopicConfigResponseHeader, GetTopicConfigRequestHeader, Header as _,
 };
+use oxmq_protocol::message::TopicKind;
 use oxmq_store::MessageStore;
 use tracing::warn;
 
@@ -179,8 +180,8 @@ impl Topics {
         self.refuse_system_topic(&topic)?;
         if self.config.clear_retry_topic_when_delete_topic {
             for group in self.offsets.groups_of(&topic) {
-                for separator in ['+', '_'] {
-                    let retry = format!("%RETRY%{group}{separator}{topic}");
+                for kind in [TopicKind::RetryV2, TopicKind::RetryV1] {
+                    let retry = kind.topic(&topic, &group);
                     if self.topics.get(&retry).is_some() {
                         self.delete_topic(&retry)?;
                     }

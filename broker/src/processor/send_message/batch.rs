@@ -37,9 +37,6 @@ impl SendMessage {
     ) -> Stored {
         let mut text = envelope.properties.to_vec();
         properties::remove(&mut text, properties::CLUSTER);
-        if text.last().is_some_and(|last| *last != properties::PAIR_SEPARATOR) {
-            text.push(properties::PAIR_SEPARATOR);
-        }
         let cluster = self.config.broker_cluster_name.as_bytes();
         properties::append(&mut text, properties::CLUSTER, cluster);
         let message = Message { properties: &text, ..*envelope };
