@@ -3,7 +3,7 @@
 //! Tests make the n-th operation fail here; nothing else in the store touches the file system in a
 //! way that changes it, except by storing into a mapped file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::disk::DiskSpace;
+use crate::error::{IoContext, StoreError};
 
 /// Bytes that are cleared by one call where holes cannot be made.
 const CLEAR_BYTES_AT_ONCE: usize = 256 << 10;
@@ -226,6 +227,14 @@ impl Fs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+}
+
+/// What is in `dir`, in no order; nothing if there is no such directory.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<DirEntry>, StoreError> {
+    match fs::read_dir(dir).and_then(Iterator::collect) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.doing("list", dir),
     }
 }
 

@@ -4,7 +4,6 @@
 //! they replace. From then on a crash only delays it: the next start goes on. Their names are those of the
 //! first old ones, as their positions begin with 0 again.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use tracing::{info, warn};
 use super::place::{Place, Sizes};
 use crate::consume_queue::list_files;
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, entries};
 use crate::json_file::JsonFile;
 
 /// The file that says what is replaced. The reference passes directories by, and nothing is in this
@@ -91,19 +90,10 @@ fn settle(fs: &Fs, place: &Place) -> Result<(), StoreError> {
 
 /// The files in `dir` that the reference meant to delete.
 fn set_aside(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry.doing("list", dir)?.path();
-        if path.extension().is_some_and(|extension| extension == DELETED) {
-            paths.push(path);
-        }
-    }
-    Ok(paths)
+    let paths = entries(dir)?.into_iter().map(|entry| entry.path());
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == DELETED))
+        .collect())
 }
 
 /// Does it; doing it again does no harm.

@@ -3,7 +3,7 @@
 mod remove;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::queue::ConsumeQueue;
 use super::unit::{QueueKind, Unit};
 use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, entries};
 use crate::limits::{MAX_OPEN_QUEUE_FILES, SYNC_FILES_ONE_BY_ONE};
 
 /// Digits of the name of a file in a sequence.
@@ -401,20 +401,11 @@ pub(crate) fn file_name(start: u64) -> String {
 
 /// Where the files in `dir` begin, in order. Names that are no positions are skipped.
 pub(crate) fn list_files(dir: &Path) -> Result<Vec<u64>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
-    let mut starts = Vec::new();
-    for entry in entries {
-        let entry = entry.doing("list", dir)?;
+    let start_of = |entry: DirEntry| {
         let name = entry.file_name();
-        let start = name.to_str().filter(|name| name.len() == FILE_NAME_DIGITS);
-        if let Some(start) = start.and_then(|name| name.parse().ok()) {
-            starts.push(start);
-        }
-    }
+        name.to_str().filter(|name| name.len() == FILE_NAME_DIGITS)?.parse().ok()
+    };
+    let mut starts: Vec<u64> = entries(dir)?.into_iter().filter_map(start_of).collect();
     starts.sort_unstable();
     Ok(starts)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +16,7 @@ use super::table::QueueTable;
 use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
+use crate::fs::entries;
 
 /// Units that are looked at by one read; the first such read settles most queues.
 const PROBE_UNITS: usize = 4096 / UNIT_BYTES;
@@ -125,14 +125,8 @@ pub(crate) fn queue_dirs_of(root: &Path, topic: &str) -> Result<Vec<QueueDir>, S
 }
 
 fn sub_dirs(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
     let mut dirs = Vec::new();
-    for entry in entries {
-        let entry = entry.doing("list", dir)?;
+    for entry in entries(dir)? {
         if entry.file_type().doing("look at", dir)?.is_dir() {
             dirs.push(entry.path());
         }

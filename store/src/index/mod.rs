@@ -27,7 +27,7 @@ use self::name::{is_index_name, next_name};
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{CommitLog, RecordCheck, scan};
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, entries};
 use crate::worker::Signal;
 
 /// Records that are read from the log at a time.
@@ -374,18 +374,11 @@ impl Index {
 
 /// The index files in `dir`, oldest first.
 pub(crate) fn index_paths(dir: &std::path::Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.doing("list", dir)?;
-        if entry.file_name().to_str().is_some_and(is_index_name) {
-            paths.push(entry.path());
-        }
-    }
+    let entries = entries(dir)?.into_iter();
+    let mut paths: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_index_name))
+        .map(|entry| entry.path())
+        .collect();
     paths.sort_unstable();
     Ok(paths)
 }

@@ -1,8 +1,7 @@
 //! The directory of a store, and the sizes of its files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
+use std::fs::{DirEntry, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use crate::consume_queue::{
     EXTENDED_DIR, ExtendedReader, QueueDir, QueueKind, file_name, list_files, queue_dirs,
 };
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{self, Fs};
 use crate::index::file::{
     BEGIN_PHY_AT, END_PHY_AT, ENTRY_BYTES, ENTRY_COUNT_AT, ENTRY_PHY_AT, HEADER_BYTES, SLOT_BYTES,
 };
@@ -200,13 +199,7 @@ pub(super) fn foreign_files(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
 
 /// What is in `dir`, in the order of names; nothing if there is no such directory.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
-    let paths = entries.map(|entry| Ok(entry.doing("list", dir)?.path()));
-    let mut paths = paths.collect::<Result<Vec<_>, StoreError>>()?;
+    let mut paths: Vec<_> = fs::entries(dir)?.iter().map(DirEntry::path).collect();
     paths.sort();
     Ok(paths)
 }

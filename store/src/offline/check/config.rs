@@ -11,6 +11,7 @@ use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::REPAIR;
 use crate::error::{IoContext, StoreError};
+use crate::fs::entries;
 use crate::json_journal::JOURNAL;
 use crate::limits::MAX_JSON_FILE_BYTES;
 
@@ -92,14 +93,8 @@ fn judge(path: &Path, text: &Text, kept: &Text, report: &mut Report) {
 
 /// Names of the metadata files in `dir`, including those of which only a backup or a journal is there.
 pub(in super::super) fn names(dir: &Path) -> Result<BTreeSet<String>, StoreError> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(error) => return Err(error).doing("list", dir),
-    };
     let mut names = BTreeSet::new();
-    for entry in entries {
-        let entry = entry.doing("list", dir)?;
+    for entry in entries(dir)? {
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
             continue;
