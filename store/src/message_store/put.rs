@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use oxmq_protocol::message::{
-    BatchMessages, EncodeError, EncodeOptions, Message, encode_record, limits, properties,
-    sys_flag, tags_code, tags_code_of_value,
+    BatchMessages, EncodeError, EncodeOptions, Message, limits, properties, sys_flag, tags_code,
+    tags_code_of_value,
 };
 use tracing::warn;
 
@@ -78,18 +78,11 @@ impl MessageStore {
         let properties = &*not_torn(message.properties);
         let message = &Message { properties, ..*message };
         with_scratch(|scratch| {
-            scratch.clear();
-            if let Err(error) = encode_record(message, options, &mut scratch.bytes) {
+            if let Err(error) = scratch.add(message, options, tags, self.indexed(keys)) {
                 return PutMessageResult::refused(status_of(error));
             }
-            scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
-            if self.key_feed().is_some() {
-                scratch.note_keys(message, keys, 0);
-            }
             let extra = Extra { inner: None, light_names };
-            let result = self.append(message, scratch, extra, std::iter::once(message.properties));
-            scratch.trim();
-            result
+            self.append(message, scratch, extra, std::iter::once(message.properties))
         })
     }
 
@@ -129,23 +122,15 @@ impl MessageStore {
             ..*envelope
         };
         with_scratch(|scratch| {
-            scratch.clear();
-            if let Err(error) = encode_record(&message, &self.encode_options(), &mut scratch.bytes)
-            {
-                return PutMessageResult::refused(status_of(error));
-            }
-            let keys = Keys::of(&text);
+            let (keys, options) = (Keys::of(&text), self.encode_options());
             let tags = Tags::Code(tags_code_of(&keys));
-            scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
-            if self.key_feed().is_some() {
-                scratch.note_keys(&message, &keys, 0);
+            if let Err(error) = scratch.add(&message, &options, tags, self.indexed(&keys)) {
+                return PutMessageResult::refused(status_of(error));
             }
             // The digits end the properties, but for a separator and the room for a checksum.
             let base_at = scratch.bytes.len() - self.sealed_bytes() - 1 - INNER_BASE_DIGITS;
             let extra = Extra { inner: Some(InnerBatch { count, base_at }), light_names: None };
-            let result = self.append(&message, scratch, extra, std::iter::once(&text[..]));
-            scratch.trim();
-            result
+            self.append(&message, scratch, extra, std::iter::once(&text[..]))
         })
     }
 
@@ -177,7 +162,7 @@ impl MessageStore {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
         with_scratch(|scratch| {
-            scratch.clear();
+            let options = self.encode_options();
             for message in inner.clone() {
                 let Ok(message) = message else {
                     return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
@@ -196,20 +181,13 @@ impl MessageStore {
                 };
                 let properties = &*not_torn(text.as_deref().unwrap_or(message.properties));
                 let whole = Message { properties, ..whole };
-                let at = scratch.bytes.len();
-                if let Err(error) =
-                    encode_record(&whole, &self.encode_options(), &mut scratch.bytes)
-                {
+                let keys = Keys::of(message.properties);
+                let tags = Tags::Code(tags_code_of(&keys));
+                if let Err(error) = scratch.add(&whole, &options, tags, self.indexed(&keys)) {
                     return PutMessageResult::refused(status_of(error));
                 }
                 if scratch.bytes.len() > self.config.max_message_size {
                     return PutMessageResult::refused(PutMessageStatus::UnknownError);
-                }
-                let keys = Keys::of(message.properties);
-                let tags = Tags::Code(tags_code_of(&keys));
-                scratch.spans.push(RecordSpan { end: scratch.bytes.len(), tags });
-                if self.key_feed().is_some() {
-                    scratch.note_keys(&whole, &keys, at);
                 }
             }
             if scratch.spans.is_empty() {
@@ -223,7 +201,6 @@ impl MessageStore {
                 let begins = std::iter::once(result.phy_offset).chain(ends);
                 phy_offsets.extend(begins.take(scratch.spans.len()));
             }
-            scratch.trim();
             result
         })
     }
@@ -390,6 +367,11 @@ impl MessageStore {
     /// Where the keys of messages go; nothing where there is no index.
     fn key_feed(&self) -> Option<&KeyFeed> {
         self.index.as_ref().map(|index| index.feed())
+    }
+
+    /// The keys, where there is an index.
+    fn indexed<'k, 'm>(&self, keys: &'k Keys<'m>) -> Option<&'k Keys<'m>> {
+        self.index.is_some().then_some(keys)
     }
 
     /// Brings what was appended into the files: whether it is there. If not, the next sender and the
