@@ -112,6 +112,7 @@ fn log(Entry { key, value, .. }: &Entry) {
 #[cfg(test)]
 mod tests {
     use oxmq_protocol::code::{RequestCode, ResponseCode};
+    use oxmq_protocol::command::RemotingCommand;
     use oxmq_protocol::ext_fields::Fields;
 
     use super::super::testing::{Managers, body, managers, with_view};

@@ -162,6 +162,7 @@ impl<C: Channel> ClientManage<C> {
 #[cfg(test)]
 mod tests {
     use oxmq_protocol::body::TopicConfig;
+    use oxmq_protocol::command::RemotingCommand;
     use oxmq_protocol::ext_fields::Fields;
 
     use super::super::testing::{Managers, managers, request, with_view};

@@ -179,6 +179,7 @@ impl ConsumerOffsets {
 
 #[cfg(test)]
 mod tests {
+    use oxmq_protocol::command::RemotingCommand;
     use oxmq_protocol::ext_fields::Fields;
 
     use super::super::testing::{Managers, managers, request, with_view};
