@@ -26,6 +26,10 @@ pub(crate) const MAX_OFFSETS_PER_GROUP: usize = MAX_QUEUES_PER_TOPIC as usize;
 /// Most groups that one heartbeat may name, as each of them may create a group and a topic.
 pub(crate) const MAX_GROUPS_PER_HEARTBEAT: usize = 10_000;
 
+/// Producer groups that one connection may be in, of about 300 bytes each: heartbeats may name ever new
+/// ones. Those of a proxy name the groups of all its clients.
+pub(crate) const MAX_PRODUCER_GROUPS_PER_CONNECTION: usize = 100_000;
+
 /// Most expressions that groups filter with. A heartbeat may bring many, and they outlive their group.
 pub(crate) const MAX_FILTERS: usize = 100_000;
 

@@ -5,13 +5,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use oxmq_protocol::body::{ClientConnection, ProducerConnection, ProducerInfo, ProducerTableInfo};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_remoting::Connection;
 use tracing::{info, warn};
 
 use crate::channel::{Channel, ClientInfo};
+use crate::limits::MAX_PRODUCER_GROUPS_PER_CONNECTION;
 use crate::sync::lock;
 use crate::transaction::AskProducer;
 
@@ -31,7 +32,7 @@ struct State<C> {
     /// The connection that a client was last heard on, for answers to its requests.
     clients: HashMap<Box<str>, Arc<C>>,
     /// Groups by connection id.
-    groups_of_channel: HashMap<u64, Vec<Box<str>>>,
+    groups_of_channel: HashMap<u64, HashSet<Box<str>>>,
     /// Picks members in turn.
     turn: usize,
 }
@@ -49,20 +50,26 @@ impl<C> Default for ProducerManager<C> {
 }
 
 impl<C: Channel> ProducerManager<C> {
-    /// Adds a client to a group, or notes that it is still there.
+    /// Adds a client to a group, or notes that it is still there. A connection that is in as many groups
+    /// as it may be joins no further one.
     pub(crate) fn register(&self, group: &str, client: &ClientInfo<C>) {
         let mut state = lock(&self.state);
         let id = client.channel.id();
-        let members = state.groups.entry(group.into()).or_default();
-        if let Some(member) = members.get_mut(&id) {
+        if let Some(member) = state.groups.get_mut(group).and_then(|members| members.get_mut(&id)) {
             member.last_seen = client.last_seen;
             return;
         }
-        members.insert(id, client.clone());
+        let groups = state.groups_of_channel.entry(id).or_default();
+        if groups.len() >= MAX_PRODUCER_GROUPS_PER_CONNECTION {
+            warn!(group, peer = %client.channel.peer(),
+                "producer does not join: its connection is in {MAX_PRODUCER_GROUPS_PER_CONNECTION} groups");
+            return;
+        }
+        groups.insert(group.into());
+        state.groups.entry(group.into()).or_default().insert(id, client.clone());
+        state.clients.insert(client.client_id.clone(), Arc::clone(&client.channel));
         info!(group, client_id = %client.client_id, peer = %client.channel.peer(),
             "producer joined");
-        state.clients.insert(client.client_id.clone(), Arc::clone(&client.channel));
-        state.groups_of_channel.entry(id).or_default().push(group.into());
     }
 
     /// Takes a client out of a group.
@@ -164,7 +171,7 @@ impl<C: Channel> State<C> {
         info!(group, client_id = %member.client_id, peer = %member.channel.peer(),
             "producer left");
         if let Some(groups) = self.groups_of_channel.get_mut(&channel_id) {
-            groups.retain(|name| **name != *group);
+            groups.remove(group);
             if groups.is_empty() {
                 self.groups_of_channel.remove(&channel_id);
             }
@@ -186,6 +193,21 @@ mod tests {
         let mut ids: Vec<_> = connections.into_iter().map(|member| member.client_id).collect();
         ids.sort();
         Some(ids)
+    }
+
+    #[test]
+    fn a_connection_is_in_so_many_groups_and_no_more() {
+        let (producers, now) = (ProducerManager::default(), Instant::now());
+        let (one, two) = (TestChannel::new(1), TestChannel::new(2));
+        for group in 0..=MAX_PRODUCER_GROUPS_PER_CONNECTION {
+            producers.register(&group.to_string(), &one.client("a", now));
+        }
+        assert_eq!(producers.table(now, 0).data.len(), MAX_PRODUCER_GROUPS_PER_CONNECTION);
+        producers.register("g", &two.client("b", now));
+        producers.unregister("0", &one);
+        producers.register("h", &one.client("a", now));
+        assert_eq!(client_ids(&producers, "g").unwrap(), ["b"]);
+        assert_eq!(client_ids(&producers, "h").unwrap(), ["a"]);
     }
 
     #[test]
