@@ -38,7 +38,7 @@ pub(crate) const MAX_KV_BYTES: usize = 4 * 1024 * 1024;
 /// Requests that wait for the worker. Many brokers register at once when a name server comes back.
 pub(crate) const MAX_WAITING_REQUESTS: usize = 10_000;
 
-/// Bytes of the bodies of those: the registrations of some 20 brokers with 50 000 topics each.
+/// Bytes of those: the registrations of some 20 brokers with 50 000 topics each.
 pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
 
 /// HTTP requests under way at a time; more wait to be accepted.

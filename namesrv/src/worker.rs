@@ -63,7 +63,7 @@ impl Worker {
             return Err(reply);
         }
         requests.fetch_add(1, Ordering::Relaxed);
-        bytes.fetch_add(request.body.len(), Ordering::Relaxed);
+        bytes.fetch_add(bytes_of(&request), Ordering::Relaxed);
         match self.jobs.send(Job::Request(Box::new(request), reply)) {
             Ok(()) => Ok(()),
             Err(mpsc::SendError(Job::Request(_, reply))) => Err(reply),
@@ -131,7 +131,7 @@ impl Work {
 
     fn answer(&mut self, request: &RemotingCommand, reply: Reply) {
         self.waiting.requests.fetch_sub(1, Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(request.body.len(), Ordering::Relaxed);
+        self.waiting.bytes.fetch_sub(bytes_of(request), Ordering::Relaxed);
         let connection = reply.connection();
         if request.request_code() == RequestCode::REGISTER_BROKER {
             self.connections.insert(connection.id(), Arc::downgrade(connection));
@@ -183,5 +183,26 @@ impl Work {
         if !departures.is_empty() {
             self.server.unregister_brokers(&departures);
         }
+    }
+}
+
+/// What a request that waits holds; its fields may be as long as a body.
+fn bytes_of(request: &RemotingCommand) -> usize {
+    let fields = request.ext_fields.iter().map(|(name, value)| name.len() + value.len());
+    let remark = request.remark.as_ref().map_or(0, String::len);
+    request.body.len() + remark + fields.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_remark_count_among_the_bytes_that_wait() {
+        let mut request = RemotingCommand::request(RequestCode::PUT_KV_CONFIG)
+            .with_body("body")
+            .with_remark("remark");
+        request.ext_fields.insert("value", "x".repeat(1_000));
+        assert_eq!(bytes_of(&request), 4 + 6 + 5 + 1_000);
     }
 }
