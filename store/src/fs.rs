@@ -25,7 +25,7 @@ const PUNCH_HOLE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFla
 pub enum FsOp {
     /// A file or directory is made.
     Create,
-    /// Disk blocks are reserved.
+    /// Disk blocks are reserved. One that fails as unsupported is of a file system that cannot.
     Allocate,
     /// Bytes are written.
     Write,
@@ -99,12 +99,23 @@ impl Fs {
         OpenOptions::new().read(true).write(true).open(path)
     }
 
-    /// Reserves disk blocks for a part of `file`, so that storing there cannot run out of space.
-    ///
-    /// Where the file system cannot reserve, nothing is done.
-    pub(crate) fn allocate(&self, file: &File, path: &Path, at: u64, bytes: u64) -> io::Result<()> {
-        self.check(FsOp::Allocate, path)?;
-        fallocate_if_it_can(file, FallocateFlags::KEEP_SIZE, at, bytes)
+    /// Reserves disk blocks for a part of `file`, so that storing there cannot run out of space. Returns false
+    /// where the file system cannot: only what has been written has blocks there.
+    pub(crate) fn allocate(
+        &self,
+        file: &File,
+        path: &Path,
+        at: u64,
+        bytes: u64,
+    ) -> io::Result<bool> {
+        match self.check(FsOp::Allocate, path) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(false),
+            other => other?,
+        }
+        match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, at, bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            other => other.map(|()| true).map_err(io::Error::from),
+        }
     }
 
     /// Makes a part of `file` read as zeros again, where the file system can.
@@ -263,7 +274,7 @@ fn write_zeros(file: &File, mut at: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Reserves or frees blocks, unless the file system has no way to.
+/// Frees blocks, unless the file system has no way to.
 fn fallocate_if_it_can(file: &File, flags: FallocateFlags, at: u64, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, flags, at, bytes) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),

@@ -222,22 +222,36 @@ impl MappedFile {
         fs.flush_map(&self.path, || self.map.flush_range(from, to - from))
     }
 
-    /// Reserves disk blocks for `count` bytes from `at` on.
+    /// Reserves disk blocks for `count` bytes from `at` on, by writing zeros where the file system cannot otherwise:
+    /// they have to be behind everything that is or may be appended meanwhile.
     pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
-        fs.allocate(&self.file, &self.path, at, count)
+        match fs.allocate(&self.file, &self.path, at, count)? {
+            true => Ok(()),
+            false => self.write_zeros(fs, at, count),
+        }
     }
 
-    /// Sees to it that disk blocks are reserved for the bytes `at..end`; if they are not, then for some more
-    /// behind them. For whoever goes through the file in order.
+    /// Sees to it that disk blocks are reserved for the bytes `at..end`. For whoever goes through the file in order,
+    /// and under the conditions of [`Self::allocate`].
     pub(crate) fn reserve(&self, fs: &Fs, at: u64, end: u64) -> io::Result<()> {
-        let reserved_to = self.reserved_to();
-        if reserved_to < end {
-            let from = reserved_to.max(at);
-            let until = end.max(from + ALLOCATE_STEP_BYTES).min(self.map.len() as u64);
-            self.allocate(fs, from, until - from)?;
-            self.reserved_to.fetch_max(until, Ordering::Relaxed);
+        let from = self.reserved_to().max(at);
+        if from < end && !self.reserve_more(fs, at, end)? {
+            self.write_zeros(fs, from, end - from)?;
+            self.reserved_to.fetch_max(end, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// The same without writing anything, and for some more behind `end`. Returns false where the file system
+    /// cannot do that.
+    pub(crate) fn reserve_more(&self, fs: &Fs, at: u64, end: u64) -> io::Result<bool> {
+        let from = self.reserved_to().max(at);
+        let until = end.max(from + ALLOCATE_STEP_BYTES).min(self.map.len() as u64);
+        let can = from >= until || fs.allocate(&self.file, &self.path, from, until - from)?;
+        if can {
+            self.reserved_to.fetch_max(until, Ordering::Relaxed);
+        }
+        Ok(can)
     }
 
     /// Where [`Self::reserve`] has got to.

@@ -173,6 +173,34 @@ fn full_disk_refuses_messages_until_there_is_room() {
 }
 
 #[test]
+fn full_disk_refuses_messages_where_blocks_cannot_be_reserved() {
+    let dir = temp_dir();
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let fs = Fs::with_fault(move |op, path| {
+        let is_log = path.parent().is_some_and(|dir| dir.ends_with("commitlog"));
+        match op {
+            FsOp::Allocate => Err(io::ErrorKind::Unsupported.into()),
+            FsOp::Write if is_log && is_full.load(Ordering::Relaxed) => {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => Ok(()),
+        }
+    });
+    let store = open_with(&small(dir.path()), fs).unwrap();
+    assert_eq!(put_while_ok(&store, 0..500), 500);
+    full.store(true, Ordering::Relaxed);
+    // Storing into a hole of the file would end the process instead.
+    let stored = put_while_ok(&store, 500..2_000);
+    assert!(stored < 2_000);
+    assert_eq!(check_run(&store, stored), stored);
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(put_while_ok(&store, stored..stored + 500), stored + 500);
+    store.close().unwrap();
+    check_run(&open(&small(dir.path())), stored + 500);
+}
+
+#[test]
 fn failed_flush_stops_the_store_and_answers_nobody_with_success() {
     let dir = temp_dir();
     let broken = Arc::new(AtomicBool::new(false));

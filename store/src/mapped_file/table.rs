@@ -8,6 +8,9 @@ use memmap2::{Advice, MmapMut, MmapOptions};
 
 use crate::fs::Fs;
 
+/// Bytes that are written by one call where blocks cannot be reserved otherwise.
+const COPY_BYTES: usize = 256 << 10;
+
 /// A mapped file with one owner, who may write anywhere in it.
 #[derive(Debug)]
 pub(crate) struct MappedTable {
@@ -39,9 +42,18 @@ impl MappedTable {
         &mut self.map
     }
 
-    /// Reserves disk blocks for `count` bytes from `at` on.
-    pub(crate) fn allocate(&self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
-        fs.allocate(&self.file, &self.path, at, count)
+    /// Reserves disk blocks for `count` bytes from `at` on, where the file system cannot by writing what is there.
+    pub(crate) fn allocate(&mut self, fs: &Fs, at: u64, count: u64) -> io::Result<()> {
+        if fs.allocate(&self.file, &self.path, at, count)? {
+            return Ok(());
+        }
+        let end = (at + count).min(self.map.len() as u64);
+        for at in (at..end).step_by(COPY_BYTES) {
+            // Out of the mapping first: nothing may change a slice of it while that is there.
+            let piece = self.map[at as usize..end.min(at + COPY_BYTES as u64) as usize].to_vec();
+            fs.write_at(&self.file, &self.path, &piece, at)?;
+        }
+        Ok(())
     }
 
     /// Makes all bytes durable.
