@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -96,5 +96,31 @@ fn a_disk_that_is_full_already_takes_nothing() {
     let store =
         MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap();
     wait_until(|| store.refusal() == Some(Refusal::DiskFull(95)));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_log_that_grows_between_two_looks_leaves_the_reserve() {
+    let dir = temp_dir();
+    let available = Arc::new(AtomicU64::new(TOTAL / 2));
+    let has_looked = Arc::new(AtomicBool::new(false));
+    let (seen, looks) = (Arc::clone(&available), Arc::clone(&has_looked));
+    let fs = Fs::with_space(move |dir| {
+        looks.fetch_or(dir.ends_with("consumequeue"), Ordering::Relaxed);
+        let available_bytes = seen.load(Ordering::Relaxed);
+        let used_bytes = TOTAL - available_bytes;
+        Some(DiskSpace { total_bytes: TOTAL, used_bytes, available_bytes })
+    });
+    let config = StoreConfig { clean_resource_interval: 3_600_000, ..small(dir.path()) };
+    let store =
+        MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap();
+    wait_until(|| has_looked.load(Ordering::Relaxed));
+    available.store(31 << 20, Ordering::Relaxed);
+    let put = || store.put_message(&message("TopicA", 0, &[0; 1_000])).status;
+    // What has been reserved already may be filled.
+    let refused = (0..1_000).map(|_| put()).find(|status| *status != PutMessageStatus::PutOk);
+    assert_eq!(refused, Some(PutMessageStatus::ServiceNotAvailable));
+    available.store(TOTAL / 2, Ordering::Relaxed);
+    assert_eq!(put(), PutMessageStatus::PutOk);
     store.close().unwrap();
 }

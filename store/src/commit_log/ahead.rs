@@ -24,9 +24,10 @@ use tracing::{info, warn};
 
 use super::CommitLog;
 use super::next::Next;
+use crate::disk::DiskSpace;
 use crate::limits::{
     BUSY_FROM_BYTES, BUSY_STEP_BYTES, KEEP_MAPPED_BYTES, MAX_POPULATE_BYTES, MIN_POPULATE_BYTES,
-    QUIET_STEP_BYTES, SMALL_FLUSH_BYTES,
+    QUIET_STEP_BYTES, RESERVED_DISK_BYTES, SMALL_FLUSH_BYTES,
 };
 use crate::mapped_file::MappedFile;
 use crate::worker::Signal;
@@ -186,10 +187,22 @@ impl CommitLog {
             return Ok(());
         }
         let (at, end) = ((from - file.start()) as u64, (until - file.start()) as u64);
+        self.leave_reserve(file, end)?;
         file.reserve(&self.fs, at, end)?;
         file.write_zeros(&self.fs, at, end - at)?;
         self.ahead.ready_to.store(until, Ordering::Release);
         Ok(())
+    }
+
+    /// Leaves others what is left of the disk, when more of it would have to be reserved up to `end` of `file`: a
+    /// log that grows quickly takes much between two looks of [`crate::clean`].
+    pub(super) fn leave_reserve(&self, file: &MappedFile, end: u64) -> io::Result<()> {
+        let dir = file.path().parent().unwrap_or(file.path());
+        let has_room = |space: DiskSpace| space.available_bytes >= RESERVED_DISK_BYTES;
+        match file.reserved_to() >= end || self.fs.space(dir).is_none_or(has_room) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
     }
 
     /// Makes the zeros durable that have been written ahead, and whatever else `file` has.
@@ -208,6 +221,7 @@ impl CommitLog {
             // More than is needed, so that the next append has it.
             let count = BUSY_STEP_BYTES.max(needed).min((file.end() - from) as u64);
             let at = (from - file.start()) as u64;
+            self.leave_reserve(file, at + count)?;
             file.reserve(&self.fs, at, at + count)?;
             self.ahead.ready_to.store(from + count as i64, Ordering::Release);
         }

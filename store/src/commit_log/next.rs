@@ -71,6 +71,7 @@ impl CommitLog {
         let must_go_on = || next.is_busy.load(Ordering::Relaxed) && !signal.is_stopped();
         while file.reserved_to() < file.len() as u64 && must_go_on() && next.is_unused(&file) {
             let at = file.reserved_to();
+            self.leave_reserve(&file, at + 1)?;
             // Whoever takes it into use meanwhile must not have zeros written over what is appended.
             if !file.reserve_more(&self.fs, at, at + 1)? {
                 break;
