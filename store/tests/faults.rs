@@ -412,3 +412,34 @@ fn index_file_whose_flush_failed_is_made_anew_at_the_next_start() {
     wait_until(|| found(&store) == 50);
     store.close().unwrap();
 }
+
+#[test]
+fn index_that_cannot_have_a_file_leaves_none_behind_and_tries_again_now_and_then() {
+    let dir = temp_dir();
+    let (full, tries) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let (is_full, counted) = (Arc::clone(&full), Arc::clone(&tries));
+    let fs = Fs::with_fault(move |op, path| {
+        let is_index = path.parent().is_some_and(|dir| dir.ends_with("index"));
+        if op != FsOp::Allocate || !is_index || !is_full.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        counted.fetch_add(1, Ordering::Relaxed);
+        Err(io::ErrorKind::StorageFull.into())
+    });
+    let store = open_with(&small(dir.path()), fs).unwrap();
+    for number in 0..50 {
+        let body = body(number);
+        let message = Message { properties: b"KEYS\x01key\x02", ..message("TopicA", 0, &body) };
+        assert!(store.put_message(&message).status.is_stored());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    wait_until(|| tries.load(Ordering::Relaxed) > 0);
+    let files = || std::fs::read_dir(dir.path().join("index")).unwrap().count();
+    wait_until(|| files() == 0);
+    assert!(tries.load(Ordering::Relaxed) < 25, "{tries:?}");
+    full.store(false, Ordering::Relaxed);
+    let found = || store.query_message("TopicA", "key", 100, 0, i64::MAX);
+    wait_until(|| found().is_ok_and(|found| found.message_count == 50));
+    assert_eq!(files(), 1);
+    store.close().unwrap();
+}

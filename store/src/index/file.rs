@@ -85,8 +85,8 @@ impl IndexFile {
         path: &Path,
         geometry: IndexGeometry,
     ) -> Result<Self, StoreError> {
-        let file = Self::open(fs, path, geometry)?;
-        file.table.allocate(fs, 0, geometry.entries_at() as u64).doing("allocate", path)?;
+        let mut file = Self::open(fs, path, geometry)?;
+        file.allocate_slots(fs)?;
         Ok(file)
     }
 
@@ -270,7 +270,18 @@ impl IndexFile {
         self.geometry.entries_at() + number as usize * ENTRY_BYTES
     }
 
+    fn allocate_slots(&mut self, fs: &Fs) -> Result<(), StoreError> {
+        let bytes = self.geometry.entries_at() as u64;
+        self.table.allocate(fs, 0, bytes).doing("allocate", self.path())?;
+        self.allocated_to = bytes;
+        Ok(())
+    }
+
     fn allocate_for(&mut self, fs: &Fs, entry_at: usize) -> Result<(), StoreError> {
+        if self.allocated_to == 0 {
+            // The reference leaves holes, and storing into one of a full disk would end the process.
+            self.allocate_slots(fs)?;
+        }
         let end = (entry_at + ENTRY_BYTES) as u64;
         if end > self.allocated_to {
             let count = ALLOCATE_STEP_BYTES.min(self.geometry.file_bytes() - entry_at as u64);
@@ -300,6 +311,7 @@ impl IndexFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::FsOp;
 
     const GEOMETRY: IndexGeometry = IndexGeometry { slots: 10, entries: 20 };
 
@@ -363,6 +375,34 @@ mod tests {
         file.unlink_uncounted();
         assert!(file.put(&Fs::default(), 4, 300, 1_000).unwrap());
         assert_eq!((find(&file, 3), find(&file, 4)), (vec![0], vec![300, 100]));
+    }
+
+    #[test]
+    fn slots_of_a_file_with_holes_have_blocks_before_they_are_used() {
+        use std::os::unix::fs::MetadataExt;
+
+        let geometry = IndexGeometry { slots: 100_000, entries: 20 };
+        let cannot_reserve = Fs::with_fault(|op, _| match op {
+            FsOp::Allocate => Err(std::io::ErrorKind::Unsupported.into()),
+            _ => Ok(()),
+        });
+        for fs in [Fs::default(), cannot_reserve] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("20231114221320123");
+            // As the reference makes one.
+            let sparse = std::fs::File::create(&path).unwrap();
+            sparse.set_len(geometry.file_bytes()).unwrap();
+            let mut file = IndexFile::open(&fs, &path, geometry).unwrap();
+            assert!(file.put(&fs, 7, 100, 1_000).unwrap());
+            let bytes = path.metadata().unwrap().blocks() * 512;
+            assert!(bytes >= geometry.entries_at() as u64, "{fs:?} {bytes}");
+            assert_eq!(find(&file, 7), [100]);
+            // What is there stays.
+            drop(file);
+            let mut file = IndexFile::open(&fs, &path, geometry).unwrap();
+            assert!(file.put(&fs, 7, 200, 1_000).unwrap());
+            assert_eq!(find(&file, 7), [200, 100]);
+        }
     }
 
     #[test]

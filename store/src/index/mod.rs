@@ -156,7 +156,11 @@ impl Index {
                 Ok(()) => idle_rounds += 1,
                 Err(error) => {
                     warn!(%error, "index not written");
-                    idle_rounds = LINGER_ROUNDS;
+                    // Messages that come meanwhile are no reason to try again.
+                    if !signal.pause(PARK) {
+                        return;
+                    }
+                    continue;
                 }
             }
             let go_on = if idle_rounds < LINGER_ROUNDS {
@@ -362,7 +366,9 @@ impl Index {
         }
         self.fs.create_dir_all(&self.dir).doing("create", &self.dir)?;
         let path = self.dir.join(next_name(predecessor.as_ref().map(|(path, ..)| path.as_path())));
-        let mut file = IndexFile::create(&self.fs, &path, self.geometry)?;
+        let created = IndexFile::create(&self.fs, &path, self.geometry);
+        // The next try makes one of another name, and this one would take disk space for nothing.
+        let mut file = created.inspect_err(|_| drop(self.fs.remove_file(&path)))?;
         if let Some((_, end_ms, end_phy)) = predecessor {
             file.follow(end_ms, end_phy);
         }
