@@ -2,6 +2,7 @@
 
 mod bench;
 mod config_tool;
+mod open_files;
 mod server;
 mod store_tool;
 

@@ -29,6 +29,13 @@ pub const MAX_IDLE: Duration = Duration::from_secs(120);
 /// Connections of one server at a time.
 pub const MAX_CONNECTIONS: usize = 100_000;
 
+/// Of the descriptors that the process may have, connections leave this part, or [`DESCRIPTORS_LEFT`]: without any
+/// there could be no next file of the log, and nothing could be saved.
+pub const PART_OF_DESCRIPTORS_LEFT: u64 = 4;
+
+/// Descriptors that connections leave of many: those of queue files, and one for each file of a log of 500 GiB.
+pub const DESCRIPTORS_LEFT: u64 = 1024;
+
 /// How often the requests are logged. The reference logs theirs as often.
 pub(crate) const LOG_REQUESTS_EVERY: Duration = Duration::from_secs(60);
 

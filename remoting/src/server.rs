@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -14,7 +16,10 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::connection::{Rules, Tls};
-use crate::limits::{BACKLOG, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE};
+use crate::limits::{
+    BACKLOG, DESCRIPTORS_LEFT, LOOK_AT_CERTIFICATE_EVERY, MAX_CONNECTIONS, MAX_IDLE,
+    PART_OF_DESCRIPTORS_LEFT,
+};
 use crate::request_counters::RequestCounters;
 use crate::sync::lock;
 use crate::tls::TlsContext;
@@ -251,6 +256,10 @@ async fn accept(
             warn!(%peer, max_connections, "connection refused: too many are open");
             continue;
         }
+        if !leaves_descriptors(&stream) {
+            warn!(%peer, "connection refused: too few descriptors are left, see `ulimit -n`");
+            continue;
+        }
         // It is served, and so its events have to come, on a thread of its own runtime.
         let stream = match stream.into_std() {
             Ok(stream) => stream,
@@ -273,6 +282,13 @@ async fn accept(
             }
         });
     }
+}
+
+/// Whether there are descriptors for files besides that of `stream`: the system gives the lowest that is free.
+fn leaves_descriptors(stream: &TcpStream) -> bool {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return true };
+    let left = (limit / PART_OF_DESCRIPTORS_LEFT).min(DESCRIPTORS_LEFT);
+    u64::try_from(stream.as_raw_fd()).is_ok_and(|descriptor| descriptor < limit - left)
 }
 
 /// Closes idle connections, and looks whether the certificate has changed.

@@ -18,6 +18,10 @@ pub const MAX_EXTENDED_FILE_BYTES: u64 = i32::MAX as u64;
 /// far more queue files than a process may have descriptors.
 pub const MAX_OPEN_QUEUE_FILES: usize = 512;
 
+/// Of the descriptors that the process may have, open consume-queue files take no more than this part, and as much
+/// again those that have been closed but not synced.
+pub const PART_OF_DESCRIPTORS_FOR_QUEUES: u64 = 8;
+
 /// Units of a queue that stay in memory after they reached its file, for consumers close behind.
 pub const HOT_UNITS: usize = 256;
 

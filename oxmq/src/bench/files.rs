@@ -2,20 +2,12 @@
 
 use std::fs;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use super::error::{BenchError, io};
 
 /// Files that this process has open besides connections.
 const OTHER_FILES: u64 = 64;
-
-/// Raises the soft limit of open files to the hard one: each connection takes one.
-pub(super) fn allow_many() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where it is not allowed, opening too many connections is refused before it begins.
-    let _ = setrlimit(Resource::Nofile, limit);
-}
 
 /// Refuses so many connections where this process or the server may not have them open.
 pub(super) fn demand_room(connections: u32, server: Option<u32>) -> Result<(), BenchError> {

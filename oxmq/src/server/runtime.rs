@@ -15,6 +15,7 @@ pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode
     // The allocator asks for huge pages, of which each thread would fill a small part: 20 MiB in all.
     // Where the kernel does not know the switch, memory is all that it costs.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    crate::open_files::allow_many();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::process::{Resource, getrlimit};
 
 use self::remove::Remains;
 use super::extended::{EXTENDED_DIR, ExtendedReader};
@@ -18,7 +19,7 @@ use super::unit::{QueueKind, Unit};
 use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
 use crate::fs::{Fs, entries};
-use crate::limits::{MAX_OPEN_QUEUE_FILES, SYNC_FILES_ONE_BY_ONE};
+use crate::limits::{MAX_OPEN_QUEUE_FILES, PART_OF_DESCRIPTORS_FOR_QUEUES, SYNC_FILES_ONE_BY_ONE};
 
 /// Digits of the name of a file in a sequence.
 pub(crate) const FILE_NAME_DIGITS: usize = 20;
@@ -57,9 +58,11 @@ struct FileKey {
     start: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OpenFiles {
     files: HashMap<FileKey, OpenFile>,
+    /// How many there may be.
+    most: usize,
     clock: u64,
     /// Files written since the last sync; nothing when they are too many to count.
     unsynced: Option<HashMap<FileKey, Arc<File>>>,
@@ -84,14 +87,13 @@ impl QueueFiles {
             root: config.root_dir().join(EXTENDED_DIR),
             file_bytes: config.mapped_file_size_consume_queue_ext,
         };
-        let open = OpenFiles { unsynced: Some(HashMap::new()), ..OpenFiles::default() };
         Self {
             fs,
             simple: place(QueueKind::Simple),
             batch: place(QueueKind::Batch),
             extended,
             extends: config.enable_consume_queue_ext,
-            open: Mutex::new(open),
+            open: Mutex::new(OpenFiles::new()),
             deleting: RwLock::new(()),
             remains: Remains::default(),
         }
@@ -344,6 +346,18 @@ impl QueueFiles {
 }
 
 impl OpenFiles {
+    fn new() -> Self {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let part = usize::try_from(limit / PART_OF_DESCRIPTORS_FOR_QUEUES).unwrap_or(usize::MAX);
+        Self {
+            files: HashMap::new(),
+            most: part.clamp(1, MAX_OPEN_QUEUE_FILES),
+            clock: 0,
+            unsynced: Some(HashMap::new()),
+            failure: None,
+        }
+    }
+
     fn get(&mut self, key: FileKey) -> Option<Arc<File>> {
         self.clock += 1;
         let clock = self.clock;
@@ -354,7 +368,7 @@ impl OpenFiles {
     }
 
     fn insert(&mut self, key: FileKey, file: File) -> Arc<File> {
-        if self.files.len() >= MAX_OPEN_QUEUE_FILES {
+        if self.files.len() >= self.most {
             self.close_oldest();
         }
         self.clock += 1;
@@ -377,7 +391,8 @@ impl OpenFiles {
             return;
         };
         unsynced.entry(key).or_insert_with(|| Arc::clone(file));
-        if unsynced.len() > SYNC_FILES_ONE_BY_ONE {
+        // Each of them stays open until then.
+        if unsynced.len() > SYNC_FILES_ONE_BY_ONE.min(self.most) {
             self.unsynced = None;
         }
     }
