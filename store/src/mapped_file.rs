@@ -298,6 +298,23 @@ impl MappedFile {
         }
     }
 
+    /// Waits for the `count` bytes from `at` on to be read from disk, as far as the file has them.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not give them back: touching them would end the process.
+    pub(crate) fn read_in(&self, at: usize, count: usize) -> io::Result<()> {
+        let end = at.saturating_add(count).min(self.map.len());
+        if at >= end {
+            return Ok(());
+        }
+        match self.map.advise_range(Advice::PopulateRead, at, end - at) {
+            // Before Linux 5.14 there is no way to know.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
+    }
+
     /// Has the processor fetch the bytes `at..end`, as far as they are written and mapped, before they
     /// are read. Waits for nothing, least of all for the disk.
     pub(crate) fn prefetch(&self, at: usize, end: usize) {

@@ -216,6 +216,42 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_does_not_give_back_is_waited_for_and_ends_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = MessageStore::open(StoreConfig {
+            mapped_file_size_commit_log: 2 * SURELY_CACHED_BYTES as u64,
+            ..StoreConfig::in_dir(dir.path())
+        })
+        .unwrap();
+        let body = vec![7; 20 << 10];
+        for _ in 0..8 {
+            store.put_message(&Message::new("t", 0, &body));
+        }
+        let lost = store.queues.get("t", 0).unwrap();
+        let lost = lost.unit(&store.queue_files, 5).unwrap().unwrap();
+        let large = vec![0; 1 << 20];
+        while store.max_phy_offset() <= SURELY_CACHED_BYTES + lost.end() {
+            store.put_message(&Message::new("other", 0, &large));
+        }
+        let file = &store.log.files()[0];
+        file.cold_from.set(0).unwrap();
+        let pull = |offset| {
+            let mut out = Vec::new();
+            let result = store.get_message("t", 0, offset, 32, usize::MAX, |_, _| true, &mut out);
+            (result.status, result.message_count, result.next_begin_offset)
+        };
+        assert_eq!(pull(0), (GetMessageStatus::Found, 8, 8));
+        // Nothing is written behind its end meanwhile.
+        store.workers.lock().unwrap().clear();
+        // As of bytes that cannot be read, the kernel has no page to give of those behind the end of a file.
+        let whole = std::fs::OpenOptions::new().write(true).open(file.path()).unwrap();
+        whole.set_len(lost.phy_offset as u64).unwrap();
+        assert_eq!(pull(0), (GetMessageStatus::Found, 5, 5));
+        assert_eq!(pull(5), (GetMessageStatus::OffsetFoundNull, 0, 5));
+        whole.set_len(file.len() as u64).unwrap();
+    }
+
+    #[test]
     fn a_record_with_a_damaged_head_is_not_given_whatever_a_filter_makes_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let store = MessageStore::open(StoreConfig::in_dir(dir.path())).unwrap();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::ahead::Needs;
 use super::get::{Cold, empty};
@@ -167,6 +167,9 @@ impl<'a> Pull<'a> {
             if index == checked && !self.question.may_wait {
                 checked += self.check_cached(&units[index..])?;
             }
+            if self.cannot_read(&unit) {
+                return Ok(Room::Full);
+            }
             self.result.next_begin_offset += 1;
             self.take(&unit, 1, filter, out);
         }
@@ -224,6 +227,7 @@ impl<'a> Pull<'a> {
             if is_cold
                 || number as i64 >= self.question.budget.units
                 || self.is_full(&unit.unit, messages, out)
+                || self.cannot_read(&unit.unit)
             {
                 room = Room::Full;
                 break;
@@ -320,7 +324,6 @@ impl<'a> Pull<'a> {
         if unit.phy_offset < self.skip_before {
             return;
         }
-        self.read_ahead(unit);
         let seen = Cell::new(Seen::Not);
         let topic = self.question.queue.topic().as_bytes();
         let like = self.needs.properties_bytes().map(|count| (topic, count));
@@ -368,6 +371,27 @@ impl<'a> Pull<'a> {
             return unit.tags_code;
         }
         record.view().map_or(0, |record| tags_code_of_record(&record, &self.store.delay_levels))
+    }
+
+    /// Whether the disk does not give the record of `unit` back. It must not be passed over then, and reading it
+    /// through the mapping would end the process.
+    fn cannot_read(&mut self, unit: &Unit) -> bool {
+        if !self.question.may_wait || unit.phy_offset < self.skip_before {
+            return false;
+        }
+        self.read_ahead(unit);
+        let is_cached = self.check_cached_between(unit.phy_offset, unit.end()).is_ok();
+        let file = find_file(self.files, unit.phy_offset).filter(|_| !is_cached);
+        let Some(Err(error)) = file.map(|file| {
+            let begin = (unit.phy_offset - file.start()) as usize;
+            file.read_in(begin, usize::try_from(unit.size).unwrap_or(0))
+        }) else {
+            return false;
+        };
+        let (topic, queue_id) = (self.question.queue.topic(), self.question.queue.queue_id());
+        error!(%topic, queue_id, phy_offset = unit.phy_offset, %error, "record not read");
+        self.note(GetMessageStatus::OffsetFoundNull);
+        true
     }
 
     /// Has the kernel read what this pull and the next ones will want, in one go rather than page by page.
