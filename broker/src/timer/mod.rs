@@ -177,12 +177,7 @@ impl TimerService {
         }
         let began = Instant::now();
         while began.elapsed() < LONGEST_STOP {
-            let mut work = lock(&self.work);
-            if !work.is_partly_delivered() {
-                break;
-            }
-            let pause = work.step(now_ms());
-            drop(work);
+            let Some(pause) = lock(&self.work).finish_slot(now_ms()) else { break };
             std::thread::sleep(pause.min(Duration::from_millis(10)));
         }
         self.metrics.save();

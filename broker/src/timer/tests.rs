@@ -296,6 +296,22 @@ fn stop_in_the_middle_of_a_moment_repeats_nothing() {
 }
 
 #[test]
+fn stop_brings_a_moment_to_its_end_and_begins_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut setup = setup(dir.path(), START_MS);
+    for (body, ms) in [("a", 1_100), ("b", 1_900), ("c", 2_001), ("d", 2_500)] {
+        setup.send(body, &format!("TIMER_DELAY_MS={ms};"));
+    }
+    setup.at(1_200);
+    let finish = |ms| lock(&setup.timers.work).finish_slot(START_MS + ms).is_none();
+    assert!(!finish(1_300), "a slot is left in the middle");
+    assert!(!finish(2_100));
+    assert!(finish(2_100));
+    assert_eq!(setup.bodies(), ["a", "b"]);
+    assert_eq!(setup.timers.progress().0.read_time_ms, START_MS + 2_000);
+}
+
+#[test]
 fn full_moment_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut setup =

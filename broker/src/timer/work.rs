@@ -59,6 +59,8 @@ pub(super) struct Work {
     /// Times that a slot could not be read since the start.
     failed_reads: u32,
     delivered_some: bool,
+    /// None is begun after the one that is being delivered.
+    is_last_slot: bool,
     pending: BinaryHeap<Reverse<Pending>>,
     /// What has been taken back of this slot.
     recalled: HashSet<Box<str>>,
@@ -103,6 +105,7 @@ impl Work {
             loaded_at: 0,
             failed_reads: 0,
             delivered_some: false,
+            is_last_slot: false,
             pending: BinaryHeap::new(),
             recalled: HashSet::new(),
             fresh_from_ms: now_slot_ms + precision_ms,
@@ -160,9 +163,11 @@ impl Work {
         }
     }
 
-    /// Whether messages of a slot are delivered that is not over.
-    pub(super) fn is_partly_delivered(&self) -> bool {
-        self.delivered_some
+    /// Goes on with a slot of which messages are delivered, and begins no other one: there may always be some at
+    /// its very start. Returns how long there is nothing more to do; `None` when no slot is left in the middle.
+    pub(super) fn finish_slot(&mut self, now_ms: i64) -> Option<Duration> {
+        self.is_last_slot = true;
+        self.delivered_some.then(|| self.step(now_ms))
     }
 
     /// Whether everything that was due by `time_ms` has been delivered, if it came into the queue
@@ -311,6 +316,9 @@ impl Work {
                 break;
             }
             self.next_slot();
+            if self.is_last_slot {
+                break;
+            }
         }
         Ok(false)
     }
