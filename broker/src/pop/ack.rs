@@ -119,9 +119,14 @@ impl PopService {
         invisible_ms: i64,
         suspend: bool,
     ) -> Result<Changed, RequestError> {
-        let now_ms = now_ms();
+        let mut now_ms = now_ms();
         if given.revive_queue_id == ReceiptHandle::ORDERLY {
             return Ok(self.change_in_order(given, offset, now_ms.saturating_add(invisible_ms)));
+        }
+        // A check point is known by its first message and its time: two of one millisecond would be taken for one,
+        // and what acknowledges the other messages of the pop for nothing.
+        if now_ms == given.pop_time_ms {
+            now_ms += 1;
         }
         self.check_revive_queue(given.revive_queue_id)?;
         let point = PopCheckPoint {

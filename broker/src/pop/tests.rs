@@ -237,6 +237,20 @@ fn acknowledged_message_does_not_come_back() {
 }
 
 #[test]
+fn change_in_the_millisecond_of_the_pop_leaves_the_other_messages_their_acknowledgements() {
+    let setup = setup(|_| ());
+    setup.send(&["one", "two"]);
+    let catch = setup.catch(OVER_MS);
+    // As if no time had passed since.
+    let given = Given { pop_time_ms: now_ms() + 1_000, ..given(&catch, OVER_MS) };
+    while now_ms() < given.pop_time_ms {
+        std::thread::yield_now();
+    }
+    let changed = setup.pop.change_invisible_time(&given, 0, LONG_MS, false).unwrap();
+    assert_ne!(changed.pop_time_ms, given.pop_time_ms);
+}
+
+#[test]
 fn acknowledgement_that_comes_before_its_check_point_counts() {
     let setup = setup(|_| ());
     setup.send(&["one", "two"]);
