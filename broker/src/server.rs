@@ -275,10 +275,12 @@ impl BrokerHandle {
             tables.save_all();
             save_schedule(&delays.schedule);
             let closed = store.close();
-            if let Some(timers) = &delays.timers
-                && closed.is_ok()
-            {
-                timers.save_last();
+            if closed.is_ok() {
+                if let Some(timers) = &delays.timers {
+                    timers.save_last();
+                }
+                transactions.commit_last();
+                tables.save_all();
             }
             closed
         });

@@ -162,6 +162,13 @@ impl TransactionService {
         self.metrics.save();
     }
 
+    /// Commits how far everything is over, whatever the log says: it has been closed.
+    pub(crate) fn commit_last(&self) {
+        if let Some(progress) = lock(&self.progress).take() {
+            self.commit(progress);
+        }
+    }
+
     /// Commits how far everything is over: not before the log that says so is on disk.
     fn note_progress(&self) {
         let mut waiting = lock(&self.progress);
@@ -169,9 +176,13 @@ impl TransactionService {
         if self.store.flushed_phy_offset() < progress.log_end {
             return;
         }
+        self.commit(progress);
+        *waiting = None;
+    }
+
+    fn commit(&self, progress: Progress) {
         self.offsets.commit(GROUP, TRANS_HALF_TOPIC, 0, progress.half_offset);
         self.offsets.commit(GROUP, TRANS_OP_HALF_TOPIC, 0, progress.op_offset);
-        *waiting = None;
     }
 
     fn half_queue(&self) -> Aside<'_> {
