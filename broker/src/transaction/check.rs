@@ -91,7 +91,7 @@ impl TransactionService {
     }
 
     /// Notes that everything before `low` is over.
-    fn pass(&self, low: i64) {
+    pub(super) fn pass(&self, low: i64) {
         lock(&self.decisions).advance(low);
         let op_offset = self.op_queue.needed_from(low);
         let log_end = self.store.max_phy_offset();

@@ -121,6 +121,21 @@ impl Decisions {
         }
     }
 
+    /// Passes over what is over, up to the first message that is not.
+    pub(super) fn skip_over(&mut self) {
+        let mut low = self.low;
+        while self.is_over(low) {
+            low += 1;
+        }
+        self.advance(low);
+    }
+
+    /// Everything from `low` on that is over.
+    pub(super) fn over_from_low(&self) -> impl Iterator<Item = i64> {
+        let end = self.base + 64 * self.words.len() as i64;
+        (self.low..end).filter(|offset| self.is_over(*offset))
+    }
+
     fn place(&self, offset: i64) -> (usize, u64) {
         let at = (offset - self.base).unsigned_abs();
         ((at / 64) as usize, 1 << (at % 64))
@@ -173,7 +188,16 @@ mod tests {
             assert!(decisions.is_over(low - 1) && decisions.is_over(1000));
             assert!(!decisions.is_over(1001) && !decisions.is_over(1 << 40));
         }
+        decisions.set_over(1_001);
+        decisions.set_over(1_003);
+        decisions.advance(1_000);
+        assert!(decisions.over_from_low().eq([1_000, 1_001, 1_003]));
+        decisions.skip_over();
+        assert_eq!(decisions.low(), 1_002);
+        assert!(decisions.over_from_low().eq([1_003]));
         decisions.advance(100_000);
+        decisions.skip_over();
+        assert_eq!((decisions.low(), decisions.over_from_low().count()), (100_000, 0));
         assert!(!decisions.is_over(100_000) && decisions.words.is_empty());
         decisions.set_over(100_001);
         assert!(decisions.is_over(100_001) && !decisions.is_over(100_002));

@@ -158,8 +158,25 @@ impl TransactionService {
     /// Writes what is not written yet.
     pub(crate) fn close(&self) {
         self.op_queue.flush();
-        self.note_progress();
+        self.leave_to_any();
         self.metrics.save();
+    }
+
+    /// Leaves the decisions behind the first message without one as any broker can read them that may come next: one
+    /// from before 5.0 would ask about those in batches, and deliver them again.
+    fn leave_to_any(&self) {
+        let (low, over): (i64, Vec<i64>) = {
+            let mut decisions = lock(&self.decisions);
+            decisions.skip_over();
+            (decisions.low(), decisions.over_from_low().collect())
+        };
+        let all_stored = over.into_iter().all(|offset| self.op_queue.write_single(offset));
+        if !all_stored {
+            tracing::warn!(
+                "decisions on half messages are left in batches, as the store takes nothing"
+            );
+        }
+        self.pass(low);
     }
 
     /// Commits how far everything is over, whatever the log says: it has been closed.

@@ -102,6 +102,12 @@ impl OpQueue {
         }
     }
 
+    /// Notes a decision by itself, for brokers before 5.0: they read no batches. Tells whether it is stored.
+    pub(super) fn write_single(&self, half_offset: i64) -> bool {
+        let offset = self.put(&half_offset.to_string());
+        offset.inspect(|offset| lock(&self.written).add(*offset, half_offset)).is_some()
+    }
+
     /// Writes what there is.
     pub(super) fn flush(&self) {
         let batch = std::mem::take(&mut *lock(&self.batch));

@@ -331,6 +331,23 @@ fn restart_knows_what_is_decided_and_what_is_not() {
 }
 
 #[test]
+fn stop_notes_by_itself_each_decision_behind_a_message_that_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path(), |_| ());
+    let halves: Vec<_> = (0..5).map(|key| setup.half(&key.to_string(), "")).collect();
+    for at in [0, 2, 3] {
+        setup.end(&halves[at], Decision::Rollback).unwrap();
+    }
+    setup.service.close();
+    setup.store.close().unwrap();
+    setup.service.commit_last();
+    let notes = setup.messages(TRANS_OP_HALF_TOPIC, 0);
+    let bodies = notes.iter().map(|note| std::str::from_utf8(&note.body).unwrap());
+    assert!(bodies.eq(["0,2,3,", "2", "3"]), "{notes:?}");
+    assert_eq!(setup.progress(), [Some(1), Some(0)]);
+}
+
+#[test]
 fn commit_is_known_after_a_crash_that_took_the_note_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let before = setup(dir.path(), |_| ());
