@@ -27,7 +27,9 @@ fn child_that_writes_many_queues() {
     setrlimit(Resource::Nofile, limit).unwrap();
     let store = open(&small(dir.as_ref()));
     for round in 1..=3 {
-        (0..QUEUES).for_each(|queue_id| drop(put(&store, "TopicA", queue_id, b"body")));
+        for queue_id in 0..QUEUES {
+            put(&store, "TopicA", queue_id, b"body");
+        }
         assert_eq!(store.max_offset("TopicA", QUEUES - 1), round);
     }
     // Now at the latest all of them are written.
