@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::limits::MAX_COLD_GROUPS;
 use crate::sync::lock;
-use crate::topic_validator::SYSTEM_GROUP_PREFIX;
+use crate::topic_validator::is_system_group;
 
 /// What is read within this time counts together.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ impl ColdReads {
 
     /// Tells whether a group is to read nothing more from disk for now.
     pub(crate) fn is_too_much(&self, group: &str, now: Instant) -> bool {
-        if !self.config.cold_data_flow_control_enable || group.starts_with(SYSTEM_GROUP_PREFIX) {
+        if !self.config.cold_data_flow_control_enable || is_system_group(group) {
             return false;
         }
         let mut state = lock(&self.state);
@@ -222,11 +222,12 @@ mod tests {
         let now = Instant::now();
         for (enabled, too_much) in [(true, true), (false, false)] {
             let cold = reads(enabled);
-            for group in ["a", "b", "c", "CID_RMQ_SYS_x"] {
+            for group in ["a", "b", "CID_RMQ_SYS_x", "TOOLS_CONSUMER"] {
                 cold.note(group, 80, now);
             }
             assert_eq!(cold.is_too_much("a", now), too_much);
             assert!(!cold.is_too_much("CID_RMQ_SYS_x", now));
+            assert!(!cold.is_too_much("TOOLS_CONSUMER", now));
         }
     }
 

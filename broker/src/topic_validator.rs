@@ -11,6 +11,20 @@ pub(crate) const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
 /// Prefix of groups that brokers use among themselves.
 pub(crate) const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 
+/// Groups of the reference's tools and gateways.
+const SYSTEM_GROUPS: &[&str] = &[
+    "DEFAULT_CONSUMER",
+    "TOOLS_CONSUMER",
+    "SCHEDULE_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "__MONITOR_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+    "CID_ONSAPI_PULL",
+];
+
 /// Topic that auto-created topics take their settings from.
 pub(crate) const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Topic of messages that wait for a delay level.
@@ -52,6 +66,13 @@ const ALLOWED: &str = "^[%|a-zA-Z0-9_-]+$";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct InvalidName(String);
+
+/// Tells whether a group may pull whatever is held against others.
+///
+/// Reference: `MixAll.isSysConsumerGroupPullMessage` (common), 5.5.0.
+pub(crate) fn is_system_group(group: &str) -> bool {
+    group.starts_with(SYSTEM_GROUP_PREFIX) || SYSTEM_GROUPS.contains(&group)
+}
 
 /// Checks a topic's name.
 ///
