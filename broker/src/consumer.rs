@@ -209,6 +209,14 @@ impl<C: Channel> ConsumerManager<C> {
         broadcasts.then(|| info.member(channel.id())).flatten().map(|it| it.client_id.clone())
     }
 
+    /// Tells whether a connection may pull for a group where consumers that pull on their own account are
+    /// left out: the group is pushed to, or has it from before.
+    pub(crate) fn may_pull(&self, group: &str, channel: &C) -> bool {
+        let state = read(&self.state);
+        let info = state.groups.get(group);
+        info.is_some_and(|info| info.is_pushed_to() || info.member(channel.id()).is_some())
+    }
+
     /// Groups whose members have different subscriptions.
     pub(crate) fn different_groups(&self) -> usize {
         read(&self.state).groups.values().filter(|info| info.has_differences()).count()

@@ -214,6 +214,11 @@ pub(crate) enum RequestError {
     /// No heartbeat has named the group.
     #[error("the consumer's group info not exist{SEE_FAQ}")]
     GroupInfoNotExist,
+    /// Consumers that pull on their own account are left out, and this one is nobody else.
+    #[error(
+        "the consumer's group info not exist, or the pull consumer is rejected by server.{SEE_FAQ}"
+    )]
+    PullConsumerRejected,
     /// The group may not give every member every message.
     #[error("the consumer group[{0}] can not consume by broadcast way")]
     BroadcastForbidden(String),

@@ -213,3 +213,17 @@ fn locks_of_a_client_go_with_its_last_connection() {
     consumers.unregister("g", &two, true);
     assert!(!consumers.locks.is_any_held("g", now));
 }
+
+#[test]
+fn whoever_is_pushed_to_may_pull_and_of_others_who_is_a_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let (consumers, now) = (manager(dir.path()), Instant::now());
+    let (one, two) = (TestChannel::new(1), TestChannel::new(2));
+    assert!(!consumers.may_pull("pushed", &one));
+    consumers.register(&one.client("a", now), &heartbeat("pushed", &[]), true, true);
+    assert!(consumers.may_pull("pushed", &one) && consumers.may_pull("pushed", &two));
+    let consume_type = Some(ConsumeType::ConsumeActively);
+    let data = ConsumerData { consume_type, ..heartbeat("pulls", &[]) };
+    consumers.register(&one.client("a", now), &data, true, true);
+    assert!(consumers.may_pull("pulls", &one) && !consumers.may_pull("pulls", &two));
+}

@@ -110,7 +110,7 @@ impl RequestError {
             | Self::NoGroup
             | Self::ModeGroupNotExist
             | Self::CommitGroupNotExist(_) => ResponseCode::SUBSCRIPTION_GROUP_NOT_EXIST,
-            Self::GroupInfoNotExist | Self::SubscriptionNotExist => {
+            Self::GroupInfoNotExist | Self::SubscriptionNotExist | Self::PullConsumerRejected => {
                 ResponseCode::SUBSCRIPTION_NOT_EXIST
             }
             Self::SubscriptionParse | Self::Sql(_) => ResponseCode::SUBSCRIPTION_PARSE_FAILED,

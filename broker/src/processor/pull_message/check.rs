@@ -16,7 +16,7 @@ use crate::limits::MAX_PULL_MESSAGES;
 use crate::perm;
 use crate::pop::lite::queue_name;
 use crate::pull_hold::{PullRequest, PulledPart};
-use crate::topic_validator::is_blank;
+use crate::topic_validator::{is_blank, is_system_group};
 
 /// Where a pull that may be made is answered.
 pub(super) enum Checked {
@@ -77,6 +77,12 @@ impl PullMessage {
             });
         }
         let filter = self.filter(header, &group_name, &topic_name)?;
+        if self.config.reject_pull_consumer_enable
+            && !self.consumers.may_pull(&group_name, connection)
+            && !is_system_group(&group_name)
+        {
+            return Err(RequestError::PullConsumerRejected);
+        }
         let lite_topic = header.lite_topic.map(|name| name.text()).filter(|name| !is_blank(name));
         let light_queue = lite_topic.and_then(|lite_topic| queue_name(&topic_name, &lite_topic));
         Ok(Checked::Here(PullRequest {
