@@ -13,7 +13,7 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
 use oxmq_remoting::{
     Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Service, Tls,
-    TlsSettingsError,
+    TlsSettingsError, max_idle_of,
 };
 
 use crate::config::NamesrvConfig;
@@ -71,7 +71,7 @@ impl Namesrv {
         let listen = listen_address(&settings)?;
         let mut server_config = ServerConfig::new(listen);
         server_config.tls = Tls::load(settings.tls_server_mode, &settings.tls_config_file)?;
-        server_config.max_idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        server_config.max_idle = max_idle_of(settings.server_channel_max_idle_time_seconds);
         let further: Vec<u16> = settings.listeners.ports().collect();
         let endpoint = settings.http_endpoint_port;
         let drain = settings

@@ -116,6 +116,18 @@ async fn silent_broker_is_removed_and_its_connection_closed() {
 }
 
 #[tokio::test]
+async fn connection_that_may_be_silent_for_no_seconds_is_kept_however_silent_it_is() {
+    let server = start(|settings| settings.server_channel_max_idle_time_seconds = 0).await;
+    let client = client();
+    let registered = ask(&client, &server.address, registration(3, None)).await;
+    assert_eq!(registered.response_code(), ResponseCode::SUCCESS);
+    // Several times as long as takes a look for silent ones.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(route(&client, &server.address, "topic-1").await, ResponseCode::SUCCESS);
+    server.handle.shutdown().await;
+}
+
+#[tokio::test]
 async fn departure_is_answered_and_takes_effect() {
     let server = start(|_| ()).await;
     let (broker, user) = (client(), client());

@@ -26,6 +26,16 @@ pub const MAX_PENDING_REQUESTS: usize = 16 * 1024;
 /// `serverChannelMaxIdleTimeSeconds` has the same default.
 pub const MAX_IDLE: Duration = Duration::from_secs(120);
 
+/// The silence that a setting in seconds allows: 0 is any.
+///
+/// Reference: `IdleStateHandler` (Netty), with the seconds of 5.5.0.
+pub const fn max_idle_of(seconds: u64) -> Duration {
+    match seconds {
+        0 => Duration::MAX,
+        seconds => Duration::from_secs(seconds),
+    }
+}
+
 /// Connections of one server at a time.
 pub const MAX_CONNECTIONS: usize = 100_000;
 

@@ -73,7 +73,7 @@ oxmq_protocol::config! {
         use_tls: bool = "useTLS" | false,
         /// Milliseconds that a connection to a name server may take.
         connect_timeout_millis: i32 = "connectTimeoutMillis" | 3_000,
-        /// Seconds without a byte after which a connection to a name server is closed.
+        /// Seconds without a byte after which a connection to a name server is closed; 0 is never.
         client_channel_max_idle_time_seconds: u32 = "clientChannelMaxIdleTimeSeconds" | 120,
         /// Whether a connection to a name server is closed when an answer does not come in time.
         client_close_socket_if_timeout: bool = "clientCloseSocketIfTimeout" | true,
@@ -280,7 +280,7 @@ oxmq_protocol::config! {
         enable_split_metadata: bool = "enableSplitMetadata" | true,
         /// Most topics or groups of one page.
         split_metadata_size: i32 = "splitMetadataSize" | 2_000,
-        /// Seconds without a byte after which a connection is closed.
+        /// Seconds without a byte after which a connection is closed; 0 is never.
         server_channel_max_idle_time_seconds: u32 = "serverChannelMaxIdleTimeSeconds" | 120,
         /// Whether newer clients are told to go elsewhere before the broker stops.
         enable_shutdown_gracefully: bool = "enableShutdownGracefully" | false,

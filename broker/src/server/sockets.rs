@@ -7,6 +7,7 @@ use std::time::Duration;
 use oxmq_protocol::address::{is_host_port, parse_ip};
 use oxmq_remoting::{
     Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient,
+    max_idle_of,
 };
 
 use super::StartError;
@@ -36,7 +37,7 @@ pub(super) fn client(config: &BrokerSettings) -> Result<RemotingClient, StartErr
     Ok(RemotingClient::new(RemotingClientConfig {
         connect_timeout: Duration::from_millis(connect_timeout.into()),
         tls: tls.transpose()?.map(Arc::new),
-        max_idle: Duration::from_secs(config.client_channel_max_idle_time_seconds.max(1).into()),
+        max_idle: max_idle_of(config.client_channel_max_idle_time_seconds.into()),
         close_on_timeout: config.client_close_socket_if_timeout,
         reconnect_for_go_away: config.enable_reconnect_for_go_away,
     }))
@@ -100,7 +101,7 @@ pub(super) fn serve(
 ) -> Vec<Server> {
     let start = |listener: Listener, fast_port| {
         let mut server = ServerConfig::new(listener.local_addr());
-        server.max_idle = Duration::from_secs(config.server_channel_max_idle_time_seconds.into());
+        server.max_idle = max_idle_of(config.server_channel_max_idle_time_seconds.into());
         server.tls = tls.clone();
         server.counters = Arc::clone(&processors.request_counters);
         let service = Dispatch { processors: Arc::clone(processors), fast_port };

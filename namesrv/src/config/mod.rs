@@ -85,7 +85,7 @@ oxmq_protocol::config! {
         tls_config_file: String = "tls.config.file" | DEFAULT_TLS_CONFIG_FILE.to_owned(),
         /// Port; 0 lets the system choose.
         listen_port: u16 = "listenPort" | 9876,
-        /// Seconds of silence after which a connection is closed.
+        /// Seconds of silence after which a connection is closed; 0 is never.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds" | 120,
         /// See [`NO_EFFECT`].
         server_worker_threads: i32 = "serverWorkerThreads" | 8,
