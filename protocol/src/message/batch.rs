@@ -68,6 +68,11 @@ impl<'a> BatchMessages<'a> {
         Self { rest: body }
     }
 
+    /// Bytes of the messages that are not read yet, as they were sent.
+    pub fn bytes(&self) -> usize {
+        self.rest.len()
+    }
+
     fn read(&mut self) -> Result<InnerMessage<'a>, BatchError> {
         let bytes = self.rest;
         if bytes.len() < BODY_AT {

@@ -161,6 +161,10 @@ impl MessageStore {
         if envelope.sys_flag & refused != 0 {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
+        // As it was sent: what becomes of many small messages takes several times as much.
+        if inner.bytes() > self.config.max_message_size {
+            return PutMessageResult::refused(PutMessageStatus::UnknownError);
+        }
         with_scratch(|scratch| {
             let options = self.encode_options();
             for message in inner.clone() {
@@ -185,9 +189,6 @@ impl MessageStore {
                 let tags = Tags::Code(tags_code_of(&keys));
                 if let Err(error) = scratch.add(&whole, &options, tags, self.indexed(&keys)) {
                     return PutMessageResult::refused(status_of(error));
-                }
-                if scratch.bytes.len() > self.config.max_message_size {
-                    return PutMessageResult::refused(PutMessageStatus::UnknownError);
                 }
             }
             if scratch.spans.is_empty() {

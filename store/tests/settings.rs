@@ -1,0 +1,27 @@
+//! What settings do to a store.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use oxmq_protocol::message::BatchMessages;
+use oxmq_store::{PutMessageStatus, StoreConfig};
+
+#[test]
+fn batch_is_too_large_by_what_was_sent_and_not_by_what_becomes_of_it() {
+    let body = batch(&[&b"x"[..]; 100]);
+    let put_with = |max_message_size| {
+        let dir = temp_dir();
+        let store = open(&StoreConfig { max_message_size, ..small(dir.path()) });
+        let envelope = message("t", 0, b"");
+        let result = store.put_batch(&envelope, BatchMessages::new(&body), &mut Vec::new());
+        let stored = store.max_phy_offset();
+        store.close().unwrap();
+        (result.status, stored)
+    };
+    let (status, stored) = put_with(body.len());
+    assert_eq!(status, PutMessageStatus::PutOk);
+    assert!(stored > 2 * body.len() as i64, "{stored} bytes of {}", body.len());
+    assert_eq!(put_with(body.len() - 1), (PutMessageStatus::UnknownError, 0));
+}
