@@ -36,6 +36,41 @@ impl ConfigValue for FlushDiskType {
     }
 }
 
+/// How far apart the moments of the timer are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerPrecision(u32);
+
+impl TimerPrecision {
+    /// What it can be, in milliseconds: the files of the timer are made for these.
+    const STEPS_MS: [u32; 4] = [1_000, 500, 200, 100];
+
+    /// The greatest that is no more than `ms`, or the least.
+    ///
+    /// Reference: `MessageStoreConfig.setTimerPrecisionMs` (store), 5.5.0.
+    pub fn up_to(ms: i32) -> Self {
+        let fits = |step: &u32| i64::from(*step) <= i64::from(ms);
+        let [.., least] = Self::STEPS_MS;
+        Self(Self::STEPS_MS.into_iter().find(fits).unwrap_or(least))
+    }
+
+    /// In milliseconds.
+    pub fn ms(self) -> i64 {
+        self.0.into()
+    }
+}
+
+impl ConfigValue for TimerPrecision {
+    const EXPECTED: &'static str = i32::EXPECTED;
+
+    fn parse(text: &str) -> Option<Self> {
+        i32::parse(text).map(Self::up_to)
+    }
+
+    fn print(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 oxmq_protocol::config! {
     /// Settings of a store. Field names are the reference's keys in Rust's spelling.
     ///
@@ -136,9 +171,9 @@ oxmq_protocol::config! {
         os_page_cache_busy_time_out_mills: u64 = "osPageCacheBusyTimeOutMills" | 1_000,
         /// Delay levels, from 1, in words such as `10s 1m`.
         message_delay_level: String = "messageDelayLevel" | "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(),
-        /// Milliseconds that messages of one moment of the timer lie apart at most. Of a store that
-        /// has waiting messages it cannot be changed.
-        timer_precision_ms: u32 = "timerPrecisionMs" | 1_000,
+        /// Milliseconds that messages of one moment of the timer lie apart at most: 100, 200, 500 or
+        /// 1000, to which others are lowered. Of a store that has waiting messages it cannot be changed.
+        timer_precision_ms: TimerPrecision = "timerPrecisionMs" | TimerPrecision::up_to(1_000),
         /// Bytes of one file of the timer log.
         mapped_file_size_timer_log: u64 = "mappedFileSizeTimerLog" | 100 << 20,
         /// Moments ahead after which a message is put back to wait for the rest of its time.
@@ -214,6 +249,25 @@ mod tests {
     use oxmq_protocol::config::Config;
 
     use super::*;
+
+    #[test]
+    fn precision_of_the_timer_is_lowered_to_one_that_its_files_are_made_for() {
+        let mut config = StoreConfig::default();
+        assert_eq!(config.get("timerPrecisionMs").as_deref(), Some("1000"));
+        for (text, precision) in [
+            ("-1", "100"),
+            ("50", "100"),
+            ("199", "100"),
+            ("200", "200"),
+            ("499", "200"),
+            ("999", "500"),
+            ("5000", "1000"),
+        ] {
+            assert_eq!(config.set("timerPrecisionMs", text), Some(Ok(())));
+            assert_eq!(config.get("timerPrecisionMs").as_deref(), Some(precision), "{text}");
+        }
+        assert!(matches!(config.set("timerPrecisionMs", "1s"), Some(Err(_))));
+    }
 
     #[test]
     fn flush_type_reads_the_names_of_the_reference() {

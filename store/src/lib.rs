@@ -35,7 +35,7 @@ mod worker;
 
 pub use clock::Clock;
 pub use commit_log::{AppendTotals, LogStreamError};
-pub use config::{FlushDiskType, StoreConfig};
+pub use config::{FlushDiskType, StoreConfig, TimerPrecision};
 pub use consume_queue::{ExtendedUnit, FilterBits};
 pub use delay_level::DelayLevels;
 pub use disk::DiskSpace;

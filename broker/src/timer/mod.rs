@@ -138,7 +138,7 @@ impl TimerService {
         if deliver_ms.saturating_sub(now_ms) > i64::from(config.timer_max_delay_sec) * 1_000 {
             return Err(PutMessageStatus::WheelTimerMsgIllegal);
         }
-        Ok(due::slot_before(deliver_ms, i64::from(config.timer_precision_ms.max(1))))
+        Ok(due::slot_before(deliver_ms, config.timer_precision_ms.ms()))
     }
 
     /// Whether everything has been delivered that was put before `time_ms` and due by then.

@@ -56,7 +56,7 @@ impl TimerStore {
         let wheel = Wheel::open(&path).doing("open", &path)?;
         let path = root.join("timerlog");
         let log = TimerLog::open(&path, config.mapped_file_size_timer_log).doing("open", &path)?;
-        let precision_ms = i64::from(config.timer_precision_ms.max(1));
+        let precision_ms = config.timer_precision_ms.ms();
         let failure = Arc::default();
         let mut store = Self { precision_ms, log, wheel, checkpoint, saved, failure };
         store.recover().doing("recover", &path)?;
