@@ -41,6 +41,12 @@ impl Thresholds {
             refuse: config.disk_space_warning_level_ratio.clamp(35, 90),
         }
     }
+
+    /// From where on files are deleted before they expire: at the latest from where messages are refused,
+    /// which else would be for good.
+    fn pressing(&self) -> u32 {
+        self.forcibly.min(self.refuse)
+    }
 }
 
 /// What a store deletes when.
@@ -124,10 +130,10 @@ impl Cleaner {
             .manual_rounds
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rounds| rounds.checked_sub(1))
             .is_ok();
-        let forcibly =
-            self.config.clean_file_forcibly_enable && (percent > thresholds.forcibly || no_reserve);
+        let is_pressing = percent > thresholds.pressing() || no_reserve;
+        let forcibly = self.config.clean_file_forcibly_enable && is_pressing;
         let mut outcome = Ok(());
-        if forcibly || self.is_hour() || manual || percent > thresholds.expired_at_any_hour {
+        if is_pressing || self.is_hour() || manual || percent > thresholds.expired_at_any_hour {
             outcome = self.delete_log_files(forcibly);
         }
         // Of what could not be deleted nothing may keep what was from being followed.

@@ -201,7 +201,7 @@ oxmq_protocol::config! {
         disk_max_used_space_ratio: u32 = "diskMaxUsedSpaceRatio" | 75,
         /// Percent of disk use above which files are deleted before they expire.
         disk_space_clean_forcibly_ratio: u32 = "diskSpaceCleanForciblyRatio" | 85,
-        /// Percent of disk use above which senders are refused.
+        /// Percent of disk use above which senders are refused, and files are deleted before they expire.
         disk_space_warning_level_ratio: u32 = "diskSpaceWarningLevelRatio" | 90,
         /// Whether files may be deleted before they expire.
         clean_file_forcibly_enable: bool = "cleanFileForciblyEnable" | true,

@@ -124,3 +124,28 @@ fn a_log_that_grows_between_two_looks_leaves_the_reserve() {
     assert_eq!(put(), PutMessageStatus::PutOk);
     store.close().unwrap();
 }
+
+#[test]
+fn files_are_deleted_before_they_expire_where_messages_are_refused() {
+    let dir = temp_dir();
+    let used_percent = Arc::new(AtomicU64::new(40));
+    let seen = Arc::clone(&used_percent);
+    let fs = Fs::with_space(move |_| {
+        let used_bytes = TOTAL / 100 * seen.load(Ordering::Relaxed);
+        let available_bytes = TOTAL - used_bytes;
+        Some(DiskSpace { total_bytes: TOTAL, used_bytes, available_bytes })
+    });
+    // Messages are refused long before anything else would be deleted.
+    let config = StoreConfig {
+        disk_space_warning_level_ratio: 50,
+        clean_resource_interval: 50,
+        ..small(dir.path())
+    };
+    let store =
+        MessageStore::open_with(config, Environment { fs, ..Environment::default() }).unwrap();
+    put_run(&store, 0..300);
+    used_percent.store(60, Ordering::Relaxed);
+    wait_until(|| store.refusal() == Some(Refusal::DiskFull(60)));
+    wait_until(|| store.min_phy_offset() > 0);
+    store.close().unwrap();
+}
