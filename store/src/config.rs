@@ -141,7 +141,8 @@ oxmq_protocol::config! {
         flush_disk_type: FlushDiskType = "flushDiskType" | FlushDiskType::AsyncFlush,
         /// Milliseconds between log flushes that nobody waits for.
         flush_interval_commit_log: u64 = "flushIntervalCommitLog" | 500,
-        /// Pages of 4 KiB that make a log flush worthwhile before the thorough interval is over.
+        /// Pages of 4 KiB that make a log flush worthwhile before the thorough interval is over; 0 has
+        /// everything flushed each time.
         flush_commit_log_least_pages: u64 = "flushCommitLogLeastPages" | 4,
         /// Milliseconds after which the log is flushed however little there is.
         flush_commit_log_thorough_interval: u64 = "flushCommitLogThoroughInterval" | 10_000,

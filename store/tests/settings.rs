@@ -25,3 +25,17 @@ fn batch_is_too_large_by_what_was_sent_and_not_by_what_becomes_of_it() {
     assert!(stored > 2 * body.len() as i64, "{stored} bytes of {}", body.len());
     assert_eq!(put_with(body.len() - 1), (PutMessageStatus::UnknownError, 0));
 }
+
+#[test]
+fn everything_is_flushed_each_time_when_no_page_has_to_be_full() {
+    let dir = temp_dir();
+    let store = open(&StoreConfig {
+        flush_commit_log_least_pages: 0,
+        flush_interval_commit_log: 10,
+        flush_commit_log_thorough_interval: 3_600_000,
+        ..small(dir.path())
+    });
+    put(&store, "t", 0, b"little");
+    wait_until(|| store.flushed_phy_offset() == store.max_phy_offset());
+    store.close().unwrap();
+}

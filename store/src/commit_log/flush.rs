@@ -241,7 +241,7 @@ impl CommitLog {
             let pages = self.max_offset() / PAGE_BYTES - self.flushed() / PAGE_BYTES;
             let thorough = policy.sync || last_thorough.elapsed() >= policy.thorough_interval;
             if waited_for || pages >= policy.least_pages || thorough {
-                let everything = waited_for || thorough;
+                let everything = waited_for || thorough || policy.least_pages == 0;
                 if self.max_offset() > self.flushed() {
                     // A failure is kept, logged, and told to every waiter below.
                     drop(if everything { self.flush_all() } else { self.flush_full_pages() });
