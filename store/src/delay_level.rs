@@ -14,7 +14,7 @@ pub struct DelayLevels {
 impl DelayLevels {
     /// Reads words separated by blanks: a number and one of `s`, `m`, `h`, `d`.
     ///
-    /// Returns nothing when a word is something else.
+    /// Returns nothing when a word is something else, or there is none.
     pub fn parse(text: &str) -> Option<Self> {
         let word = |word: &str| {
             let unit = word.chars().next_back()?;
@@ -29,7 +29,7 @@ impl DelayLevels {
             count.checked_mul(unit_ms).filter(|delay| *delay >= 0)
         };
         let delays_ms = text.split_whitespace().map(word).collect::<Option<Vec<_>>>()?;
-        Some(Self { delays_ms })
+        (!delays_ms.is_empty()).then_some(Self { delays_ms })
     }
 
     /// The highest level.
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn unknown_units_are_refused() {
-        for text in ["1x", "s", "1s 2", "-1s", "\u{e9}"] {
+        for text in ["1x", "s", "1s 2", "-1s", "\u{e9}", ""] {
             assert_eq!(DelayLevels::parse(text), None, "{text}");
         }
     }
