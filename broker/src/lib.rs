@@ -43,6 +43,7 @@ mod request_mode;
 mod saved_table;
 mod schedule;
 mod server;
+mod stamps;
 mod static_topic;
 mod subscription_group;
 mod sync;

@@ -52,6 +52,7 @@ use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
 use crate::producer::ProducerManager;
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::stamps::Stamps;
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -142,6 +143,8 @@ impl Processors {
         let cold = Arc::new(ColdReads::new(config()));
         let broadcasts = BroadcastOffsets::new(config(), topics(), offsets(), store());
         let broadcasts = Arc::new(broadcasts);
+        let stamps = Arc::new(Stamps::new(config()));
+        let stamps = || Arc::clone(&stamps);
         let send_message = Arc::new(SendMessage::new(
             config(),
             store(),
@@ -151,6 +154,7 @@ impl Processors {
             delays(),
             transactions(),
             Arc::new(DurableAnswers::new(store())),
+            stamps(),
             store_host,
         ));
         let reply_message = ReplyMessage::new(
@@ -201,7 +205,7 @@ impl Processors {
                 consumers(),
                 producers(),
             ),
-            configuration: Configuration::new(config(), store(), topics()),
+            configuration: Configuration::new(config(), store(), topics(), stamps()),
             cold_data: ColdData::new(Arc::clone(&cold)),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(tables, store()),

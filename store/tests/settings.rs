@@ -39,3 +39,18 @@ fn everything_is_flushed_each_time_when_no_page_has_to_be_full() {
     wait_until(|| store.flushed_phy_offset() == store.max_phy_offset());
     store.close().unwrap();
 }
+
+#[test]
+fn how_much_is_taken_to_be_in_memory_changes_at_once() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    for number in 0..3 {
+        put(&store, "t", 0, &body(number));
+    }
+    assert!(store.is_in_memory("t", 0, 0));
+    let config = StoreConfig::clone(store.config());
+    let none = StoreConfig { access_message_in_memory_max_ratio: 0, ..config };
+    store.change_config(none).unwrap();
+    assert!(!store.is_in_memory("t", 0, 0));
+    store.close().unwrap();
+}

@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::BrokerConfig;
 use crate::config::change::{self, ChangeError, Effect};
 use crate::error::RequestError;
+use crate::stamps::Stamps;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 
@@ -32,6 +33,7 @@ pub(crate) struct Configuration {
     config: Arc<BrokerConfig>,
     store: Arc<MessageStore>,
     topics: Arc<TopicConfigManager>,
+    stamps: Arc<Stamps>,
     /// Held while settings change, so that two changes do not undo each other.
     version: Mutex<DataVersion>,
 }
@@ -41,8 +43,9 @@ impl Configuration {
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
         topics: Arc<TopicConfigManager>,
+        stamps: Arc<Stamps>,
     ) -> Self {
-        Self { config, store, topics, version: Mutex::default() }
+        Self { config, store, topics, stamps, version: Mutex::default() }
     }
 
     /// Answers with every setting that has an effect, as sorted lines.
@@ -74,6 +77,7 @@ impl Configuration {
             let _ = self.store.change_config(oxmq_store::StoreConfig::clone(&former));
             return Err(error);
         }
+        self.stamps.renew(entries.iter().map(|entry| entry.key.as_str()));
         version.advance(0, clock::now_ms());
         drop(version);
         entries.iter().for_each(log);
@@ -119,7 +123,9 @@ mod tests {
     use super::*;
 
     fn configuration(m: &Managers) -> Configuration {
-        Configuration::new(Arc::clone(&m.config), Arc::clone(&m.store), Arc::clone(&m.topics))
+        let stamps = Arc::new(Stamps::new(Arc::clone(&m.config)));
+        let (config, store, topics) = (&m.config, &m.store, &m.topics);
+        Configuration::new(Arc::clone(config), Arc::clone(store), Arc::clone(topics), stamps)
     }
 
     fn update(processor: &Configuration, text: &str) -> Answer {
@@ -167,6 +173,20 @@ mod tests {
         );
         let version = processor.get().unwrap().ext_fields.get("version").unwrap().into_owned();
         assert!(version.starts_with(r#"{"counter":1,"#), "{version}");
+    }
+
+    #[test]
+    fn messages_and_answers_are_stamped_with_what_was_changed() {
+        let m = managers(|_| ());
+        let processor = configuration(&m);
+        let stamp = || String::from_utf8(processor.stamps.of_messages().to_vec()).unwrap();
+        assert!(stamp().contains("TRACE_ON\u{1}true\u{2}"), "{}", stamp());
+        update(&processor, "regionId=north\ntraceOn=false").unwrap();
+        let cluster = &m.config.broker_cluster_name;
+        assert_eq!(
+            stamp(),
+            format!("MSG_REGION\u{1}north\u{2}TRACE_ON\u{1}false\u{2}CLUSTER\u{1}{cluster}\u{2}")
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::ResponseCode;
-use oxmq_protocol::command::{CommandView, CommandWriter, PreparedFields};
+use oxmq_protocol::command::{CommandView, CommandWriter};
 use oxmq_protocol::header::SendMessageView;
 use oxmq_protocol::message::{Message, properties};
 use oxmq_remoting::{Connection, Reply};
@@ -31,6 +31,7 @@ use crate::error::RequestError;
 use crate::message_type;
 use crate::once::{First, Window};
 use crate::rebalance_lock::RebalanceLockManager;
+use crate::stamps::Stamps;
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -57,8 +58,7 @@ pub(crate) struct SendMessage {
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
     durable: Arc<DurableAnswers>,
-    /// Properties that every stored message gets.
-    stamp: Vec<u8>,
+    stamps: Arc<Stamps>,
     next_queue: AtomicU32,
 }
 
@@ -84,21 +84,16 @@ impl SendMessage {
         delays: Delays,
         transactions: Arc<TransactionService>,
         durable: Arc<DurableAnswers>,
+        stamps: Arc<Stamps>,
         store_host: SocketAddr,
     ) -> Self {
-        let trace_on = if config.trace_on { "true" } else { "false" };
-        let stamps = [("MSG_REGION", config.region_id.as_str()), ("TRACE_ON", trace_on)];
         let answers =
-            Answers { stamps: PreparedFields::new(&stamps), store_host, store: Arc::clone(&store) };
-        let mut stamp = Vec::new();
-        properties::append(&mut stamp, properties::MSG_REGION, config.region_id.as_bytes());
-        properties::append(&mut stamp, properties::TRACE_SWITCH, trace_on.as_bytes());
-        properties::append(&mut stamp, properties::CLUSTER, config.broker_cluster_name.as_bytes());
+            Answers { stamps: Arc::clone(&stamps), store_host, store: Arc::clone(&store) };
         Self {
             unique_keys: UniqueKeys::new(store_host.ip()),
             answers: Arc::new(answers),
             durable,
-            stamp,
+            stamps,
             next_queue: AtomicU32::new(0),
             config,
             store,
@@ -233,7 +228,7 @@ impl SendMessage {
     /// Answers with this broker's stamps and what `write` adds.
     pub(super) fn respond(&self, reply: Reply, write: impl FnOnce(&mut CommandWriter<'_>)) {
         reply.write(ResponseCode::SUCCESS, None, |mut writer| {
-            writer.prepared(&self.answers.stamps);
+            writer.prepared(self.stamps.of_answers());
             write(&mut writer);
             writer.finish(&[]);
         });

@@ -37,7 +37,6 @@ pub(crate) struct FlushPolicy {
     interval: Duration,
     thorough_interval: Duration,
     least_pages: i64,
-    timeout: Duration,
 }
 
 impl FlushPolicy {
@@ -47,7 +46,6 @@ impl FlushPolicy {
             interval: Duration::from_millis(config.flush_interval_commit_log.max(1)),
             thorough_interval: Duration::from_millis(config.flush_commit_log_thorough_interval),
             least_pages: i64::try_from(config.flush_commit_log_least_pages).unwrap_or(i64::MAX),
-            timeout: Duration::from_millis(config.sync_flush_timeout),
         }
     }
 }
@@ -315,13 +313,6 @@ impl CommitLog {
     pub(super) fn set_flushed(&self, position: i64, timestamp_ms: i64) {
         self.flush.flushed.store(position, Ordering::Release);
         self.flush.flushed_timestamp_ms.store(timestamp_ms, Ordering::Relaxed);
-    }
-}
-
-impl FlushPolicy {
-    /// How long a sender waits for the disk.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
     }
 }
 

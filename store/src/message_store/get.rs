@@ -153,7 +153,9 @@ impl MessageStore {
 
     /// Whether a record is recent enough to be taken to be in memory.
     pub(super) fn is_hot(&self, phy_offset: i64, log_end: i64) -> bool {
-        log_end.saturating_sub(phy_offset) <= self.hot_bytes
+        let percent = u64::from(self.config.access_message_in_memory_max_ratio.min(100));
+        let hot_bytes = i64::try_from(self.memory_bytes / 100 * percent).unwrap_or(i64::MAX);
+        log_end.saturating_sub(phy_offset) <= hot_bytes
     }
 
     fn units_per_pull(&self, max_num: u32) -> i64 {

@@ -90,8 +90,8 @@ pub struct MessageStore {
     encode: EncodeOptions,
     delay_levels: DelayLevels,
     flush_policy: FlushPolicy,
-    /// Bytes of the newest messages that are taken to be in memory.
-    hot_bytes: i64,
+    /// Memory of the machine, of which the newest messages are taken to be in a part.
+    memory_bytes: u64,
     batch_topics: BatchTopics,
     /// Whether messages go into the light queues that they name.
     has_light_queues: bool,

@@ -89,7 +89,7 @@ impl MessageStore {
             max_phy_offset = log.max_offset(),
             "store opened"
         );
-        let (flush_policy, hot_bytes) = (FlushPolicy::of(&config), hot_bytes(&config));
+        let flush_policy = FlushPolicy::of(&config);
         let has_light_queues = config.has_light_queues();
         let config = Arc::new(Live::new(config));
         let compaction = Arc::new(Compaction::new(
@@ -116,7 +116,7 @@ impl MessageStore {
                 append_property_crc: config.enabled_append_prop_crc,
             },
             flush_policy,
-            hot_bytes,
+            memory_bytes: memory_bytes().unwrap_or(ASSUMED_MEMORY_BYTES),
             has_light_queues,
             config,
             clock,
@@ -196,10 +196,4 @@ fn write_abort(fs: &Fs, path: &Path) -> Result<(), StoreError> {
         Some(dir) => fs.sync_dir(dir).doing("flush", dir),
         None => Ok(()),
     }
-}
-
-fn hot_bytes(config: &StoreConfig) -> i64 {
-    let memory = memory_bytes().unwrap_or(ASSUMED_MEMORY_BYTES);
-    let percent = u64::from(config.access_message_in_memory_max_ratio.min(100));
-    i64::try_from(memory / 100 * percent).unwrap_or(i64::MAX)
 }

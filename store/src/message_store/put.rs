@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use oxmq_protocol::message::{
@@ -216,7 +217,8 @@ impl MessageStore {
         callback: Box<dyn FnOnce(PutMessageStatus) + Send>,
     ) {
         if self.flush_policy.sync {
-            self.log.when_flushed(end_phy_offset, self.flush_policy.timeout(), callback);
+            let timeout = Duration::from_millis(self.config.sync_flush_timeout);
+            self.log.when_flushed(end_phy_offset, timeout, callback);
         } else {
             callback(PutMessageStatus::PutOk);
         }

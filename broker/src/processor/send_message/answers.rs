@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oxmq_protocol::code::ResponseCode;
-use oxmq_protocol::command::PreparedFields;
 use oxmq_protocol::header::write_send_response;
 use oxmq_protocol::message::message_id;
 use oxmq_remoting::Reply;
 use oxmq_store::{MessageStore, PutMessageResult};
 
 use crate::put_status;
+use crate::stamps::Stamps;
 
 /// What a send is answered with, also when it waited for the disk.
 #[derive(Debug)]
 pub(super) struct Answers {
-    /// The broker's region, and whether it wants traces.
-    pub(super) stamps: PreparedFields,
+    pub(super) stamps: Arc<Stamps>,
     pub(super) store_host: SocketAddr,
     pub(super) store: Arc<MessageStore>,
 }
@@ -46,7 +45,7 @@ impl Answers {
             if let Some(key) = unique_key.filter(|_| stored.is_inner_batch) {
                 writer.text("batchUniqId", key);
             }
-            writer.prepared(&self.stamps);
+            writer.prepared(self.stamps.of_answers());
             let offset = stored.result.queue_offset;
             write_send_response(&mut writer, message_id, stored.queue_id, offset, unique_key);
             if let Some(handle) = &stored.recall_handle {
@@ -59,7 +58,7 @@ impl Answers {
     /// Producers read the two stamps from a refusal as well.
     pub(super) fn refuse(&self, code: ResponseCode, remark: &str, reply: Reply) {
         reply.write(code, Some(remark), |mut writer| {
-            writer.prepared(&self.stamps);
+            writer.prepared(self.stamps.of_answers());
             writer.finish(&[]);
         });
     }
