@@ -127,8 +127,8 @@ const REASONS: &[(&[&str], &str)] = &[
         "a file that is deleted lasts as long as somebody reads it",
     ),
     (
-        &["logicalDiskSpaceClean"],
-        "queues are cleaned when the log is, whatever file system they are on",
+        &["replicasPerDiskPartition", "logicalDiskSpaceClean"],
+        "how full the whole disk is counts, whichever brokers share it",
     ),
     (&["recoverConcurrently"], "queues are always recovered in parallel"),
     (
