@@ -399,6 +399,20 @@ mod tests {
     }
 
     #[test]
+    fn delay_is_as_long_where_the_clock_was_set_back() {
+        let setup = setup();
+        setup.at(3_600_000);
+        setup.send("ahead", 1);
+        setup.at(3_601_000);
+        setup.at(0);
+        setup.send("set back", 1);
+        setup.at(999);
+        assert_eq!(setup.bodies(), ["ahead"]);
+        setup.at(1_000);
+        assert_eq!(setup.bodies(), ["ahead", "set back"]);
+    }
+
+    #[test]
     fn level_above_the_highest_is_the_highest() {
         let setup = setup();
         setup.send("body", 99);

@@ -150,3 +150,7 @@ pub const COPY_UNITS_AT_ONCE: usize = 256;
 
 /// Light queues of a store, whatever is configured: each stays in memory with its name.
 pub const MAX_LIGHT_QUEUES: usize = 1 << 20;
+
+/// How far the newest store time may be ahead of a sender's clock without that having been set back: senders look at
+/// it before they wait for the log's lock.
+pub const CLOCK_SET_BACK_MS: i64 = 1_000;

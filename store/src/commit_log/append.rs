@@ -14,6 +14,7 @@ use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 use super::CommitLog;
 use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
 use crate::index::feed::{Entry, KeyFeed};
+use crate::limits::CLOCK_SET_BACK_MS;
 use crate::mapped_file::{MappedWriter, Unwritten};
 use crate::message_store::LightQueues;
 
@@ -191,6 +192,9 @@ impl CommitLog {
             feed.push(end_before, end, keys.iter().map(entry));
         }
 
+        // Where the clock has been set back, store times wait for it. A delay does not.
+        let is_set_back = store_timestamp_ms.saturating_sub(now_ms) > CLOCK_SET_BACK_MS;
+        let delayed_from_ms = if is_set_back { now_ms } else { store_timestamp_ms };
         let mut push = PushOutcome::Done;
         let mut light_appended = Vec::new();
         if let Some(tail) = &mut tail {
@@ -199,7 +203,7 @@ impl CommitLog {
                 let unit = Unit {
                     phy_offset: phy_offset + begin as i64,
                     size: (span.end - begin) as i32,
-                    tags_code: span.tags.code(store_timestamp_ms),
+                    tags_code: span.tags.code(delayed_from_ms),
                 };
                 push = push.max(match tail.kind() {
                     QueueKind::Simple => tail.push(&unit),
