@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +35,9 @@ pub(crate) fn run(server: impl Future<Output = Result<(), Failure>>) -> ExitCode
             return ExitCode::FAILURE;
         }
     };
+    // A file that may not become larger is an error of whoever writes it, and no reason to end without a word.
+    let _entered = runtime.enter();
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
     match runtime.block_on(server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
