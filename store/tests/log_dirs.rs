@@ -4,13 +4,14 @@
 
 mod common;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::*;
 use oxmq_store::offline::{self, StoreDir};
-use oxmq_store::{DiskSpace, Environment, Fs, MessageStore, StoreConfig, StoreError};
+use oxmq_store::{DiskSpace, Environment, Fs, FsOp, MessageStore, StoreConfig, StoreError};
 
 /// Small files that take turns in two directories, and a third one that gets none.
 fn config(root: &Path) -> StoreConfig {
@@ -141,6 +142,36 @@ fn files_are_made_where_the_ratio_leaves_room() {
         files("log-a") == a && files("log-b") > b + 2
     });
     store.close().unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_made_in_one_directory_are_made_in_another() {
+    // A file may not come to be, or be there when it cannot be made durable.
+    for op in [FsOp::Create, FsOp::Flush] {
+        let dir = temp_dir();
+        let (dir_b, is_broken) = (dir.path().join("log-b"), Arc::new(AtomicBool::new(false)));
+        let breaks = Arc::clone(&is_broken);
+        let fs = Fs::with_fault(move |found, path| {
+            match found == op && path.starts_with(&dir_b) && breaks.load(Ordering::Relaxed) {
+                true => Err(io::Error::other("injected")),
+                false => Ok(()),
+            }
+        });
+        let environment = Environment { fs, ..Environment::default() };
+        let store = MessageStore::open_with(config(dir.path()), environment).unwrap();
+        is_broken.store(true, Ordering::Relaxed);
+        put_run(&store, 0..400);
+        assert_eq!(check_run(&store, 400), 400);
+        store.close().unwrap();
+        assert_eq!(names(&dir.path().join("log-b")), [0; 0], "{op:?}");
+        assert!(names(&dir.path().join("log-a")).len() > 2);
+        drop(store);
+        let store = open(&config(dir.path()));
+        put_run(&store, 400..600);
+        assert_eq!(check_run(&store, 600), 600);
+        store.close().unwrap();
+        assert!(!names(&dir.path().join("log-b")).is_empty());
+    }
 }
 
 /// [`wait_until`] for what changes something.

@@ -85,16 +85,22 @@ impl LogDirs {
 
     /// Where the file that begins at `start` is made.
     pub(crate) fn new_path(&self, fs: &Fs, start: u64) -> PathBuf {
+        self.new_paths(fs, start).swap_remove(0)
+    }
+
+    /// Where the file that begins at `start` may be made, at best in the first place.
+    pub(crate) fn new_paths(&self, fs: &Fs, start: u64) -> Vec<PathBuf> {
         let full_percent = self.full_percent.load(Ordering::Relaxed);
         let has_room = |dir: &&PathBuf| {
             self.writable.len() == 1
                 || fs.space(dir).is_none_or(|space| space.used_percent() <= full_percent)
         };
-        let with_room: Vec<&PathBuf> = self.writable.iter().filter(has_room).collect();
-        let among: Vec<&PathBuf> =
-            if with_room.is_empty() { self.writable.iter().collect() } else { with_room };
-        let turn = (start / self.file_bytes) as usize % among.len();
-        among[turn].join(file_name(start))
+        let (mut with_room, mut full): (Vec<_>, Vec<_>) = self.writable.iter().partition(has_room);
+        let first = if with_room.is_empty() { &mut full } else { &mut with_room };
+        let turn = (start / self.file_bytes) as usize % first.len();
+        first.rotate_left(turn);
+        let dirs = with_room.into_iter().chain(full);
+        dirs.map(|dir| dir.join(file_name(start))).collect()
     }
 
     /// Where the file that begins at `start` is, or would be made.

@@ -6,6 +6,7 @@
 //! [`super::ahead`] would have to wait.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,12 +115,33 @@ impl CommitLog {
         Ok(Some(self.next_file()?).filter(holds))
     }
 
-    /// Makes the file that begins at `start`, and its name durable.
+    /// Makes the file that begins at `start`, and its name durable: in the directory whose turn it is, or in
+    /// another one if it cannot be made there.
     fn make_file(&self, start: i64) -> io::Result<MappedFile> {
-        let path = self.dirs.new_path(&self.fs, start as u64);
-        let dir = path.parent().unwrap_or(&path);
+        let paths = self.dirs.new_paths(&self.fs, start as u64);
+        let mut failures = Vec::new();
+        for path in &paths {
+            match self.make_file_at(path, start) {
+                Ok(file) => {
+                    for (path, error) in &failures {
+                        warn!(%path, %error, "log file is made in another directory");
+                    }
+                    return Ok(file);
+                }
+                Err(error) => failures.push((path.display(), error)),
+            }
+            // Two files of one position would stop the next start.
+            if path.exists() && self.fs.remove_file(path).is_err() {
+                break;
+            }
+        }
+        Err(failures.swap_remove(0).1)
+    }
+
+    fn make_file_at(&self, path: &Path, start: i64) -> io::Result<MappedFile> {
+        let dir = path.parent().unwrap_or(path);
         self.fs.create_dir_all(dir)?;
-        let mut file = MappedFile::open(&self.fs, &path, start, self.file_bytes)?;
+        let mut file = MappedFile::open(&self.fs, path, start, self.file_bytes)?;
         file.truncate(0);
         self.fs.sync_dir(dir)?;
         Ok(file)
