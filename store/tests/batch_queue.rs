@@ -11,8 +11,10 @@ use common::*;
 use oxmq_protocol::message::{BatchMessages, Message, MessageExt, RecordView, sys_flag};
 use oxmq_store::offline::{self, Dump, Kind, Severity, StoreDir};
 use oxmq_store::{
-    Boundary, GetMessageStatus, MessageStore, PutMessageResult, PutMessageStatus, StoreConfig,
+    Boundary, GetMessageStatus, JsonJournal, MessageStore, PutMessageResult, PutMessageStatus,
+    StoreConfig,
 };
+use serde_json::json;
 
 const TOPIC: &str = "BatchTopic";
 
@@ -117,6 +119,28 @@ fn a_record_longer_than_one_pull_may_be_comes_alone() {
     let result = store.get_message(TOPIC, 0, 0, 8, 1 << 20, |_, _| true, &mut out);
     assert_eq!((result.message_count, result.next_begin_offset), (20, 20));
     store.close().unwrap();
+}
+
+#[test]
+fn a_topic_that_is_in_the_journal_only_has_batch_queues() {
+    let dir = temp_dir();
+    let store = open_with_topic(dir.path());
+    put(&store, TOPIC, 0, b"alone");
+    let crashed = temp_dir();
+    copy_dir(dir.path(), crashed.path());
+    std::fs::remove_dir_all(crashed.path().join("batchconsumequeue")).ok();
+    let topic = json!({"topicName": TOPIC, "attributes": {"queue.type": "BatchCQ"}});
+    let path = crashed.path().join("config/topics.json");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let journal = JsonJournal::of(&path);
+    journal.note(1, &json!({"dataVersion": {}, "changes": [{"put": topic}]})).unwrap();
+    journal.keep().unwrap();
+    let store = open_with_topic(crashed.path());
+    assert_eq!(store.bounds(TOPIC, 0), (0, 1));
+    store.close().unwrap();
+    assert!(!crashed.path().join("consumequeue").join(TOPIC).exists());
+    drop(store);
+    assert_eq!(open_with_topic(crashed.path()).bounds(TOPIC, 0), (0, 1));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use oxmq_protocol::fastjson;
 use serde_json::Value;
 
 use crate::consume_queue::{QueueKind, queue_dirs};
-use crate::error::{IoContext, StoreError};
+use crate::error::StoreError;
+use crate::json_file::read;
+use crate::json_journal::JsonJournal;
 
 /// Attribute of a topic, and its value for batch queues.
 ///
@@ -34,22 +36,30 @@ impl BatchTopics {
             topics.insert(&queue.topic);
         }
         let path = root.join("config/topics.json");
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(topics),
-            Err(error) => return Err(error).doing("read", &path),
-        };
         // Whether it is damaged is found out by who needs more of it.
-        let Ok::<Value, _>(json) = fastjson::from_slice(&text) else {
-            return Ok(topics);
-        };
-        let table = json.get("topicConfigTable").and_then(Value::as_object);
+        let json: Value = fastjson::from_slice(&read(&path)?).unwrap_or_default();
+        let table = json["topicConfigTable"].as_object();
         for (name, topic) in table.into_iter().flatten() {
-            if topic["attributes"][QUEUE_TYPE] == BATCH {
-                topics.insert(name);
+            topics.note(name, topic);
+        }
+        // What a crash has kept from getting into the file.
+        for step in JsonJournal::<Value>::of(&path).load()? {
+            for change in step["changes"].as_array().into_iter().flatten() {
+                let topic = &change["put"];
+                let name = topic["topicName"].as_str().unwrap_or_default();
+                if table.is_none_or(|table| !table.contains_key(name)) {
+                    topics.note(name, topic);
+                }
             }
         }
         Ok(topics)
+    }
+
+    /// Notes a topic, as the metadata has it, if it has batch queues.
+    fn note(&self, name: &str, topic: &Value) {
+        if topic["attributes"][QUEUE_TYPE] == BATCH {
+            self.insert(name);
+        }
     }
 
     pub(crate) fn contains(&self, topic: &str) -> bool {
