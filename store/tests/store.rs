@@ -102,6 +102,9 @@ fn batch_gets_consecutive_offsets_or_nothing() {
     assert_eq!(broken.status, PutMessageStatus::MessageIllegal);
     let none = store.put_batch(&message("t", 0, b""), BatchMessages::new(b""), &mut Vec::new());
     assert_eq!(none.status, PutMessageStatus::MessageIllegal);
+    let counted = Message { properties: b"INNER_NUM\x013\x02", ..message("t", 0, b"") };
+    let counted = store.put_batch(&counted, BatchMessages::new(&body), &mut Vec::new());
+    assert_eq!(counted.status, PutMessageStatus::MessageIllegal);
     assert_eq!(store.max_offset("t", 0), 4);
 }
 

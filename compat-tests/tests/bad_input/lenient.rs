@@ -54,6 +54,14 @@ fn a_batch_may_say_that_it_has_no_delay_but_not_have_one() {
 }
 
 #[test]
+fn a_batch_may_not_say_that_it_is_one_record() {
+    let mut conn = Conn::connect(&server().broker_addr());
+    let messages = ["one", "two"].map(|text| (String::new(), text.as_bytes().to_vec()));
+    let batch = message_ops::batch_request(TOPIC, 0, "INNER_NUM\u{1}2\u{2}", &messages);
+    assert_code(&mut conn, &batch, response::MESSAGE_ILLEGAL);
+}
+
+#[test]
 fn only_a_star_or_nothing_asks_for_messages_with_any_tag() {
     let server = server();
     let mut conn = Conn::connect(&server.broker_addr());

@@ -148,7 +148,7 @@ impl MessageStore {
     /// Stores the messages of a batch with consecutive queue offsets, all or none.
     ///
     /// Everything but flag, body and properties comes from `envelope`, whose own body and
-    /// properties are not used. `phy_offsets` gets where each record begins.
+    /// properties are not stored. `phy_offsets` gets where each record begins.
     pub fn put_batch(
         &self,
         envelope: &Message<'_>,
@@ -159,7 +159,8 @@ impl MessageStore {
             return PutMessageResult::refused(status);
         }
         let refused = sys_flag::TRANSACTION_MASK | sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP;
-        if envelope.sys_flag & refused != 0 {
+        let is_counted = properties::property(envelope.properties, properties::INNER_NUM).is_some();
+        if envelope.sys_flag & refused != 0 || is_counted {
             return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
         }
         // As it was sent: what becomes of many small messages takes several times as much.
