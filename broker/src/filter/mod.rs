@@ -43,7 +43,7 @@ impl MessageFilter {
             return Some(Self::All);
         }
         let parts = expression.split("||");
-        let tags = parts.clone().map(str::trim).filter(|tag| !tag.is_empty());
+        let tags = parts.clone().map(trim).filter(|tag| !tag.is_empty());
         let is_split = !parts.clone().all(str::is_empty);
         is_split.then(|| Self::Tags(tags.map(java_string_hash).collect()))
     }
@@ -77,6 +77,11 @@ impl MessageFilter {
     }
 }
 
+/// As `String.trim` of Java: a wide space belongs to the tag, a control character does not.
+fn trim(tag: &str) -> &str {
+    tag.trim_matches(|character| character <= ' ')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +93,7 @@ mod tests {
 
     #[test]
     fn expression_matches_any_of_its_tags_and_nothing_else() {
-        let filter = MessageFilter::from_tags(" TagA ||TagB|| ").unwrap();
+        let filter = MessageFilter::from_tags(" TagA\x01||TagB|| ").unwrap();
         assert!(wants(&filter, tags_code("TagA")) && wants(&filter, tags_code("TagB")));
         assert!(!wants(&filter, tags_code("TagC")) && !wants(&filter, 0));
     }
@@ -99,7 +104,7 @@ mod tests {
             let filter = MessageFilter::from_tags(expression);
             assert!(matches!(filter, Some(MessageFilter::All)), "{expression:?}");
         }
-        for expression in ["  ", "* ", " *", " || "] {
+        for expression in ["  ", "* ", " *", " || ", "\u{3000}TagA"] {
             let filter = MessageFilter::from_tags(expression).unwrap();
             assert!(!wants(&filter, tags_code("TagA")) && !wants(&filter, 0), "{expression:?}");
         }

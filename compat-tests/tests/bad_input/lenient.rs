@@ -75,6 +75,9 @@ fn only_a_star_or_nothing_asks_for_messages_with_any_tag() {
         (" ", response::PULL_RETRY_IMMEDIATELY),
         ("* ", response::PULL_RETRY_IMMEDIATELY),
         ("||", response::SUBSCRIPTION_PARSE_FAILED),
+        // Whatever is not above a blank is cut off, and no other character.
+        ("\u{1}A\t", response::SUCCESS),
+        ("\u{3000}A", response::PULL_RETRY_IMMEDIATELY),
     ] {
         let mut pull = ops::pull_request(GROUP, "any_tag", 0, 0);
         pull.ext.insert("subscription".to_owned(), expression.to_owned());
