@@ -147,7 +147,9 @@ fn a_field_of_the_wrong_type_is_an_error_of_its_request_only() {
             request.ext.insert(field.to_owned(), wrong.to_owned());
             assert_code(&mut conn, &request, response::SYSTEM_ERROR);
         }
-        for field in ["queueId", "queueOffset", "maxMsgNums", "sysFlag", "subVersion"] {
+        for field in
+            ["queueId", "queueOffset", "maxMsgNums", "maxMsgBytes", "sysFlag", "subVersion"]
+        {
             let mut request = ops::pull_request(GROUP, TOPIC, 0, 0);
             request.ext.insert(field.to_owned(), wrong.to_owned());
             assert_code(&mut conn, &request, response::SYSTEM_ERROR);

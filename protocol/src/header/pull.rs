@@ -126,6 +126,8 @@ impl<'a> PullMessageView<'a> {
                 b"subscription" => header.subscription = Some(value),
                 b"expressionType" => header.expression_type = Some(value),
                 b"requestSource" => header.request_source = Some(value.number("requestSource")?),
+                // Nothing heeds it.
+                b"maxMsgBytes" => drop(value.number::<i32>("maxMsgBytes")?),
                 b"proxyFrowardClientId" => header.proxy_client_id = Some(value),
                 _ => {}
             }
