@@ -141,11 +141,9 @@ impl ScheduleMessageService {
 
     /// The table as it is saved and sent.
     pub(crate) fn table(&self) -> DelayOffsetTable {
-        let progress = lock(&self.progress);
-        DelayOffsetTable {
-            data_version: progress.data_version,
-            offset_table: progress.offsets.clone(),
-        }
+        let data_version = lock(&self.progress).data_version;
+        let offsets = self.progress().into_iter().map(|(level, offset, _)| (level, offset));
+        DelayOffsetTable { data_version, offset_table: offsets.collect() }
     }
 
     /// Next offset to deliver and offset behind the last message, by level; of each that has
@@ -462,7 +460,7 @@ mod tests {
         setup.schedule.save_if_changed().unwrap();
         let path = setup.dir.path().join("config/delayOffset.json");
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.contains("\"offsetTable\":{\n\t\t1:1\n\t}"), "{text}");
+        assert!(text.contains("\"offsetTable\":{\n\t\t1:1,\n\t\t2:0\n\t}"), "{text}");
         assert_eq!(setup.schedule.progress(), [(1, 1, 1), (2, 0, 1)], "the other one waits");
 
         let store = Arc::clone(&setup.schedule.store);

@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use oxmq_compat_tests::ops::{self, code, now_ms, response};
 use oxmq_compat_tests::wire::Command;
-use oxmq_compat_tests::{ServerUnderTest, message_ops};
+use oxmq_compat_tests::{ServerUnderTest, message_ops, wait};
 
 use crate::topic::Topic;
-use crate::{GROUP, server, setup};
+use crate::{GROUP, LIMIT, server, setup};
 
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Levels that a broker has when nothing is set.
@@ -59,6 +59,12 @@ fn every_level_has_a_queue_that_messages_wait_in() {
         assert_eq!(record.properties["DELAY"], level.to_string());
         assert_eq!((&*record.properties["REAL_QID"], record.text()), ("0", "waits"));
     }
+    wait::until("all levels among the progress", LIMIT, || {
+        let answer = topic.conn.call(Command::request(code::GET_ALL_DELAY_OFFSET, &[]));
+        let text = String::from_utf8(answer.body).unwrap();
+        let table = text.split("\"offsetTable\":").nth(1).unwrap().replace(['{', '}'], ",");
+        (1..=LEVELS).all(|level| table.contains(&format!(",{level}:"))).then_some(())
+    });
     // The shortest is done soon.
     let delivered = topic.await_delivered_at_least(1);
     assert_eq!((&*delivered[0].properties["TAGS"], delivered[0].text()), ("T", "waits"));
