@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use oxmq_protocol::body::{ConsumeQueueData, QueryConsumeQueueResponseBody, is_tag_type};
 use oxmq_protocol::command::CommandView;
-use oxmq_protocol::fastjson::{self, Dialect};
+use oxmq_protocol::fastjson;
 use oxmq_protocol::header::{Header as _, HeaderError, QueryConsumeQueueRequestHeader};
 use oxmq_remoting::Connection;
 use oxmq_store::{ExtendedUnit, MessageStore, QueueUnit};
@@ -57,17 +57,14 @@ impl<C: Channel> QueueView<C> {
         };
         if let Some(group) = &consumer_group {
             body.subscription_data = self.consumers.subscription(group, &topic);
-            body.filter_data = match &body.subscription_data {
-                None => Some(format!("{group}@{topic} is not online!")),
-                Some(data) if is_tag_type(&data.expression_type) => None,
-                Some(_) => match self.filters.data(group, &topic) {
-                    Some(data) => {
-                        let text = fastjson::to_vec(&data, Dialect::Raw)?;
-                        Some(String::from_utf8_lossy(&text).into_owned())
-                    }
-                    None => None,
-                },
-            };
+            body.filter_data = Some(match &body.subscription_data {
+                None => format!("{group}@{topic} is not online!"),
+                // Of tags there is nothing but them: `null`.
+                Some(_) => {
+                    let text = fastjson::to_pretty(&self.filters.data(group, &topic))?;
+                    String::from_utf8_lossy(&text).into_owned()
+                }
+            });
         }
         let eval = |unit: &ExtendedUnit| match (&consumer_group, &body.subscription_data) {
             (Some(_), Some(data)) if is_tag_type(&data.expression_type) => {

@@ -20,6 +20,18 @@ const SQL_GROUPS: [(&str, &str); 3] = [
     ("extended_none", "x IS NULL"),
 ];
 const TAG_GROUP: &str = "extended_tags";
+/// What is told of a filter.
+const FILTER_DATA: [&str; 9] = [
+    "bloomFilterData",
+    "bornTime",
+    "clientVersion",
+    "consumerGroup",
+    "dead",
+    "deadTime",
+    "expression",
+    "expressionType",
+    "topic",
+];
 /// Messages in a round: several files of 34-byte units.
 const ROUND: usize = 60;
 
@@ -62,6 +74,7 @@ fn hand_over(first: Kind, second: Kind) {
     greet(&mut conn);
     assert_same(&view(&mut conn, ROUND), &written);
     assert_filters(&mut conn, ROUND);
+    assert_filter_data(&mut conn);
     send_round(&mut conn, ROUND);
     let more = view(&mut conn, 2 * ROUND);
     assert_same(&more[..ROUND], &written);
@@ -162,7 +175,25 @@ fn assert_same(shown: &[(&'static str, Value)], written: &[(&'static str, Value)
     }
 }
 
+/// Tools are told as text how each group filters.
+fn assert_filter_data(conn: &mut Conn) {
+    for (group, expression) in SQL_GROUPS {
+        let body = query_body(conn, group, 0, 1);
+        let text = body["filterData"].as_str().unwrap_or_else(|| panic!("{body}"));
+        assert!(text.starts_with("{\n\t\"bloomFilterData\":{\n\t\t\"bitNum\":112,"), "{text}");
+        let data: Value = serde_json::from_str(text).unwrap();
+        let names: Vec<&String> = data.as_object().unwrap().keys().collect();
+        assert_eq!(names, FILTER_DATA);
+        assert_eq!(data["expression"], expression);
+    }
+    assert_eq!(query_body(conn, TAG_GROUP, 0, 1)["filterData"], "null");
+}
+
 fn query(conn: &mut Conn, group: &str, index: usize, count: usize) -> Vec<Value> {
+    query_body(conn, group, index, count)["queueData"].as_array().unwrap().clone()
+}
+
+fn query_body(conn: &mut Conn, group: &str, index: usize, count: usize) -> Value {
     let fields = [
         ("topic", TOPIC),
         ("queueId", "0"),
@@ -172,8 +203,7 @@ fn query(conn: &mut Conn, group: &str, index: usize, count: usize) -> Vec<Value>
     ];
     let answer = conn.call(Command::request(QUERY_CONSUME_QUEUE, &fields));
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    let body: Value = serde_json::from_slice(&answer.body).unwrap();
-    body["queueData"].as_array().unwrap().clone()
+    serde_json::from_slice(&answer.body).unwrap()
 }
 
 /// Each group gets what it wants of the first `count` messages.
