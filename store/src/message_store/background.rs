@@ -119,9 +119,11 @@ impl QueueKeeper {
     fn run(&self, signal: &Signal) {
         let mut last_sync = Instant::now();
         let mut under_way = None;
+        let mut told = None;
         while signal.wait(self.interval()) {
-            if let Err(error) = self.round(&mut under_way, &mut last_sync) {
-                warn!(%error, "consume queues or checkpoint not written");
+            let failure = self.round(&mut under_way, &mut last_sync).err();
+            if let Some(error) = news(&mut told, failure) {
+                warn!(error, "consume queues or checkpoint not written");
             }
         }
     }
@@ -161,5 +163,30 @@ impl QueueKeeper {
             *last_sync = Instant::now();
         }
         self.checkpoint.save()
+    }
+}
+
+/// What is to be told of a failure, if it is another one than `last`: one of a flush, which comes again each time
+/// until the next start, is told once.
+fn news(last: &mut Option<String>, failure: Option<StoreError>) -> Option<&str> {
+    let failure = failure.map(|error| error.to_string());
+    let is_news = failure != *last;
+    *last = failure;
+    last.as_deref().filter(|_| is_news)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_is_told_once_until_there_is_another_or_none() {
+        let mut last = None;
+        let mut tell = |what: &str| {
+            let failure = (!what.is_empty()).then(|| StoreError::BadConfig(what.to_owned()));
+            news(&mut last, failure).is_some()
+        };
+        let told = ["", "a", "a", "b", "b", "", "b"].map(&mut tell);
+        assert_eq!(told, [false, true, false, true, false, false, true]);
     }
 }
