@@ -116,6 +116,14 @@ fn records_queues_and_keys_are_shown_as_tables_and_as_json() {
         out.contains("order 2") && out.contains("order 3") && !out.contains("order 4"),
         "{out}"
     );
+    let (code, out, _) = run(
+        &["dump", "queue", "Orders", "0", "--from", "-5", "--count", "2", "--json"],
+        dir.path(),
+    );
+    assert_eq!(code, 0);
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(rows[1]["record"]["body"]["text"], "order 1");
     let (_, out, _) = run(&["dump", "index", "Orders", "k1", "--json"], dir.path());
     let rows: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(rows[0]["record"]["body"]["text"], "order 9");

@@ -305,7 +305,7 @@ fn check_dump_and_repair_know_batch_queues() {
     store.close().unwrap();
     assert_eq!(findings(dir.path()), []);
     let opened = StoreDir::open(dir.path(), None).unwrap();
-    let rows = Dump::open(&opened).unwrap().queue(TOPIC, 0, Some(2), 2).unwrap();
+    let rows = rows_of(&Dump::open(&opened).unwrap(), TOPIC, 0, Some(2), 2);
     let places: Vec<_> = rows.iter().map(|row| (row.queue_offset, row.messages)).collect();
     assert_eq!(places, [(1, 2), (3, 3)]);
     let parts = offline::plan(&opened).unwrap();

@@ -113,7 +113,7 @@ fn units_lead_to_extended_ones_as_the_reference_writes_them() {
     // Sizes found out from the files: the same answer.
     let opened = StoreDir::open(dir.path(), None).unwrap();
     assert_eq!(offline::check(&opened, &mut |_, _| ()).unwrap().worst(), None);
-    let rows = Dump::open(&opened).unwrap().queue("TopicA", 1, Some(9), 1).unwrap();
+    let rows = rows_of(&Dump::open(&opened).unwrap(), "TopicA", 1, Some(9), 1);
     assert_eq!(rows[0].extended_position, Some(FILE_BYTES + 22));
     assert_eq!(rows[0].tags_code, tags_code(&tag(9)));
     assert_eq!(rows[0].filter_bits.as_deref(), Some("01ff"));

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use oxmq_store::offline::{Dump, IndexRow, QueueRow, RecordDump, Text};
+use serde::Serializer as _;
+use serde::ser::SerializeSeq as _;
 
 use super::{Failure, Target};
 
@@ -37,7 +39,7 @@ enum What {
         #[arg(value_name = "QUEUEID")]
         queue_id: i32,
         /// First offset; without it, the first one of a message
-        #[arg(long, value_name = "OFFSET")]
+        #[arg(long, value_name = "OFFSET", allow_negative_numbers = true)]
         from: Option<i64>,
         /// How many
         #[arg(long, value_name = "N", default_value_t = 32)]
@@ -71,13 +73,20 @@ pub(super) fn run(args: &DumpArgs) -> Result<ExitCode, Failure> {
                 print_record(&record, &mut out)?;
             }
         }
+        What::Queue { topic, queue_id, from, count } if json => {
+            let mut rows = serde_json::Serializer::pretty(&mut out);
+            let mut rows = rows.serialize_seq(None)?;
+            dump.queue(topic, *queue_id, *from, *count, |row| {
+                Ok::<_, Failure>(rows.serialize_element(&row)?)
+            })?;
+            rows.end()?;
+            writeln!(out)?;
+        }
         What::Queue { topic, queue_id, from, count } => {
-            let rows = dump.queue(topic, *queue_id, *from, *count)?;
-            if json {
-                print_json(&rows, &mut out)?;
-            } else {
-                print_queue(&rows, &mut out)?;
-            }
+            print_queue_head(&mut out)?;
+            dump.queue(topic, *queue_id, *from, *count, |row| {
+                Ok::<_, Failure>(print_queue_row(&row, &mut out)?)
+            })?;
         }
         What::Index { topic, key, count } => {
             let rows = dump.index(topic, key, *count)?;
@@ -118,22 +127,22 @@ fn print_record(record: &RecordDump, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", shown(&record.body, SHOWN_CHARS))
 }
 
-fn print_queue(rows: &[QueueRow], out: &mut impl Write) -> io::Result<()> {
+fn print_queue_head(out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{:>12} {:>8} {:>16} {:>8} {:>20}  body",
         "offset", "messages", "position", "size", "tags code"
-    )?;
-    for row in rows {
-        let position = row.phy_offset.map_or_else(|| "lost".to_owned(), |at| at.to_string());
-        let QueueRow { queue_offset, messages, size, tags_code, .. } = row;
-        let body = brief(row.record.as_ref());
-        writeln!(
-            out,
-            "{queue_offset:>12} {messages:>8} {position:>16} {size:>8} {tags_code:>20}  {body}"
-        )?;
-    }
-    Ok(())
+    )
+}
+
+fn print_queue_row(row: &QueueRow, out: &mut impl Write) -> io::Result<()> {
+    let position = row.phy_offset.map_or_else(|| "lost".to_owned(), |at| at.to_string());
+    let QueueRow { queue_offset, messages, size, tags_code, .. } = row;
+    let body = brief(row.record.as_ref());
+    writeln!(
+        out,
+        "{queue_offset:>12} {messages:>8} {position:>16} {size:>8} {tags_code:>20}  {body}"
+    )
 }
 
 fn print_index(rows: &[IndexRow], out: &mut impl Write) -> io::Result<()> {

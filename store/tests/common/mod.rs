@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oxmq_protocol::message::{InnerMessage, Message, MessageExt};
+use oxmq_store::offline::{Dump, QueueRow};
 use oxmq_store::{
     GetMessageResult, GetMessageStatus, MessageStore, PutMessageResult, PutMessageStatus,
-    StoreConfig,
+    StoreConfig, StoreError,
 };
 
 /// A directory for a store, in memory where there is such a place: these tests open many stores.
@@ -138,6 +139,23 @@ pub(crate) fn batch(bodies: &[&[u8]]) -> Vec<u8> {
         InnerMessage { flag: 0, body, properties: b"" }.encode(&mut encoded).unwrap();
     }
     encoded
+}
+
+/// The rows that are shown of a queue.
+pub(crate) fn rows_of(
+    dump: &Dump<'_>,
+    topic: &str,
+    queue_id: i32,
+    from: Option<i64>,
+    count: usize,
+) -> Vec<QueueRow> {
+    let mut rows = Vec::new();
+    let each = |row| {
+        rows.push(row);
+        Ok::<_, StoreError>(())
+    };
+    dump.queue(topic, queue_id, from, count, each).unwrap();
+    rows
 }
 
 /// Waits for `condition`, and fails when it does not come true.

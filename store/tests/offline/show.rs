@@ -20,13 +20,13 @@ fn records_queues_and_lookups_can_be_shown() {
     assert!(dump.record(3).unwrap_err().contains("magic"));
     assert!(dump.record(1 << 40).unwrap_err().contains("missing"));
 
-    let rows = dump.queue("TopicA", 0, Some(2), 3).unwrap();
+    let rows = rows_of(&dump, "TopicA", 0, Some(2), 3);
     let offsets: Vec<_> = rows.iter().map(|row| row.queue_offset).collect();
     assert_eq!(offsets, [2, 3, 4]);
     assert_eq!(rows[0].record.as_ref(), Some(&record));
-    assert_eq!(dump.queue("TopicA", 1, None, 1000).unwrap().len(), MESSAGES / 2);
-    assert_eq!(dump.queue("TopicA", 7, None, 10).unwrap(), []);
-    assert_eq!(dump.queue("../config", 0, None, 10).unwrap(), []);
+    assert_eq!(rows_of(&dump, "TopicA", 1, None, 1000).len(), MESSAGES / 2);
+    assert_eq!(rows_of(&dump, "TopicA", 7, None, 10), []);
+    assert_eq!(rows_of(&dump, "../config", 0, None, 10), []);
 
     let rows = dump.index("TopicA", "key4", 10).unwrap();
     assert_eq!(rows.len(), 1);

@@ -94,36 +94,36 @@ impl<'a> Dump<'a> {
         }
     }
 
-    /// Up to `count` units of a queue from offset `from` on, or from its first one.
+    /// Hands up to `count` units of a queue from offset `from` on, or from its first one, to `each`.
     ///
     /// # Errors
     ///
-    /// When its files cannot be read.
-    pub fn queue(
+    /// When its files cannot be read, and what `each` fails with.
+    pub fn queue<E: From<StoreError>>(
         &self,
         topic: &str,
         queue_id: i32,
         from: Option<i64>,
         count: usize,
-    ) -> Result<Vec<QueueRow>, StoreError> {
+        mut each: impl FnMut(QueueRow) -> Result<(), E>,
+    ) -> Result<(), E> {
         if !crate::message_store::is_storable_topic(topic) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let place = |kind| self.dir.queue_root(kind).join(topic).join(queue_id.to_string());
         let batch = place(QueueKind::Batch);
         if batch.is_dir() {
             let reader = self.dir.queue_reader(QueueKind::Batch, batch)?;
-            return self.batch_queue(reader, from, count);
+            return self.batch_queue(reader, from, count, each);
         }
         let dir = QueueDir { topic: topic.into(), queue_id, path: place(QueueKind::Simple) };
         let mut extended = self.dir.extended_reader(&dir);
         let mut reader = self.dir.queue_reader(QueueKind::Simple, dir.path)?;
         let mut offset = from.unwrap_or(0).max(reader.first());
-        let mut rows = Vec::new();
-        while let Some(unit) = reader.unit(offset)? {
-            if rows.len() == count {
-                break;
-            }
+        let mut left = count;
+        while left > 0
+            && let Some(unit) = reader.unit(offset)?
+        {
             if from.is_some() || !unit.leads_nowhere() {
                 let mut row = self.queue_row(offset, 1, &unit);
                 if let Some(position) = position_of(unit.tags_code)
@@ -133,31 +133,34 @@ impl<'a> Dump<'a> {
                     row.extended_position = Some(position);
                     row.filter_bits = hexadecimal(&extended.filter_bits);
                 }
-                rows.push(row);
+                each(row)?;
+                left -= 1;
             }
             offset += 1;
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// [`Self::queue`] of a queue whose units may stand for many messages.
-    fn batch_queue(
+    fn batch_queue<E: From<StoreError>>(
         &self,
         mut reader: QueueReader,
         from: Option<i64>,
         count: usize,
-    ) -> Result<Vec<QueueRow>, StoreError> {
+        mut each: impl FnMut(QueueRow) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut index = reader.first();
-        let mut rows = Vec::new();
-        while rows.len() < count
+        let mut left = count;
+        while left > 0
             && let Some(unit) = reader.batch_unit(index)?
         {
             if from.is_none_or(|from| unit.end_offset() > from) {
-                rows.push(self.queue_row(unit.base_offset, unit.count, &unit.unit));
+                each(self.queue_row(unit.base_offset, unit.count, &unit.unit))?;
+                left -= 1;
             }
             index += 1;
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Up to `count` index entries for `key`, newest first.
