@@ -123,10 +123,7 @@ fn run(flush_disk_type: FlushDiskType) {
     let config = StoreConfig {
         mapped_file_size_commit_log: 256 << 10,
         mapped_file_size_consume_queue: 100 * 20,
-        file_reserved_time: 0,
-        clean_resource_interval: 20,
         delete_file_batch_max: 100,
-        delete_when: String::new(),
         flush_interval_consume_queue: 5,
         flush_interval_commit_log: 5,
         enable_consume_queue_ext: true,
@@ -134,7 +131,7 @@ fn run(flush_disk_type: FlushDiskType) {
         enable_lmq: true,
         enable_multi_dispatch: true,
         flush_disk_type,
-        ..small(dir.path())
+        ..deleting(small(dir.path()))
     };
     let store = open(&config);
     let stop = AtomicBool::new(false);

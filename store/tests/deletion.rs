@@ -60,12 +60,7 @@ fn topic_that_is_made_anew_after_a_failed_deletion_has_none_of_the_old_messages(
 #[test]
 fn log_file_that_could_not_be_removed_is_tried_again_and_keeps_no_queue_from_being_cleaned() {
     let dir = temp_dir();
-    let config = StoreConfig {
-        file_reserved_time: 0,
-        clean_resource_interval: 1,
-        delete_when: String::new(),
-        ..small(dir.path())
-    };
+    let config = deleting(small(dir.path()));
     let (store, stuck) = open_stuck(&config, "commitlog/00000000000000032768");
     put_run(&store, 0..1_000);
     store.delete_expired_files();

@@ -205,13 +205,7 @@ fn extended_units_go_with_their_queue() {
         mapped_file_size_consume_queue: 20 * 5,
         ..config(dir.path())
     };
-    let deleting = StoreConfig {
-        file_reserved_time: 0,
-        clean_resource_interval: 5,
-        delete_when: String::new(),
-        ..keeping.clone()
-    };
-    let store = open(&deleting);
+    let store = open(&deleting(keeping.clone()));
     let begin = file(dir.path(), 0, 0);
     // Written by a thread of the store.
     put_tagged(&store, 400);

@@ -151,12 +151,7 @@ fn offsets_go_on_after_a_crash_and_lost_queues_are_made_anew() {
 #[test]
 fn light_queues_follow_the_log() {
     let dir = temp_dir();
-    let config = StoreConfig {
-        file_reserved_time: 0,
-        clean_resource_interval: 5,
-        delete_when: String::new(),
-        ..config(dir.path())
-    };
+    let config = deleting(config(dir.path()));
     let store = open(&config);
     put_light_run(&store, 0..400);
     store.delete_expired_files();

@@ -363,13 +363,7 @@ fn delayed_messages_carry_their_time_of_delivery_as_tags_code() {
 #[test]
 fn deleting_follows_the_log_in_queues_and_index() {
     let dir = temp_dir();
-    let config = StoreConfig {
-        file_reserved_time: 0,
-        clean_resource_interval: 5,
-        delete_file_batch_max: 1,
-        delete_when: String::new(),
-        ..small(dir.path())
-    };
+    let config = StoreConfig { delete_file_batch_max: 1, ..deleting(small(dir.path())) };
     let store = open(&config);
     put_run(&store, 0..1_000);
     assert_eq!(store.min_phy_offset(), 0);
@@ -395,13 +389,7 @@ fn deleting_follows_the_log_in_queues_and_index() {
 #[test]
 fn file_in_use_by_no_more_than_the_writer_is_never_deleted() {
     let dir = temp_dir();
-    let config = StoreConfig {
-        file_reserved_time: 0,
-        clean_resource_interval: 1,
-        delete_when: String::new(),
-        ..small(dir.path())
-    };
-    let store = open(&config);
+    let store = open(&deleting(small(dir.path())));
     store.delete_expired_files();
     put_run(&store, 0..2_000);
     wait_until(|| store.min_phy_offset() > 0);

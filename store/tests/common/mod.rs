@@ -28,6 +28,16 @@ pub(crate) fn small(root: &Path) -> StoreConfig {
     }
 }
 
+/// Settings with which files of the log are deleted once that is asked for, however new they are.
+pub(crate) fn deleting(config: StoreConfig) -> StoreConfig {
+    StoreConfig {
+        file_reserved_time: 0,
+        clean_resource_interval: 5,
+        delete_when: String::new(),
+        ..config
+    }
+}
+
 pub(crate) fn open(config: &StoreConfig) -> Arc<MessageStore> {
     MessageStore::open(config.clone()).unwrap()
 }
