@@ -1,8 +1,8 @@
 //! What is odd and taken all the same.
 
-use oxmq_compat_tests::message_ops;
 use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
+use oxmq_compat_tests::{Kind, message_ops};
 use serde_json::{Value, json};
 
 use crate::{GROUP, TOPIC, assert_code, server};
@@ -81,6 +81,27 @@ fn only_a_star_or_nothing_asks_for_messages_with_any_tag() {
     ] {
         let mut pull = ops::pull_request(GROUP, "any_tag", 0, 0);
         pull.ext.insert("subscription".to_owned(), expression.to_owned());
+        assert_code(&mut conn, &pull, expected);
+    }
+}
+
+/// As some clients send it, which have an expression in each pull, too.
+#[test]
+fn a_subscription_without_hashes_of_its_tags_goes_by_its_expression() {
+    let server = server();
+    let mut conn = Conn::connect(&server.broker_addr());
+    ops::create_topic(server, "no_hashes", 1);
+    ops::send(&mut conn, "no_hashes", 0, "TAGS\u{1}A\u{2}", b"with a tag");
+    ops::wait_for_max_offset(&mut conn, "no_hashes", 0, 1);
+    for (group, expression) in [("no_hashes_all", ""), ("no_hashes_tag", "A")] {
+        let subscription = json!({"topic": "no_hashes", "subString": expression, "subVersion": 1});
+        ops::subscribe(&mut conn, "no-hashes", group, "CLUSTERING", &subscription);
+        let mut pull = ops::pull_request(group, "no_hashes", 0, 0);
+        pull.ext.extend([("sysFlag", "0"), ("subVersion", "1")].map(|(k, v)| (k.into(), v.into())));
+        let expected = match server.kind() {
+            Kind::Ours => response::SUCCESS,
+            _ => response::PULL_RETRY_IMMEDIATELY,
+        };
         assert_code(&mut conn, &pull, expected);
     }
 }
