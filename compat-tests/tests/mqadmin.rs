@@ -175,6 +175,18 @@ fn broker_config_is_shown() {
 }
 
 #[test]
+fn exported_metrics_name_the_cores_of_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let args = ["-c", CLUSTER_NAME, "-f", path];
+    mqadmin(ServerUnderTest::shared(), "exportMetrics", &args).assert_no_error();
+    let text = std::fs::read_to_string(dir.path().join("metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let cores = &metrics["evaluateReport"][BROKER_NAME]["runtimeEnv"]["cpuNum"];
+    assert!(cores.as_str().is_some_and(|cores| cores.parse::<u32>().is_ok()), "{text}");
+}
+
+#[test]
 fn namesrv_config_is_shown() {
     assert_says("getNamesrvConfig", &[], "listenPort");
 }

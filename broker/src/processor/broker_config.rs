@@ -27,6 +27,9 @@ use crate::topic::TopicConfigManager;
 /// What its topics are advertised with, so the name servers have to hear of a change.
 const PERMISSION: &str = "brokerPermission";
 
+/// Has no effect, but its default is the number of cores, and `mqadmin exportMetrics` reads it as that.
+const CORES: &str = "clientCallbackExecutorThreads";
+
 /// Tells tools how the broker is set up, and lets them change it.
 #[derive(Debug)]
 pub(crate) struct Configuration {
@@ -48,10 +51,15 @@ impl Configuration {
         Self { config, store, topics, stamps, version: Mutex::default() }
     }
 
-    /// Answers with every setting that has an effect, as sorted lines.
+    /// Answers with every setting that has an effect, and the number of cores, as sorted lines.
     pub(crate) fn get(&self) -> Answer {
         let version = lock(&self.version);
         let text = config::print(&[&*self.config, self.store.config()]);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = format!("{CORES}={cores}\n");
+        let mut lines: Vec<_> = text.split_inclusive('\n').chain([cores.as_str()]).collect();
+        lines.sort_unstable();
+        let text = lines.concat();
         let version = fastjson::to_vec(&*version, Dialect::Raw)?;
         let version = String::from_utf8_lossy(&version).into_owned();
         Ok(success().with_body(text).with_header(&GetBrokerConfigResponseHeader { version }))
@@ -142,6 +150,9 @@ mod tests {
         assert!(lines.is_sorted());
         assert!(lines.contains(&"brokerId=7") && lines.contains(&"brokerRole=ASYNC_MASTER"));
         assert!(lines.contains(&"mappedFileSizeCommitLog=1048576"));
+        let cores =
+            lines.iter().find_map(|line| line.strip_prefix("clientCallbackExecutorThreads="));
+        assert!(cores.unwrap().parse::<usize>().unwrap() > 0);
         assert_eq!(
             answer.ext_fields.get("version").as_deref(),
             Some(r#"{"counter":0,"stateVersion":0,"timestamp":0}"#)
