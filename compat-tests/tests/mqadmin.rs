@@ -187,6 +187,22 @@ fn exported_metrics_name_the_cores_of_the_broker() {
 }
 
 #[test]
+fn units_of_a_queue_are_shown_with_what_a_consumer_filters_by() {
+    let server = ServerUnderTest::shared();
+    let (topic, broker) = ("admin_units", server.broker_addr());
+    ops::create_topic(server, topic, 1);
+    let mut conn = Conn::connect(&broker);
+    ops::send(&mut conn, topic, 0, "TagA", b"unit");
+    ops::wait_for_max_offset(&mut conn, topic, 0, 1);
+    let args = ["-t", topic, "-q", "0", "-i", "0", "-b", &broker, "-g", "admin_units_group"];
+    assert_says("queryCq", &args, "admin_units_group@admin_units is not online!");
+    ops::heartbeat(&mut conn, "admin_units_client", "admin_units_group", topic);
+    let output = mqadmin(server, "queryCq", &args);
+    let at = output.lines().iter().position(|line| *line == "Filter data:").unwrap();
+    assert_eq!(output.lines().get(at + 1), Some(&"null"), "{}", output.out);
+}
+
+#[test]
 fn namesrv_config_is_shown() {
     assert_says("getNamesrvConfig", &[], "listenPort");
 }
