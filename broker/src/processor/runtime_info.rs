@@ -111,6 +111,8 @@ impl RuntimeInfo {
             ("getMissTps", stats.rates(|totals| totals.missed_pulls)),
             ("getTotalTps", stats.rates_or_0(|totals| totals.found_pulls + totals.missed_pulls)),
             ("getTransferredTps", stats.rates(|totals| totals.got_messages)),
+            // As brokers of 4.x spelled it: their mqadmin fails in clusterList without it.
+            ("getTransferedTps", stats.rates(|totals| totals.got_messages)),
         ];
         table.extend(texts.map(|(key, text)| (key.to_owned(), text)));
     }
@@ -296,6 +298,8 @@ mod tests {
             ("putLatency99", "0.00"),
             ("putLatency999", "0.00"),
             ("putTps", "  "),
+            ("getTransferredTps", "  "),
+            ("getTransferedTps", "  "),
             ("getTotalTps", "0.0 0.0 0.0"),
             ("sendThreadPoolQueueSize", "0"),
             ("litePullThreadPoolQueueHeadWaitTimeMills", "0"),
