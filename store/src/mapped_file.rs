@@ -27,6 +27,7 @@ mod writer;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -311,7 +312,11 @@ impl MappedFile {
         match self.map.advise_range(Advice::PopulateRead, at, end - at) {
             // Before Linux 5.14 there is no way to know.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            other => other,
+            // It says that the pages are bad. Why, a call tells.
+            Err(error) => {
+                self.file.read_exact_at(&mut vec![0; end - at], at as u64).and(Err(error))
+            }
+            Ok(()) => Ok(()),
         }
     }
 
