@@ -11,6 +11,7 @@ use oxmq_protocol::header::HeaderError;
 
 use crate::config::ChangeError;
 use crate::kv_config::KvConfigError;
+use crate::limits::MAX_NAME_BYTES;
 use crate::route_info::RegisterError;
 
 /// Behind every remark that names it.
@@ -38,6 +39,9 @@ pub(crate) enum RequestError {
     Compressed(#[from] CompressedBodyError),
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// No broker can have such a name.
+    #[error("unregister broker failed: a name has more than {MAX_NAME_BYTES} bytes")]
+    LongName,
     /// The topic has to be created, or a broker to register; clients ask again.
     #[error("No topic route info in name server for the topic: {topic}{FAQ}\nCause: {cause}.")]
     NoRoute { topic: String, cause: String },
@@ -93,6 +97,7 @@ impl RequestError {
             | Self::Advertised
             | Self::Compressed(_)
             | Self::Register(_)
+            | Self::LongName
             | Self::NotReady
             | Self::Disabled
             | Self::NoNamespaceOrKey
@@ -117,6 +122,7 @@ impl RequestError {
             | Self::NoNamespaceOrKey
             | Self::NotProperties
             | Self::ClosedKey
+            | Self::LongName
             | Self::Register(_) => {
                 tracing::warn!(%code, %peer, error = %self, "request refused");
             }

@@ -22,6 +22,7 @@ use super::{Answer, read_body, success, success_with};
 use crate::core::{NameServer, Origin};
 use crate::error::RequestError;
 use crate::kv_config::ORDER_TOPIC_CONFIG;
+use crate::limits::MAX_NAME_BYTES;
 use crate::route_info::{BrokerAddress, Departure, Registration};
 
 /// Silence after which a broker that does not say otherwise counts as gone.
@@ -97,6 +98,11 @@ impl NameServer {
     /// What to remove for `UNREGISTER_BROKER`, which is answered before it has an effect.
     pub(crate) fn departure(request: &RemotingCommand) -> Result<Departure, RequestError> {
         let header = UnRegisterBrokerRequestHeader::decode(&request.ext_fields)?;
+        // It may have to wait, and no broker with such a name is there.
+        let names = [&header.cluster_name, &header.broker_addr, &header.broker_name];
+        if names.iter().any(|name| name.len() > MAX_NAME_BYTES) {
+            return Err(RequestError::LongName);
+        }
         Ok(Departure {
             address: BrokerAddress {
                 cluster_name: header.cluster_name,

@@ -111,6 +111,20 @@ fn members_hear_of_a_lower_id_only_when_switched_on() {
 }
 
 #[test]
+fn departures_with_names_that_no_broker_can_have_are_refused() {
+    let fixture = fixture(|_| ());
+    let long = "x".repeat(1_025);
+    for name in ["brokerName", "brokerAddr", "clusterName"] {
+        let mut fields =
+            [("brokerName", "b"), ("brokerAddr", "m:1"), ("clusterName", "C"), ("brokerId", "0")];
+        fields.iter_mut().filter(|field| field.0 == name).for_each(|field| field.1 = &long);
+        let answer = fixture.ask_for(RequestCode::UNREGISTER_BROKER, &fields);
+        let remark = failed(&answer, ResponseCode::SYSTEM_ERROR);
+        assert_eq!(remark, "unregister broker failed: a name has more than 1024 bytes", "{name}");
+    }
+}
+
+#[test]
 fn write_permission_answers_count_topics() {
     let fixture = fixture(|_| ());
     fixture.register(0, "m:1");
