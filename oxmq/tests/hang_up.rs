@@ -25,8 +25,11 @@ impl Server {
         let settings =
             format!("bindAddress=127.0.0.1\nlistenPort=0\nkvConfigPath={}", kept.display());
         std::fs::write(&config, settings).unwrap();
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{before} exec \"$0\" namesrv -c \"$1\""));
+        // Whatever the tests were started by.
+        let mut command = Command::new("env");
+        command
+            .args(["--default-signal=HUP", "sh", "-c"])
+            .arg(format!("{before} exec \"$0\" namesrv -c \"$1\""));
         command.arg(env!("CARGO_BIN_EXE_oxmq")).arg(config).stdout(Stdio::piped());
         let mut server = Self(command.spawn().unwrap());
         let output = BufReader::new(server.0.stdout.as_mut().unwrap());
