@@ -58,7 +58,6 @@ pub(crate) struct SendMessage {
     unique_keys: UniqueKeys,
     answers: Arc<Answers>,
     durable: Arc<DurableAnswers>,
-    stamps: Arc<Stamps>,
     next_queue: AtomicU32,
 }
 
@@ -87,13 +86,11 @@ impl SendMessage {
         stamps: Arc<Stamps>,
         store_host: SocketAddr,
     ) -> Self {
-        let answers =
-            Answers { stamps: Arc::clone(&stamps), store_host, store: Arc::clone(&store) };
+        let answers = Answers { stamps, store_host, store: Arc::clone(&store) };
         Self {
             unique_keys: UniqueKeys::new(store_host.ip()),
             answers: Arc::new(answers),
             durable,
-            stamps,
             next_queue: AtomicU32::new(0),
             config,
             store,
@@ -228,7 +225,7 @@ impl SendMessage {
     /// Answers with this broker's stamps and what `write` adds.
     pub(super) fn respond(&self, reply: Reply, write: impl FnOnce(&mut CommandWriter<'_>)) {
         reply.write(ResponseCode::SUCCESS, None, |mut writer| {
-            writer.prepared(self.stamps.of_answers());
+            writer.prepared(self.answers.stamps.of_answers());
             write(&mut writer);
             writer.finish(&[]);
         });

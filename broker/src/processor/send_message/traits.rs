@@ -57,7 +57,7 @@ impl SendMessage {
             self.unique_keys.append_next(text);
             text.push(properties::PAIR_SEPARATOR);
         }
-        text.extend_from_slice(self.stamps.of_messages());
+        text.extend_from_slice(self.answers.stamps.of_messages());
         traits
     }
 }
