@@ -70,6 +70,7 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (101, "long ", "0", "22", LONG),
     (219, "long ", "0", "22", LONG),
     (103, "long ", "0", "1", LONG),
+    (104, "long ", "0", "1", LONG),
     (17, "-1 in ", "0", "29", QUEUES),
     (17, "least ", "0", "29", QUEUES),
     (513, "-1 in ", "0", "29", QUEUES),
