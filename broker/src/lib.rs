@@ -46,7 +46,6 @@ mod server;
 mod stamps;
 mod static_topic;
 mod subscription_group;
-mod sync;
 mod system_topics;
 mod tables;
 mod timer;
@@ -62,3 +61,5 @@ pub use config::{BrokerRole, BrokerSettings, NAMESRV_ADDR_VARIABLE, RequestMode}
 pub use filter::{SqlError, SqlFilter};
 pub use oxmq_store::StoreConfig;
 pub use server::{Broker, BrokerHandle, StartError};
+
+use oxmq_store::sync;

@@ -10,12 +10,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use byteorder::{BigEndian, ByteOrder};
 
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
+use crate::sync::lock;
 
 pub(crate) const FILE_BYTES: u64 = 4096;
 const FIELD_BYTES: usize = 8;
@@ -132,7 +133,7 @@ impl Checkpoint {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

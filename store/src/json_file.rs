@@ -7,7 +7,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use oxmq_protocol::fastjson::{self, FastjsonError};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::error::StoreError;
 use crate::fs::Fs;
+use crate::sync::lock;
 
 /// Trouble with a metadata file.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +122,7 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
     pub fn save(&self, value: &T) -> Result<(), JsonFileError> {
         let text = fastjson::to_pretty(value)
             .map_err(|source| JsonFileError::Encode { path: self.path.clone(), source })?;
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _saving = lock(&self.saving);
         replace(&self.fs, &self.path, &text)
     }
 }

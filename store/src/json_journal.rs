@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use oxmq_protocol::fastjson::FastjsonError;
 use serde::Serialize;
@@ -25,6 +25,7 @@ use tracing::warn;
 use crate::fs::Fs;
 use crate::json_file::{IoContext, JsonFileError, directory_of, read, with_suffix};
 use crate::limits::MAX_JOURNAL_BYTES;
+use crate::sync::lock;
 
 /// What the journal's name has behind that of its metadata file.
 pub(crate) const JOURNAL: &str = ".journal";
@@ -284,10 +285,6 @@ fn decode<C: DeserializeOwned>(line: &[u8]) -> Option<C> {
     let crc = std::str::from_utf8(prefix.strip_suffix(b" ")?).ok()?;
     let is_whole = u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(json);
     is_whole.then(|| serde_json::from_slice(json).ok()).flatten()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

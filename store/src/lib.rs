@@ -30,6 +30,7 @@ mod message_store;
 pub mod offline;
 mod process_lock;
 mod status;
+pub mod sync;
 mod timer;
 mod worker;
 

@@ -7,12 +7,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
+use crate::sync::lock;
 
 const FILE_NAME: &str = "lock";
 const CONTENT: &[u8] = b"lock";
@@ -31,7 +32,7 @@ impl ProcessLock {
     pub(crate) fn take(fs: &Fs, root: &Path) -> Result<Self, StoreError> {
         let root = root.canonicalize().doing("find", root)?;
         let path = root.join(FILE_NAME);
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&HELD);
         if held.contains(&root) {
             return Err(StoreError::Locked(root));
         }
@@ -49,7 +50,7 @@ impl ProcessLock {
     pub(crate) fn look(root: &Path) -> Result<Option<Self>, StoreError> {
         let root = root.canonicalize().doing("find", root)?;
         let path = root.join(FILE_NAME);
-        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&HELD);
         if held.contains(&root) {
             return Err(StoreError::Locked(root));
         }
@@ -69,6 +70,6 @@ impl ProcessLock {
 
 impl Drop for ProcessLock {
     fn drop(&mut self) {
-        HELD.lock().unwrap_or_else(PoisonError::into_inner).retain(|held| *held != self.root);
+        lock(&HELD).retain(|held| *held != self.root);
     }
 }

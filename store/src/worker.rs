@@ -5,6 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::sync::lock;
+
 /// How a worker is told what to do: go on, or end.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
@@ -62,7 +64,7 @@ impl Signal {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

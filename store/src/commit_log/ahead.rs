@@ -17,7 +17,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -30,6 +30,7 @@ use crate::limits::{
     QUIET_STEP_BYTES, RESERVED_DISK_BYTES, SMALL_FLUSH_BYTES,
 };
 use crate::mapped_file::MappedFile;
+use crate::sync::lock;
 use crate::worker::Signal;
 
 /// How often a quiet helper looks around by itself.
@@ -73,7 +74,7 @@ impl Ahead {
     }
 
     fn lock_making(&self) -> MutexGuard<'_, ()> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.making)
     }
 
     pub(super) fn wake(&self) {

@@ -6,8 +6,8 @@
 //! which [`super::unwritten`] brings into the file.
 
 use std::io;
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
 
 use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
@@ -17,6 +17,7 @@ use crate::index::feed::{Entry, KeyFeed};
 use crate::limits::CLOCK_SET_BACK_MS;
 use crate::mapped_file::{MappedWriter, Unwritten};
 use crate::message_store::LightQueues;
+use crate::sync::lock;
 
 /// Encoded records that are appended together, all for one queue.
 #[derive(Debug)]
@@ -293,6 +294,6 @@ impl CommitLog {
     }
 
     pub(super) fn lock_appender(&self) -> MutexGuard<'_, Appender> {
-        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.appender)
     }
 }

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::live::Live;
@@ -22,6 +22,7 @@ use crate::config::{FlushDiskType, StoreConfig};
 use crate::error::IoContext;
 use crate::limits::QUICK_FLUSH;
 use crate::status::PutMessageStatus;
+use crate::sync::{lock, try_lock};
 use crate::worker::Signal;
 
 const PAGE_BYTES: i64 = 4096;
@@ -171,16 +172,12 @@ impl CommitLog {
         if usually > QUICK_FLUSH || !self.lock_waiters().is_empty() {
             return false;
         }
-        let running = match self.flush.running.try_lock() {
-            Ok(running) => running,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return false,
-        };
-        self.flush_now(running, |end| end).is_ok()
+        try_lock(&self.flush.running)
+            .is_some_and(|running| self.flush_now(running, |end| end).is_ok())
     }
 
     fn flush_to(&self, limit: impl FnOnce(i64) -> i64) -> io::Result<()> {
-        let running = self.flush.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = lock(&self.flush.running);
         self.flush_now(running, limit)
     }
 
@@ -307,7 +304,7 @@ impl CommitLog {
     }
 
     fn lock_waiters(&self) -> std::sync::MutexGuard<'_, Vec<Waiter>> {
-        self.flush.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.flush.waiters)
     }
 
     pub(super) fn set_flushed(&self, position: i64, timestamp_ms: i64) {

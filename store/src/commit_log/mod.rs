@@ -20,7 +20,7 @@ mod stream;
 mod unwritten;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 pub(crate) use append::{
     AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordKey, RecordSpan, Records, Tags,
@@ -43,6 +43,7 @@ use self::unwritten::WriteOut;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::{MappedFile, Way};
+use crate::sync::{read, write};
 
 /// A view of the log's files that stays valid while files are added or deleted.
 pub(crate) type LogFiles = Arc<Vec<Arc<MappedFile>>>;
@@ -100,7 +101,7 @@ impl CommitLog {
 
     /// The files, oldest first.
     pub(crate) fn files(&self) -> LogFiles {
-        Arc::clone(&self.files.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.files))
     }
 
     /// Tells whether a thread is appending now, or waits for what is in memory to be written.
@@ -131,7 +132,7 @@ impl CommitLog {
         let candidates = files.len().saturating_sub(1).min(at_most);
         for file in files[..candidates].iter().take_while(|file| expired(file)) {
             self.fs.remove_file(file.path()).doing("remove", file.path())?;
-            let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = write(&self.files);
             *guard = Arc::new(guard[1..].to_vec());
             drop(guard);
             info!(path = %file.path().display(), "log file deleted");
@@ -140,7 +141,7 @@ impl CommitLog {
     }
 
     fn add_file(&self, file: Arc<MappedFile>) {
-        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = write(&self.files);
         let mut files = Vec::with_capacity(guard.len() + 1);
         files.extend(guard.iter().cloned());
         files.push(file);

@@ -8,13 +8,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tracing::warn;
 
 use super::{CommitLog, find_file};
 use crate::mapped_file::MappedFile;
+use crate::sync::lock;
 use crate::worker::Signal;
 
 /// How often the thread looks by itself.
@@ -34,7 +35,7 @@ pub(super) struct Next {
 
 impl Next {
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Arc<MappedFile>>> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.file)
     }
 
     /// Has the thread look whether there is something to do.
@@ -83,7 +84,7 @@ impl CommitLog {
 
     /// The file behind those in use, made if need be.
     pub(super) fn next_file(&self) -> io::Result<Arc<MappedFile>> {
-        let _making = self.ahead.next.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _making = lock(&self.ahead.next.making);
         let start = {
             let next = self.ahead.next.lock();
             let start = self.files().last().map_or_else(|| self.max_offset(), |file| file.end());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use tracing::{info, warn};
 
@@ -15,6 +15,7 @@ use super::{CommitLog, LogDirs};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::mapped_file::MappedFile;
+use crate::sync::write;
 
 impl CommitLog {
     /// Opens the log in `dirs`. Nothing can be appended before [`Self::begin_at`].
@@ -50,7 +51,7 @@ impl CommitLog {
 
     /// Cuts the log at `end` and lets it go on there; the newest record has `last_timestamp_ms`.
     pub(crate) fn begin_at(&self, end: i64, last_timestamp_ms: i64) -> Result<(), StoreError> {
-        let mut guard = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = write(&self.files);
         let mut files = std::mem::take(&mut *guard).to_vec();
         while let Some(last) = files.pop_if(|last| last.start() > end) {
             info!(path = %last.path().display(), end, "log file behind the end removed");

@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use tracing::{info, warn};
 
@@ -21,6 +21,7 @@ use super::CommitLog;
 use super::append::Appender;
 use crate::limits::MAX_UNWRITTEN_BYTES;
 use crate::mapped_file::Unwritten;
+use crate::sync::lock;
 
 /// What is not in the files, but for what the appender still has.
 #[derive(Debug, Default)]
@@ -93,7 +94,7 @@ impl CommitLog {
             return Ok(self.end_and_timestamp());
         }
         let out = &self.write_out;
-        let mut writing = out.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = lock(&out.writing);
         let Writing { queue, spare } = &mut *writing;
         let end = {
             let mut appender = self.lock_appender();

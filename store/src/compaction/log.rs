@@ -1,7 +1,7 @@
 //! What is kept of one queue.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use oxmq_protocol::message::RecordView;
 use tracing::warn;
@@ -19,6 +19,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::limits::COPY_UNITS_AT_ONCE;
 use crate::mapped_file::MappedFile;
+use crate::sync::{lock, read, write};
 
 /// The compacted log of a queue.
 #[derive(Debug)]
@@ -114,15 +115,15 @@ impl CompactionLog {
     }
 
     fn segments(&self) -> Arc<Vec<Segment>> {
-        Arc::clone(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.segments))
     }
 
     fn set_segments(&self, segments: Vec<Segment>) {
-        *self.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(segments);
+        *write(&self.segments) = Arc::new(segments);
     }
 
     fn lock_appender(&self) -> MutexGuard<'_, Appender> {
-        self.appender.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.appender)
     }
 
     /// Copies the messages of `queue` in `bounds` that have not been copied.
@@ -247,7 +248,7 @@ impl CompactionLog {
         room: u64,
         is_stopped: impl Fn() -> bool,
     ) -> Result<Option<Outcome>, StoreError> {
-        let _compacting = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _compacting = lock(&self.compacting);
         let is_stopped = || is_stopped() || self.deleted.load(Ordering::Relaxed);
         let segments = self.segments();
         let Some((open, closed)) = segments.split_last() else {
@@ -314,7 +315,7 @@ impl CompactionLog {
     /// Removes all files. Who reads them goes on.
     pub(super) fn delete(&self) -> Result<(), StoreError> {
         self.deleted.store(true, Ordering::Relaxed);
-        let _compacting = self.compacting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _compacting = lock(&self.compacting);
         let _appender = self.lock_appender();
         self.place.remove(&self.fs)
     }

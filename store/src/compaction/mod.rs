@@ -32,7 +32,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use oxmq_protocol::live::Live;
@@ -50,6 +50,7 @@ use crate::consume_queue::{ConsumeQueue, QueueFiles, QueueTable, queue_dirs_of};
 use crate::error::StoreError;
 use crate::fs::Fs;
 use crate::limits::MIN_OFFSET_MAP_BYTES;
+use crate::sync::{lock, read, write};
 use crate::worker::Signal;
 
 type Logs = HashMap<i32, Arc<CompactionLog>>;
@@ -140,7 +141,7 @@ impl Compaction {
     }
 
     fn has_topic(&self, topic: &str) -> bool {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).contains_key(topic)
+        read(&self.topics).contains_key(topic)
     }
 
     /// What is left of a queue, if its topic is compacted and something has been copied.
@@ -148,7 +149,7 @@ impl Compaction {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = read(&self.topics);
         let logs = topics.get(topic)?;
         Some(logs.get(&queue_id).map(|log| log.view()).unwrap_or_default())
     }
@@ -196,7 +197,7 @@ impl Compaction {
     /// The log of a queue, made if need be; nothing when its topic is gone.
     fn log_of(&self, topic: &str, queue_id: i32) -> Result<Option<Arc<CompactionLog>>, StoreError> {
         let known = |topics: &HashMap<Box<str>, Logs>| topics.get(topic)?.get(&queue_id).cloned();
-        if let Some(log) = known(&self.topics.read().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(log) = known(&read(&self.topics)) {
             return Ok(Some(log));
         }
         // What is there is of an older topic: that of a queue that was there has been opened.
@@ -315,7 +316,7 @@ impl Compaction {
     }
 
     fn all_logs(&self) -> Vec<(Box<str>, i32, Arc<CompactionLog>)> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = read(&self.topics);
         let logs = topics.iter().flat_map(|(topic, logs)| {
             logs.iter().map(|(queue_id, log)| (topic.clone(), *queue_id, Arc::clone(log)))
         });
@@ -323,10 +324,10 @@ impl Compaction {
     }
 
     fn lock_topics(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<Box<str>, Logs>> {
-        self.topics.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.topics)
     }
 
     fn lock_feeds(&self) -> MutexGuard<'_, Feeds> {
-        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.feeds)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -13,6 +13,7 @@ use super::place::DIR;
 use crate::error::StoreError;
 use crate::fs::Fs;
 use crate::json_file::JsonFile;
+use crate::sync::lock;
 
 const NAME: &str = "position-checkpoint";
 
@@ -63,7 +64,7 @@ impl Positions {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
-        self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.offsets)
     }
 }
 

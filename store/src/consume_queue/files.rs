@@ -7,7 +7,7 @@ use std::fs::{DirEntry, File};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::io::{Errno, ReadWriteFlags};
 use rustix::process::{Resource, getrlimit};
@@ -20,6 +20,7 @@ use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
 use crate::fs::{Fs, entries};
 use crate::limits::{MAX_OPEN_QUEUE_FILES, PART_OF_DESCRIPTORS_FOR_QUEUES, SYNC_FILES_ONE_BY_ONE};
+use crate::sync::{lock, read, write};
 
 /// Digits of the name of a file in a sequence.
 pub(crate) const FILE_NAME_DIGITS: usize = 20;
@@ -138,12 +139,12 @@ impl QueueFiles {
 
     /// Keeps queues from being written. Taken before any queue's own locks.
     pub(crate) fn begin_deleting(&self) -> RwLockWriteGuard<'_, ()> {
-        self.deleting.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.deleting)
     }
 
     /// Keeps queues from being deleted. Taken before any queue's own locks.
     pub(crate) fn begin_writing(&self) -> RwLockReadGuard<'_, ()> {
-        self.deleting.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.deleting)
     }
 
     /// Where the files of `queue` are, or would be if it were of another kind.
@@ -341,7 +342,7 @@ impl QueueFiles {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, OpenFiles> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

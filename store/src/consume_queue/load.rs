@@ -17,6 +17,7 @@ use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
 use crate::fs::entries;
+use crate::sync::lock;
 
 /// Units that are looked at by one read; the first such read settles most queues.
 const PROBE_UNITS: usize = 4096 / UNIT_BYTES;
@@ -54,12 +55,12 @@ pub(crate) fn load_queues(
                 Ok(Loaded { tail, lacks_extended }) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
                     if lacks_extended {
-                        lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(queue.uid());
+                        lock(&lacking).insert(queue.uid());
                     }
                     table.insert_loaded(queue);
                 }
                 Err(error) => {
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    lock(&failure).get_or_insert(error);
                     next.store(dirs.len(), Ordering::Relaxed);
                 }
             }

@@ -1,12 +1,13 @@
 //! One queue: its tail and its files together.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::extended::{Extender, position_of};
 use super::files::QueueFiles;
 use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
+use crate::sync::lock;
 
 /// Units that are looked at for one that is not damaged.
 const LOOK_ON_UNITS: i64 = 64;
@@ -48,7 +49,7 @@ impl ConsumeQueue {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, QueueTail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tail)
     }
 
     /// First and next index.
@@ -208,7 +209,7 @@ impl ConsumeQueue {
     ) -> Result<bool, StoreError> {
         let extender = extender.filter(|_| self.kind == QueueKind::Simple);
         let _writing = files.begin_writing();
-        let mut extended_end = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut extended_end = lock(&self.io);
         let mut wrote_any = false;
         loop {
             let (first, begins_late) = {
@@ -259,7 +260,7 @@ impl ConsumeQueue {
         let max_phy = last.map_or(0, |unit| unit.end());
         {
             // Whoever writes units is done with those that he has taken, and takes no others before they are gone.
-            let mut extended_end = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut extended_end = lock(&self.io);
             *extended_end = None;
             files.cut(self, offset)?;
             self.lock().cut(offset, max_phy);
@@ -270,7 +271,7 @@ impl ConsumeQueue {
     /// Marks the queue as deleted and removes its files.
     pub(crate) fn delete(&self, files: &QueueFiles) -> Result<(), StoreError> {
         self.lock().mark_deleted();
-        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let _io = lock(&self.io);
         files.delete_queue(self)
     }
 
@@ -280,7 +281,7 @@ impl ConsumeQueue {
         files: &QueueFiles,
         min_phy: i64,
     ) -> Result<(), StoreError> {
-        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let _io = lock(&self.io);
         files.delete_expired(self, min_phy)
     }
 
@@ -289,7 +290,7 @@ impl ConsumeQueue {
         if self.kind == QueueKind::Batch {
             return Ok(());
         }
-        let _io = self.io.lock().unwrap_or_else(PoisonError::into_inner);
+        let _io = lock(&self.io);
         let (min, _) = self.bounds();
         let unit = self.written_unit(files, min)?;
         match unit.and_then(|unit| position_of(unit.tags_code)) {

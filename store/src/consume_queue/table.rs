@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 
@@ -10,6 +10,7 @@ use super::queue::ConsumeQueue;
 use super::tail::QueueTail;
 use super::unit::QueueKind;
 use crate::message_store::LIGHT_PREFIX;
+use crate::sync::{read, write};
 
 /// Shards, so that a new queue delays few lookups. A power of two.
 const SHARDS: usize = 16;
@@ -67,7 +68,7 @@ impl QueueTable {
     /// The queue, if it exists.
     pub(crate) fn get(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueue>> {
         let key = QueueKeyRef { topic, queue_id };
-        let shard = self.shard(&key).read().unwrap_or_else(PoisonError::into_inner);
+        let shard = read(self.shard(&key));
         shard.get(&key).cloned()
     }
 
@@ -86,7 +87,7 @@ impl QueueTable {
         let lookup = QueueKeyRef { topic, queue_id };
         // Queues of a topic share its name when one of them is in this shard already.
         let name: Arc<str> = Arc::from(topic);
-        let mut shard = self.shard(&lookup).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = write(self.shard(&lookup));
         if let Some(queue) = shard.get(&lookup) {
             return Arc::clone(queue);
         }
@@ -117,7 +118,7 @@ impl QueueTable {
         }
         let lookup = QueueKeyRef { topic: &key.topic, queue_id: key.queue_id };
         let shard = self.shard(&lookup);
-        shard.write().unwrap_or_else(PoisonError::into_inner).insert(key, queue);
+        write(shard).insert(key, queue);
     }
 
     /// A queue that is not in the table yet.
@@ -138,7 +139,7 @@ impl QueueTable {
     ) -> Vec<Arc<ConsumeQueue>> {
         let mut removed = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = write(shard);
             removed.extend(shard.extract_if(|_, queue| which(queue)).map(|(_, queue)| queue));
         }
         let is_light = |queue: &&Arc<ConsumeQueue>| queue.topic().starts_with(LIGHT_PREFIX);
@@ -151,7 +152,7 @@ impl QueueTable {
     pub(crate) fn all(&self) -> Vec<Arc<ConsumeQueue>> {
         let mut all = Vec::new();
         for shard in &self.shards {
-            all.extend(shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned());
+            all.extend(read(shard).values().cloned());
         }
         all
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tracing::warn;
 
@@ -16,6 +16,7 @@ use super::queue::ConsumeQueue;
 use super::tail::PushOutcome;
 use crate::error::StoreError;
 use crate::limits::{QUEUES_WRITTEN_AT_ONCE, SWEEP_ROUNDS};
+use crate::sync::lock;
 use crate::worker::Signal;
 
 /// Reference: `ConsumeQueue.putMessagePositionInfoWrapper` (store), 5.5.0, gives up after as many tries.
@@ -109,7 +110,7 @@ impl QueueWriter {
         queues: &[Arc<ConsumeQueue>],
         log_end: i64,
     ) -> Result<(), StoreError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = lock(&self.writing);
         let mut scratch = Vec::new();
         queues.iter().try_for_each(|queue| {
             queue.write_out(&self.files, self.extender.as_ref(), log_end, &mut scratch).map(drop)
@@ -129,7 +130,7 @@ impl QueueWriter {
     ///
     /// The first one. A queue that cannot be written stays dirty: a later sweep tries it again.
     pub(crate) fn go_on(&self, sweep: &mut Sweep, log_end: i64) -> Result<bool, StoreError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = lock(&self.writing);
         let (full, next) = {
             let mut dirty = self.lock();
             // Others may have written, and taken away, some of the sweep's.
@@ -170,7 +171,7 @@ impl QueueWriter {
     }
 
     fn lock(&self) -> MutexGuard<'_, Dirty> {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.dirty)
     }
 }
 

@@ -5,9 +5,10 @@
 //! there. What does not fit, or came into the log another way, is read from the log: that is always
 //! right, this is only quicker.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::limits::MAX_FED_ENTRIES;
+use crate::sync::lock;
 
 /// One key of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl KeyFeed {
     }
 
     fn lock(&self) -> MutexGuard<'_, Part> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.part)
     }
 }
 

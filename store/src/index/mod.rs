@@ -13,7 +13,7 @@ pub(crate) mod name;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use tracing::warn;
@@ -28,6 +28,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commit_log::{CommitLog, RecordCheck, scan};
 use crate::error::{IoContext, StoreError};
 use crate::fs::{Fs, entries};
+use crate::sync::{lock, read, write};
 use crate::worker::Signal;
 
 /// Records that are read from the log at a time.
@@ -183,7 +184,7 @@ impl Index {
         end: i64,
         signal: &Signal,
     ) -> Result<(), StoreError> {
-        let mut work = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = lock(&self.indexing);
         loop {
             if work.is_empty() {
                 work.clear();
@@ -275,10 +276,10 @@ impl Index {
         end_ms: i64,
     ) -> Found {
         let lookup = Lookup { hash: key_hash(topic, key), begin_ms, end_ms, at_most };
-        let files = self.files.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let files = read(&self.files).clone();
         let mut found = Found::default();
         for (index, file) in files.iter().rev().enumerate() {
-            let file = file.read().unwrap_or_else(PoisonError::into_inner);
+            let file = read(file);
             if index == 0 {
                 found.last_update_timestamp_ms = file.end_timestamp_ms();
                 found.last_update_phy_offset = file.end_phy_offset();
@@ -295,10 +296,10 @@ impl Index {
 
     /// Removes files whose records are all before `min_phy`; never the last one.
     pub(crate) fn delete_expired(&self, min_phy: i64) -> Result<(), StoreError> {
-        let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        let mut files = write(&self.files);
         while files.len() > 1 {
             let path = {
-                let first = files[0].read().unwrap_or_else(PoisonError::into_inner);
+                let first = read(&files[0]);
                 if first.end_phy_offset() >= min_phy {
                     break;
                 }
@@ -316,9 +317,9 @@ impl Index {
     ///
     /// When that fails, or has failed before. The next open makes what may not be on disk anew then.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
+        let last = read(&self.files).last().cloned();
         match last {
-            Some(file) => self.flush_file(&file.read().unwrap_or_else(PoisonError::into_inner)),
+            Some(file) => self.flush_file(&read(&file)),
             None => Ok(()),
         }
     }
@@ -336,7 +337,7 @@ impl Index {
             let mut rest = batch;
             while !rest.is_empty() {
                 let file = self.last_file()?;
-                let mut file = file.write().unwrap_or_else(PoisonError::into_inner);
+                let mut file = write(&file);
                 rest = file.put_all(&self.fs, rest)?;
             }
         }
@@ -345,10 +346,10 @@ impl Index {
 
     /// The file that takes the next entry; a full one is made durable and gets a successor.
     fn last_file(&self) -> Result<Arc<RwLock<IndexFile>>, StoreError> {
-        let last = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
+        let last = read(&self.files).last().cloned();
         let mut predecessor = None;
         if let Some(last) = last {
-            let file = last.read().unwrap_or_else(PoisonError::into_inner);
+            let file = read(&last);
             if !file.is_full() {
                 drop(file);
                 return Ok(last);
@@ -373,7 +374,7 @@ impl Index {
             file.follow(end_ms, end_phy);
         }
         let file = Arc::new(RwLock::new(file));
-        self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        write(&self.files).push(Arc::clone(&file));
         Ok(file)
     }
 }

@@ -1,13 +1,14 @@
 //! Telling a listener of messages that become visible.
 
 use std::sync::atomic::{AtomicI64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_properties};
 use tracing::warn;
 
 use super::light::{LIGHT_QUEUE_ID, places as light_places};
 use crate::commit_log::{CommitLog, RecordCheck, scan};
+use crate::sync::lock;
 
 /// A message that has become visible in its queue.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +90,7 @@ impl Announcer {
 
     /// Sets the listener, once, for what is appended from `position` on.
     pub(super) fn set(&self, listener: Arc<dyn ArrivalListener>, position: i64) {
-        *self.announced_to.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        *lock(&self.announced_to) = position;
         if self.listener.set(listener).is_err() {
             warn!("arrival listener set twice: the first one stays");
         }
@@ -102,7 +103,7 @@ impl Announcer {
     /// Announces the messages that a flush has made visible, if they were hidden until now.
     pub(super) fn flushed(&self, log: &CommitLog, were_hidden: bool) {
         let Some(listener) = self.listener() else { return };
-        let mut announced_to = self.announced_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut announced_to = lock(&self.announced_to);
         let (from, to) = (*announced_to, log.flushed().min(self.whole_to.load(Ordering::SeqCst)));
         if from >= to {
             return;

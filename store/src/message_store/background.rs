@@ -13,6 +13,7 @@ use crate::compaction::Compaction;
 use crate::config::StoreConfig;
 use crate::consume_queue::{QueueWriter, Sweep};
 use crate::error::{IoContext, StoreError};
+use crate::sync::lock;
 use crate::worker::{Signal, Worker};
 
 /// How often the disk is looked at while messages are refused because of it.
@@ -92,7 +93,7 @@ impl MessageStore {
         };
         spawn("clean", &Arc::default(), Box::new(run))?;
 
-        self.workers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(workers);
+        lock(&self.workers).extend(workers);
         Ok(())
     }
 }

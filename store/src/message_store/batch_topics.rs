@@ -4,16 +4,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use oxmq_protocol::fastjson;
 use serde_json::Value;
 
 use crate::consume_queue::{QueueKind, queue_dirs};
 use crate::error::StoreError;
-use crate::json_file::read;
+use crate::json_file;
 use crate::json_journal::JsonJournal;
+use crate::sync::{read, write};
 
 /// Attribute of a topic, and its value for batch queues.
 ///
@@ -37,7 +38,7 @@ impl BatchTopics {
         }
         let path = root.join("config/topics.json");
         // Whether it is damaged is found out by who needs more of it.
-        let json: Value = fastjson::from_slice(&read(&path)?).unwrap_or_default();
+        let json: Value = fastjson::from_slice(&json_file::read(&path)?).unwrap_or_default();
         let table = json["topicConfigTable"].as_object();
         for (name, topic) in table.into_iter().flatten() {
             topics.note(name, topic);
@@ -63,8 +64,7 @@ impl BatchTopics {
     }
 
     pub(crate) fn contains(&self, topic: &str) -> bool {
-        self.any.load(Ordering::Relaxed)
-            && self.names.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
+        self.any.load(Ordering::Relaxed) && read(&self.names).contains(topic)
     }
 
     /// What the queues of `topic` are.
@@ -73,11 +73,11 @@ impl BatchTopics {
     }
 
     pub(crate) fn insert(&self, topic: &str) {
-        self.names.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
+        write(&self.names).insert(topic.to_owned());
         self.any.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, topic: &str) {
-        self.names.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        write(&self.names).remove(topic);
     }
 }

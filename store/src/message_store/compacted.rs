@@ -1,6 +1,6 @@
 //! Topics of which only the latest message of each key is kept.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::MessageStore;
 use super::get::{Cold, empty};
@@ -10,6 +10,7 @@ use super::put::is_storable_topic;
 use crate::compaction::{View, has_key};
 use crate::error::{IoContext, StoreError};
 use crate::status::{GetMessageResult, GetMessageStatus};
+use crate::sync::lock;
 use crate::worker::Worker;
 
 impl MessageStore {
@@ -23,7 +24,7 @@ impl MessageStore {
         if !is_storable_topic(topic) || !self.compaction.add_topic(topic)? {
             return Ok(());
         }
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers = lock(&self.workers);
         if !self.is_closed() {
             let compaction = Arc::clone(&self.compaction);
             let worker =

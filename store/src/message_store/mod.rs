@@ -21,7 +21,7 @@ mod turn;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use oxmq_protocol::live::Live;
 use oxmq_protocol::message::EncodeOptions;
@@ -54,6 +54,7 @@ use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::index::Index;
 use crate::process_lock::ProcessLock;
+use crate::sync::lock;
 use crate::worker::{Signal, Worker};
 
 /// What a store needs from outside; tests bring their own.
@@ -214,7 +215,7 @@ impl MessageStore {
         }
         // Senders that were let in before are done once the log's lock has been taken.
         let end = self.log.end_and_timestamp();
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.workers).clear();
         let outcome = self.make_all_durable(end);
         // Some may have come when the flusher had ended.
         self.log.release_rest();
@@ -223,7 +224,7 @@ impl MessageStore {
         } else {
             info!(phy_offset = end.0, "store closed");
         }
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.lock).take();
         outcome
     }
 
@@ -307,7 +308,7 @@ impl Drop for MessageStore {
     /// Ends the threads and leaves everything else as a crash would.
     fn drop(&mut self) {
         self.closed.store(true, Ordering::Release);
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.workers).clear();
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! A replica dispatches records as they become whole, with the offsets that the master gave them.
 
-use std::sync::PoisonError;
-
 use oxmq_protocol::message::RecordView;
 
 use super::MessageStore;
@@ -11,6 +9,7 @@ use super::dispatch::{Dispatcher, Mode};
 use super::recover::Recovery;
 use crate::commit_log::{LogStreamError, RecordCheck, scan};
 use crate::error::StoreError;
+use crate::sync::lock;
 
 impl MessageStore {
     /// Appends to `out` up to `at_most` bytes of the log from `phy_offset` on, all of one log file.
@@ -38,8 +37,7 @@ impl MessageStore {
     /// readable with what comes next.
     pub fn append_log(&self, phy_offset: i64, bytes: &[u8]) -> Result<(), LogStreamError> {
         // Held over both steps: slices are dispatched in their order.
-        let mut incomplete_from =
-            self.incomplete_from.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut incomplete_from = lock(&self.incomplete_from);
         if let Some(refusal) = self.refusal() {
             return Err(LogStreamError::Refused(refusal.to_string()));
         }

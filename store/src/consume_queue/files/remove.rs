@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{FileKey, QueueFiles, list_files};
 use crate::consume_queue::queue::ConsumeQueue;
 use crate::consume_queue::unit::{QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
+use crate::sync::lock;
 
 /// Topics and ids of deleted queues whose files could not be removed: a queue of the same name must not
 /// write among them, as the next start would take their units for its own.
@@ -46,7 +47,7 @@ impl QueueFiles {
     }
 
     fn remains(&self) -> MutexGuard<'_, HashSet<(Arc<str>, i32)>> {
-        self.remains.queues.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.remains.queues)
     }
 
     fn remove_dirs(&self, queue: &ConsumeQueue) -> Result<(), StoreError> {
