@@ -7,8 +7,8 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use oxmq_protocol::body::{ConsumerOffsetTable, DataVersion};
@@ -31,7 +31,7 @@ pub(crate) struct ConsumerOffsetManager {
     table: OffsetTable,
     data_version: Mutex<DataVersion>,
     commits: AtomicI64,
-    version_step: i64,
+    config: Arc<BrokerConfig>,
     /// Whether groups named like light queues have a table of their own.
     has_light: bool,
     /// Whether their traffic is told for all together.
@@ -47,7 +47,7 @@ impl ConsumerOffsetManager {
     /// # Errors
     /// When neither the file nor its backup can be read.
     pub(crate) fn load(
-        config: &BrokerConfig,
+        config: &Arc<BrokerConfig>,
         store_root: &Path,
         has_light: bool,
     ) -> Result<Self, JsonFileError> {
@@ -58,7 +58,7 @@ impl ConsumerOffsetManager {
             table: OffsetTable::default(),
             data_version: Mutex::new(saved.data_version),
             commits: AtomicI64::new(0),
-            version_step: config.consumer_offset_update_version_step.max(1),
+            config: Arc::clone(config),
             has_light,
             joins_light_traffic: has_light && !config.enable_lmq_stats,
             file,
@@ -88,7 +88,7 @@ impl ConsumerOffsetManager {
         }
         self.file.changed();
         let commits = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if commits % self.version_step == 0 {
+        if commits % self.config.consumer_offset_update_version_step.max(1) == 0 {
             lock(&self.data_version).advance(0, now_ms());
         }
     }
@@ -310,14 +310,14 @@ mod tests {
     use crate::config::BrokerSettings;
 
     fn manager(dir: &Path) -> ConsumerOffsetManager {
-        ConsumerOffsetManager::load(&BrokerConfig::default(), dir, false).unwrap()
+        ConsumerOffsetManager::load(&Arc::default(), dir, false).unwrap()
     }
 
     #[test]
     fn groups_of_light_queues_have_a_table_of_their_own_in_another_file() {
         let dir = tempfile::tempdir().unwrap();
         let load = |has_light| {
-            ConsumerOffsetManager::load(&BrokerConfig::default(), dir.path(), has_light).unwrap()
+            ConsumerOffsetManager::load(&Arc::default(), dir.path(), has_light).unwrap()
         };
         let offsets = load(true);
         offsets.commit("%LMQ%g", "%LMQ%q", 0, 7);
@@ -342,7 +342,7 @@ mod tests {
             (false, false, vec![("%LMQ%a@%LMQ%g", 1), ("%LMQ%b@%LMQ%h", 2), ("t@g", 4)]),
         ] {
             let settings = BrokerSettings { enable_lmq_stats, ..BrokerSettings::default() };
-            let config = BrokerConfig::new(settings);
+            let config = Arc::new(BrokerConfig::new(settings));
             let offsets = ConsumerOffsetManager::load(&config, dir.path(), has_light).unwrap();
             offsets.note_popped("%LMQ%g", "%LMQ%a", 1, 10);
             offsets.note_popped("%LMQ%h", "%LMQ%b", 2, 20);

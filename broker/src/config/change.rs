@@ -38,6 +38,10 @@ const CLOSED: &[&str] = &[
 
 /// Settings that count with the next request, or the next round of whoever reads them.
 const LIVE: &[&str] = &[
+    "transactionOpMsgMaxSize",
+    "transactionOpBatchInterval",
+    "filterDataCleanTimeSpan",
+    "consumerOffsetUpdateVersionStep",
     "realTimeNotifyConsumerChange",
     "useMessageFilterForNotification",
     "maxMessageFilterNumForNotification",
@@ -355,9 +359,6 @@ mod tests {
         const NEXT_START: &[&str] = &[
             "timerPrecisionMs",
             "transactionMetricFlushInterval",
-            "transactionOpMsgMaxSize",
-            "transactionOpBatchInterval",
-            "filterDataCleanTimeSpan",
             "maxErrorRateOfBloomFilter",
             "expectConsumerNumUseFilter",
             "defaultTopicQueueNums",
@@ -372,7 +373,6 @@ mod tests {
             "clientCloseSocketIfTimeout",
             "connectTimeoutMillis",
             "enableReconnectForGoAway",
-            "consumerOffsetUpdateVersionStep",
             "serverChannelMaxIdleTimeSeconds",
             "enableShutdownGracefully",
             "shutdownWaitTimeSeconds",

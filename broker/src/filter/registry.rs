@@ -38,7 +38,7 @@ type Filters = BTreeMap<String, BTreeMap<String, Entry>>;
 pub(crate) struct ConsumerFilters {
     filters: RwLock<Filters>,
     bloom: Bloom,
-    keep_dead_ms: i64,
+    config: Arc<BrokerConfig>,
     file: SavedTable<ConsumerFilterTable>,
 }
 
@@ -47,7 +47,10 @@ impl ConsumerFilters {
     ///
     /// # Errors
     /// When neither `consumerFilter.json` nor its backup can be read.
-    pub(crate) fn load(config: &BrokerConfig, store_root: &Path) -> Result<Self, JsonFileError> {
+    pub(crate) fn load(
+        config: &Arc<BrokerConfig>,
+        store_root: &Path,
+    ) -> Result<Self, JsonFileError> {
         let file = SavedTable::<ConsumerFilterTable>::new(store_root, "consumerFilter.json");
         let saved = file.load()?.unwrap_or_default();
         let bloom = Bloom::new(
@@ -65,12 +68,7 @@ impl ConsumerFilters {
         } else {
             info!("filters of another size are dropped, their groups bring them again");
         }
-        Ok(Self {
-            filters: RwLock::new(filters),
-            bloom,
-            keep_dead_ms: config.filter_data_clean_time_span,
-            file,
-        })
+        Ok(Self { filters: RwLock::new(filters), bloom, config: Arc::clone(config), file })
     }
 
     /// Takes over what a group's heartbeat says of a topic, and returns what the topic is filtered with.
@@ -192,8 +190,9 @@ impl ConsumerFilters {
     /// Drops the filters of groups that went long ago.
     pub(crate) fn remove_dead(&self, now_ms: i64) {
         let mut filters = write(&self.filters);
+        let keep_ms = self.config.filter_data_clean_time_span;
         let keep = |entry: &Entry| {
-            !entry.data.dead || now_ms.saturating_sub(entry.data.dead_time) < self.keep_dead_ms
+            !entry.data.dead || now_ms.saturating_sub(entry.data.dead_time) < keep_ms
         };
         for groups in filters.values_mut() {
             let before = groups.len();
@@ -257,9 +256,10 @@ impl From<FilterProblem> for RequestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::BrokerSettings;
 
     fn load(dir: &Path) -> ConsumerFilters {
-        ConsumerFilters::load(&BrokerConfig::default(), dir).unwrap()
+        ConsumerFilters::load(&Arc::default(), dir).unwrap()
     }
 
     fn subscription(expression: &str, sub_version: i64) -> SubscriptionData {
@@ -306,6 +306,16 @@ mod tests {
         let dead_time = filters.data("g", "t").unwrap().dead_time;
         filters.remove_dead(dead_time + 86_399_999);
         assert!(filters.data("g", "t").is_some());
+        // For as long as is set then.
+        let set = |filter_data_clean_time_span| {
+            let settings =
+                BrokerSettings { filter_data_clean_time_span, ..BrokerSettings::default() };
+            filters.config.replace(settings).unwrap();
+        };
+        set(2 * 86_400_000);
+        filters.remove_dead(dead_time + 86_400_000);
+        assert!(filters.data("g", "t").is_some());
+        set(86_400_000);
         filters.remove_dead(dead_time + 86_400_000);
         assert!(filters.data("g", "t").is_none());
     }
@@ -336,7 +346,7 @@ mod tests {
         filters.save_if_changed().unwrap();
         let mut other = BrokerConfig::default();
         other.expect_consumer_num_use_filter = 64;
-        let filters = ConsumerFilters::load(&other, dir.path()).unwrap();
+        let filters = ConsumerFilters::load(&Arc::new(other), dir.path()).unwrap();
         assert!(filters.find("g", "t").is_none());
     }
 }

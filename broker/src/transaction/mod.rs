@@ -79,14 +79,7 @@ impl TransactionService {
         store_host: SocketAddr,
         store_root: &Path,
     ) -> Self {
-        let op_queue = OpQueue::new(
-            Arc::clone(&store),
-            store_host,
-            usize::try_from(config.transaction_op_msg_max_size).unwrap_or(0),
-            Duration::from_millis(
-                config.transaction_op_batch_interval.max(0).unsigned_abs().into(),
-            ),
-        );
+        let op_queue = OpQueue::new(Arc::clone(&config), Arc::clone(&store), store_host);
         let service = Self {
             config,
             store,

@@ -12,6 +12,7 @@ use oxmq_store::MessageStore;
 
 use crate::again::{Again, store_again};
 use crate::clock;
+use crate::config::BrokerConfig;
 use crate::sync::lock;
 use crate::topic_validator::TRANS_OP_HALF_TOPIC;
 use crate::unique_key::UniqueKeys;
@@ -22,11 +23,10 @@ const REMOVE_TAG: &str = "d";
 /// Collects decisions and writes them in batches.
 #[derive(Debug)]
 pub(super) struct OpQueue {
+    config: Arc<BrokerConfig>,
     store: Arc<MessageStore>,
     store_host: SocketAddr,
     unique_keys: UniqueKeys,
-    max_bytes: usize,
-    interval: Duration,
     batch: Mutex<Batch>,
     written: Mutex<Written>,
 }
@@ -58,20 +58,22 @@ struct Batch {
 
 impl OpQueue {
     pub(super) fn new(
+        config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
         store_host: SocketAddr,
-        max_bytes: usize,
-        interval: Duration,
     ) -> Self {
         Self {
+            config,
             store,
             unique_keys: UniqueKeys::new(store_host.ip()),
             store_host,
-            max_bytes,
-            interval,
             batch: Mutex::default(),
             written: Mutex::default(),
         }
+    }
+
+    fn max_bytes(&self) -> usize {
+        usize::try_from(self.config.transaction_op_msg_max_size).unwrap_or(0)
     }
 
     /// Adds a decision on the message at `half_offset`.
@@ -83,7 +85,7 @@ impl OpQueue {
             batch.greatest = batch.greatest.max(half_offset);
             // Writing into a String cannot fail.
             let _ = write!(batch.body, "{half_offset},");
-            (batch.body.len() >= self.max_bytes).then(|| std::mem::take(&mut *batch))
+            (batch.body.len() >= self.max_bytes()).then(|| std::mem::take(&mut *batch))
         };
         if let Some(batch) = full {
             self.write(batch);
@@ -92,7 +94,9 @@ impl OpQueue {
 
     /// Writes the batch if it has waited long enough.
     pub(super) fn tick(&self, now: Instant) {
-        let is_due = |since: Instant| now.saturating_duration_since(since) >= self.interval;
+        let interval = self.config.transaction_op_batch_interval.max(0).unsigned_abs();
+        let interval = Duration::from_millis(interval.into());
+        let is_due = |since: Instant| now.saturating_duration_since(since) >= interval;
         let due = {
             let mut batch = lock(&self.batch);
             batch.since.is_some_and(is_due).then(|| std::mem::take(&mut *batch))
@@ -139,7 +143,7 @@ impl OpQueue {
     fn write(&self, Batch { body, greatest, .. }: Batch) {
         let mut rest = body.as_str();
         while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(piece_of(rest, self.max_bytes));
+            let (piece, behind) = rest.split_at(piece_of(rest, self.max_bytes()));
             let Some(offset) = self.put(piece) else { break };
             lock(&self.written).add(offset, greatest);
             rest = behind;
@@ -199,7 +203,16 @@ mod tests {
 
     use super::*;
     use crate::again::Aside;
+    use crate::config::BrokerSettings;
     use crate::transaction::testing::store;
+
+    /// An empty queue whose batches are full with `max_bytes`.
+    fn queue(store: Arc<MessageStore>, max_bytes: i32) -> OpQueue {
+        let settings =
+            BrokerSettings { transaction_op_msg_max_size: max_bytes, ..BrokerSettings::default() };
+        let host = ([192, 0, 2, 2], 10911).into();
+        OpQueue::new(Arc::new(BrokerConfig::new(settings)), store, host)
+    }
 
     fn bodies(queue: &OpQueue) -> Vec<String> {
         let mut bodies = Vec::new();
@@ -216,8 +229,7 @@ mod tests {
     #[test]
     fn decisions_are_written_when_the_batch_is_full_or_its_time_is_over() {
         let (store, _dir) = store();
-        let host = ([192, 0, 2, 2], 10911).into();
-        let queue = OpQueue::new(store, host, 8, Duration::from_secs(3));
+        let queue = queue(store, 8);
         let start = Instant::now();
         for offset in [120, 121] {
             queue.add(offset);
@@ -233,13 +245,31 @@ mod tests {
         assert_eq!(bodies(&queue), ["120,121,", "7,", "9,"]);
         assert_eq!(queue.needed_from(5), 0);
         assert_eq!(queue.needed_from(122), 3);
+        // As the settings are then.
+        let set = |transaction_op_msg_max_size, transaction_op_batch_interval| {
+            let settings = BrokerSettings {
+                transaction_op_msg_max_size,
+                transaction_op_batch_interval,
+                ..BrokerSettings::default()
+            };
+            queue.config.replace(settings).unwrap();
+        };
+        set(1, 3_000);
+        queue.add(10);
+        assert_eq!(bodies(&queue).len(), 4);
+        set(8, 3_600_000);
+        queue.add(11);
+        queue.tick(Instant::now() + Duration::from_secs(3_599));
+        assert_eq!(bodies(&queue).len(), 4);
+        set(8, 1);
+        queue.tick(Instant::now() + Duration::from_secs(1));
+        assert_eq!(bodies(&queue).len(), 5);
     }
 
     #[test]
     fn batch_is_needed_as_long_as_one_of_its_messages_is() {
         let (store, _dir) = store();
-        let host = ([192, 0, 2, 2], 10911).into();
-        let queue = OpQueue::new(store, host, 1, Duration::from_secs(3));
+        let queue = queue(store, 1);
         for (offset, greatest) in [(4, 10), (5, 30), (6, 20)] {
             queue.found(offset, greatest);
         }
@@ -257,9 +287,7 @@ mod tests {
             max_message_size: 8,
             ..StoreConfig::in_dir(dir.path())
         };
-        let host = ([192, 0, 2, 2], 10911).into();
-        let store = MessageStore::open(config).unwrap();
-        let queue = OpQueue::new(store, host, 8, Duration::from_secs(3));
+        let queue = queue(MessageStore::open(config).unwrap(), 8);
         // The store took nothing meanwhile.
         let since = Some(Instant::now());
         *lock(&queue.batch) = Batch { body: "120,121,7,12,".to_owned(), greatest: 121, since };
