@@ -57,9 +57,9 @@ mod transaction;
 mod unique_key;
 mod watch;
 
+use oxmq_protocol::sync;
+
 pub use config::{BrokerRole, BrokerSettings, NAMESRV_ADDR_VARIABLE, RequestMode};
 pub use filter::{SqlError, SqlFilter};
 pub use oxmq_store::StoreConfig;
 pub use server::{Broker, BrokerHandle, StartError};
-
-use oxmq_store::sync;

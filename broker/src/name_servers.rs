@@ -3,7 +3,7 @@
 //! Reference: `BrokerController`, `BrokerOuterAPI` (broker), 5.5.0.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use oxmq_protocol::address::is_host_port;
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::address_server::AddressServer;
 use crate::config::BrokerConfig;
 use crate::limits::MAX_NAME_SERVERS;
+use crate::sync::{read, write};
 
 /// Shortest time between two looks, whatever the settings say.
 const SHORTEST_PERIOD_MS: u64 = 100;
@@ -58,7 +59,7 @@ impl NameServers {
 
     /// Their addresses.
     pub(crate) fn current(&self) -> Arc<[String]> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.current))
     }
 
     /// What speaks to them.
@@ -108,7 +109,7 @@ impl NameServers {
     }
 
     fn replace(&self, found: Vec<String>) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = write(&self.current);
         if **current == *found {
             return;
         }

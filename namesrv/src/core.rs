@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
 
 use crate::config::NamesrvConfig;
@@ -11,6 +11,7 @@ use crate::error::RequestError;
 use crate::kv_config::KvConfigManager;
 use crate::route_askers::RouteAskers;
 use crate::route_info::{MinBrokerIdChange, RouteInfoManager};
+use crate::sync::{lock, read, write};
 
 /// Tells brokers that another one is to act for their group.
 pub(crate) type Notifier = Box<dyn Fn(MinBrokerIdChange) + Send + Sync>;
@@ -57,7 +58,7 @@ impl NameServer {
 
     /// The settings of this moment.
     pub(crate) fn settings(&self) -> Arc<NamesrvConfig> {
-        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.settings))
     }
 
     /// Changes settings and keeps them, or does neither.
@@ -65,12 +66,12 @@ impl NameServer {
         &self,
         change: impl FnOnce(&mut NamesrvConfig) -> Result<(), RequestError>,
     ) -> Result<(), RequestError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = lock(&self.changing);
         let mut settings = NamesrvConfig::clone(&self.settings());
         change(&mut settings)?;
         durable_file::replace(Path::new(&settings.config_store_path), settings.file().as_bytes())
             .map_err(RequestError::KeepConfig)?;
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        *write(&self.settings) = Arc::new(settings);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use oxmq_protocol::body::KVTable;
 use oxmq_protocol::fastjson::{self, Dialect, FastjsonError};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable_file;
 use crate::limits::{MAX_KV_BYTES, MAX_NAME_BYTES};
+use crate::sync::lock;
 
 /// Namespace of the order settings: topic to `broker:queues;broker:queues`.
 ///
@@ -79,7 +80,7 @@ impl KvConfigManager {
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.content)
     }
 
     /// Sets a key and keeps it.

@@ -21,6 +21,8 @@ mod route_info;
 mod service;
 mod worker;
 
+use oxmq_protocol::sync;
+
 pub use config::{NO_EFFECT, NamesrvConfig};
 pub use kv_config::KvConfigError;
 pub use listeners::{ListenerNetworks, ListenerPorts};

@@ -5,7 +5,7 @@
 //! come.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -13,6 +13,7 @@ use oxmq_protocol::route_askers::{Host, RouteAsker};
 
 use crate::core::Origin;
 use crate::limits::MAX_ROUTE_QUESTIONS;
+use crate::sync::lock;
 
 /// How long a client has to ask before brokers hear of it. By then it has asked three times and
 /// should long be connected; who asks once, as tools do, is none of those.
@@ -96,7 +97,7 @@ impl RouteAskers {
     }
 
     fn questions(&self) -> MutexGuard<'_, Questions> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.questions)
     }
 }
 

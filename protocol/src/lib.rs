@@ -1,4 +1,5 @@
-//! Bytes to types and back: frames, commands, headers, bodies, messages and records.
+//! Bytes to types and back: frames, commands, headers, bodies, messages and records. And what all rooms have in
+//! common of settings and locks.
 //!
 //! Pure: no sockets, files, clocks or threads.
 
@@ -19,6 +20,7 @@ pub mod message;
 pub mod properties_file;
 pub mod route_askers;
 mod shorten;
+pub mod sync;
 pub mod version;
 
 pub use shorten::shorten;

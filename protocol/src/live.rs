@@ -2,9 +2,10 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use crate::config::Config;
+use crate::sync::lock;
 
 /// Changes that one value takes, as each of its versions is kept for those who still read it.
 pub const MAX_LIVE_CHANGES: usize = 1_000;
@@ -45,7 +46,7 @@ impl<T> Live<T> {
     /// # Errors
     /// When it was replaced too often.
     pub fn replace(&self, value: T) -> Result<(), TooManyChanges> {
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _replacing = lock(&self.replacing);
         let next = self.current.load(Ordering::Relaxed);
         let later =
             self.later.get_or_init(|| (0..MAX_LIVE_CHANGES).map(|_| OnceLock::new()).collect());

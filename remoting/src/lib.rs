@@ -11,7 +11,6 @@ mod reply;
 mod request_counters;
 mod server;
 mod spin;
-mod sync;
 mod tls;
 mod tls_client;
 mod tls_settings;
@@ -21,6 +20,7 @@ mod workers;
 use std::sync::Arc;
 
 use oxmq_protocol::command::CommandView;
+use oxmq_protocol::sync;
 
 pub use client::{RemotingClient, RemotingClientConfig};
 pub use connection::{Connection, InvokeError, Tls};

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::SystemTime;
 
 use rustls::pki_types::pem::PemObject as _;
@@ -14,6 +14,7 @@ use rustls::{ConfigBuilder, RootCertStore, ServerConfig, ServerConnection, Wants
 use tracing::{info, warn};
 
 use crate::sync::lock;
+use crate::sync::{read, write};
 
 /// Who may connect how (`tls.server.mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,8 +115,7 @@ impl TlsContext {
         }
         match server_config(files) {
             Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::new(config));
+                *write(&self.current) = Some(Arc::new(config));
                 *seen = now;
                 info!(cert = %files.cert.display(), "certificate loaded again");
             }
@@ -126,7 +126,7 @@ impl TlsContext {
 
     /// Begins a session.
     pub(crate) fn accept(&self) -> io::Result<ServerConnection> {
-        let loaded = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let loaded = read(&self.current).clone();
         let config = match loaded {
             Some(config) => config,
             None => self.sign_own()?,
@@ -136,7 +136,7 @@ impl TlsContext {
 
     #[cold]
     fn sign_own(&self) -> io::Result<Arc<ServerConfig>> {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = write(&self.current);
         if let Some(config) = &*current {
             return Ok(Arc::clone(config));
         }

@@ -30,9 +30,10 @@ mod message_store;
 pub mod offline;
 mod process_lock;
 mod status;
-pub mod sync;
 mod timer;
 mod worker;
+
+use oxmq_protocol::sync;
 
 pub use clock::Clock;
 pub use commit_log::{AppendTotals, LogStreamError};

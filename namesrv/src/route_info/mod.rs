@@ -12,9 +12,10 @@ mod route;
 mod tables;
 mod unregister;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::tables::Tables;
+use crate::sync::{lock, read, write};
 
 pub(crate) use self::lists::UnitFilter;
 pub(crate) use self::register::{RegisterError, Registration};
@@ -34,15 +35,15 @@ impl RouteInfoManager {
     // A panic while the lock was held costs the request that panicked, not the server: the tables
     // are valid between any two statements.
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.tables)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.tables)
     }
 
     fn membership(&self) -> MutexGuard<'_, ()> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.membership)
     }
 }
 

@@ -4,7 +4,7 @@
 //! the names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -12,6 +12,7 @@ use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, TopicConfig, TopicQueueMappingInfo};
 
 use super::Registration;
+use crate::sync::lock;
 
 /// Everything the name server knows of brokers and topics.
 #[derive(Debug, Default)]
@@ -61,11 +62,11 @@ impl Live {
     }
 
     pub(super) fn heard(&self, now: Instant) {
-        *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *lock(&self.last_heard) = now;
     }
 
     pub(super) fn is_silent(&self, now: Instant) -> bool {
-        let last_heard = *self.last_heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_heard = *lock(&self.last_heard);
         now.saturating_duration_since(last_heard) > self.timeout
     }
 }

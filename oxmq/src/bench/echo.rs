@@ -5,13 +5,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::{CommandWriter, ONEWAY_FLAG};
 use oxmq_protocol::frame::{Frame, HeaderForm};
+use oxmq_protocol::sync::lock;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 
@@ -95,7 +96,7 @@ impl Worker {
 
     fn add(&self, stream: TcpStream) -> Result<(), BenchError> {
         stream.set_nodelay(true).map_err(io("set TCP_NODELAY"))?;
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(&self.lines);
         let index = lines.iter().position(Option::is_none).unwrap_or(lines.len());
         if index >= MAX_CONNECTIONS {
             return Err(BenchError::Usage("too many connections".into()));
@@ -121,7 +122,7 @@ impl Worker {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(io("epoll")(error.into())),
             }
-            let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lines = lock(&self.lines);
             for event in &events {
                 let Some(slot) = lines.get_mut(event.data.u64() as usize) else { continue };
                 let Some(line) = slot else { continue };

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::shorten;
+use oxmq_protocol::sync::lock;
 use tracing::callsite::Identifier;
 use tracing::field::Field;
 use tracing::{Event, Level, Subscriber};
@@ -78,7 +79,7 @@ impl<F> Limited<F> {
 
     fn admit(&self, kind: Identifier) -> Option<u64> {
         let now = Instant::now();
-        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seconds = lock(&self.seconds);
         seconds.entry(kind).or_insert_with(|| Second::beginning(now)).admit(now)
     }
 }
