@@ -127,7 +127,7 @@ impl Broker {
     ) -> Result<BrokerHandle, StartError> {
         let (main, fast) = bind(&config)?;
         config.listen_port = main.local_addr().port();
-        let store_host = SocketAddr::new(advertised_ip(&config).await?, config.listen_port);
+        let store_host = SocketAddr::new(advertised_ip(&config)?, config.listen_port);
         let tls = Tls::load(config.tls_server_mode, &config.tls_config_file)?;
         let to_name_servers = client(&config)?;
         let to_brokers = client(&config)?;

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use oxmq_protocol::address::parse_ip;
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::NotifyMinBrokerIdChangeRequestHeader;
 use oxmq_remoting::{
     Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Service, Tls,
-    TlsSettingsError, max_idle_of,
+    TlsSettingsError, ip_of, max_idle_of,
 };
 
 use crate::config::NamesrvConfig;
@@ -33,9 +32,14 @@ pub enum NamesrvError {
     /// A setting asks for what does not exist here.
     #[error("{0}")]
     Unsupported(String),
-    /// `bindAddress` is no address.
-    #[error("bindAddress must be an IP address, not {0:?}")]
-    BindAddress(String),
+    /// `bindAddress` is no address, nor the name of a host that has one.
+    #[error("bindAddress={value}: {source}")]
+    BindAddress {
+        /// What is set.
+        value: String,
+        /// Why it is none.
+        source: io::Error,
+    },
     /// The port is taken, or not ours to take.
     #[error("listening on {address} failed: {source}")]
     Listen {
@@ -109,8 +113,10 @@ impl Namesrv {
 }
 
 fn listen_address(settings: &NamesrvConfig) -> Result<SocketAddr, NamesrvError> {
-    let address = parse_ip(&settings.bind_address)
-        .ok_or_else(|| NamesrvError::BindAddress(settings.bind_address.clone()))?;
+    let address = ip_of(&settings.bind_address).map_err(|source| NamesrvError::BindAddress {
+        value: settings.bind_address.clone(),
+        source,
+    })?;
     Ok(SocketAddr::new(address, settings.listen_port))
 }
 

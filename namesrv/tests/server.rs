@@ -219,8 +219,10 @@ async fn start_fails_with_the_reason() {
     };
     let error = Namesrv::start(settings(&|settings| settings.listen_port = taken)).await;
     assert!(matches!(error, Err(NamesrvError::Listen { .. })));
-    let error = Namesrv::start(settings(&|settings| settings.bind_address = "here".into())).await;
-    assert!(matches!(error, Err(NamesrvError::BindAddress(_))));
+    let error = Namesrv::start(settings(&|settings| settings.bind_address = "a host".into())).await;
+    assert!(matches!(error, Err(NamesrvError::BindAddress { .. })));
+    let named = Namesrv::start(settings(&|settings| settings.bind_address = "localhost".into()));
+    named.await.unwrap().shutdown().await;
     let error =
         Namesrv::start(settings(&|settings| settings.http_endpoint_port = Some(taken))).await;
     assert!(matches!(error, Err(NamesrvError::Listen { .. })));

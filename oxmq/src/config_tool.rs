@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use oxmq_broker::{BrokerSettings, StoreConfig};
 use oxmq_namesrv::NamesrvConfig;
-use oxmq_protocol::address::parse_ip;
 use oxmq_protocol::config::{self, Checked, Config, ConfigError, Explanation, Notice, Standing};
-use oxmq_remoting::{Tls, TlsMode};
+use oxmq_remoting::{Tls, TlsMode, ip_of};
 
 /// Check a configuration file or explain a key
 #[derive(clap::Args)]
@@ -75,9 +74,9 @@ impl Found {
     fn new(checked: Checked, file: &Path, bind: &str, tls_mode: TlsMode, tls_file: &str) -> Self {
         let Checked { problems, notices } = checked;
         let mut problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        if parse_ip(bind).is_none() {
+        if let Err(error) = ip_of(bind) {
             let file = file.display();
-            problems.push(format!("{file}: bindAddress must be an IP address, not {bind:?}"));
+            problems.push(format!("{file}: bindAddress={bind}: {error}"));
         }
         if let Err(error) = Tls::load(tls_mode, tls_file) {
             problems.push(error.to_string());

@@ -101,7 +101,7 @@ fn every_setting_of_the_reference_is_explained_with_its_default() {
 fn check_names_all_problems_with_line_key_and_what_was_expected() {
     let (text, code) = check(
         "listenPort=x\nautoCreateTopicEnable=yes\nmapedFileSizeCommitLog=1\nbrokerNam=b\n\
-         sendMessageThreadPoolNums=4\nstoreType=defaultRocksDB\nbindAddress=here\n",
+         sendMessageThreadPoolNums=4\nstoreType=defaultRocksDB\nbindAddress=a host\n",
         &[],
     );
     assert_eq!(code, Some(1));
@@ -111,7 +111,7 @@ fn check_names_all_problems_with_line_key_and_what_was_expected() {
          error: server.conf:2: autoCreateTopicEnable must be true or false, not \"yes\"\n\
          error: server.conf:6: storeType=defaultRocksDB is not supported: queues in RocksDB cannot \
          be read\n\
-         error: server.conf: bindAddress must be an IP address, not \"here\"\n\
+         error: server.conf: bindAddress=a host: not the name of a host\n\
          warning: server.conf:3: there is no key mapedFileSizeCommitLog; did you mean \
          mappedFileSizeCommitLog?\n\
          warning: server.conf:4: there is no key brokerNam; did you mean brokerName?\n\

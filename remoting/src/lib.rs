@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+mod host;
 mod limits;
 mod reply;
 mod request_counters;
@@ -24,6 +25,7 @@ use oxmq_protocol::sync;
 
 pub use client::{RemotingClient, RemotingClientConfig};
 pub use connection::{Connection, InvokeError, Tls};
+pub use host::ip_of;
 pub use limits::*;
 pub use reply::Reply;
 pub use request_counters::{RequestCount, RequestCounters};

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxmq_protocol::address::{is_host_port, parse_ip};
+use oxmq_protocol::address::is_host_port;
 use oxmq_remoting::{
-    Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient,
+    Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient, ip_of,
     max_idle_of,
 };
 
@@ -45,11 +45,7 @@ pub(super) fn client(config: &BrokerSettings) -> Result<RemotingClient, StartErr
 
 /// Binds the main port, and the fast one two below unless that would be none.
 pub(super) fn bind(config: &BrokerSettings) -> Result<(Listener, Option<Listener>), StartError> {
-    let host = parse_ip(&config.bind_address).ok_or_else(|| StartError::Address {
-        key: "bindAddress",
-        value: config.bind_address.clone(),
-        reason: "not an IP address".to_owned(),
-    })?;
+    let host = host("bindAddress", &config.bind_address)?;
     let listen = |port| {
         let address = SocketAddr::new(host, port);
         Listener::bind(address).map_err(|source| StartError::Listen { address, source })
@@ -74,21 +70,13 @@ pub(super) fn bind(config: &BrokerSettings) -> Result<(Listener, Option<Listener
 }
 
 /// The address that stands in records and message ids.
-pub(super) async fn advertised_ip(config: &BrokerSettings) -> Result<IpAddr, StartError> {
-    let unusable = |reason: String| StartError::Address {
-        key: "brokerIP1",
-        value: config.broker_ip1.clone(),
-        reason,
-    };
-    if let Some(ip) = parse_ip(&config.broker_ip1) {
-        return Ok(ip);
-    }
-    let found = tokio::net::lookup_host((config.broker_ip1.as_str(), config.listen_port))
-        .await
-        .map_err(|error| unusable(error.to_string()))?;
-    let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.first().copied().ok_or_else(|| unusable("no such host".to_owned()))
+pub(super) fn advertised_ip(config: &BrokerSettings) -> Result<IpAddr, StartError> {
+    host("brokerIP1", &config.broker_ip1)
+}
+
+fn host(key: &'static str, value: &str) -> Result<IpAddr, StartError> {
+    let value = value.to_owned();
+    ip_of(&value).map_err(|error| StartError::Address { key, value, reason: error.to_string() })
 }
 
 /// Serves the ports that were bound.
