@@ -13,6 +13,11 @@ pub(crate) const MAX_BROKERS: usize = 10_000;
 /// Addresses of one broker name: a master and its slaves.
 pub(crate) const MAX_MEMBERS: usize = 128;
 
+/// Addresses that are alive, of all brokers: one of them may register under ever other ones. A name has
+/// few.
+pub(crate) const MAX_ADDRESSES: usize = 4 * MAX_BROKERS;
+/// Names of clusters, and so how many one broker can be in.
+pub(crate) const MAX_CLUSTERS: usize = 1_000;
 /// Filter servers of one broker.
 pub(crate) const MAX_FILTER_SERVERS: usize = 64;
 

@@ -1,5 +1,6 @@
 //! A broker makes itself known.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
@@ -8,8 +9,8 @@ use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody
 use super::tables::{BrokerIndex, Live, Queues, Tables, min_broker_id};
 use super::{BrokerAddress, MinBrokerIdChange, PERM_WRITE, RouteInfoManager};
 use crate::limits::{
-    MAX_BROKERS, MAX_FILTER_SERVERS, MAX_MAPPED_QUEUES, MAX_MEMBERS, MAX_NAME_BYTES, MAX_TOPICS,
-    TOPICS_A_TURN,
+    MAX_ADDRESSES, MAX_BROKERS, MAX_CLUSTERS, MAX_FILTER_SERVERS, MAX_MAPPED_QUEUES, MAX_MEMBERS,
+    MAX_NAME_BYTES, MAX_TOPICS, TOPICS_A_TURN,
 };
 
 /// One registration.
@@ -193,17 +194,10 @@ impl Tables {
         let (id, wrapper) = (*broker_id, &registration.body.topic_config_serialize_wrapper);
         let known = self.brokers.by_name(broker_name);
         let holder = known.and_then(|broker| broker.broker_addrs.get(&id));
-        if holder.is_none() {
-            if wrapper.topic_config_table.len() == 1 {
-                return Err(RegisterError::FirstIsPartial);
-            }
-            if known.is_none() && self.brokers.len() == MAX_BROKERS {
-                return Err(RegisterError::OverLimit("broker names", MAX_BROKERS));
-            }
-            if known.is_some_and(|broker| broker.broker_addrs.len() >= MAX_MEMBERS) {
-                return Err(RegisterError::OverLimit("addresses of a broker", MAX_MEMBERS));
-            }
+        if holder.is_none() && wrapper.topic_config_table.len() == 1 {
+            return Err(RegisterError::FirstIsPartial);
         }
+        self.check_room(registration)?;
         let is_outdated = holder
             .filter(|holder| **holder != address.broker_addr)
             .and_then(|holder| self.data_version(&address.cluster_name, holder))
@@ -243,6 +237,31 @@ impl Tables {
             applies_all: is_first || version_known != Some(wrapper.data_version),
             min_id_fell,
         }))
+    }
+
+    /// Whether there is room for what the registration has that is not known yet.
+    fn check_room(&self, registration: &Registration) -> Result<(), RegisterError> {
+        let Registration { address, broker_name, broker_id, .. } = registration;
+        let known = self.brokers.by_name(broker_name);
+        let members = known.map_or(0, |broker| broker.broker_addrs.len());
+        let is_member = known.is_some_and(|broker| broker.broker_addrs.contains_key(broker_id));
+        let cluster = self.clusters.get(&address.cluster_name);
+        let is_in_cluster = cluster.is_some_and(|names| names.contains(broker_name.as_str()));
+        let clustered = || self.clusters.values().map(BTreeSet::len).sum::<usize>();
+        let over = |what, limit| Err(RegisterError::OverLimit(what, limit));
+        if known.is_none() && self.brokers.len() >= MAX_BROKERS {
+            over("broker names", MAX_BROKERS)
+        } else if !is_member && members >= MAX_MEMBERS {
+            over("addresses of a broker", MAX_MEMBERS)
+        } else if cluster.is_none() && self.clusters.len() >= MAX_CLUSTERS {
+            over("clusters", MAX_CLUSTERS)
+        } else if !is_in_cluster && clustered() >= MAX_ADDRESSES {
+            over("broker names in clusters", MAX_ADDRESSES)
+        } else if !self.live.contains_key(address) && self.live.len() >= MAX_ADDRESSES {
+            over("addresses", MAX_ADDRESSES)
+        } else {
+            Ok(())
+        }
     }
 
     /// The queues that a registered topic puts here, unless they are there already.

@@ -226,6 +226,32 @@ fn names_and_counts_over_a_limit_are_refused() {
 }
 
 #[test]
+fn one_broker_under_ever_other_addresses_or_in_ever_other_clusters_is_refused() {
+    let table = RouteInfoManager::default();
+    let limit = crate::limits::MAX_ADDRESSES;
+    for number in 0..limit {
+        register(&table, registration(0, &format!("m{number}"), &[]));
+    }
+    let result = table.register_broker(&registration(0, "m", &[]), Instant::now());
+    assert_eq!(result, Err(RegisterError::OverLimit("addresses", limit)));
+    register(&table, registration(0, "m0", &[]));
+
+    let table = RouteInfoManager::default();
+    let moved = |number: usize| {
+        let mut moved = registration(0, "m", &[]);
+        moved.address.cluster_name = format!("C{number}");
+        moved
+    };
+    let limit = crate::limits::MAX_CLUSTERS;
+    for number in 0..limit {
+        register(&table, moved(number));
+    }
+    let result = table.register_broker(&moved(limit), Instant::now());
+    assert_eq!(result, Err(RegisterError::OverLimit("clusters", limit)));
+    register(&table, moved(0));
+}
+
+#[test]
 fn more_topics_than_one_turn_holds_are_all_applied_and_all_removed() {
     let table = RouteInfoManager::default();
     let names: Vec<_> =
