@@ -39,9 +39,9 @@ pub(crate) const MAX_CACHED_ROUTES: usize = 10_000;
 /// Most units of a queue in one answer; a tool shows a screenful.
 pub(crate) const MAX_VIEWED_UNITS: i32 = 10_000;
 
-/// Most queues that the members of one group may hold; a request names any queue, whether it exists
-/// or not.
-pub(crate) const MAX_LOCKED_QUEUES_PER_GROUP: usize = 1 << 20;
+/// Most queues that the members of all groups may hold; a request names any group and queue, whether it
+/// exists or not.
+pub(crate) const MAX_LOCKED_QUEUES: usize = 1 << 20;
 
 /// Name servers that a list or an HTTP server may name.
 pub(crate) const MAX_NAME_SERVERS: usize = 64;

@@ -2,6 +2,7 @@
 //!
 //! Reference: `RebalanceLockManager` (broker), 5.5.0.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use hashbrown::HashMap;
 use oxmq_protocol::body::MessageQueue;
 use tracing::{info, warn};
 
-use crate::limits::MAX_LOCKED_QUEUES_PER_GROUP;
+use crate::limits::MAX_LOCKED_QUEUES;
 use crate::sync::lock;
 
 /// A lock is over this long after it was last asked for; clients ask every 20 s.
@@ -31,7 +32,15 @@ impl Holder {
 /// Who holds which queue. Not saved: a restart frees everything.
 #[derive(Debug, Default)]
 pub(crate) struct RebalanceLockManager {
-    table: Mutex<HashMap<Box<str>, HashMap<MessageQueue, Holder>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Never empty.
+    groups: HashMap<Box<str>, HashMap<MessageQueue, Holder>>,
+    /// Queues of all groups.
+    queues: usize,
 }
 
 impl RebalanceLockManager {
@@ -43,8 +52,8 @@ impl RebalanceLockManager {
         client_id: &str,
         now: Instant,
     ) -> Vec<MessageQueue> {
-        let mut table = lock(&self.table);
-        let holders = table.entry(group.into()).or_default();
+        let Table { groups, queues: count } = &mut *lock(&self.table);
+        let holders = groups.entry(group.into()).or_default();
         let mut held = Vec::with_capacity(queues.len());
         for queue in queues {
             if let Some(holder) = holders.get_mut(&queue) {
@@ -57,38 +66,36 @@ impl RebalanceLockManager {
                     holder.client_id = client_id.into();
                 }
                 holder.refreshed = now;
-            } else if holders.len() < MAX_LOCKED_QUEUES_PER_GROUP {
+            } else if *count < MAX_LOCKED_QUEUES {
                 let holder = Holder { client_id: client_id.into(), refreshed: now };
                 holders.insert(queue.clone(), holder);
+                *count += 1;
             } else {
                 warn!(group, client_id, ?queue, "queue is not locked: too many are already");
                 continue;
             }
             held.push(queue);
         }
+        if holders.is_empty() {
+            groups.remove(group);
+        }
         held
     }
 
     /// Releases those of the queues that the member holds.
     pub(crate) fn unlock_batch(&self, group: &str, queues: &[MessageQueue], client_id: &str) {
-        let mut table = lock(&self.table);
-        let Some(holders) = table.get_mut(group) else { return };
-        for queue in queues {
-            if holders.get(queue).is_some_and(|holder| *holder.client_id == *client_id) {
-                holders.remove(queue);
-            }
-        }
+        let queues: HashSet<_> = queues.iter().collect();
+        lock(&self.table).release(group, |queue, holder| {
+            *holder.client_id == *client_id && queues.contains(queue)
+        });
     }
 
     /// Releases every queue that a member of the group holds, as it has left.
     ///
     /// The reference leaves them to expire, and nobody consumes them for up to a minute.
     pub(crate) fn release(&self, group: &str, client_id: &str) {
-        let mut table = lock(&self.table);
-        let Some(holders) = table.get_mut(group) else { return };
-        let before = holders.len();
-        holders.retain(|_, holder| *holder.client_id != *client_id);
-        let released = before - holders.len();
+        let released =
+            lock(&self.table).release(group, |_, holder| *holder.client_id == *client_id);
         if released > 0 {
             info!(group, client_id, released, "queue locks released, as their holder left");
         }
@@ -98,16 +105,34 @@ impl RebalanceLockManager {
     pub(crate) fn is_any_held(&self, group: &str, now: Instant) -> bool {
         let table = lock(&self.table);
         table
+            .groups
             .get(group)
             .is_some_and(|holders| holders.values().any(|holder| !holder.is_expired(now)))
     }
 
     /// Forgets locks that are over.
     pub(crate) fn remove_expired(&self, now: Instant) {
-        lock(&self.table).retain(|_, holders| {
+        let Table { groups, queues } = &mut *lock(&self.table);
+        groups.retain(|_, holders| {
             holders.retain(|_, holder| !holder.is_expired(now));
             !holders.is_empty()
         });
+        *queues = groups.values().map(HashMap::len).sum();
+    }
+}
+
+impl Table {
+    /// Releases `which` queues of a group, and returns how many.
+    fn release(&mut self, group: &str, which: impl Fn(&MessageQueue, &Holder) -> bool) -> usize {
+        let Some(holders) = self.groups.get_mut(group) else { return 0 };
+        let before = holders.len();
+        holders.retain(|queue, holder| !which(queue, holder));
+        let released = before - holders.len();
+        self.queues -= released;
+        if holders.is_empty() {
+            self.groups.remove(group);
+        }
+        released
     }
 }
 
@@ -168,8 +193,25 @@ mod tests {
         let (locks, now) = (RebalanceLockManager::default(), Instant::now());
         locks.lock_batch("g", vec![queue(0)], "a", now);
         locks.remove_expired(now + MAX_LIVE_TIME);
-        assert_eq!(lock(&locks.table).len(), 1);
+        assert_eq!(lock(&locks.table).groups.len(), 1);
         locks.remove_expired(now + MAX_LIVE_TIME + Duration::from_millis(1));
-        assert!(lock(&locks.table).is_empty());
+        assert!(lock(&locks.table).groups.is_empty());
+    }
+
+    #[test]
+    fn queues_are_counted_over_all_groups_and_groups_without_any_are_not_kept() {
+        let (locks, now) = (RebalanceLockManager::default(), Instant::now());
+        locks.lock_batch("empty", Vec::new(), "a", now);
+        assert!(lock(&locks.table).groups.is_empty());
+        lock(&locks.table).queues = MAX_LOCKED_QUEUES - 3;
+        assert_eq!(ids(&locks.lock_batch("g", vec![queue(0), queue(1)], "a", now)), [0, 1]);
+        assert_eq!(ids(&locks.lock_batch("h", vec![queue(0), queue(1)], "a", now)), [0]);
+        assert!(locks.lock_batch("i", vec![queue(0)], "a", now).is_empty());
+        assert_eq!(lock(&locks.table).groups.len(), 2);
+        locks.unlock_batch("g", &[queue(1)], "a");
+        locks.release("h", "a");
+        assert_eq!(lock(&locks.table).queues, MAX_LOCKED_QUEUES - 2);
+        locks.remove_expired(now);
+        assert_eq!(lock(&locks.table).queues, 1);
     }
 }
