@@ -42,6 +42,8 @@ pub(crate) const MAX_VIEWED_UNITS: i32 = 10_000;
 /// Most queues that the members of all groups may hold; a request names any group and queue, whether it
 /// exists or not.
 pub(crate) const MAX_LOCKED_QUEUES: usize = 1 << 20;
+/// Most topics that groups may not consume, for the same reason; each change of a group's writes all of its own.
+pub(crate) const MAX_FORBIDDEN_TOPICS: usize = 100_000;
 
 /// Name servers that a list or an HTTP server may name.
 pub(crate) const MAX_NAME_SERVERS: usize = 64;

@@ -16,7 +16,7 @@ use crate::attributes::{self, OF_GROUPS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::journaled_table::{Journaled, JournaledTable};
-use crate::limits::MAX_GROUPS;
+use crate::limits::{MAX_FORBIDDEN_TOPICS, MAX_GROUPS};
 use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
 use crate::topic_validator::{self, SYSTEM_GROUP_PREFIX};
@@ -217,8 +217,21 @@ impl SubscriptionGroupManager {
     }
 
     /// Sets or clears bit `index`, which forbids the group the topic.
-    pub(crate) fn set_forbidden(&self, group: &str, topic: &str, index: u32, is_forbidden: bool) {
+    ///
+    /// # Errors
+    /// The remark that the tool gets.
+    pub(crate) fn set_forbidden(
+        &self,
+        group: &str,
+        topic: &str,
+        index: u32,
+        is_forbidden: bool,
+    ) -> Result<(), String> {
         let mut data_version = lock(&self.data_version);
+        let is_new = is_forbidden && !self.is_forbidden(group, topic, index);
+        if is_new && self.forbidden_topics() >= MAX_FORBIDDEN_TOPICS {
+            return Err(format!("{MAX_FORBIDDEN_TOPICS} topics are forbidden to groups already"));
+        }
         let mut forbidden = write(&self.forbidden);
         let topics = forbidden.entry(group.to_owned()).or_default();
         let bits = topics.entry(topic.to_owned()).or_default();
@@ -234,6 +247,11 @@ impl SubscriptionGroupManager {
         self.bump(&mut data_version, change);
         drop(data_version);
         self.keep();
+        Ok(())
+    }
+
+    fn forbidden_topics(&self) -> usize {
+        read(&self.forbidden).values().map(BTreeMap::len).sum()
     }
 
     /// Returns both tables and their version.
@@ -366,15 +384,28 @@ mod tests {
     fn permission_of_one_topic_does_not_touch_that_of_another() {
         let dir = tempfile::tempdir().unwrap();
         let groups = manager(dir.path(), |_| ());
-        groups.set_forbidden("g", "t", 2, true);
-        groups.set_forbidden("g", "u", 2, true);
-        groups.set_forbidden("g", "t", 2, false);
+        groups.set_forbidden("g", "t", 2, true).unwrap();
+        groups.set_forbidden("g", "u", 2, true).unwrap();
+        groups.set_forbidden("g", "t", 2, false).unwrap();
         assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "u", 2));
         let groups = manager(dir.path(), |_| ());
         assert!(!groups.is_forbidden("g", "t", 2) && groups.is_forbidden("g", "u", 2));
-        groups.set_forbidden("g", "u", 2, false);
+        groups.set_forbidden("g", "u", 2, false).unwrap();
         assert!(read(&groups.forbidden).is_empty());
         assert!(read(&manager(dir.path(), |_| ()).forbidden).is_empty());
+    }
+
+    #[test]
+    fn topics_that_groups_may_not_consume_are_so_many_at_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = manager(dir.path(), |_| ());
+        let many = (1..MAX_FORBIDDEN_TOPICS).map(|number| (format!("t{number}"), 4));
+        write(&groups.forbidden).insert("g".to_owned(), many.collect());
+        groups.set_forbidden("h", "t", 2, true).unwrap();
+        groups.set_forbidden("h", "u", 2, true).unwrap_err();
+        assert!(!groups.is_forbidden("h", "u", 2));
+        groups.set_forbidden("h", "t", 2, false).unwrap();
+        groups.set_forbidden("h", "u", 2, true).unwrap();
     }
 
     #[test]
@@ -382,7 +413,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let groups = manager(dir.path(), |_| ());
         groups.update(SubscriptionGroupConfig::new("g")).unwrap();
-        groups.set_forbidden("g", "t", 2, true);
+        groups.set_forbidden("g", "t", 2, true).unwrap();
         groups.delete("g");
         assert!(groups.get("g").is_none() && !groups.is_forbidden("g", "t", 2));
     }

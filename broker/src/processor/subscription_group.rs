@@ -67,7 +67,13 @@ impl SubscriptionGroups {
         let UpdateGroupForbiddenRequestHeader { group, topic, readable } =
             UpdateGroupForbiddenRequestHeader::decode(request)?;
         if let Some(readable) = readable {
-            self.groups.set_forbidden(&group, &topic, FORBIDDEN_INDEX_READABLE, !readable);
+            if !readable {
+                topic_validator::validate_group(&group)?;
+                topic_validator::validate_topic(&topic)?;
+            }
+            self.groups
+                .set_forbidden(&group, &topic, FORBIDDEN_INDEX_READABLE, !readable)
+                .map_err(RequestError::Unchangeable)?;
         }
         let readable = !self.groups.is_forbidden(&group, &topic, FORBIDDEN_INDEX_READABLE);
         success_with(&GroupForbidden { group, topic, readable })
@@ -214,6 +220,13 @@ mod tests {
         assert_eq!(ask(&[("readable", "false")]), r#"{"group":"g","readable":false,"topic":"t"}"#);
         assert_eq!(ask(&[]), r#"{"group":"g","readable":false,"topic":"t"}"#);
         assert_eq!(ask(&[("readable", "true")]), r#"{"group":"g","readable":true,"topic":"t"}"#);
+
+        let long = "x".repeat(256);
+        for (group, topic) in [("g", long.as_str()), (&long, "t")] {
+            let fields = [("group", group), ("topic", topic), ("readable", "false")];
+            let answer = with_view(&request(&fields), |view| processor(&m).forbidden(view));
+            assert_eq!(answer.unwrap_err().response_code().0, 29);
+        }
     }
 
     #[test]
