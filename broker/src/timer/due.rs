@@ -36,6 +36,25 @@ pub(super) fn slot_of(record: RecordView<'_>) -> Option<i64> {
     properties::property_str(record.properties(), properties::TIMER_OUT_MS)?.parse().ok()
 }
 
+/// The slot for a message: its own, or one on the way there when that is more than `slots` away.
+pub(super) fn slot_on_the_way(
+    out_ms: i64,
+    write_time_ms: i64,
+    slots: i64,
+    precision_ms: i64,
+) -> i64 {
+    let window_ms = slots * precision_ms;
+    let beyond_ms = out_ms - write_time_ms - window_ms;
+    if beyond_ms < 0 {
+        out_ms
+    } else if beyond_ms < slots / 3 * precision_ms {
+        // Leaves enough for the next one.
+        write_time_ms + slots / 2 * precision_ms
+    } else {
+        write_time_ms + window_ms
+    }
+}
+
 /// The very time within its slot. A message that does not tell it any more waits until the end.
 pub(super) fn exact(record: RecordView<'_>, slot_ms: i64, precision_ms: i64) -> i64 {
     let text = record.properties();

@@ -369,3 +369,30 @@ fn messages_are_delivered_while_none_can_be_taken() {
     setup.at(1_700);
     assert_eq!(setup.bodies(), ["a", "b", "c"]);
 }
+
+#[test]
+fn message_whose_moment_is_over_is_delivered_once_however_often_that_cannot_be_noted() {
+    let small = |config: &mut StoreConfig| config.mapped_file_size_timer_log = 52 + 16;
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = setup_with(dir.path(), START_MS, small);
+    before.send("a", "TIMER_DELAY_MS=500;").unwrap();
+    before.at(0);
+    // A file of the timer log that cannot be begun.
+    let next = dir.path().join("timerlog/00000000000000000068");
+    std::fs::create_dir(&next).unwrap();
+    before.send("b", "TIMER_DELAY_MS=500;").unwrap();
+    before.at(1_000);
+    for ms in [2_000, 3_000] {
+        before.at(ms);
+        assert_eq!(before.bodies(), ["a", "b"], "after {ms} ms");
+    }
+    // It is not noted when the broker stops, either.
+    before.save();
+    before.store.close().unwrap();
+    drop(before);
+    std::fs::remove_dir(&next).unwrap();
+    let mut after = setup_with(dir.path(), START_MS + 4_000, small);
+    after.send("c", "TIMER_DELAY_MS=500;").unwrap();
+    after.at(5_000);
+    assert_eq!(after.bodies(), ["a", "b", "c"]);
+}

@@ -50,6 +50,8 @@ pub(super) struct Work {
     timers: TimerStore,
     precision_ms: i64,
     queue_offset: i64,
+    /// A message of the queue that has been delivered and is still to be noted, and where the log was before.
+    unnoted: Option<(i64, i64)>,
     /// The slot that is being delivered; those before it are.
     read_time_ms: i64,
     /// Whether its messages are in `pending`.
@@ -100,6 +102,7 @@ impl Work {
             timers,
             precision_ms,
             queue_offset: 0,
+            unnoted: None,
             read_time_ms,
             loaded: false,
             loaded_at: 0,
@@ -149,6 +152,7 @@ impl Work {
     /// How far it has got.
     pub(super) fn checkpoint(&self) -> TimerCheckpoint {
         let from = if self.loaded { self.loaded_at } else { self.store.max_phy_offset() };
+        let from = self.unnoted.map_or(from, |(_, log_end)| log_end.min(from));
         // A second crash must not deliver again what the first one found delivered, as far as it may be asked
         // for: in slots that are not over, and by what has not been taken from the queue.
         let is_taken = self.queue_offset >= self.fresh_from;
@@ -248,7 +252,8 @@ impl Work {
         };
         let recalls = properties::property_str(text, properties::TIMER_DEL_UNIQKEY);
         let write_time_ms = now_ms.div_euclid(self.precision_ms) * self.precision_ms;
-        let slot_time_ms = self.slot_for(out_ms, write_time_ms);
+        let window = self.window_slots();
+        let slot_time_ms = due::slot_on_the_way(out_ms, write_time_ms, window, self.precision_ms);
         let unit = TimerUnit {
             write_time_ms,
             slot_time_ms,
@@ -259,10 +264,16 @@ impl Work {
             deletes: recalls.is_some(),
         };
         if out_ms < self.read_time_ms {
-            if recalls.is_none() && !self.store_as(record, None, false, now_ms) {
-                return Ok(false);
+            let is_delivered = |(at, _)| at == record.queue_offset();
+            if recalls.is_none() && !self.unnoted.is_some_and(is_delivered) {
+                let log_end = self.store.max_phy_offset();
+                if !self.store_as(record, None, false, now_ms) {
+                    return Ok(false);
+                }
+                self.unnoted = Some((record.queue_offset(), log_end));
             }
             self.timers.note(&unit)?;
+            self.unnoted = None;
             return Ok(true);
         }
         self.timers.put(&unit)?;
@@ -274,21 +285,11 @@ impl Work {
         Ok(true)
     }
 
-    /// The slot for a message: its own, or one on the way there when that is too far.
-    fn slot_for(&self, out_ms: i64, write_time_ms: i64) -> i64 {
+    /// Slots that a message may be ahead.
+    fn window_slots(&self) -> i64 {
         let configured = i64::from(self.store.config().timer_roll_window_slot);
         let most = TIMER_SLOTS - BLANK_SLOTS;
-        let slots = if (2..most).contains(&configured) { configured } else { most };
-        let window_ms = slots * self.precision_ms;
-        let beyond_ms = out_ms - write_time_ms - window_ms;
-        if beyond_ms < 0 {
-            out_ms
-        } else if beyond_ms < slots / 3 * self.precision_ms {
-            // Leaves enough for the next one.
-            write_time_ms + slots / 2 * self.precision_ms
-        } else {
-            write_time_ms + window_ms
-        }
+        if (2..most).contains(&configured) { configured } else { most }
     }
 
     /// Delivers what is due. Returns whether there is more.
