@@ -10,6 +10,10 @@ use tracing::{error, info, warn};
 
 use crate::saved_table::SavedTable;
 
+/// What a tool is told whose change cannot be made durable.
+pub(crate) const NOT_SAVED: &str =
+    "the change counts, but cannot be saved: a crash of the broker would take it back";
+
 /// What a journaled file holds.
 pub(crate) trait Journaled:
     Serialize + DeserializeOwned + Default + Clone + Send + Sync

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::attributes::{self, OF_GROUPS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
-use crate::journaled_table::{Journaled, JournaledTable};
+use crate::journaled_table::{Journaled, JournaledTable, NOT_SAVED};
 use crate::limits::{MAX_FORBIDDEN_TOPICS, MAX_GROUPS};
 use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
@@ -182,8 +182,7 @@ impl SubscriptionGroupManager {
         info!(group = group.group_name, "group updated");
         self.store(group, &mut data_version);
         drop(data_version);
-        self.keep();
-        Ok(())
+        self.keep()
     }
 
     /// Lets a group consume nothing any more, until a tool says otherwise.
@@ -203,7 +202,7 @@ impl SubscriptionGroupManager {
             info!(group, "group deleted");
             self.bump(&mut data_version, GroupChange::Delete(group.to_owned()));
             drop(data_version);
-            self.keep();
+            drop(self.keep());
         } else {
             warn!(group, "group to delete does not exist");
         }
@@ -246,8 +245,7 @@ impl SubscriptionGroupManager {
         let change = GroupChange::Forbid { group: group.to_owned(), topics: now_forbidden };
         self.bump(&mut data_version, change);
         drop(data_version);
-        self.keep();
-        Ok(())
+        self.keep()
     }
 
     fn forbidden_topics(&self) -> usize {
@@ -278,10 +276,11 @@ impl SubscriptionGroupManager {
 
     /// Makes durable what a tool has changed before that is acknowledged; groups that just appear can appear
     /// again. What cannot be saved is tried again in the background.
-    fn keep(&self) {
-        if let Err(error) = self.file.keep(|| self.snapshot()) {
+    fn keep(&self) -> Result<(), String> {
+        self.file.keep(|| self.snapshot()).map_err(|error| {
             error!(%error, "subscription groups not saved");
-        }
+            NOT_SAVED.to_owned()
+        })
     }
 
     fn store(

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::attributes::{self, OF_TOPICS};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
-use crate::journaled_table::{Journaled, JournaledTable};
+use crate::journaled_table::{Journaled, JournaledTable, NOT_SAVED};
 use crate::limits::MAX_TOPICS;
 use crate::once::{Room, Window};
 use crate::perm;
@@ -220,8 +220,7 @@ impl TopicConfigManager {
         info!(%topic, "topic updated");
         self.store(topic, &mut data_version);
         drop(data_version);
-        self.keep();
-        Ok(())
+        self.keep()
     }
 
     /// Removes a topic. The name servers are not told, as in the reference.
@@ -231,7 +230,7 @@ impl TopicConfigManager {
             info!(%topic, "topic deleted");
             self.bump(&mut data_version, vec![TopicChange::Delete(topic.to_owned())]);
             drop(data_version);
-            self.keep();
+            drop(self.keep());
         } else {
             warn!(%topic, "topic to delete does not exist");
         }
@@ -286,10 +285,14 @@ impl TopicConfigManager {
 
     /// Makes a change durable before it is acknowledged: a topic that a crash takes back would take the
     /// messages sent to it along. What cannot be saved is tried again in the background.
-    fn keep(&self) {
-        if let Err(error) = self.file.keep(|| self.saved()) {
+    ///
+    /// # Errors
+    /// The remark that a tool gets that has asked for the change.
+    pub(crate) fn keep(&self) -> Result<(), String> {
+        self.file.keep(|| self.saved()).map_err(|error| {
             error!(%error, "topics not saved");
-        }
+            NOT_SAVED.to_owned()
+        })
     }
 
     fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<Topic> {

@@ -91,7 +91,8 @@ impl Topics {
 
     fn update(&self, topic: TopicConfig) -> Result<(), RequestError> {
         if self.topics.get(&topic.topic_name).is_some_and(|known| **known == topic) {
-            return Ok(());
+            // It may wait for being saved still.
+            return self.topics.keep().map_err(RequestError::Unchangeable);
         }
         self.topics.update(topic).map_err(RequestError::Unchangeable)
     }
@@ -208,10 +209,13 @@ impl Topics {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use oxmq_protocol::ext_fields::Fields;
 
     use super::super::testing::{Managers, body, managers, request, with_view};
     use super::*;
+    use crate::journaled_table::NOT_SAVED;
 
     fn processor(m: &Managers) -> Topics {
         Topics::new(
@@ -377,6 +381,25 @@ mod tests {
         .unwrap();
         let topic = m.topics.get("t").unwrap();
         assert_eq!((topic.perm, topic.attributes["message.type"].as_str()), (4, "FIFO"));
+    }
+
+    #[test]
+    fn topic_that_cannot_be_saved_is_not_acknowledged_until_it_is() {
+        let m = managers(|_| ());
+        let config = m.store.config().root_dir().join("config");
+        let in_the_way = ["topics.json.journal", "topics.json.tmp"].map(|name| config.join(name));
+        for path in &in_the_way {
+            fs::create_dir_all(path).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(create(&m, "t", &[]), Err((1, NOT_SAVED.to_owned())));
+            assert!(m.topics.get("t").is_some(), "it counts");
+        }
+        for path in &in_the_way {
+            fs::remove_dir(path).unwrap();
+        }
+        create(&m, "t", &[]).unwrap();
+        assert!(fs::read_to_string(config.join("topics.json")).unwrap().contains("\"t\""));
     }
 
     #[test]

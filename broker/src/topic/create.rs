@@ -92,7 +92,7 @@ impl TopicConfigManager {
                 ..TopicConfig::new(topic)
             })?,
         };
-        self.keep();
+        drop(self.keep());
         Some(made)
     }
 
@@ -112,7 +112,7 @@ impl TopicConfigManager {
         // Retry topics come with heartbeats, hundreds at once when a broker is new, and come again with
         // the next ones.
         if !topic_validator::is_retry_topic(&created.topic_name) {
-            self.keep();
+            drop(self.keep());
         }
         Some(created)
     }
