@@ -6,7 +6,7 @@ use oxmq_protocol::message::properties;
 use oxmq_store::PutMessageStatus;
 
 use crate::schedule::ScheduleMessageService;
-use crate::timer::{TIME_PROPERTIES, TIMER_TOPIC, TimerService};
+use crate::timer::{TIME_PROPERTIES, TIMER_TOPIC, TimerFlow, TimerService};
 
 /// Where messages wait that are not to be delivered yet.
 #[derive(Clone, Debug)]
@@ -48,6 +48,11 @@ impl Delays {
             return Err(PutMessageStatus::WheelTimerNotEnable);
         }
         Ok(None)
+    }
+
+    /// What went through the timer since the start.
+    pub(crate) fn timer_flow(&self) -> TimerFlow {
+        self.timers.as_ref().map(|timers| timers.metrics().flow()).unwrap_or_default()
     }
 
     /// Notes that a message was stored under `topic`.

@@ -1,24 +1,14 @@
-//! Everything that answers requests, and the managers that they share.
-
-mod chores;
+//! Everything that answers requests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use oxmq_remoting::RequestCounters;
 use oxmq_store::MessageStore;
 
 use crate::absent_clients::AbsentClients;
-use crate::broadcast_offset::BroadcastOffsets;
-use crate::broker_stats::BrokerStats;
-use crate::clock;
-use crate::cold::ColdReads;
 use crate::config::BrokerConfig;
-use crate::consumer::ConsumerManager;
-use crate::consumer_offset::ConsumerOffsetManager;
 use crate::delays::Delays;
-use crate::durable::DurableAnswers;
-use crate::filter::ConsumerFilters;
+use crate::in_memory::InMemory;
 use crate::pop::lite::LiteService;
 use crate::pop::{Journal, PopService};
 use crate::processor::assignment::Assignment;
@@ -50,16 +40,9 @@ use crate::processor::subscription_group::SubscriptionGroups;
 use crate::processor::timer::Timer;
 use crate::processor::topic::Topics;
 use crate::processor::view_message::ViewMessage;
-use crate::producer::ProducerManager;
-use crate::rebalance_lock::RebalanceLockManager;
-use crate::stamps::Stamps;
 use crate::static_topic::StaticTopics;
-use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
-use crate::topic::TopicConfigManager;
-use crate::traffic::TrafficHistory;
 use crate::transaction::TransactionService;
-use crate::watch::Watch;
 
 /// The processors of one broker.
 #[derive(Debug)]
@@ -97,19 +80,6 @@ pub(crate) struct Processors {
     pub(crate) static_topics: Arc<StaticTopics>,
     pub(crate) view_message: ViewMessage,
     pub(crate) absent_clients: Arc<AbsentClients>,
-    consumers: Arc<ConsumerManager>,
-    producers: Arc<ProducerManager>,
-    filters: Arc<ConsumerFilters>,
-    watch: Arc<Watch>,
-    broadcasts: Arc<BroadcastOffsets>,
-    config: Arc<BrokerConfig>,
-    group_table: Arc<SubscriptionGroupManager>,
-    broker_stats: Arc<BrokerStats>,
-    traffic: Arc<TrafficHistory>,
-    pub(crate) request_counters: Arc<RequestCounters>,
-    topic_table: Arc<TopicConfigManager>,
-    offset_table: Arc<ConsumerOffsetManager>,
-    cluster: Box<str>,
 }
 
 impl Processors {
@@ -117,8 +87,8 @@ impl Processors {
         config: &Arc<BrokerConfig>,
         store: &Arc<MessageStore>,
         tables: &Tables,
+        known: &InMemory,
         delays: &Delays,
-        producers: &Arc<ProducerManager>,
         transactions: &Arc<TransactionService>,
         store_host: SocketAddr,
     ) -> Self {
@@ -128,85 +98,44 @@ impl Processors {
         let static_topics = || Arc::clone(&tables.static_topics);
         let groups = || Arc::clone(&tables.groups);
         let offsets = || Arc::clone(&tables.offsets);
-        let broker_stats = Arc::new(BrokerStats::new(clock::now_ms()));
-        let stats = || Arc::clone(&broker_stats);
-        let delays = || delays.clone();
-        let traffic = Arc::new(TrafficHistory::default());
-        let request_counters = Arc::new(RequestCounters::default());
-        let locks = Arc::new(RebalanceLockManager::default());
         let filters = || Arc::clone(&tables.filters);
-        let consumers = ConsumerManager::new(config(), groups(), filters(), Arc::clone(&locks));
-        let consumers = Arc::new(consumers);
-        let consumers = || Arc::clone(&consumers);
-        let producers = || Arc::clone(producers);
+        let modes = || Arc::clone(&tables.request_modes);
+        let consumers = || Arc::clone(&known.consumers);
+        let producers = || Arc::clone(&known.producers);
+        let stats = || Arc::clone(&known.stats);
+        let stamps = || Arc::clone(&known.stamps);
+        let delays = || delays.clone();
         let transactions = || Arc::clone(transactions);
-        let cold = Arc::new(ColdReads::new(config()));
-        let broadcasts = BroadcastOffsets::new(config(), topics(), offsets(), store());
-        let broadcasts = Arc::new(broadcasts);
-        let stamps = Arc::new(Stamps::new(config()));
-        let stamps = || Arc::clone(&stamps);
-        let send_message = Arc::new(SendMessage::new(
+        let sends = SendMessage::new(
             config(),
             store(),
             tables,
-            stats(),
-            Arc::clone(&locks),
+            known,
             delays(),
             transactions(),
-            Arc::new(DurableAnswers::new(store())),
-            stamps(),
-            store_host,
-        ));
-        let reply_message = ReplyMessage::new(
-            config(),
-            Arc::clone(&send_message),
-            producers(),
-            store(),
             store_host,
         );
-        let modes = || Arc::clone(&tables.request_modes);
+        let sends = Arc::new(sends);
+        let replies =
+            ReplyMessage::new(config(), Arc::clone(&sends), producers(), store(), store_host);
         let assignment = Assignment::new(config(), topics(), groups(), consumers(), modes());
-        let watch = Arc::new(Watch::new(consumers(), offsets(), topics(), modes()));
         let journal = Journal::new(&config(), store(), delays(), store_host);
-        let pop = Arc::new(PopService::new(
-            config(),
-            store(),
-            topics(),
-            groups(),
-            offsets(),
-            stats(),
-            Arc::clone(&tables.order),
-            journal,
-        ));
+        let pop = Arc::new(PopService::new(config(), store(), tables, stats(), journal));
         let lite = LiteService::new(config(), store(), topics(), groups(), offsets(), stats());
         let lite = Arc::new(lite);
         let lite = || Arc::clone(&lite);
         Self {
             assignment: Arc::new(assignment),
-            send_message,
-            reply_message: Arc::new(reply_message),
+            send_message: sends,
+            reply_message: Arc::new(replies),
             send_back: SendBack::new(config(), topics(), groups(), offsets(), delays(), store()),
             pop_ack: PopAck::new(store(), topics(), Arc::clone(&pop), lite()),
             pop_message: PopMessage::new(config(), store(), topics(), groups(), Arc::clone(&pop)),
             pop,
-            pull_message: Arc::new(PullMessage::new(
-                config(),
-                store(),
-                tables,
-                consumers(),
-                stats(),
-                Arc::clone(&cold),
-                Arc::clone(&broadcasts),
-            )),
-            client_manage: ClientManage::new(
-                config(),
-                topics(),
-                groups(),
-                consumers(),
-                producers(),
-            ),
+            pull_message: Arc::new(PullMessage::new(config(), store(), tables, known)),
+            client_manage: ClientManage::new(config(), tables, consumers(), producers()),
             configuration: Configuration::new(config(), store(), topics(), stamps()),
-            cold_data: ColdData::new(Arc::clone(&cold)),
+            cold_data: ColdData::new(Arc::clone(&known.cold)),
             connection_list: ConnectionList::new(consumers(), producers()),
             consumer_offsets: ConsumerOffsets::new(tables, store()),
             end_transaction: EndTransaction::new(transactions(), stats()),
@@ -217,46 +146,18 @@ impl Processors {
             maintenance: Maintenance::new(topics(), store()),
             queue_offset: QueueOffset::new(store(), static_topics()),
             queue_view: QueueView::new(consumers(), filters(), store()),
-            rebalance_lock: RebalanceLock::new(config(), locks),
+            rebalance_lock: RebalanceLock::new(config(), Arc::clone(&known.locks)),
             relay: Relay::new(config(), topics(), groups(), consumers(), store()),
             client_status: ClientStatus::new(consumers()),
-            reset_offset: ResetOffset::new(
-                config(),
-                topics(),
-                groups(),
-                offsets(),
-                consumers(),
-                store(),
-            ),
-            runtime_info: RuntimeInfo::new(
-                config(),
-                stats(),
-                delays(),
-                transactions(),
-                watch.figures(),
-                store(),
-                Arc::clone(&request_counters),
-            ),
-            stats: Stats::new(config(), tables, consumers(), Arc::clone(&traffic), store()),
+            reset_offset: ResetOffset::new(config(), tables, consumers(), store()),
+            runtime_info: RuntimeInfo::new(config(), known, delays(), transactions(), store()),
+            stats: Stats::new(config(), tables, consumers(), Arc::clone(&known.traffic), store()),
             subscription_groups: SubscriptionGroups::new(config(), groups(), offsets()),
             timer: Timer::new(config(), store(), topics(), delays(), store_host),
             topics: Topics::new(config(), topics(), offsets(), store(), lite(), static_topics()),
             view_message: ViewMessage::new(store()),
             static_topics: static_topics(),
-            absent_clients: Arc::new(AbsentClients::new(config(), watch.figures())),
-            consumers: consumers(),
-            producers: producers(),
-            filters: filters(),
-            watch,
-            broadcasts,
-            config: config(),
-            group_table: groups(),
-            broker_stats,
-            request_counters,
-            traffic,
-            topic_table: topics(),
-            offset_table: offsets(),
-            cluster: config().broker_cluster_name.as_str().into(),
+            absent_clients: Arc::new(AbsentClients::new(config(), known.watch.figures())),
         }
     }
 }

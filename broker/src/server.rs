@@ -20,13 +20,14 @@ use self::sockets::{advertised_ip, bind, client, serve};
 use self::tasks::save_schedule;
 use crate::arrivals::Arrivals;
 use crate::attributes::{BATCH_QUEUES, CLEANUP_POLICY, COMPACTION, QUEUE_TYPE};
+use crate::chores::Chores;
 use crate::clock::now_ms;
 use crate::config::{BrokerConfig, BrokerSettings};
 use crate::delays::Delays;
+use crate::in_memory::InMemory;
 use crate::name_servers::NameServers;
 use crate::pop::Revive;
 use crate::processors::Processors;
-use crate::producer::ProducerManager;
 use crate::registration::{Registration, TopicChanges};
 use crate::schedule::ScheduleMessageService;
 use crate::tables::{LoadError, Tables};
@@ -137,35 +138,16 @@ impl Broker {
         let root = PathBuf::from(&store_config.store_path_root_dir);
         check_pop_records(&root).await?;
         let tables = Arc::new(Tables::load(&config, &root, store_config.enable_lmq)?);
-        let topics = Arc::clone(&tables.topics);
-        let store = open(&root, move || {
-            let store = MessageStore::open_with(store_config, environment)?;
-            topics.snapshot().0.iter().try_for_each(|topic| use_queues_of(topic, &store))?;
-            Ok(store)
-        })
-        .await?;
-        for topic in tables.topics.snapshot().0 {
-            if let Some(window) = &topic.window {
-                window.recover(&topic, &store, now_ms());
-            }
-        }
+        let store = open_store(&root, store_config, environment, &tables).await?;
         write_filter_bits(&config, &tables, &store);
-        let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(&store), &root)?);
-        let timers = match config.timer_wheel_enable {
-            true => {
-                let (store, dir) = (Arc::clone(&store), root.clone());
-                Some(Arc::new(open(&root, move || TimerService::load(store, &dir)).await?))
-            }
-            false => None,
-        };
-        let delays = Delays { schedule, timers };
-        let producers = Arc::new(ProducerManager::default());
+        let delays = load_delays(&config, &root, &store).await?;
+        let known = InMemory::new(&config, &tables, &store);
         let transactions = Arc::new(TransactionService::load(
             Arc::clone(&config),
             Arc::clone(&store),
             &tables,
             delays.clone(),
-            Arc::clone(&producers) as Arc<dyn AskProducer>,
+            Arc::clone(&known.producers) as Arc<dyn AskProducer>,
             store_host,
             &root,
         ));
@@ -173,8 +155,8 @@ impl Broker {
             &config,
             &store,
             &tables,
+            &known,
             &delays,
-            &producers,
             &transactions,
             store_host,
         ));
@@ -200,9 +182,16 @@ impl Broker {
             .timers
             .as_ref()
             .map(|timers| Arc::new(Revive::new(Arc::clone(&processors.pop), Arc::clone(timers))));
-        let servers = serve(&config, &processors, main, fast, &tls);
+        let servers = serve(&config, &processors, &known.requests, main, fast, &tls);
         registration.find_name_servers().await;
         registration.register_full().await;
+        let chores = Arc::new(Chores {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            tables: Arc::clone(&tables),
+            known,
+            delays: delays.clone(),
+        });
         let mut handle = BrokerHandle {
             name: config.broker_name.clone(),
             address: config.broker_address(),
@@ -223,7 +212,7 @@ impl Broker {
                 .enable_shutdown_gracefully
                 .then(|| Duration::from_secs(config.shutdown_wait_time_seconds.into())),
         };
-        handle.spawn_tasks();
+        handle.spawn_tasks(&chores);
         Ok(handle)
     }
 }
@@ -292,6 +281,43 @@ impl BrokerHandle {
             Err(error) => error!(%error, "store not closed: it recovers at the next start"),
         }
     }
+}
+
+/// Opens the store with the queues that the topics ask for, and finds out what was sent before to those that
+/// are sent each message once.
+async fn open_store(
+    root: &Path,
+    config: StoreConfig,
+    environment: Environment,
+    tables: &Tables,
+) -> Result<Arc<MessageStore>, StartError> {
+    let topics = tables.topics.snapshot().0;
+    let opening = move || {
+        let store = MessageStore::open_with(config, environment)?;
+        for topic in topics {
+            use_queues_of(&topic, &store)?;
+            if let Some(window) = &topic.window {
+                window.recover(&topic, &store, now_ms());
+            }
+        }
+        Ok(store)
+    };
+    open(root, opening).await
+}
+
+/// Finds out which messages wait for their time.
+async fn load_delays(
+    config: &BrokerConfig,
+    root: &Path,
+    store: &Arc<MessageStore>,
+) -> Result<Delays, StartError> {
+    let schedule = Arc::new(ScheduleMessageService::load(Arc::clone(store), root)?);
+    if !config.timer_wheel_enable {
+        return Ok(Delays { schedule, timers: None });
+    }
+    let (store, dir) = (Arc::clone(store), root.to_owned());
+    let timers = open(root, move || TimerService::load(store, &dir)).await?;
+    Ok(Delays { schedule, timers: Some(Arc::new(timers)) })
 }
 
 /// Has the store note in extended units which filters a message matches.

@@ -52,6 +52,7 @@ use crate::limits::MAX_REVIVE_QUEUES;
 use crate::pull_hold::ArrivedMessage;
 use crate::queue_key::QueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 
 /// Stands for any queue of a topic.
@@ -95,26 +96,22 @@ enum Next {
 }
 
 impl PopService {
-    #[expect(clippy::too_many_arguments, reason = "what pops work with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
-        offsets: Arc<ConsumerOffsetManager>,
+        tables: &Tables,
         stats: Arc<BrokerStats>,
-        order: Arc<ConsumerOrder>,
         journal: Journal,
     ) -> Self {
         let note_queues = config.revive_queue_num.clamp(1, MAX_REVIVE_QUEUES);
         Self {
             config,
             store,
-            topics,
-            groups,
-            offsets,
+            topics: Arc::clone(&tables.topics),
+            groups: Arc::clone(&tables.groups),
+            offsets: Arc::clone(&tables.offsets),
             stats,
-            order,
+            order: Arc::clone(&tables.order),
             journal,
             given_again: GivenAgain::default(),
             note_queues,

@@ -55,16 +55,7 @@ fn open(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Arc<PopService> {
     };
     let store_host = ([192, 0, 2, 2], 10911).into();
     let journal = Journal::new(&config, Arc::clone(&store), delays, store_host);
-    Arc::new(PopService::new(
-        config,
-        store,
-        tables.topics,
-        tables.groups,
-        tables.offsets,
-        Arc::new(BrokerStats::new(0)),
-        tables.order,
-        journal,
-    ))
+    Arc::new(PopService::new(config, store, &tables, Arc::new(BrokerStats::new(0)), journal))
 }
 
 impl Setup {

@@ -25,6 +25,7 @@ use crate::perm;
 use crate::producer::ProducerManager;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::sync::lock;
+use crate::tables::Tables;
 use crate::topic::{TopicConfigManager, UNIT_SUB_FLAG};
 use crate::topic_validator;
 
@@ -43,11 +44,11 @@ pub(crate) struct ClientManage<C = Connection> {
 impl<C: Channel> ClientManage<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
+        tables: &Tables,
         consumers: Arc<ConsumerManager<C>>,
         producers: Arc<ProducerManager<C>>,
     ) -> Self {
+        let (topics, groups) = (Arc::clone(&tables.topics), Arc::clone(&tables.groups));
         Self { config, topics, groups, consumers, producers, fingerprints: Mutex::default() }
     }
 
@@ -172,8 +173,7 @@ mod tests {
     fn processor(m: &Managers) -> ClientManage<TestChannel> {
         ClientManage::new(
             Arc::clone(&m.config),
-            Arc::clone(&m.topics),
-            Arc::clone(&m.groups),
+            &m.tables,
             Arc::clone(&m.consumers),
             Arc::clone(&m.producers),
         )

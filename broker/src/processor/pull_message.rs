@@ -28,6 +28,7 @@ use crate::consumer_offset::ConsumerOffsetManager;
 use crate::disk_readers;
 use crate::error::RequestError;
 use crate::hold::Asks as _;
+use crate::in_memory::InMemory;
 use crate::limits::MAX_SUSPEND_MS;
 use crate::pull_hold::{
     ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
@@ -73,21 +74,18 @@ impl PullMessage {
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
         tables: &Tables,
-        consumers: Arc<ConsumerManager>,
-        stats: Arc<BrokerStats>,
-        cold: Arc<ColdReads>,
-        broadcasts: Arc<BroadcastOffsets>,
+        known: &InMemory,
     ) -> Self {
         Self {
             config,
             store,
             topics: Arc::clone(&tables.topics),
             groups: Arc::clone(&tables.groups),
-            consumers,
+            consumers: Arc::clone(&known.consumers),
             offsets: Arc::clone(&tables.offsets),
-            stats,
-            cold,
-            broadcasts,
+            stats: Arc::clone(&known.stats),
+            cold: Arc::clone(&known.cold),
+            broadcasts: Arc::clone(&known.broadcasts),
             static_topics: Arc::clone(&tables.static_topics),
             hold: PullHold::default(),
         }

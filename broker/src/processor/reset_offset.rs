@@ -22,6 +22,7 @@ use crate::consumer::ConsumerManager;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::error::RequestError;
 use crate::subscription_group::SubscriptionGroupManager;
+use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
 
 /// Lets a group go on elsewhere.
@@ -38,12 +39,12 @@ pub(crate) struct ResetOffset<C = Connection> {
 impl<C: Channel> ResetOffset<C> {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
-        topics: Arc<TopicConfigManager>,
-        groups: Arc<SubscriptionGroupManager>,
-        offsets: Arc<ConsumerOffsetManager>,
+        tables: &Tables,
         consumers: Arc<ConsumerManager<C>>,
         store: Arc<MessageStore>,
     ) -> Self {
+        let (topics, groups) = (Arc::clone(&tables.topics), Arc::clone(&tables.groups));
+        let offsets = Arc::clone(&tables.offsets);
         Self { config, topics, groups, offsets, consumers, store }
     }
 
@@ -112,9 +113,7 @@ mod tests {
     pub(super) fn reset(m: &Managers, more: &[(&str, &str)]) -> Result<String, (i32, String)> {
         let processor = ResetOffset::new(
             Arc::clone(&m.config),
-            Arc::clone(&m.topics),
-            Arc::clone(&m.groups),
-            Arc::clone(&m.offsets),
+            &m.tables,
             Arc::clone(&m.consumers),
             Arc::clone(&m.store),
         );

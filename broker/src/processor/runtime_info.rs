@@ -8,14 +8,14 @@ use std::sync::Arc;
 use oxmq_protocol::body::KVTable;
 use oxmq_protocol::version;
 use oxmq_remoting::{RequestCount, RequestCounters};
-use oxmq_store::{AppendTotals, DiskSpace, MessageStore};
+use oxmq_store::{DiskSpace, MessageStore};
 
 use super::{Answer, success_with};
 use crate::broker_stats::{BrokerStats, Totals};
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
-use crate::timer::TimerFlow;
+use crate::in_memory::InMemory;
 use crate::transaction::TransactionService;
 use crate::watch::Figures;
 
@@ -42,24 +42,13 @@ pub(crate) struct RuntimeInfo {
 impl RuntimeInfo {
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
-        stats: Arc<BrokerStats>,
+        known: &InMemory,
         delays: Delays,
         transactions: Arc<TransactionService>,
-        watch: Arc<Figures>,
         store: Arc<MessageStore>,
-        requests: Arc<RequestCounters>,
     ) -> Self {
-        Self { config, stats, delays, transactions, watch, store, requests }
-    }
-
-    /// What went through the timer since the start.
-    pub(crate) fn timer_flow(&self) -> TimerFlow {
-        self.delays.timers.as_ref().map(|timers| timers.metrics().flow()).unwrap_or_default()
-    }
-
-    /// What went into the log since the start.
-    pub(crate) fn appended(&self) -> AppendTotals {
-        self.store.appended()
+        let (stats, requests) = (Arc::clone(&known.stats), Arc::clone(&known.requests));
+        Self { config, stats, delays, transactions, watch: known.watch.figures(), store, requests }
     }
 
     /// `GET_ALL_DELAY_OFFSET` (45): how far each delay level has got.
@@ -84,7 +73,7 @@ impl RuntimeInfo {
         let latency = stats.put_percentiles();
         // Of the log; those of today do without what the broker stores for itself. The reference says
         // 1 before the first message, lest somebody divides by it.
-        let appended = self.appended();
+        let appended = self.store.appended();
         let put = appended.messages.max(1);
         let average = appended.bytes as f64 / put as f64;
         let numbers = [
@@ -275,15 +264,9 @@ mod tests {
             ([192, 0, 2, 2], 10911).into(),
             m.store_root(),
         );
-        let info = RuntimeInfo::new(
-            Arc::clone(&m.config),
-            Arc::clone(&stats),
-            delays,
-            Arc::new(transactions),
-            Arc::default(),
-            Arc::clone(&m.store),
-            Arc::default(),
-        );
+        let known = InMemory { stats, ..InMemory::new(&m.config, &m.tables, &m.store) };
+        let (config, store) = (Arc::clone(&m.config), Arc::clone(&m.store));
+        let info = RuntimeInfo::new(config, &known, delays, Arc::new(transactions), store);
         let KVTable { table } = fastjson::from_slice(&info.get().unwrap().body).unwrap();
         let end = m.store.max_phy_offset().to_string();
         for (key, value) in [

@@ -28,10 +28,10 @@ use crate::config::BrokerConfig;
 use crate::delays::Delays;
 use crate::durable::DurableAnswers;
 use crate::error::RequestError;
+use crate::in_memory::InMemory;
 use crate::message_type;
 use crate::once::{First, Window};
 use crate::rebalance_lock::RebalanceLockManager;
-use crate::stamps::Stamps;
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -73,32 +73,29 @@ thread_local! {
 }
 
 impl SendMessage {
-    #[expect(clippy::too_many_arguments, reason = "the managers it works with")]
     pub(crate) fn new(
         config: Arc<BrokerConfig>,
         store: Arc<MessageStore>,
         tables: &Tables,
-        stats: Arc<BrokerStats>,
-        locks: Arc<RebalanceLockManager>,
+        known: &InMemory,
         delays: Delays,
         transactions: Arc<TransactionService>,
-        durable: Arc<DurableAnswers>,
-        stamps: Arc<Stamps>,
         store_host: SocketAddr,
     ) -> Self {
+        let stamps = Arc::clone(&known.stamps);
         let answers = Answers { stamps, store_host, store: Arc::clone(&store) };
         Self {
             unique_keys: UniqueKeys::new(store_host.ip()),
             answers: Arc::new(answers),
-            durable,
+            durable: Arc::new(DurableAnswers::new(Arc::clone(&store))),
             next_queue: AtomicU32::new(0),
             config,
             store,
             topics: Arc::clone(&tables.topics),
             groups: Arc::clone(&tables.groups),
             static_topics: Arc::clone(&tables.static_topics),
-            stats,
-            locks,
+            stats: Arc::clone(&known.stats),
+            locks: Arc::clone(&known.locks),
             delays,
             transactions,
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use oxmq_protocol::address::is_host_port;
 use oxmq_remoting::{
-    Listener, RemotingClient, RemotingClientConfig, Server, ServerConfig, Tls, TlsClient, ip_of,
-    max_idle_of,
+    Listener, RemotingClient, RemotingClientConfig, RequestCounters, Server, ServerConfig, Tls,
+    TlsClient, ip_of, max_idle_of,
 };
 
 use super::StartError;
@@ -83,6 +83,7 @@ fn host(key: &'static str, value: &str) -> Result<IpAddr, StartError> {
 pub(super) fn serve(
     config: &BrokerSettings,
     processors: &Arc<Processors>,
+    requests: &Arc<RequestCounters>,
     main: Listener,
     fast: Option<Listener>,
     tls: &Tls,
@@ -91,7 +92,7 @@ pub(super) fn serve(
         let mut server = ServerConfig::new(listener.local_addr());
         server.max_idle = max_idle_of(config.server_channel_max_idle_time_seconds.into());
         server.tls = tls.clone();
-        server.counters = Arc::clone(&processors.request_counters);
+        server.counters = Arc::clone(requests);
         let service = Dispatch { processors: Arc::clone(processors), fast_port };
         Server::serve(listener, &server, Arc::new(service))
     };

@@ -7,6 +7,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::error;
 
 use super::BrokerHandle;
+use crate::chores::Chores;
 use crate::schedule::ScheduleMessageService;
 
 /// How often it is looked for what is up to the moment: held requests whose time is up, decisions on
@@ -31,14 +32,14 @@ const SAMPLE_TOPICS_EVERY: Duration = Duration::from_secs(10);
 const CLEAN_STATIC_TOPICS_EVERY: Duration = Duration::from_secs(300);
 
 impl BrokerHandle {
-    pub(super) fn spawn_tasks(&mut self) {
+    pub(super) fn spawn_tasks(&mut self, chores: &Arc<Chores>) {
         let Self { tasks, processors, delays, transactions, tables, registration, .. } = self;
         let (tables, schedule) = (Arc::clone(tables), &delays.schedule);
         let (static_topics, store) = (Arc::clone(&tables.static_topics), Arc::clone(&self.store));
         let (registers, follows) = (Arc::clone(registration), Arc::clone(registration));
         tasks.spawn(async move { registers.run().await });
         tasks.spawn(async move { follows.follow_name_servers().await });
-        tasks.spawn(Arc::clone(&processors.request_counters).log());
+        tasks.spawn(Arc::clone(&chores.known.requests).log());
         tasks.spawn(Arc::clone(schedule).run());
         tasks.spawn(Arc::clone(transactions).run());
         tasks.spawn(async move { tables.save_in_background().await });
@@ -66,13 +67,13 @@ impl BrokerHandle {
             }
         });
         every(tasks, CLEAN_POPS_EVERY, &processors.pop, |pop| pop.clean());
-        every(tasks, SCAN_CLIENTS_EVERY, processors, |all| all.scan_clients());
-        every(tasks, NOTIFY_UNTOLD_EVERY, processors, |all| all.notify_untold());
-        every(tasks, SCAN_BROADCASTS_EVERY, processors, |all| all.scan_broadcasts());
-        every(tasks, STOP_SLOW_GROUPS_EVERY, processors, |all| all.stop_slow_groups());
-        every(tasks, SAMPLE_TRAFFIC_EVERY, processors, |all| all.sample_traffic());
+        every(tasks, SCAN_CLIENTS_EVERY, chores, |all| all.scan_clients());
+        every(tasks, NOTIFY_UNTOLD_EVERY, chores, |all| all.notify_untold());
+        every(tasks, SCAN_BROADCASTS_EVERY, chores, |all| all.scan_broadcasts());
+        every(tasks, STOP_SLOW_GROUPS_EVERY, chores, |all| all.stop_slow_groups());
+        every(tasks, SAMPLE_TRAFFIC_EVERY, chores, |all| all.sample_traffic());
         let save_metrics_every = self.save_transaction_metrics_every;
-        every_blocking(tasks, SAMPLE_TOPICS_EVERY, processors, |all| {
+        every_blocking(tasks, SAMPLE_TOPICS_EVERY, chores, |all| {
             all.sample_topics_and_groups();
         });
         let save_schedule_every =
