@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
-use crate::saved_table::SavedTable;
+use crate::clock::now_ms;
+use crate::saved_table::{SaveSignal, SavedTable};
 
 /// What a tool is told whose change cannot be made durable.
 pub(crate) const NOT_SAVED: &str =
@@ -41,14 +42,16 @@ struct Step<C> {
 pub(crate) struct JournaledTable<T: Journaled> {
     table: SavedTable<T>,
     journal: JsonJournal<Step<T::Change>>,
+    /// Has the file saved soon.
+    save: SaveSignal,
 }
 
 impl<T: Journaled> JournaledTable<T> {
     /// The file called `name` in the store's configuration directory.
-    pub(crate) fn new(store_root: &Path, name: &str) -> Self {
+    pub(crate) fn new(store_root: &Path, name: &str, save: SaveSignal) -> Self {
         let table = SavedTable::new(store_root, name);
         let journal = JsonJournal::of(table.path());
-        Self { table, journal }
+        Self { table, journal, save }
     }
 
     /// Reads what was saved last and what changed after that, and saves it together.
@@ -91,24 +94,31 @@ impl<T: Journaled> JournaledTable<T> {
         self.table.changed();
     }
 
-    /// Notes what has changed with the step to `data_version`. Whoever changes the table calls this before
+    /// Notes what has changed with the next step of `data_version`. Whoever changes the table calls this before
     /// anyone else can change it or see the new version.
-    pub(crate) fn note(&self, data_version: DataVersion, changes: Vec<T::Change>) {
+    pub(crate) fn note(&self, data_version: &mut DataVersion, changes: Vec<T::Change>) {
+        data_version.advance(0, now_ms());
         self.changed();
-        let step = Step { data_version, changes };
+        let step = Step { data_version: *data_version, changes };
         if let Err(error) = self.journal.note(data_version.counter, &step) {
             error!(%error, "change not noted");
         }
+        self.save.notify();
     }
 
-    /// Makes everything durable that was noted before the call: in the journal, or else in the file.
+    /// Makes everything durable that was noted before the call: in the journal, or else in the file. What
+    /// cannot be written to either is tried again in the background.
     ///
     /// # Errors
-    /// When neither can be written.
-    pub(crate) fn keep(&self, snapshot: impl FnOnce() -> T + Send) -> Result<(), JsonFileError> {
-        self.journal.keep().or_else(|error| {
+    /// The remark that a tool gets that has asked for the change.
+    pub(crate) fn keep(&self, snapshot: impl FnOnce() -> T + Send) -> Result<(), String> {
+        let kept = self.journal.keep().or_else(|error| {
             warn!(%error, "the file is saved at once instead of its journal");
             self.save_if_changed(snapshot)
+        });
+        kept.map_err(|error| {
+            error!(%error, "metadata not saved");
+            NOT_SAVED.to_owned()
         })
     }
 
@@ -172,7 +182,7 @@ mod tests {
 
     impl Broker {
         fn start(dir: &Path) -> Self {
-            let table = JournaledTable::new(dir, "names.json");
+            let table = JournaledTable::new(dir, "names.json", SaveSignal::default());
             let names = Mutex::new(table.load().unwrap());
             Self { table, names }
         }
@@ -183,8 +193,7 @@ mod tests {
             let change =
                 || if is_there { Change::Put(name.clone()) } else { Change::Delete(name.clone()) };
             names.apply(change());
-            names.data_version.advance(0, 1);
-            self.table.note(names.data_version, vec![change()]);
+            self.table.note(&mut names.data_version, vec![change()]);
         }
 
         fn keep(&self) {

@@ -10,12 +10,11 @@ use hashbrown::HashMap;
 use oxmq_protocol::body::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX};
 use serde::{Deserialize, Serialize};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::attributes::{self, OF_GROUPS};
-use crate::clock::now_ms;
 use crate::config::BrokerConfig;
-use crate::journaled_table::{Journaled, JournaledTable, NOT_SAVED};
+use crate::journaled_table::{Journaled, JournaledTable};
 use crate::limits::{MAX_FORBIDDEN_TOPICS, MAX_GROUPS};
 use crate::saved_table::SaveSignal;
 use crate::sync::{lock, read, write};
@@ -88,9 +87,10 @@ pub(crate) struct SubscriptionGroupManager {
     /// Held by whoever changes the tables, so that look-and-create is one step.
     data_version: Mutex<DataVersion>,
     /// Whether groups named like light queues exist without being made.
+    ///
+    /// Reference: `LmqSubscriptionGroupManager` (broker), 5.5.0.
     has_light: bool,
     file: JournaledTable<SubscriptionGroupWrapper>,
-    save: SaveSignal,
 }
 
 impl SubscriptionGroupManager {
@@ -101,9 +101,10 @@ impl SubscriptionGroupManager {
     pub(crate) fn load(
         config: Arc<BrokerConfig>,
         store_root: &Path,
+        has_light: bool,
         save: SaveSignal,
     ) -> Result<Self, JsonFileError> {
-        let file = JournaledTable::new(store_root, "subscriptionGroup.json");
+        let file = JournaledTable::new(store_root, "subscriptionGroup.json", save);
         let saved: SubscriptionGroupWrapper = file.load()?;
         let built_in = BUILT_IN_GROUPS.iter().map(|name| SubscriptionGroupConfig::new(*name));
         let table =
@@ -114,17 +115,9 @@ impl SubscriptionGroupManager {
             table: RwLock::new(table),
             forbidden: RwLock::new(saved.forbidden_table),
             data_version: Mutex::new(saved.data_version),
-            has_light: false,
+            has_light,
             file,
-            save,
         })
-    }
-
-    /// The same, in a broker whose groups for light queues exist without being made.
-    ///
-    /// Reference: `LmqSubscriptionGroupManager` (broker), 5.5.0.
-    pub(crate) fn with_light_queues(self, has_light: bool) -> Self {
-        Self { has_light, ..self }
     }
 
     fn is_light(&self, group: &str) -> bool {
@@ -200,7 +193,7 @@ impl SubscriptionGroupManager {
         write(&self.forbidden).remove(group);
         if write(&self.table).remove(group).is_some() {
             info!(group, "group deleted");
-            self.bump(&mut data_version, GroupChange::Delete(group.to_owned()));
+            self.file.note(&mut data_version, vec![GroupChange::Delete(group.to_owned())]);
             drop(data_version);
             drop(self.keep());
         } else {
@@ -243,7 +236,7 @@ impl SubscriptionGroupManager {
         drop(forbidden);
         info!(group, topic, index, is_forbidden, "group's permission updated");
         let change = GroupChange::Forbid { group: group.to_owned(), topics: now_forbidden };
-        self.bump(&mut data_version, change);
+        self.file.note(&mut data_version, vec![change]);
         drop(data_version);
         self.keep()
     }
@@ -275,12 +268,9 @@ impl SubscriptionGroupManager {
     }
 
     /// Makes durable what a tool has changed before that is acknowledged; groups that just appear can appear
-    /// again. What cannot be saved is tried again in the background.
+    /// again.
     fn keep(&self) -> Result<(), String> {
-        self.file.keep(|| self.snapshot()).map_err(|error| {
-            error!(%error, "subscription groups not saved");
-            NOT_SAVED.to_owned()
-        })
+        self.file.keep(|| self.snapshot())
     }
 
     fn store(
@@ -290,14 +280,9 @@ impl SubscriptionGroupManager {
     ) -> Arc<SubscriptionGroupConfig> {
         let (name, group) = keyed(group);
         write(&self.table).insert(name, Arc::clone(&group));
-        self.bump(data_version, GroupChange::Put(SubscriptionGroupConfig::clone(&group)));
+        let change = GroupChange::Put(SubscriptionGroupConfig::clone(&group));
+        self.file.note(data_version, vec![change]);
         group
-    }
-
-    fn bump(&self, data_version: &mut DataVersion, change: GroupChange) {
-        data_version.advance(0, now_ms());
-        self.file.note(*data_version, vec![change]);
-        self.save.notify();
     }
 }
 
@@ -314,7 +299,7 @@ mod tests {
     fn manager(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> SubscriptionGroupManager {
         let mut config = BrokerConfig::default();
         change(&mut config);
-        SubscriptionGroupManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
+        SubscriptionGroupManager::load(Arc::new(config), dir, false, SaveSignal::default()).unwrap()
     }
 
     #[test]

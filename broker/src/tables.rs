@@ -52,10 +52,10 @@ impl Tables {
         has_light: bool,
     ) -> Result<Self, LoadError> {
         let save = SaveSignal::default();
-        let topics = TopicConfigManager::load(Arc::clone(config), store_root, save.clone())?;
-        let topics = topics.with_light_queues(has_light);
-        let groups = SubscriptionGroupManager::load(Arc::clone(config), store_root, save.clone())?;
-        let groups = groups.with_light_queues(has_light);
+        let (for_topics, for_groups) = (Arc::clone(config), Arc::clone(config));
+        let topics = TopicConfigManager::load(for_topics, store_root, has_light, save.clone())?;
+        let groups =
+            SubscriptionGroupManager::load(for_groups, store_root, has_light, save.clone())?;
         let offsets = ConsumerOffsetManager::load(config, store_root, has_light)?;
         let filters = ConsumerFilters::load(config, store_root)?;
         let request_modes = RequestModes::load(store_root, save.clone())?;

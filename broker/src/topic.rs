@@ -14,12 +14,11 @@ pub(crate) use oxmq_protocol::body::TopicConfig;
 use oxmq_protocol::body::{DataVersion, TopicConfigSerializeWrapper};
 use oxmq_store::{JsonFileError, LIGHT_PREFIX, PutMessageResult};
 use serde::{Deserialize, Serialize};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::attributes::{self, OF_TOPICS};
-use crate::clock::now_ms;
 use crate::config::BrokerConfig;
-use crate::journaled_table::{Journaled, JournaledTable, NOT_SAVED};
+use crate::journaled_table::{Journaled, JournaledTable};
 use crate::limits::MAX_TOPICS;
 use crate::once::{Room, Window};
 use crate::perm;
@@ -93,11 +92,12 @@ pub(crate) struct TopicConfigManager {
     /// Names that are system topics here besides those that are everywhere.
     system_topics: HashSet<String>,
     /// Whether light queues are topics that exist without being made.
+    ///
+    /// Reference: `LmqTopicConfigManager` (broker), 5.5.0.
     has_light: bool,
     /// For all windows.
     room: Arc<Room>,
     file: JournaledTable<TopicConfigSerializeWrapper>,
-    save: SaveSignal,
     listener: OnceLock<Box<ChangeListener>>,
 }
 
@@ -109,9 +109,10 @@ impl TopicConfigManager {
     pub(crate) fn load(
         config: Arc<BrokerConfig>,
         store_root: &Path,
+        has_light: bool,
         save: SaveSignal,
     ) -> Result<Self, JsonFileError> {
-        let file = JournaledTable::new(store_root, "topics.json");
+        let file = JournaledTable::new(store_root, "topics.json", save);
         let system_topics = system_topics(&config);
         let names = system_topics.iter().map(|topic| topic.topic_name.clone()).collect();
         let room = Arc::default();
@@ -127,19 +128,11 @@ impl TopicConfigManager {
             table: RwLock::new(topics),
             data_version: Mutex::new(saved.data_version),
             system_topics: names,
-            has_light: false,
+            has_light,
             room,
             file,
-            save,
             listener: OnceLock::new(),
         })
-    }
-
-    /// The same, in a broker whose light queues are topics that exist without being made.
-    ///
-    /// Reference: `LmqTopicConfigManager` (broker), 5.5.0.
-    pub(crate) fn with_light_queues(self, has_light: bool) -> Self {
-        Self { has_light, ..self }
     }
 
     fn is_light(&self, topic: &str) -> bool {
@@ -228,7 +221,7 @@ impl TopicConfigManager {
         let mut data_version = lock(&self.data_version);
         if write(&self.table).remove(topic).is_some() {
             info!(%topic, "topic deleted");
-            self.bump(&mut data_version, vec![TopicChange::Delete(topic.to_owned())]);
+            self.file.note(&mut data_version, vec![TopicChange::Delete(topic.to_owned())]);
             drop(data_version);
             drop(self.keep());
         } else {
@@ -249,7 +242,7 @@ impl TopicConfigManager {
         }
         drop(table);
         if !changes.is_empty() {
-            self.bump(&mut data_version, changes);
+            self.file.note(&mut data_version, changes);
         }
     }
 
@@ -274,7 +267,7 @@ impl TopicConfigManager {
     /// Lets the name servers hear of every topic again.
     pub(crate) fn announce_all(&self) {
         let mut data_version = lock(&self.data_version);
-        self.bump(&mut data_version, Vec::new());
+        self.file.note(&mut data_version, Vec::new());
         let Some(listener) = self.listener.get() else { return };
         // The listener looks at the table, too.
         let names: Vec<_> = read(&self.table).keys().cloned().collect();
@@ -284,32 +277,23 @@ impl TopicConfigManager {
     }
 
     /// Makes a change durable before it is acknowledged: a topic that a crash takes back would take the
-    /// messages sent to it along. What cannot be saved is tried again in the background.
+    /// messages sent to it along.
     ///
     /// # Errors
     /// The remark that a tool gets that has asked for the change.
     pub(crate) fn keep(&self) -> Result<(), String> {
-        self.file.keep(|| self.saved()).map_err(|error| {
-            error!(%error, "topics not saved");
-            NOT_SAVED.to_owned()
-        })
+        self.file.keep(|| self.saved())
     }
 
     fn store(&self, topic: TopicConfig, data_version: &mut DataVersion) -> Arc<Topic> {
         let known = self.get(&topic.topic_name);
         let (name, topic) = keyed(topic, &self.room, known.as_deref());
         write(&self.table).insert(name, Arc::clone(&topic));
-        self.bump(data_version, vec![TopicChange::Put(TopicConfig::clone(&topic))]);
+        self.file.note(data_version, vec![TopicChange::Put(TopicConfig::clone(&topic))]);
         if let Some(listener) = self.listener.get() {
             listener(&topic.topic_name);
         }
         topic
-    }
-
-    fn bump(&self, data_version: &mut DataVersion, changes: Vec<TopicChange>) {
-        data_version.advance(0, now_ms());
-        self.file.note(*data_version, changes);
-        self.save.notify();
     }
 }
 

@@ -18,7 +18,8 @@ fn manager_with(dir: &Path, tells_at_once: bool) -> ConsumerManager<TestChannel>
     config.real_time_notify_consumer_change = tells_at_once;
     let config = Arc::new(config);
     let groups =
-        SubscriptionGroupManager::load(Arc::clone(&config), dir, SaveSignal::default()).unwrap();
+        SubscriptionGroupManager::load(Arc::clone(&config), dir, false, SaveSignal::default())
+            .unwrap();
     let filters = ConsumerFilters::load(&config, dir).unwrap();
     ConsumerManager::new(config, Arc::new(groups), Arc::new(filters), Arc::default())
 }

@@ -9,7 +9,7 @@ fn manager(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> TopicConfigMan
     let mut config = BrokerConfig::default();
     config.broker_name = "b".to_owned();
     change(&mut config);
-    TopicConfigManager::load(Arc::new(config), dir, SaveSignal::default()).unwrap()
+    TopicConfigManager::load(Arc::new(config), dir, false, SaveSignal::default()).unwrap()
 }
 
 fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<Topic>> {
@@ -20,7 +20,7 @@ fn send(topics: &TopicConfigManager, topic: &str, queues: i32) -> Option<Arc<Top
 fn light_queues_are_topics_that_nobody_makes_where_there_are_any() {
     let dir = tempfile::tempdir().unwrap();
     assert!(manager(dir.path(), |_| ()).get("%LMQ%q").is_none());
-    let topics = manager(dir.path(), |_| ()).with_light_queues(true);
+    let topics = TopicConfigManager { has_light: true, ..manager(dir.path(), |_| ()) };
     let light = topics.get("%LMQ%q").unwrap();
     assert_eq!((light.read_queue_nums, light.write_queue_nums, light.perm), (1, 1, 6));
     topics.update(TopicConfig { perm: 2, ..TopicConfig::new("%LMQ%q") }).unwrap();
