@@ -14,7 +14,7 @@ pub const ADVERTISED_LISTENERS: &str = "oxmqAdvertisedListeners";
 /// Networks that one broker can have addresses for.
 pub const MAX_LISTENERS: usize = 16;
 /// Longest name of a listener, bytes.
-pub const MAX_LISTENER_NAME_BYTES: usize = 64;
+pub(crate) const MAX_LISTENER_NAME_BYTES: usize = 64;
 /// Longest host name that there is, bytes.
 const MAX_HOST_BYTES: usize = 255;
 

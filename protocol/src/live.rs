@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::sync::lock;
 
 /// Changes that one value takes, as each of its versions is kept for those who still read it.
-pub const MAX_LIVE_CHANGES: usize = 1_000;
+pub(crate) const MAX_LIVE_CHANGES: usize = 1_000;
 
 /// A value that is replaced now and then and read all the time.
 ///

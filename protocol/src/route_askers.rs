@@ -13,7 +13,7 @@ use crate::advertised_listeners::is_listener_name;
 pub const ROUTE_ASKERS: &str = "oxmqRouteAskers";
 
 /// Most of them in one answer.
-pub const MAX_ROUTE_ASKERS: usize = 256;
+pub(crate) const MAX_ROUTE_ASKERS: usize = 256;
 
 /// A machine with clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

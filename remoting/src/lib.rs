@@ -26,7 +26,7 @@ use oxmq_protocol::sync;
 pub use client::{RemotingClient, RemotingClientConfig};
 pub use connection::{Connection, InvokeError, Tls};
 pub use host::ip_of;
-pub use limits::*;
+pub use limits::max_idle_of;
 pub use reply::Reply;
 pub use request_counters::{RequestCount, RequestCounters};
 pub use server::{Listener, Server, ServerConfig};

@@ -3,28 +3,28 @@
 use std::time::Duration;
 
 /// Bytes read in one turn, so that one busy peer cannot starve the others of its worker.
-pub const TURN_BYTES: usize = 256 * 1024;
+pub(crate) const TURN_BYTES: usize = 256 * 1024;
 
 /// Unsent output above which a connection is no longer read until it drains.
-pub const HIGH_WATER_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const HIGH_WATER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Unsent output of all connections together above which those that owe more than [`LOW_WATER_BYTES`] are no
 /// longer read: many peers that do not read would else each hold [`HIGH_WATER_BYTES`].
-pub const TOTAL_HIGH_WATER_BYTES: usize = 256 * 1024 * 1024;
+pub(crate) const TOTAL_HIGH_WATER_BYTES: usize = 256 * 1024 * 1024;
 
 /// What a connection may owe whatever the others do: more than a client has under way that reads.
-pub const LOW_WATER_BYTES: usize = 64 * 1024;
+pub(crate) const LOW_WATER_BYTES: usize = 64 * 1024;
 
 /// Unsent output above which a connection is closed: held pulls and relays can add to it even while
 /// it is not read.
-pub const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_UNSENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Answers that one connection may owe us at a time.
-pub const MAX_PENDING_REQUESTS: usize = 16 * 1024;
+pub(crate) const MAX_PENDING_REQUESTS: usize = 16 * 1024;
 
 /// Silence in both directions after which a connection is closed. The reference's
 /// `serverChannelMaxIdleTimeSeconds` has the same default.
-pub const MAX_IDLE: Duration = Duration::from_secs(120);
+pub(crate) const MAX_IDLE: Duration = Duration::from_secs(120);
 
 /// The silence that a setting in seconds allows: 0 is any.
 ///
@@ -37,14 +37,14 @@ pub const fn max_idle_of(seconds: u64) -> Duration {
 }
 
 /// Connections of one server at a time.
-pub const MAX_CONNECTIONS: usize = 100_000;
+pub(crate) const MAX_CONNECTIONS: usize = 100_000;
 
 /// Of the descriptors that the process may have, connections leave this part, or [`DESCRIPTORS_LEFT`]: without any
 /// there could be no next file of the log, and nothing could be saved.
-pub const PART_OF_DESCRIPTORS_LEFT: u64 = 4;
+pub(crate) const PART_OF_DESCRIPTORS_LEFT: u64 = 4;
 
 /// Descriptors that connections leave of many: those of queue files, and one for each file of a log of 500 GiB.
-pub const DESCRIPTORS_LEFT: u64 = 1024;
+pub(crate) const DESCRIPTORS_LEFT: u64 = 1024;
 
 /// How often the requests are logged. The reference logs theirs as often.
 pub(crate) const LOG_REQUESTS_EVERY: Duration = Duration::from_secs(60);
@@ -84,7 +84,7 @@ pub(crate) const ANSWER_EVERY: u32 = 16;
 
 /// How long a worker stays awake after traffic. A peer on the same machine answers within it, even if its
 /// processor had to be woken for our answer: in less, both would go on waking each other.
-pub const SPIN: Duration = Duration::from_micros(50);
+pub(crate) const SPIN: Duration = Duration::from_micros(50);
 
 /// After how many turns on end that no other followed within [`SPIN`] a worker no longer stays awake.
 pub(crate) const SPIN_IN_VAIN: u32 = 32;

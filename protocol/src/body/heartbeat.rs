@@ -144,7 +144,7 @@ impl Default for SubscriptionData {
 /// The type of an expression that names tags.
 ///
 /// Reference: `ExpressionType` (common), 5.5.0.
-pub const EXPRESSION_TYPE_TAG: &str = "TAG";
+pub(crate) const EXPRESSION_TYPE_TAG: &str = "TAG";
 
 /// Tells whether an expression of this type, perhaps absent, names tags.
 pub fn is_tag_type(expression_type: &str) -> bool {

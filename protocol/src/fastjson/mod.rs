@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use self::write::Form;
 
 /// Most levels of objects and arrays in one text; the deepest body has eight.
-pub const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// How an error begins that is about a member which an object has twice.
 const REPEATED: &str = "repeated member";

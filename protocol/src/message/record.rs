@@ -33,14 +33,14 @@ pub const MAGIC_V2: i32 = 0xDAA3_20AB_u32 as i32;
 /// What the magics of both versions begin with.
 pub const MAGIC_START: [u8; 3] = [0xDA, 0xA3, 0x20];
 /// Magic of the filler that ends a commit log file.
-pub const MAGIC_BLANK: i32 = 0xCBD4_3194_u32 as i32;
+pub(crate) const MAGIC_BLANK: i32 = 0xCBD4_3194_u32 as i32;
 /// Bytes of a file-end filler that are written: its length and its magic.
 pub const BLANK_HEAD_BYTES: usize = 8;
 
 /// Bytes of an IPv4 host: address and port.
-pub const HOST_V4_BYTES: usize = 8;
+pub(crate) const HOST_V4_BYTES: usize = 8;
 /// Bytes of an IPv6 host: address and port.
-pub const HOST_V6_BYTES: usize = 20;
+pub(crate) const HOST_V6_BYTES: usize = 20;
 
 const TOTAL_SIZE_AT: usize = 0;
 /// Where the magic is in a record.
