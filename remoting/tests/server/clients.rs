@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_remoting::{InvokeError, RemotingClient, RemotingClientConfig};
+use oxmq_remoting::{InvokeError, RemotingClient, RemotingClientConfig, TlsClient, TlsClientFiles};
 
 use super::{ASK_BACK, DEADLINE, ECHO, KEEP, Raw, SENT_AWAY, client, request, start, wait_for};
 
@@ -49,19 +49,29 @@ async fn client_reconnects_after_the_server_went_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn address_that_cannot_be_reached_is_left_alone_for_longer_each_time() {
-    let client = RemotingClient::new(RemotingClientConfig::default());
-    // Bound and not listening: whoever connects is refused.
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    let ask = async || {
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(250) {
-            let error = client.invoke(&address, RemotingCommand::request(ECHO), DEADLINE).await;
-            assert!(error.unwrap_err().to_string().starts_with("connect to <127.0.0.1:"));
+    // Nobody there speaks TLS, so that no connection comes about.
+    let tls = TlsClient::load(&TlsClientFiles::default()).unwrap();
+    let tls = Some(Arc::new(tls));
+    let client = RemotingClient::new(RemotingClientConfig { tls, ..Default::default() });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let attempts = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&attempts);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+            seen.fetch_add(1, Ordering::Relaxed);
         }
-        began.elapsed()
-    };
-    assert!(ask().await < DEADLINE / 2);
+    });
+    let began = Instant::now();
+    while attempts.load(Ordering::Relaxed) < 4 {
+        let error = client.invoke(&address, RemotingCommand::request(ECHO), DEADLINE).await;
+        assert!(error.unwrap_err().to_string().starts_with("connect to <127.0.0.1:"));
+        assert!(began.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // 100 ms after the first one, 200 ms after the second, 400 ms after the third.
+    assert!(began.elapsed() >= Duration::from_millis(700));
 }
 
 #[tokio::test(flavor = "multi_thread")]
