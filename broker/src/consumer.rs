@@ -115,6 +115,11 @@ impl<C: Channel> ConsumerManager<C> {
         changed
     }
 
+    /// Notes the digest of what a heartbeat says of a group that has members, and returns the one before.
+    pub(crate) fn note_fingerprint(&self, group: &str, fingerprint: i32) -> Option<i32> {
+        write(&self.state).groups.get_mut(group)?.fingerprint.replace(fingerprint)
+    }
+
     /// Takes a client out of a group. The rest of it is told unless `notify` is false.
     pub(crate) fn unregister(&self, group: &str, channel: &C, notify: bool) {
         let notice = self.leave(&mut write(&self.state), group, channel.id());

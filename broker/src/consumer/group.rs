@@ -63,6 +63,8 @@ pub(super) struct ConsumerGroup<C> {
     consume_type: Option<ConsumeType>,
     message_model: Option<MessageModel>,
     consume_from_where: Option<ConsumeFromWhere>,
+    /// Digest of the subscriptions in the last heartbeat.
+    pub(super) fingerprint: Option<i32>,
     differences: Differences,
     /// When it was last shared out anew.
     changed: Instant,
@@ -76,6 +78,7 @@ impl<C> Default for ConsumerGroup<C> {
             consume_type: None,
             message_model: None,
             consume_from_where: None,
+            fingerprint: None,
             differences: Differences::default(),
             changed: Instant::now(),
         }

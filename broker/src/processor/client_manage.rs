@@ -2,10 +2,9 @@
 //!
 //! Reference: `ClientManageProcessor` (broker), 5.5.0.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
-use hashbrown::HashMap;
 use oxmq_protocol::body::{
     CheckClientRequestBody, ConsumeType, ConsumerData, HeartbeatData, is_tag_type,
 };
@@ -24,7 +23,6 @@ use crate::limits::MAX_GROUPS_PER_HEARTBEAT;
 use crate::perm;
 use crate::producer::ProducerManager;
 use crate::subscription_group::SubscriptionGroupManager;
-use crate::sync::lock;
 use crate::tables::Tables;
 use crate::topic::{TopicConfigManager, UNIT_SUB_FLAG};
 use crate::topic_validator;
@@ -37,8 +35,6 @@ pub(crate) struct ClientManage<C = Connection> {
     groups: Arc<SubscriptionGroupManager>,
     consumers: Arc<ConsumerManager<C>>,
     producers: Arc<ProducerManager<C>>,
-    /// Digest of the subscriptions in the last heartbeat of each group.
-    fingerprints: Mutex<HashMap<Box<str>, i32>>,
 }
 
 impl<C: Channel> ClientManage<C> {
@@ -49,7 +45,7 @@ impl<C: Channel> ClientManage<C> {
         producers: Arc<ProducerManager<C>>,
     ) -> Self {
         let (topics, groups) = (Arc::clone(&tables.topics), Arc::clone(&tables.groups));
-        Self { config, topics, groups, consumers, producers, fingerprints: Mutex::default() }
+        Self { config, topics, groups, consumers, producers }
     }
 
     /// Notes which groups a client belongs to and what those subscribe to.
@@ -93,8 +89,6 @@ impl<C: Channel> ClientManage<C> {
         // A group that may not be created is passed over in silence, as in the reference.
         let Some(group) = self.groups.find_or_create(&consumer.group_name) else { return false };
         let fingerprint = heartbeat.heartbeat_fingerprint;
-        let before =
-            lock(&self.fingerprints).insert(consumer.group_name.as_str().into(), fingerprint);
 
         let subscriptions = &consumer.subscription_data_set;
         let has_ordered = subscriptions.iter().any(|data| self.topics.is_ordered(&data.topic));
@@ -108,6 +102,7 @@ impl<C: Channel> ClientManage<C> {
         let with_subscriptions = fingerprint == 0 || !heartbeat.without_sub;
         let notify = group.notify_consumer_ids_changed_enable;
         self.consumers.register(client, consumer, with_subscriptions, notify);
+        let before = self.consumers.note_fingerprint(&consumer.group_name, fingerprint);
         // As after a restart, or when all of a group were away for a moment.
         let are_missing =
             !with_subscriptions && !self.consumers.has_subscriptions(&consumer.group_name);
@@ -261,6 +256,9 @@ mod tests {
             "consumerDataSet":[{"groupName":"g","consumeType":"CONSUME_PASSIVELY"}]}"#;
         assert_eq!(sub_change(beat(&processor, &channel, without).unwrap()), "false");
         assert!(m.consumers.is_subscribed("g", "t"));
+
+        processor.connection_closed(&channel);
+        assert_eq!(change(9), "false", "nobody is left who has another one");
     }
 
     #[test]
