@@ -17,6 +17,7 @@ use oxmq_store::{GetMessageStatus, MessageStore};
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::limits::MAX_BROADCAST_MEMBERS;
+use crate::queue_key::GroupQueueRef;
 use crate::sync::lock;
 use crate::topic::TopicConfigManager;
 
@@ -29,14 +30,6 @@ pub(crate) struct Broadcaster {
     pub(crate) client_id: Box<str>,
     /// Whether a proxy pulls for it.
     pub(crate) from_proxy: bool,
-}
-
-/// One queue of a group that broadcasts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BroadcastQueue<'a> {
-    pub(crate) group: &'a str,
-    pub(crate) topic: &'a str,
-    pub(crate) queue_id: i32,
 }
 
 #[derive(Debug)]
@@ -76,7 +69,7 @@ impl BroadcastOffsets {
     /// Where a member that asks from `offset` has to begin instead, if so.
     pub(crate) fn begin(
         &self,
-        queue: BroadcastQueue<'_>,
+        queue: GroupQueueRef<'_>,
         member: &Broadcaster,
         offset: i64,
     ) -> Option<i64> {
@@ -92,7 +85,7 @@ impl BroadcastOffsets {
         Some(pulled.unwrap_or_else(|| self.begin_of_new(queue)))
     }
 
-    fn begin_of_new(&self, BroadcastQueue { group, topic, queue_id }: BroadcastQueue<'_>) -> i64 {
+    fn begin_of_new(&self, GroupQueueRef { group, topic, queue_id }: GroupQueueRef<'_>) -> i64 {
         let committed = self.offsets.query(&format!("{group}{GROUP_SUFFIX}"), topic, queue_id);
         if let Some(offset) = committed.filter(|offset| *offset >= 0) {
             return offset;
@@ -115,7 +108,7 @@ impl BroadcastOffsets {
     /// Notes how far a member has pulled. That never goes back.
     pub(crate) fn note(
         &self,
-        queue: BroadcastQueue<'_>,
+        queue: GroupQueueRef<'_>,
         member: &Broadcaster,
         offset: i64,
         now: Instant,
@@ -178,7 +171,7 @@ mod tests {
     use super::*;
     use crate::processor::testing::{Managers, managers};
 
-    const QUEUE: BroadcastQueue<'_> = BroadcastQueue { group: "g", topic: "t", queue_id: 0 };
+    const QUEUE: GroupQueueRef<'_> = GroupQueueRef { group: "g", topic: "t", queue_id: 0 };
 
     fn offsets(m: &Managers) -> BroadcastOffsets {
         BroadcastOffsets::new(

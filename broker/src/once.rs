@@ -9,7 +9,7 @@
 //! a producer's decision, is known again once it has come there.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -55,29 +55,17 @@ pub(crate) struct First {
     pub(crate) recall_handle: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     unique_key: Arc<str>,
     body_crc: i32,
 }
 
-/// The same, borrowed.
-#[derive(Clone, Copy, Debug)]
+/// The same, borrowed, with the same fields in the same order for the same hash.
+#[derive(Clone, Copy, Debug, Hash)]
 struct KeyRef<'a> {
     unique_key: &'a str,
     body_crc: i32,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        KeyRef { unique_key: &self.unique_key, body_crc: self.body_crc }.hash(state);
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.unique_key, self.body_crc).hash(state);
-    }
 }
 
 impl Equivalent<Key> for KeyRef<'_> {

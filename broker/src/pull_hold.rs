@@ -4,11 +4,11 @@
 
 use oxmq_protocol::body::LogicQueueMappingItem;
 
-use crate::broadcast_offset::{BroadcastQueue, Broadcaster};
+use crate::broadcast_offset::Broadcaster;
 use crate::filter::MessageFilter;
 use crate::hold::{Asks, Held, Hold, Room, Take};
 use crate::limits::MAX_HELD_PULLS;
-use crate::queue_key::QueueRef;
+use crate::queue_key::{GroupQueueRef, QueueRef};
 use crate::static_topic::LogicQueue;
 
 /// What a pull asks, once its checks have passed.
@@ -56,8 +56,8 @@ impl ArrivedMessage<'_> {
 }
 
 impl PullRequest {
-    pub(crate) fn broadcast_queue(&self) -> BroadcastQueue<'_> {
-        BroadcastQueue { group: &self.group, topic: &self.topic, queue_id: self.queue_id }
+    pub(crate) fn broadcast_queue(&self) -> GroupQueueRef<'_> {
+        GroupQueueRef { group: &self.group, topic: &self.topic, queue_id: self.queue_id }
     }
 }
 

@@ -10,10 +10,10 @@ use oxmq_protocol::message::ReceiptHandle;
 use oxmq_store::PutMessageResult;
 
 use super::order::Acknowledged;
-use super::queues::PopRef;
 use super::{ANY_QUEUE, PopService};
 use crate::clock::now_ms;
 use crate::error::RequestError;
+use crate::queue_key::GroupQueueRef;
 
 /// Messages of one pop of a queue.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,8 @@ impl<'a> Given<'a> {
         }
     }
 
-    fn queue(&self) -> PopRef<'a> {
-        PopRef { topic: self.topic, group: self.group, queue_id: self.queue_id }
+    fn queue(&self) -> GroupQueueRef<'a> {
+        GroupQueueRef { topic: self.topic, group: self.group, queue_id: self.queue_id }
     }
 
     /// The note that one of them is done.
@@ -178,7 +178,7 @@ impl PopService {
         offset: i64,
         client: SocketAddr,
     ) -> Result<(), RequestError> {
-        let PopRef { topic, group, queue_id } = given.queue();
+        let GroupQueueRef { topic, group, queue_id } = given.queue();
         let committed = self.offsets.query(group, topic, queue_id);
         if committed.is_some_and(|committed| offset < committed) {
             return Ok(());
@@ -215,7 +215,7 @@ impl PopService {
 
     /// The answer tells the time from the pop on. It is empty when the message is done already.
     fn change_in_order(&self, given: &Given<'_>, offset: i64, visible_ms: i64) -> Changed {
-        let PopRef { topic, group, queue_id } = given.queue();
+        let GroupQueueRef { topic, group, queue_id } = given.queue();
         let committed = self.offsets.query(group, topic, queue_id);
         if committed.is_some_and(|committed| offset < committed) {
             return Changed::default();

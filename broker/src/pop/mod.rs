@@ -38,7 +38,7 @@ use self::catch::Catch;
 pub(crate) use self::held::{HeldNotice, HeldPop, NoticeRequest, PopRequest, deadline};
 pub(crate) use self::journal::Journal;
 pub(crate) use self::order::ConsumerOrder;
-use self::queues::{PopQueue, PopQueues, PopRef};
+use self::queues::{PopQueue, PopQueues};
 use self::recover::GivenAgain;
 pub(crate) use self::revive::Revive;
 use crate::broker_stats::BrokerStats;
@@ -50,7 +50,7 @@ use crate::filter::MessageFilter;
 use crate::hold::{Asks as _, Hold, Take};
 use crate::limits::MAX_REVIVE_QUEUES;
 use crate::pull_hold::ArrivedMessage;
-use crate::queue_key::QueueRef;
+use crate::queue_key::{GroupQueueRef, QueueRef};
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::TopicConfigManager;
@@ -340,7 +340,7 @@ impl PopService {
 
     /// Messages that were popped at `pop_time_ms` are not given out any more. Whoever waits may be given
     /// others when there were too many.
-    fn count_done(self: &Arc<Self>, queue_ref: PopRef<'_>, pop_time_ms: i64, count: usize) {
+    fn count_done(self: &Arc<Self>, queue_ref: GroupQueueRef<'_>, pop_time_ms: i64, count: usize) {
         if pop_time_ms < self.began_ms {
             return;
         }

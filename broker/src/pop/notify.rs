@@ -5,10 +5,10 @@
 use std::time::Instant;
 
 use super::held::{HeldNotice, NoticeRequest};
-use super::queues::PopRef;
 use super::{ANY_QUEUE, PopService};
 use crate::clock::now_ms;
 use crate::filter::MessageFilter;
+use crate::queue_key::GroupQueueRef;
 
 impl PopService {
     /// Says whether there is a message; when there is none, waits for one.
@@ -56,7 +56,7 @@ impl PopService {
 
     fn any_in_queue(&self, request: &NoticeRequest, topic: &str, queue_id: i32) -> bool {
         let group = &*request.group;
-        let queue_ref = PopRef { topic, group, queue_id };
+        let queue_ref = GroupQueueRef { topic, group, queue_id };
         let attempt = request.attempt.as_deref();
         if request.order && self.order.is_blocked(queue_ref, attempt, 0, now_ms()) {
             return false;

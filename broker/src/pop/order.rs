@@ -17,7 +17,7 @@ use oxmq_store::JsonFileError;
 use tracing::warn;
 
 use super::offset_info::OffsetInfo;
-use super::queues::{PopKey, PopRef};
+use crate::queue_key::{GroupQueueKey, GroupQueueRef};
 use crate::saved_table::SavedTable;
 use crate::sync::lock;
 
@@ -36,8 +36,8 @@ pub(super) struct Freed {
 }
 
 impl Freed {
-    fn queue(&self) -> PopRef<'_> {
-        PopRef { topic: &self.topic, group: &self.group, queue_id: self.queue_id }
+    fn queue(&self) -> GroupQueueRef<'_> {
+        GroupQueueRef { topic: &self.topic, group: &self.group, queue_id: self.queue_id }
     }
 }
 
@@ -63,7 +63,7 @@ struct State {
     /// When queues may be free again, soonest first. What puts that off is seen then.
     freed: BinaryHeap<Reverse<Freed>>,
     /// The soonest of these of each queue.
-    soonest: HashMap<PopKey, i64>,
+    soonest: HashMap<GroupQueueKey, i64>,
 }
 
 /// What was given out in order.
@@ -88,7 +88,7 @@ impl ConsumerOrder {
         });
         for (key, queue_id, info) in infos {
             if let Some((topic, group)) = key {
-                state.free_at(PopRef { topic, group, queue_id }, free_at(info));
+                state.free_at(GroupQueueRef { topic, group, queue_id }, free_at(info));
             }
         }
         state.table = table;
@@ -115,7 +115,7 @@ impl ConsumerOrder {
     /// messages is given them again.
     pub(super) fn is_blocked(
         &self,
-        queue: PopRef<'_>,
+        queue: GroupQueueRef<'_>,
         attempt: Option<&str>,
         invisible_ms: i64,
         now_ms: i64,
@@ -131,7 +131,7 @@ impl ConsumerOrder {
     /// `commit` before any acknowledgement can.
     pub(super) fn give(
         &self,
-        queue: PopRef<'_>,
+        queue: GroupQueueRef<'_>,
         attempt: Option<&str>,
         (pop_time_ms, invisible_ms): (i64, i64),
         offsets: &[i64],
@@ -175,7 +175,7 @@ impl ConsumerOrder {
     /// Notes that a message is done; `commit` is called with the offset to go on at.
     pub(super) fn acknowledge(
         &self,
-        queue: PopRef<'_>,
+        queue: GroupQueueRef<'_>,
         offset: i64,
         pop_time_ms: i64,
         now_ms: i64,
@@ -211,7 +211,7 @@ impl ConsumerOrder {
     /// earlier pop.
     pub(super) fn set_next_visible(
         &self,
-        queue: PopRef<'_>,
+        queue: GroupQueueRef<'_>,
         offset: i64,
         pop_time_ms: i64,
         visible_ms: i64,
@@ -239,7 +239,7 @@ impl ConsumerOrder {
 
     /// Gives all that was given out of a queue another time at which it is due again, without that
     /// counting as consumed.
-    pub(super) fn suspend(&self, queue: PopRef<'_>, pop_time_ms: i64, visible_ms: i64) {
+    pub(super) fn suspend(&self, queue: GroupQueueRef<'_>, pop_time_ms: i64, visible_ms: i64) {
         let mut state = lock(&self.state);
         let Some(info) = state.info(queue).filter(|info| info.pop_time == pop_time_ms) else {
             return;
@@ -256,7 +256,7 @@ impl ConsumerOrder {
     }
 
     /// Forgets what was given out of a queue: the group goes on somewhere else.
-    pub(super) fn forget(&self, queue: PopRef<'_>) {
+    pub(super) fn forget(&self, queue: GroupQueueRef<'_>) {
         let mut state = lock(&self.state);
         let queues = state.table.get_mut(&key_of(queue));
         if queues.is_some_and(|queues| queues.remove(&queue.queue_id).is_some()) {
@@ -315,12 +315,12 @@ impl ConsumerOrder {
 }
 
 impl State {
-    fn info(&mut self, queue: PopRef<'_>) -> Option<&mut OrderInfo> {
+    fn info(&mut self, queue: GroupQueueRef<'_>) -> Option<&mut OrderInfo> {
         self.table.get_mut(&key_of(queue))?.get_mut(&queue.queue_id)
     }
 
     /// Notes when a queue is free again, unless it is looked at before anyway.
-    fn free_at(&mut self, queue: PopRef<'_>, at_ms: Option<i64>) {
+    fn free_at(&mut self, queue: GroupQueueRef<'_>, at_ms: Option<i64>) {
         if let Some(at_ms) = at_ms
             && self.soonest.get(&queue).is_none_or(|soonest| at_ms < *soonest)
         {
@@ -331,7 +331,7 @@ impl State {
     }
 }
 
-fn key_of(queue: PopRef<'_>) -> String {
+fn key_of(queue: GroupQueueRef<'_>) -> String {
     format!("{}@{}", queue.topic, queue.group)
 }
 

@@ -4,55 +4,16 @@
 //! it is as durable as configured, in the order of the pops.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
+use hashbrown::{DefaultHashBuilder, HashMap};
 
+use crate::queue_key::{GroupQueueKey, GroupQueueRef};
 use crate::sync::lock;
 
 const SHARDS: usize = 16;
-
-/// A queue and the group that pops it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PopKey {
-    topic: Box<str>,
-    group: Box<str>,
-    queue_id: i32,
-}
-
-/// The same, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PopRef<'a> {
-    pub(super) topic: &'a str,
-    pub(super) group: &'a str,
-    pub(super) queue_id: i32,
-}
-
-impl PopRef<'_> {
-    pub(super) fn to_key(self) -> PopKey {
-        PopKey { topic: self.topic.into(), group: self.group.into(), queue_id: self.queue_id }
-    }
-}
-
-impl Hash for PopKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        PopRef { topic: &self.topic, group: &self.group, queue_id: self.queue_id }.hash(state);
-    }
-}
-
-impl Hash for PopRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.topic, self.group, self.queue_id).hash(state);
-    }
-}
-
-impl Equivalent<PopKey> for PopRef<'_> {
-    fn equivalent(&self, key: &PopKey) -> bool {
-        self.queue_id == key.queue_id && *self.topic == *key.topic && *self.group == *key.group
-    }
-}
 
 /// Where pops of one queue stand.
 #[derive(Debug, Default)]
@@ -182,13 +143,13 @@ impl PopQueue {
 /// All queues that are popped.
 #[derive(Debug, Default)]
 pub(super) struct PopQueues {
-    shards: [Mutex<HashMap<PopKey, Arc<PopQueue>>>; SHARDS],
+    shards: [Mutex<HashMap<GroupQueueKey, Arc<PopQueue>>>; SHARDS],
     hasher: DefaultHashBuilder,
 }
 
 impl PopQueues {
     /// The state of one queue.
-    pub(super) fn get(&self, queue: PopRef<'_>) -> Arc<PopQueue> {
+    pub(super) fn get(&self, queue: GroupQueueRef<'_>) -> Arc<PopQueue> {
         let mut shard = lock(&self.shards[self.hasher.hash_one(queue) as usize % SHARDS]);
         if let Some(found) = shard.get(&queue) {
             return Arc::clone(found);
@@ -197,17 +158,18 @@ impl PopQueues {
     }
 
     /// The state of one queue, if something is known of it.
-    pub(super) fn find(&self, queue: PopRef<'_>) -> Option<Arc<PopQueue>> {
+    pub(super) fn find(&self, queue: GroupQueueRef<'_>) -> Option<Arc<PopQueue>> {
         lock(&self.shards[self.hasher.hash_one(queue) as usize % SHARDS]).get(&queue).cloned()
     }
 
     /// Forgets queues that do not exist any more, and those that nothing is known of and nobody pops.
-    pub(super) fn retain(&self, exists: impl Fn(PopRef<'_>) -> bool) {
+    pub(super) fn retain(&self, exists: impl Fn(GroupQueueRef<'_>) -> bool) {
         for shard in &self.shards {
             lock(shard).retain(|key, queue| {
-                let PopKey { topic, group, queue_id } = key;
+                let GroupQueueKey { topic, group, queue_id } = key;
                 Arc::strong_count(queue) > 1
-                    || !queue.is_idle() && exists(PopRef { topic, group, queue_id: *queue_id })
+                    || !queue.is_idle()
+                        && exists(GroupQueueRef { topic, group, queue_id: *queue_id })
             });
         }
     }
@@ -261,7 +223,7 @@ mod tests {
     #[test]
     fn only_queues_in_use_are_kept() {
         let queues = PopQueues::default();
-        let key = |queue_id| PopRef { topic: "t", group: "g", queue_id };
+        let key = |queue_id| GroupQueueRef { topic: "t", group: "g", queue_id };
         queues.get(key(0)).popped(1, 1);
         queues.get(key(1));
         let kept = queues.get(key(2));

@@ -14,12 +14,13 @@ use oxmq_store::{Cold, GetMessageResult, GetMessageStatus, LazyRecord, offset_in
 use super::PopService;
 use super::catch::Catch;
 use super::held::PopRequest;
-use super::queues::{PopQueue, PopRef};
+use super::queues::PopQueue;
 use crate::again::split;
 use crate::attributes;
 use crate::clock::now_ms;
 use crate::limits::MAX_POP_BYTES;
 use crate::message_type;
+use crate::queue_key::GroupQueueRef;
 use crate::topic_validator;
 
 /// What all queues of one pop have in common.
@@ -115,7 +116,7 @@ impl PopService {
         round: Round,
         catch: &mut Catch,
     ) {
-        let queue_ref = PopRef { topic, group: &request.group, queue_id };
+        let queue_ref = GroupQueueRef { topic, group: &request.group, queue_id };
         let mut offset = self.next_offset(request, queue_ref, &self.queues.get(queue_ref));
         catch.rest += self.store.max_offset(topic, queue_id) - offset;
         for _ in 0..2 {
@@ -137,7 +138,7 @@ impl PopService {
     pub(super) fn has_news(&self, request: &PopRequest) -> bool {
         let news = |topic: &str, queue_id| {
             let group = &request.group;
-            let queue_ref = PopRef { topic, group, queue_id };
+            let queue_ref = GroupQueueRef { topic, group, queue_id };
             let queue = self.queues.get(queue_ref);
             let is_blocked = || {
                 let attempt = request.attempt.as_deref();
@@ -211,7 +212,7 @@ impl PopService {
         round: Round,
         catch: &mut Catch,
     ) -> Result<(), Cold> {
-        let queue_ref = PopRef { topic, group: &request.group, queue_id };
+        let queue_ref = GroupQueueRef { topic, group: &request.group, queue_id };
         let queue = self.queues.get(queue_ref);
         let Some(turn) = queue.begin() else {
             if !request.order {
@@ -228,12 +229,12 @@ impl PopService {
     fn take_own_queue(
         &self,
         request: &PopRequest,
-        queue_ref: PopRef<'_>,
+        queue_ref: GroupQueueRef<'_>,
         queue: &Arc<PopQueue>,
         round: Round,
         catch: &mut Catch,
     ) -> Result<(), Cold> {
-        let PopRef { topic, group, queue_id } = queue_ref;
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
         if self.is_over_threshold(queue) {
             catch.rest += self.left(request, queue_ref, queue);
             return Ok(());
@@ -329,14 +330,14 @@ impl PopService {
     fn note(
         &self,
         request: &PopRequest,
-        queue_ref: PopRef<'_>,
+        queue_ref: GroupQueueRef<'_>,
         queue: &Arc<PopQueue>,
         round: Round,
         (offset, next): (i64, i64),
         given: &[i64],
         catch: &mut Catch,
     ) -> bool {
-        let PopRef { topic, group, queue_id } = queue_ref;
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
         let point = PopCheckPoint {
             broker_name: Some(self.config.broker_name.clone()),
             consumer_group: group.to_owned(),
@@ -373,7 +374,7 @@ impl PopService {
     fn read(
         &self,
         request: &PopRequest,
-        PopRef { topic, queue_id, .. }: PopRef<'_>,
+        GroupQueueRef { topic, queue_id, .. }: GroupQueueRef<'_>,
         offset: i64,
         round: Round,
         catch: &mut Catch,
@@ -401,22 +402,27 @@ impl PopService {
     }
 
     /// Messages of a queue that were not given out.
-    fn left(&self, request: &PopRequest, queue_ref: PopRef<'_>, queue: &PopQueue) -> i64 {
+    fn left(&self, request: &PopRequest, queue_ref: GroupQueueRef<'_>, queue: &PopQueue) -> i64 {
         let max = self.store.max_offset(queue_ref.topic, queue_ref.queue_id);
         max - self.next_offset(request, queue_ref, queue)
     }
 
     /// Where the next pop of a queue begins.
-    fn next_offset(&self, request: &PopRequest, queue_ref: PopRef<'_>, queue: &PopQueue) -> i64 {
-        let PopRef { topic, group, queue_id } = queue_ref;
+    fn next_offset(
+        &self,
+        request: &PopRequest,
+        queue_ref: GroupQueueRef<'_>,
+        queue: &PopQueue,
+    ) -> i64 {
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
         let committed = self.offsets.query(group, topic, queue_id);
         let offset = committed.unwrap_or_else(|| self.first_offset(request, topic, queue_id));
         queue.next_offset().map_or(offset, |next| next.max(offset))
     }
 
     /// Goes on where a tool has set the offset.
-    fn follow_reset(&self, queue_ref: PopRef<'_>, queue: &PopQueue) {
-        let PopRef { topic, group, queue_id } = queue_ref;
+    fn follow_reset(&self, queue_ref: GroupQueueRef<'_>, queue: &PopQueue) {
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
         if let Some(reset) = self.offsets.take_reset(group, topic, queue_id) {
             self.order.forget(queue_ref);
             queue.forget();
@@ -426,8 +432,13 @@ impl PopService {
     }
 
     /// The same for the pop that begins there: commits where a new group begins.
-    fn begin_at(&self, request: &PopRequest, queue_ref: PopRef<'_>, queue: &PopQueue) -> i64 {
-        let PopRef { topic, group, queue_id } = queue_ref;
+    fn begin_at(
+        &self,
+        request: &PopRequest,
+        queue_ref: GroupQueueRef<'_>,
+        queue: &PopQueue,
+    ) -> i64 {
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
         let offset = self.next_offset(request, queue_ref, queue);
         if self.offsets.query(group, topic, queue_id).is_none() {
             self.offsets.commit(group, topic, queue_id, offset);

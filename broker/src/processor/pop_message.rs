@@ -25,7 +25,7 @@ use crate::filter::{MessageFilter, SqlFilter};
 use crate::limits::MAX_POP_MESSAGES;
 use crate::perm;
 use crate::pop::{self, HeldNotice, HeldPop, NoticeRequest, PopRequest, PopService};
-use crate::queue_key::QueueRef;
+use crate::queue_key::{GroupQueueRef, QueueRef};
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::topic::TopicConfigManager;
 
@@ -40,14 +40,6 @@ pub(crate) struct PopMessage {
     topics: Arc<TopicConfigManager>,
     groups: Arc<SubscriptionGroupManager>,
     pop: Arc<PopService>,
-}
-
-/// Who asks for which queue.
-#[derive(Clone, Copy, Debug)]
-struct Asked<'a> {
-    group: &'a str,
-    topic: &'a str,
-    queue_id: i32,
 }
 
 impl PopMessage {
@@ -89,7 +81,7 @@ impl PopMessage {
     ) -> Answer {
         let header = PollingInfoRequestHeader::decode(request)?;
         let PollingInfoRequestHeader { consumer_group, topic, queue_id } = &header;
-        let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
+        let asked = GroupQueueRef { group: consumer_group, topic, queue_id: *queue_id };
         self.check_broker_peek()?;
         self.check(asked, connection)?;
         let waiting = self.pop.waiting(QueueRef { topic, queue_id: *queue_id }, consumer_group);
@@ -102,7 +94,7 @@ impl PopMessage {
         let header = PeekMessageRequestHeader::decode(request)?;
         let PeekMessageRequestHeader { consumer_group, topic, queue_id, max_msg_nums } = &header;
         self.check_broker_peek()?;
-        let asked = Asked { group: consumer_group, topic, queue_id: *queue_id };
+        let asked = GroupQueueRef { group: consumer_group, topic, queue_id: *queue_id };
         self.check(asked, connection)?;
         let request = PopRequest {
             group: consumer_group.as_str().into(),
@@ -149,7 +141,10 @@ impl PopMessage {
             return Err(RequestError::PopWithoutTimer(self.config.broker_ip1.clone()));
         }
         let PopMessageRequestHeader { consumer_group, topic, queue_id, .. } = &header;
-        self.check(Asked { group: consumer_group, topic, queue_id: *queue_id }, connection)?;
+        self.check(
+            GroupQueueRef { group: consumer_group, topic, queue_id: *queue_id },
+            connection,
+        )?;
         let longest_ms = i64::from(self.store.config().timer_max_delay_sec) * 1_000;
         if header.invisible_time > longest_ms {
             return Err(RequestError::InvisibleTooLong { longest_ms });
@@ -179,7 +174,10 @@ impl PopMessage {
         let header = NotificationRequestHeader::decode(request)?;
         self.check_broker_peek()?;
         let NotificationRequestHeader { consumer_group, topic, queue_id, .. } = &header;
-        self.check(Asked { group: consumer_group, topic, queue_id: *queue_id }, connection)?;
+        self.check(
+            GroupQueueRef { group: consumer_group, topic, queue_id: *queue_id },
+            connection,
+        )?;
         let (deadline, _) = time_left(header.born_time, header.poll_time);
         let filter = match self.config.use_message_filter_for_notification {
             true => filter(header.exp_type.as_deref(), header.exp.as_deref())?,
@@ -206,7 +204,7 @@ impl PopMessage {
 
     fn check(
         &self,
-        Asked { group, topic, queue_id }: Asked<'_>,
+        GroupQueueRef { group, topic, queue_id }: GroupQueueRef<'_>,
         connection: &Connection,
     ) -> Result<(), RequestError> {
         let found = self

@@ -33,13 +33,13 @@ pub(crate) use self::name::{is_lite_queue, parts, queue_name};
 use self::registry::{Registry, wildcard_name};
 pub(crate) use self::take::{HeldLite, LiteRequest};
 use super::order::ConsumerOrder;
-use super::queues::PopRef;
 use crate::attributes::{LITE, LITE_BIND_TOPIC, LITE_EXPIRATION, MESSAGE_TYPE};
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::consumer_offset::ConsumerOffsetManager;
 use crate::hold::Hold;
+use crate::queue_key::GroupQueueRef;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::sync::lock;
 use crate::topic::{Topic, TopicConfigManager};
@@ -316,13 +316,13 @@ impl LiteService {
     }
 
     /// Keeps others of the group from popping the same queue.
-    pub(super) fn turn(&self, queue: PopRef<'_>) -> &Mutex<()> {
+    pub(super) fn turn(&self, queue: GroupQueueRef<'_>) -> &Mutex<()> {
         use std::hash::BuildHasher as _;
         &self.turns[self.hasher.hash_one(queue) as usize % TURNS]
     }
 
     /// Takes the turn; nothing if somebody has it, who may be waiting for the disk, and that must not be.
-    fn take_turn(&self, queue: PopRef<'_>, may_wait: bool) -> Option<MutexGuard<'_, ()>> {
+    fn take_turn(&self, queue: GroupQueueRef<'_>, may_wait: bool) -> Option<MutexGuard<'_, ()>> {
         let turn = self.turn(queue);
         match turn.try_lock() {
             Ok(turn) => Some(turn),
@@ -367,8 +367,8 @@ fn whole_group(group: &str) -> String {
     format!("${group}$")
 }
 
-fn queue_ref<'a>(group: &'a str, queue: &'a str) -> PopRef<'a> {
-    PopRef { topic: queue, group, queue_id: QUEUE_ID }
+fn queue_ref<'a>(group: &'a str, queue: &'a str) -> GroupQueueRef<'a> {
+    GroupQueueRef { topic: queue, group, queue_id: QUEUE_ID }
 }
 
 fn now() -> Now {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const QUEUE: PopRef<'static> = PopRef { topic: "t", group: "g", queue_id: 2 };
+const QUEUE: GroupQueueRef<'static> = GroupQueueRef { topic: "t", group: "g", queue_id: 2 };
 
 struct Setup {
     order: ConsumerOrder,

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use crate::again::{Again, store_again};
 use crate::pop::PopService;
-use crate::pop::queues::PopRef;
+use crate::queue_key::GroupQueueRef;
 
 /// Stores again what is `left` of a check point. Returns whether nothing is left.
 pub(super) fn give_again(
@@ -25,7 +25,7 @@ pub(super) fn give_again(
         info!(topic, group, "popped messages are not given out again: topic or group is gone");
         return true;
     }
-    let queue = PopRef { topic, group, queue_id: point.queue_id };
+    let queue = GroupQueueRef { topic, group, queue_id: point.queue_id };
     let mut log_end = 0;
     while let Some(offset) = left.first().copied() {
         let Some(stored_to) = give_one(pop, point, offset) else { return false };

@@ -93,7 +93,7 @@ async fn message_of_a_client_that_is_gone_meanwhile_is_for_the_next_that_waits()
 
 /// As if another pop found the queue busy that is in its turn.
 fn want(setup: &Setup) {
-    let queue = setup.pop.queues.get(PopRef { topic: "t", group: "g", queue_id: 0 });
+    let queue = setup.pop.queues.get(GroupQueueRef { topic: "t", group: "g", queue_id: 0 });
     let turn = queue.begin();
     assert!(turn.is_some() && queue.begin().is_none());
 }

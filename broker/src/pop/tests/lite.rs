@@ -102,7 +102,7 @@ async fn who_serves_does_not_wait_for_whoever_reads_the_queue_from_disk() {
 
     for request in [change(), ack("t")] {
         // As a pop has it that waits for the disk.
-        let turn = lock(lite.turn(PopRef { topic: "%LMQ%$t$l", group: "g", queue_id: 0 }));
+        let turn = lock(lite.turn(GroupQueueRef { topic: "%LMQ%$t$l", group: "g", queue_id: 0 }));
         ask(&mut stream, request, 1);
         ask(&mut stream, ack("unknown"), 2);
         assert_eq!(answer(&mut stream), (2, ResponseCode::TOPIC_NOT_EXIST));
