@@ -181,7 +181,9 @@ impl SubscriptionGroupManager {
     /// Lets a group consume nothing any more, until a tool says otherwise.
     pub(crate) fn disable_consume(&self, group: &str) {
         let mut data_version = lock(&self.data_version);
-        let Some(found) = self.get(group).filter(|found| found.consume_enable) else { return };
+        // None of those for light queues is kept.
+        let found = read(&self.table).get(group).cloned();
+        let Some(found) = found.filter(|found| found.consume_enable) else { return };
         let mut changed = SubscriptionGroupConfig::clone(&found);
         changed.consume_enable = false;
         self.store(changed, &mut data_version);
@@ -400,6 +402,15 @@ mod tests {
         groups.set_forbidden("g", "t", 2, true).unwrap();
         groups.delete("g");
         assert!(groups.get("g").is_none() && !groups.is_forbidden("g", "t", 2));
+    }
+
+    #[test]
+    fn group_for_a_light_queue_is_not_kept_when_it_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = SubscriptionGroupManager { has_light: true, ..manager(dir.path(), |_| ()) };
+        let before = groups.snapshot();
+        groups.disable_consume("%LMQ%g");
+        assert_eq!(groups.snapshot(), before);
     }
 
     #[test]
