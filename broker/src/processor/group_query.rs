@@ -74,7 +74,7 @@ impl<C: Channel> GroupQuery<C> {
         success_with(&QuerySubscriptionResponseBody { subscription_data, group, topic })
     }
 
-    /// Has one group go on where another is.
+    /// Has one group go on where another is, which may be created for it.
     pub(crate) fn clone_offsets(&self, request: &CommandView<'_>) -> Answer {
         let CloneGroupOffsetRequestHeader { src_group, dest_group, topic, offline } =
             CloneGroupOffsetRequestHeader::decode(request)?;
@@ -84,6 +84,9 @@ impl<C: Channel> GroupQuery<C> {
         };
         if !offline && self.consumers.has_subscriptions(&src_group) {
             topics.retain(|topic| self.consumers.is_subscribed(&src_group, topic));
+        }
+        if self.groups.find_or_create(&dest_group).is_none() {
+            return Err(RequestError::NoGroup);
         }
         for topic in topics {
             self.offsets.clone_offsets(&src_group, &dest_group, &topic);
@@ -152,6 +155,16 @@ mod tests {
         assert_eq!(m.offsets.topics_of("h").len(), 1);
         clone(&[]);
         assert_eq!(m.offsets.query("h", "u", 0), Some(6));
+    }
+
+    #[test]
+    fn what_cannot_be_a_group_is_given_no_offsets() {
+        let m = managers(|_| ());
+        m.offsets.commit("g", "t", 0, 5);
+        let ask = request(&[("srcGroup", "g"), ("destGroup", "no group"), ("topic", "t")]);
+        let refused = with_view(&ask, |view| processor(&m).clone_offsets(view)).unwrap_err();
+        assert_eq!(refused.response_code().0, 26);
+        assert!(m.offsets.topics_of("no group").is_empty());
     }
 
     #[test]
