@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oxmq_protocol::message::properties;
 
 use crate::checkpoint::CheckpointValues;
-use crate::commit_log::{RecordCheck, record_at, scan};
+use crate::commit_log::{Damage, RecordCheck, record_at, scan};
 use crate::consume_queue::{BatchUnit, ExtendedUnit, QueueKind, UNIT_BYTES, Unit, position_of};
 use crate::delay_level::DelayLevels;
 use crate::fs::Fs;
@@ -57,7 +57,7 @@ pub fn record(input: &[u8], dir: &Path) {
         });
         let Ok(stop) = stop;
         assert!((0..=input.len() as i64).contains(&stop.end));
-        let is_sound = |(from, to): &(i64, i64)| from < to && *to <= stop.end;
+        let is_sound = |damage: &Damage| damage.from < damage.to && damage.to <= stop.end;
         assert!(stop.damaged.iter().all(is_sound), "{stop:?}");
     }
 }

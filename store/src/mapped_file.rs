@@ -22,12 +22,14 @@
 //! A [`MappedTable`] is the other kind: a mapping with one owner, read and written through plain
 //! references, so that Rust's own rules are enough.
 
+#[cfg(test)]
+pub(crate) mod bad;
+mod look;
 mod table;
 mod writer;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -44,9 +46,6 @@ const CACHE_LINE_BYTES: usize = 64;
 
 /// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
 const SEARCH_BYTES: usize = 4096;
-
-/// Bytes that the kernel is asked to read by one call: its usual limit for one of the disk's.
-const WILL_NEED_BYTES: usize = 128 << 10;
 
 /// Pages that the kernel is asked about by one call.
 const PAGES_AT_ONCE: usize = 64;
@@ -94,7 +93,7 @@ impl MappedFile {
     }
 
     fn new(path: &Path, file: File, map: MmapRaw, start: i64, has_writer: bool) -> Self {
-        Self {
+        let file = Self {
             path: path.to_owned(),
             file,
             wrote: AtomicUsize::new(map.len()),
@@ -104,7 +103,10 @@ impl MappedFile {
             has_writer: AtomicBool::new(has_writer),
             #[cfg(test)]
             cold_from: std::sync::OnceLock::new(),
-        }
+        };
+        #[cfg(test)]
+        let file = file.with_bad_pages();
+        file
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -143,8 +145,14 @@ impl MappedFile {
     }
 
     /// Where `magic` next appears in the written bytes from `at` on. Holes of the file are not
-    /// looked at: that would fill them, on some file systems.
-    pub(crate) fn next_magic(&self, at: usize, magic: &[u8]) -> Option<usize> {
+    /// looked at: that would fill them, on some file systems. Of a part, from where to where,
+    /// `readable_to` says up to where it may be touched; what may not is passed over.
+    pub(crate) fn next_magic(
+        &self,
+        at: usize,
+        magic: &[u8],
+        mut readable_to: impl FnMut(usize, usize) -> usize,
+    ) -> Option<usize> {
         let first = *magic.first()?;
         let end = self.wrote_position();
         let mut at = at;
@@ -155,15 +163,25 @@ impl MappedFile {
                 continue;
             }
             let page_end = (at + 1).next_multiple_of(SEARCH_BYTES).min(data_end).min(end);
+            if readable_to(at, page_end) < page_end {
+                at = page_end;
+                continue;
+            }
             let page = self.written(at, page_end);
             let found = (page.iter().any(|byte| *byte != 0))
                 .then(|| page.iter().position(|byte| *byte == first))
                 .flatten();
-            match found.map(|found| at + found) {
-                Some(found) if self.read(found, magic.len()) == Some(magic) => return Some(found),
-                Some(found) => at = found + 1,
-                None => at = page_end,
+            let Some(found) = found.map(|found| at + found) else {
+                at = page_end;
+                continue;
+            };
+            let found_end = found + magic.len();
+            if readable_to(found, found_end) >= found_end
+                && self.read(found, magic.len()) == Some(magic)
+            {
+                return Some(found);
             }
+            at = found + 1;
         }
         None
     }
@@ -192,7 +210,8 @@ impl MappedFile {
         let at = at.min(self.map.len());
         *self.wrote.get_mut() = at;
         let clear = (self.map.len() - at).min(CLEARED_BYTES);
-        if self.written_is_zero(at, clear) {
+        // What cannot be read is no head either, and storing into it would end the process.
+        if self.read_in(at, clear).is_err() || self.written_is_zero(at, clear) {
             return;
         }
         // SAFETY: in bounds by (1), and `&mut self` proves that nobody else uses the file.
@@ -287,37 +306,6 @@ impl MappedFile {
     pub(crate) fn populate(&self, at: usize, count: usize) -> io::Result<()> {
         let count = count.min(self.map.len().saturating_sub(at));
         if count == 0 { Ok(()) } else { self.map.advise_range(Advice::PopulateWrite, at, count) }
-    }
-
-    /// Has the kernel read `count` bytes from `at` on before they are touched.
-    pub(crate) fn will_need(&self, at: usize, count: usize) {
-        let end = at.saturating_add(count).min(self.map.len());
-        // Of a larger piece the kernel reads no more than the disk takes at once.
-        for at in (at..end).step_by(WILL_NEED_BYTES) {
-            let count = (end - at).min(WILL_NEED_BYTES);
-            drop(self.map.advise_range(Advice::WillNeed, at, count));
-        }
-    }
-
-    /// Waits for the `count` bytes from `at` on to be read from disk, as far as the file has them.
-    ///
-    /// # Errors
-    ///
-    /// When the disk does not give them back: touching them would end the process.
-    pub(crate) fn read_in(&self, at: usize, count: usize) -> io::Result<()> {
-        let end = at.saturating_add(count).min(self.map.len());
-        if at >= end {
-            return Ok(());
-        }
-        match self.map.advise_range(Advice::PopulateRead, at, end - at) {
-            // Before Linux 5.14 there is no way to know.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            // It says that the pages are bad. Why, a call tells.
-            Err(error) => {
-                self.file.read_exact_at(&mut vec![0; end - at], at as u64).and(Err(error))
-            }
-            Ok(()) => Ok(()),
-        }
     }
 
     /// Has the processor fetch the bytes `at..end`, as far as they are written and mapped, before they

@@ -55,7 +55,11 @@ pub(super) fn run(args: &RepairArgs) -> Result<ExitCode, Failure> {
         }
         None => {
             check::print(&repair.before, &mut out)?;
-            writeln!(out, "there is nothing to repair")?;
+            let why = match repair.before.is_readable() {
+                true => "there is nothing to repair",
+                false => "nothing was repaired: the disk does not give back all of the store",
+            };
+            writeln!(out, "{why}")?;
             Ok(ExitCode::from(check::exit_code(&repair.before)))
         }
     }

@@ -15,6 +15,7 @@ mod dirs;
 mod flush;
 mod next;
 mod open;
+mod reader;
 mod scan;
 mod stream;
 mod unwritten;
@@ -27,7 +28,8 @@ pub(crate) use append::{
 };
 pub(crate) use dirs::LogDirs;
 pub(crate) use flush::FlushPolicy;
-pub(crate) use scan::{RecordCheck, ScanStop, first_record, scan};
+pub(crate) use reader::{Reader, Unreadable};
+pub(crate) use scan::{Damage, RecordCheck, ScanStop, first_record, scan, scan_new};
 
 use oxmq_protocol::message::RecordView;
 use tracing::info;
@@ -58,6 +60,8 @@ pub(crate) struct CommitLog {
     flushed_often: bool,
     files: RwLock<LogFiles>,
     appender: Mutex<Appender>,
+    /// Where the log went on when it was opened.
+    opened_at: AtomicI64,
     /// Position behind the last record, published after its bytes.
     end: AtomicI64,
     /// When the append lock was taken, in milliseconds since 1970; zero while it is free.
@@ -92,6 +96,11 @@ impl CommitLog {
     /// Position of the first byte that is still there.
     pub(crate) fn min_offset(&self) -> i64 {
         self.files().first().map_or(0, |file| file.start())
+    }
+
+    /// Position from which on everything was appended since the log was opened.
+    pub(crate) fn opened_at(&self) -> i64 {
+        self.opened_at.load(Ordering::Relaxed)
     }
 
     /// Position behind the last record.
@@ -149,18 +158,22 @@ impl CommitLog {
     }
 }
 
-/// The `size` bytes at `phy_offset`, when they are written and lie in one file.
+/// The `size` bytes at `phy_offset`, when they are written and lie in one file. Whoever asks has seen to it that the
+/// disk gives them back.
 pub(crate) fn bytes_at(files: &[Arc<MappedFile>], phy_offset: i64, size: i32) -> Option<&[u8]> {
     let file = find_file(files, phy_offset)?;
     let at = usize::try_from(phy_offset - file.start()).ok()?;
     file.read(at, usize::try_from(size).ok()?)
 }
 
-/// The record that starts at `phy_offset`, whose size is not known.
+/// The record that starts at `phy_offset`, whose size is not known. One that the disk does not give back is logged.
 pub(crate) fn record_at(files: &[Arc<MappedFile>], phy_offset: i64) -> Option<RecordView<'_>> {
-    let file = find_file(files, phy_offset)?;
-    let at = usize::try_from(phy_offset - file.start()).ok()?;
-    RecordView::parse(file.written_from(at)?).ok()
+    let mut log = Reader::of_single_records(files);
+    let record = log.record(phy_offset);
+    if let Some(unreadable) = log.take_unreadable() {
+        unreadable.report(files, "record not read");
+    }
+    record
 }
 
 /// The file of `files` that holds `phy_offset`.

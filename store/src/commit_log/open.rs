@@ -40,6 +40,7 @@ impl CommitLog {
             flushed_often,
             files: RwLock::new(Arc::new(files)),
             appender: Mutex::new(Appender::default()),
+            opened_at: AtomicI64::new(end),
             end: AtomicI64::new(end),
             held_since_ms: AtomicI64::new(0),
             appended: AppendCount::default(),
@@ -70,6 +71,7 @@ impl CommitLog {
             appender.writer = last.writer(self.way());
         }
         appender.last_store_timestamp_ms = last_timestamp_ms;
+        self.opened_at.store(end, Ordering::Relaxed);
         self.end.store(end, Ordering::Release);
         self.write_out.set_written(end);
         self.set_flushed(end, last_timestamp_ms);

@@ -6,6 +6,7 @@ use oxmq_protocol::message::record::{MAGIC_AT, MAGIC_START, is_blank};
 use oxmq_protocol::message::{RecordError, RecordView};
 
 use super::find_file;
+use super::reader::{CannotRead, Reader, Unreadable};
 use crate::mapped_file::MappedFile;
 
 /// Which checksums of a record are checked.
@@ -38,10 +39,21 @@ pub(crate) struct ScanStop {
     pub(crate) last_record: Option<i64>,
     /// Store time of the last sound record.
     pub(crate) last_timestamp_ms: i64,
-    /// What is wrong at `end`; nothing when the files end there.
+    /// What is wrong at `end`; nothing when the files end there, or cannot be read.
     pub(crate) why: Option<RecordError>,
-    /// Parts, from position to position, that hold no sound record but have sound ones behind them.
-    pub(crate) damaged: Vec<(i64, i64)>,
+    /// Parts that hold no sound record but have sound ones behind them.
+    pub(crate) damaged: Vec<Damage>,
+    /// What cannot be read at or behind `end`: there may be records, other than where an append was not finished.
+    pub(crate) unreadable: Option<Unreadable>,
+}
+
+/// A part of the log that holds no sound record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    /// What of it cannot be read, so that nothing may be put in its place.
+    pub(crate) unreadable: Option<Unreadable>,
 }
 
 /// Hands every sound record of `files` from position `from` on to `visit`.
@@ -56,28 +68,54 @@ pub(crate) fn scan<E>(
     files: &[Arc<MappedFile>],
     from: i64,
     check: RecordCheck,
+    visit: impl FnMut(&RecordView<'_>, i64) -> Result<(), E>,
+) -> Result<ScanStop, E> {
+    scan_with(Reader::new(files), from, check, visit)
+}
+
+/// [`scan`] of records that have just been written, so that the disk is not asked for them.
+///
+/// # Errors
+///
+/// Only those of `visit`.
+pub(crate) fn scan_new<E>(
+    files: &[Arc<MappedFile>],
+    from: i64,
+    check: RecordCheck,
+    visit: impl FnMut(&RecordView<'_>, i64) -> Result<(), E>,
+) -> Result<ScanStop, E> {
+    scan_with(Reader::of_new_records(files), from, check, visit)
+}
+
+fn scan_with<E>(
+    mut log: Reader<'_>,
+    from: i64,
+    check: RecordCheck,
     mut visit: impl FnMut(&RecordView<'_>, i64) -> Result<(), E>,
 ) -> Result<ScanStop, E> {
+    let log = &mut log;
     let mut stop = ScanStop {
         end: from,
         last_record: None,
         last_timestamp_ms: 0,
         why: None,
         damaged: Vec::new(),
+        unreadable: None,
     };
     let mut position = from;
     // The smaller of the last two store times: no checksum covers them, and one that lies ahead must not make
     // all that follows look old.
     let mut not_before_ms = 0;
     loop {
-        let why = match step(files, position, check) {
+        let why = match step(log, position, check) {
             Step::Record(record) => {
                 let next = position + record.total_bytes() as i64;
                 not_before_ms = stop.last_timestamp_ms.min(record.store_timestamp_ms());
                 if check == RecordCheck::BodyCrc
                     && record.properties().last() == Some(&0)
-                    && is_end(files, next, check, not_before_ms)
+                    && is_end(log, next, check, not_before_ms)
                 {
+                    stop.unreadable = log.take_unreadable();
                     stop.why = Some(RecordError::TornProperties);
                     return Ok(stop);
                 }
@@ -90,21 +128,23 @@ pub(crate) fn scan<E>(
             }
             Step::NextFile(start) => {
                 position = start;
-                if find_file(files, position).is_some() {
+                if find_file(log.files(), position).is_some() {
                     stop.end = position;
                 }
                 continue;
             }
-            Step::Nothing => None,
+            Step::Nothing | Step::Unreadable => None,
             Step::Bad(why) => Some(why),
         };
-        match resume(files, position, check, not_before_ms) {
+        match resume(log, position, check, not_before_ms) {
             Some(next) => {
-                stop.damaged.push((position, next));
+                let unreadable = log.take_unreadable();
+                stop.damaged.push(Damage { from: position, to: next, unreadable });
                 position = next;
             }
             None => {
                 stop.why = why;
+                stop.unreadable = log.take_unreadable();
                 return Ok(stop);
             }
         }
@@ -117,16 +157,19 @@ enum Step<'a> {
     /// A blank; its own size is not trusted for the jump.
     NextFile(i64),
     Bad(RecordError),
+    Unreadable,
     /// The written part ends, or the file is missing.
     Nothing,
 }
 
-fn step(files: &[Arc<MappedFile>], position: i64, check: RecordCheck) -> Step<'_> {
-    let Some(file) = find_file(files, position) else {
+fn step<'a>(log: &mut Reader<'a>, position: i64, check: RecordCheck) -> Step<'a> {
+    let Some(file) = find_file(log.files(), position) else {
         return Step::Nothing;
     };
-    let Some(bytes) = file.written_from((position - file.start()) as usize) else {
-        return Step::Nothing;
+    let bytes = match log.record_bytes(position) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Step::Nothing,
+        Err(CannotRead) => return Step::Unreadable,
     };
     if is_blank(bytes) {
         return Step::NextFile(file.end());
@@ -140,56 +183,50 @@ fn step(files: &[Arc<MappedFile>], position: i64, check: RecordCheck) -> Step<'_
 
 /// Whether no sound record is at `position` or behind it. The properties of the last record, which no checksum
 /// covers, end with a zero where a process was killed while it stored them.
-fn is_end(
-    files: &[Arc<MappedFile>],
-    position: i64,
-    check: RecordCheck,
-    not_before_ms: i64,
-) -> bool {
-    matches!(step(files, position, check), Step::Nothing | Step::Bad(_))
-        && resume(files, position, check, not_before_ms).is_none()
+fn is_end(log: &mut Reader<'_>, position: i64, check: RecordCheck, not_before_ms: i64) -> bool {
+    matches!(step(log, position, check), Step::Nothing | Step::Bad(_))
+        && resume(log, position, check, not_before_ms).is_none()
 }
 
 /// The next position behind `position` at which a record is sound beyond doubt: its checksums fit,
 /// it says that it is where it is, and it is not older than what precedes it, as leftovers behind
 /// an earlier end of the log would be.
 fn resume(
-    files: &[Arc<MappedFile>],
+    log: &mut Reader<'_>,
     position: i64,
     check: RecordCheck,
     not_before_ms: i64,
 ) -> Option<i64> {
-    let is_sound = |bytes: &[u8], at: i64| {
-        RecordView::parse(bytes).is_ok_and(|record| {
+    let files = log.files();
+    let is_sound = |log: &mut Reader<'_>, at: i64| {
+        log.record(at).is_some_and(|record| {
             record.phy_offset() == at
                 && record.store_timestamp_ms() >= not_before_ms
                 && record.verify_body_crc().is_ok()
                 && check.check(&record).is_ok()
         })
     };
-    let in_file = find_file(files, position).and_then(|file| {
+    if let Some(file) = find_file(files, position) {
         let mut at = (position - file.start()) as usize + 1;
-        loop {
-            at = file.next_magic(at + MAGIC_AT, &MAGIC_START)?.checked_sub(MAGIC_AT)?;
-            let here = file.start() + at as i64;
-            if is_sound(file.written_from(at)?, here) {
+        while let Some(found) = file
+            .next_magic(at + MAGIC_AT, &MAGIC_START, |at, end| log.readable_to(file, at, end))
+            .and_then(|magic| magic.checked_sub(MAGIC_AT))
+        {
+            let here = file.start() + found as i64;
+            if is_sound(log, here) {
                 return Some(here);
             }
-            at += 1;
+            at = found + 1;
         }
-    });
-    in_file.or_else(|| {
-        let later = files.iter().filter(|file| file.start() > position);
-        later
-            .filter(|file| file.written_from(0).is_some_and(|bytes| is_sound(bytes, file.start())))
-            .map(|file| file.start())
-            .next()
-    })
+    }
+    let later = files.iter().map(|file| file.start()).filter(|start| *start > position);
+    later.into_iter().find(|start| is_sound(log, *start))
 }
 
 /// The first record of `file`, if it is sound.
-pub(crate) fn first_record(file: &MappedFile, check: RecordCheck) -> Option<RecordView<'_>> {
-    let record = RecordView::parse(file.written_from(0)?).ok()?;
+pub(crate) fn first_record(file: &Arc<MappedFile>, check: RecordCheck) -> Option<RecordView<'_>> {
+    let files = std::slice::from_ref(file);
+    let record = Reader::of_single_records(files).record(file.start())?;
     check.check(&record).ok()?;
     Some(record)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::append::Appender;
 use super::{CommitLog, find_file};
+use crate::limits::SURELY_CACHED_BYTES;
 
 /// Why bytes cannot be read from, or appended to, the stream.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +63,15 @@ impl CommitLog {
             return Ok(0);
         }
         let file = find_file(&files, position).filter(|_| position < max);
-        let bytes = file.and_then(|file| file.written_from((position - file.start()) as usize));
-        let Some(bytes) = bytes else {
+        let at = file.map_or(0, |file| (position - file.start()) as usize);
+        let Some((file, bytes)) = file.and_then(|file| Some((file, file.written_from(at)?))) else {
             let min = files.first().map_or(max, |file| file.start());
             return Err(LogStreamError::NotInLog { position, min, max });
         };
         let count = bytes.len().min(at_most).min((max - position) as usize);
+        if position < self.opened_at().max(max - SURELY_CACHED_BYTES) {
+            file.read_in(at, count)?;
+        }
         out.extend_from_slice(&bytes[..count]);
         Ok(count)
     }

@@ -116,14 +116,17 @@ fn magic_is_found_behind_holes_and_across_pages() {
         use std::os::unix::fs::FileExt;
         file.file.write_all_at(bytes, at).unwrap();
     };
-    assert_eq!(file.next_magic(0, b"MAG"), None);
+    let next_magic = |at| file.next_magic(at, b"MAG", |_, end| end);
+    assert_eq!(next_magic(0), None);
     write(500_000, b"MAG");
     write(4_095, b"MAG");
     write(4_000, b"MMMAMAG");
-    assert_eq!(file.next_magic(0, b"MAG"), Some(4_004));
-    assert_eq!(file.next_magic(4_005, b"MAG"), Some(4_095));
-    assert_eq!(file.next_magic(4_096, b"MAG"), Some(500_000));
-    assert_eq!(file.next_magic(500_001, b"MAG"), None);
+    assert_eq!(next_magic(0), Some(4_004));
+    assert_eq!(next_magic(4_005), Some(4_095));
+    assert_eq!(next_magic(4_096), Some(500_000));
+    assert_eq!(next_magic(500_001), None);
+    let not_the_first_page = |at: usize, end: usize| if at < 4_096 { at } else { end };
+    assert_eq!(file.next_magic(0, b"MAG", not_the_first_page), Some(500_000));
 }
 
 #[test]

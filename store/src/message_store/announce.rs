@@ -7,7 +7,7 @@ use oxmq_protocol::message::{RecordView, properties, sys_flag, tags_code_of_prop
 use tracing::warn;
 
 use super::light::{LIGHT_QUEUE_ID, places as light_places};
-use crate::commit_log::{CommitLog, RecordCheck, scan};
+use crate::commit_log::{CommitLog, RecordCheck, scan_new};
 use crate::sync::lock;
 
 /// A message that has become visible in its queue.
@@ -115,7 +115,7 @@ impl Announcer {
             return;
         }
         // A record behind the last one ends the scan; it has nothing else to fail for.
-        let _ = scan(&log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
+        let _ = scan_new(&log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
             if phy_offset >= to {
                 return Err(());
             }

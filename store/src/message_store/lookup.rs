@@ -7,7 +7,7 @@ use oxmq_protocol::message::RecordView;
 
 use super::MessageStore;
 use super::put::is_storable_topic;
-use crate::commit_log::{LogFiles, RecordCheck, bytes_at, record_at, scan};
+use crate::commit_log::{LogFiles, RecordCheck, record_at, scan};
 use crate::consume_queue::{ConsumeQueue, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::error::{IoContext, StoreError};
 use crate::worker::Signal;
@@ -358,8 +358,7 @@ impl MessageStore {
 
     fn timestamp_at(&self, queue: &ConsumeQueue, files: &LogFiles, offset: i64) -> Option<i64> {
         let unit = self.unit_at(queue, offset)?;
-        let bytes = bytes_at(files, unit.phy_offset, unit.size)?;
-        RecordView::parse(bytes).ok().map(|record| record.store_timestamp_ms())
+        record_at(files, unit.phy_offset).map(|record| record.store_timestamp_ms())
     }
 }
 

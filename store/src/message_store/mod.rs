@@ -3,6 +3,8 @@
 mod ahead;
 mod announce;
 mod background;
+#[cfg(test)]
+mod bad_sectors;
 mod batch_topics;
 mod compacted;
 mod dispatch;

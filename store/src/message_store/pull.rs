@@ -49,8 +49,11 @@ pub(super) struct Pull<'a> {
     question: Question<'a>,
     files: &'a LogFiles,
     log_end: i64,
-    /// Distance from the log's end within which records are not looked for in the page cache.
-    surely_cached_bytes: i64,
+    /// Where what was appended since the log was opened begins. Of what is older the disk may not give back a page
+    /// though it has given those around it.
+    new_from: i64,
+    /// Position from which on records are not looked for in the page cache.
+    surely_cached_from: i64,
     pub(super) result: GetMessageResult,
     /// Length of the output before this pull.
     begin: usize,
@@ -82,12 +85,14 @@ impl<'a> Pull<'a> {
         out: &[u8],
     ) -> Self {
         let Question { offset, bounds: (min, max), .. } = question;
+        let new_from = store.log.opened_at();
         Self {
             store,
             question,
             files,
             log_end,
-            surely_cached_bytes: SURELY_CACHED_BYTES,
+            new_from,
+            surely_cached_from: new_from.max(log_end.saturating_sub(SURELY_CACHED_BYTES)),
             result: empty(GetMessageStatus::NoMatchedMessage, offset, min, max),
             begin: out.len(),
             last_phy_offset: 0,
@@ -100,7 +105,7 @@ impl<'a> Pull<'a> {
 
     /// The same, of a log that may have been written long ago up to its end.
     pub(super) fn with_old_end(self) -> Self {
-        Self { surely_cached_bytes: 0, ..self }
+        Self { new_from: i64::MAX, surely_cached_from: i64::MAX, ..self }
     }
 
     pub(super) fn run(
@@ -250,7 +255,10 @@ impl<'a> Pull<'a> {
         let count = most.min(CHECK_UNITS_AT_ONCE);
         let Some((first, last)) = units.first().zip(units[..count].last()) else { return Ok(0) };
         let (first, last) = (Unit::decode(first), Unit::decode(last));
-        if self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end)) {
+        let is_new = first.phy_offset >= self.new_from;
+        if is_new
+            && self.files.first().is_none_or(|file| self.store.is_hot(file.start(), self.log_end))
+        {
             // Nothing has been pushed out, so what comes before a record that is there most likely is there, too.
             let last_is_cached =
                 |count: &usize| self.check_cached_one(&Unit::decode(&units[count - 1])).is_ok();
@@ -261,7 +269,7 @@ impl<'a> Pull<'a> {
             return Ok(count);
         }
         self.check_cached_one(&first)?;
-        if !self.store.is_hot(first.phy_offset, self.log_end) {
+        if !is_new || !self.store.is_hot(first.phy_offset, self.log_end) {
             // Any of them may be on its way.
             return Ok(1);
         }
@@ -274,7 +282,7 @@ impl<'a> Pull<'a> {
 
     /// The bytes are those of one file, or of the end of one and of the next.
     fn check_cached_between(&self, begin: i64, end: i64) -> Result<(), Cold> {
-        if self.log_end.saturating_sub(begin) <= self.surely_cached_bytes {
+        if begin >= self.surely_cached_from {
             return Ok(());
         }
         let mut at = begin;

@@ -6,7 +6,8 @@
 //!    record is older than the checkpoint. Where no queue has a unit, they have been taken away to be
 //!    made anew, and the whole log is read.
 //! 2. The log is read from there to where no sound record follows, and cut there. A damaged part that
-//!    has sound records behind it is reported and left in place.
+//!    has sound records behind it is reported and left in place, and so is an end that the disk does
+//!    not give back: it is not one that was never written.
 //! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
 //!    anew from the whole log.
 //! 4. Units that lead behind the end are cut.
@@ -15,8 +16,10 @@
 //! `recoverAbnormally` (store), 5.5.0.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use oxmq_protocol::message::RecordView;
+use oxmq_protocol::message::record::BLANK_HEAD_BYTES;
 use tracing::{error, info, warn};
 
 use super::BatchTopics;
@@ -24,7 +27,7 @@ use super::dispatch::{Dispatcher, Mode};
 use super::light::offset_in;
 use crate::checkpoint::Checkpoint;
 use crate::commit_log::{
-    CommitLog, LogFiles, RecordCheck, ScanStop, bytes_at, first_record, record_at, scan,
+    CommitLog, Damage, LogFiles, Reader, RecordCheck, ScanStop, first_record, record_at, scan,
 };
 use crate::config::StoreConfig;
 use crate::consume_queue::{
@@ -32,6 +35,7 @@ use crate::consume_queue::{
 };
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
+use crate::mapped_file::MappedFile;
 
 /// Log bytes before the newest unit that are read again after a clean stop.
 const REREAD_BYTES: i64 = 64 << 20;
@@ -75,11 +79,16 @@ impl Recovery<'_> {
         let stop = scan(&files, from, self.record_check(), |record, at| {
             dispatcher.visit(record, at).map(drop)
         })?;
-        for (from, to) in &stop.damaged {
+        for Damage { from, to, unreadable } in &stop.damaged {
             error!(from, to, "part of the log is damaged and was left where it is");
+            if let Some(unreadable) = unreadable {
+                unreadable.report(&files, "the disk does not give back this part of the log");
+            }
         }
+        let end = self.log_end(&files, &stop);
         if let Some(why) = &stop.why
-            && !ends_in_zeros(&files, stop.end)
+            && stop.unreadable.is_none()
+            && !begins_with_zeros(&files, stop.end)
         {
             warn!(phy_offset = stop.end, %why, "the log ends at a record that is not sound");
         }
@@ -87,15 +96,15 @@ impl Recovery<'_> {
         info!(from, to = stop.end, dispatched = count, clean = self.clean, "log recovered");
         self.rebuild(&files, incomplete, stop.end)?;
         for queue in self.queues.all() {
-            if queue.lock().max_phy() > stop.end {
+            if queue.lock().max_phy() > end {
                 warn!(topic = %queue.topic(), queue_id = queue.queue_id(), "consume queue is ahead of the log: cut");
-                queue.cut_behind(self.queue_files, stop.end)?;
+                queue.cut_behind(self.queue_files, end)?;
             }
         }
         let min = files.first().map_or(0, |file| file.start());
         let last_timestamp_ms = self.last_timestamp(&files, &stop);
         drop(files);
-        self.log.begin_at(stop.end, last_timestamp_ms)?;
+        self.log.begin_at(end, last_timestamp_ms)?;
         for queue in self.queues.all() {
             queue.correct_min_offset(self.queue_files, min)?;
         }
@@ -178,6 +187,23 @@ impl Recovery<'_> {
         Some((newest.unit(self.queue_files, low).ok()??.phy_offset, end))
     }
 
+    /// Where the log goes on: at its end, unless something behind that cannot be read.
+    ///
+    /// Nobody knows whether there are messages then that were acknowledged. The queues' units of them, and the bytes,
+    /// stay what they are in case that the disk gives them back some time, and the log goes on in a file of its own.
+    /// The next start steps over that part as one that is damaged.
+    fn log_end(&self, files: &LogFiles, stop: &ScanStop) -> i64 {
+        let Some(unreadable) = &stop.unreadable else { return stop.end };
+        let is_kept = |file: &&Arc<MappedFile>| {
+            file.start() <= unreadable.position || !begins_with_zeros(files, file.start())
+        };
+        let end = files.iter().rev().find(is_kept).map_or(stop.end, |file| file.end());
+        unreadable
+            .report(files, "the disk does not give back the log's end, which was left where it is");
+        warn!(sound_to = stop.end, phy_offset = end, "the log goes on in another file");
+        end
+    }
+
     /// Makes the queues that lack units before the scanned part anew from the whole log.
     fn rebuild(
         &self,
@@ -221,6 +247,10 @@ impl Recovery<'_> {
 }
 
 /// Whether the log simply was not written further.
-fn ends_in_zeros(files: &LogFiles, end: i64) -> bool {
-    bytes_at(files, end, 8).is_some_and(|head| head.iter().all(|b| *b == 0))
+fn begins_with_zeros(files: &LogFiles, end: i64) -> bool {
+    let head = Reader::of_single_records(files).record_bytes(end);
+    head.is_ok_and(|bytes| {
+        let head = bytes.and_then(|bytes| bytes.first_chunk());
+        head.is_some_and(|head: &[u8; BLANK_HEAD_BYTES]| head.iter().all(|b| *b == 0))
+    })
 }

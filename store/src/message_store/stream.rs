@@ -7,7 +7,7 @@ use oxmq_protocol::message::RecordView;
 use super::MessageStore;
 use super::dispatch::{Dispatcher, Mode};
 use super::recover::Recovery;
-use crate::commit_log::{LogStreamError, RecordCheck, scan};
+use crate::commit_log::{LogStreamError, RecordCheck, scan_new};
 use crate::error::StoreError;
 use crate::sync::lock;
 
@@ -96,13 +96,14 @@ impl MessageStore {
         };
         let mut dispatcher = Dispatcher::new(&context, Mode::Follow);
         let mut newest_ms = 0;
-        let stop = scan(&self.log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
-            newest_ms = newest_ms.max(record.store_timestamp_ms());
-            if dispatcher.visit(record, phy_offset)? {
-                self.announce_record(record, phy_offset);
-            }
-            Ok::<_, StoreError>(())
-        })?;
+        let stop =
+            scan_new(&self.log.files(), from, RecordCheck::Lengths, |record, phy_offset| {
+                newest_ms = newest_ms.max(record.store_timestamp_ms());
+                if dispatcher.visit(record, phy_offset)? {
+                    self.announce_record(record, phy_offset);
+                }
+                Ok::<_, StoreError>(())
+            })?;
         self.log.note_store_timestamp(newest_ms);
         Ok(stop.end)
     }

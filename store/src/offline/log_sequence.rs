@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oxmq_protocol::message::RecordView;
-
 use super::StoreDir;
-use crate::commit_log::{LogFiles, RecordCheck, first_record};
+use crate::commit_log::{LogFiles, RecordCheck, first_record, record_at};
 use crate::error::{IoContext, StoreError};
 use crate::mapped_file::MappedFile;
 
@@ -84,11 +82,11 @@ fn home(start: u64, path: &Path) -> Result<Option<u64>, StoreError> {
     else {
         return Ok(None);
     };
-    let file = MappedFile::open_read_only(path, begin, u64::MAX).doing("map", path)?;
+    let file = Arc::new(MappedFile::open_read_only(path, begin, u64::MAX).doing("map", path)?);
     let Some(first) = first_record(&file, RecordCheck::BodyCrc) else {
         return Ok(None);
     };
-    let second = file.written_from(first.total_bytes()).and_then(|b| RecordView::parse(b).ok());
+    let second = record_at(std::slice::from_ref(&file), begin + first.total_bytes() as i64);
     let says = first.phy_offset();
     let agrees = says != begin
         && second.is_some_and(|second| {

@@ -34,6 +34,8 @@ pub enum Kind {
     FileForeign,
     /// A file of a sequence is missing.
     FileMissing,
+    /// The disk does not give back part of a file.
+    Unreadable,
     /// Part of the log holds no sound record.
     LogDamaged,
     /// The log ends in bytes that are no record.
@@ -159,7 +161,12 @@ impl Finding {
 impl Report {
     /// Whether a repair would do anything.
     pub(super) fn is_to_mend(&self) -> bool {
-        self.to_mend
+        self.to_mend && self.is_readable()
+    }
+
+    /// Whether the disk gives back all that was looked at. Otherwise a repair changes nothing.
+    pub fn is_readable(&self) -> bool {
+        !self.kept.contains_key(&Kind::Unreadable)
     }
 
     /// The worst severity; nothing when nothing was found.

@@ -9,7 +9,7 @@ use super::{
     END_BYTES, END_OF_FILE, EXTENDED_DIR, ExtendedUnit, HEAD_BYTES, MAX_POSITION, address_of,
     position_of,
 };
-use crate::commit_log::{CommitLog, record_at};
+use crate::commit_log::{CommitLog, bytes_at};
 use crate::consume_queue::unit::{UNIT_BYTES, Unit};
 use crate::consume_queue::{ConsumeQueue, QueueFiles};
 use crate::error::StoreError;
@@ -62,7 +62,9 @@ impl Extender {
                 continue;
             }
             // Units of light queues lead to records of other topics, and have none.
-            let record = record_at(&log_files, unit.phy_offset)
+            // It has just been written, or read by a recovery.
+            let record = bytes_at(&log_files, unit.phy_offset, unit.size)
+                .and_then(|bytes| RecordView::parse(bytes).ok())
                 .filter(|record| record.topic() == &**queue.topic());
             let Some(record) = record else {
                 continue;

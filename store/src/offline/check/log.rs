@@ -7,8 +7,10 @@ use super::super::report::{Kind, Report, Severity};
 use super::super::{Progress, StoreDir};
 use super::index::Index;
 use super::queues::Queues;
-use super::{NOT_MENDED, REPAIR, START};
-use crate::commit_log::{LogFiles, RecordCheck, ScanStop, find_file, scan};
+use super::{COPY, NOT_MENDED, REPAIR, START};
+use crate::commit_log::{
+    Damage, LogFiles, Reader, RecordCheck, ScanStop, Unreadable, find_file, scan,
+};
 use crate::error::StoreError;
 
 const NO_LOG: &str = "if it is elsewhere, give the broker's settings with -c";
@@ -81,8 +83,13 @@ impl Pass {
         report.counts.log_bytes = (stop.end - begin) as u64;
         report.min_phy_offset = begin;
         report.max_phy_offset = stop.end;
-        for (from, to) in &stop.damaged {
-            let what = format!("{}: log {from} to {to} holds no sound record", why(&files, *from));
+        for Damage { from, to, unreadable } in &stop.damaged {
+            let what = format!("log {from} to {to} holds no sound record");
+            if let Some(unreadable) = unreadable {
+                add_unreadable(&files, unreadable, &what, report);
+                continue;
+            }
+            let what = format!("{}: {what}", why(&files, *from));
             report.add(Severity::Error, Kind::LogDamaged, place(&files, *from), what, REPAIR);
         }
         let ahead = self.queues.finish(begin, stop.end, report)?;
@@ -107,9 +114,12 @@ fn place(files: &LogFiles, at: i64) -> (&std::path::Path, Option<u64>) {
 
 /// What is wrong with the record at `at`.
 pub(in super::super) fn why(files: &LogFiles, at: i64) -> String {
-    let Some(bytes) =
-        find_file(files, at).and_then(|file| file.written_from((at - file.start()) as usize))
-    else {
+    let mut log = Reader::of_single_records(files);
+    let Ok(bytes) = log.record_bytes(at) else {
+        let cause = log.take_unreadable().map_or_else(String::new, |unreadable| unreadable.cause);
+        return format!("cannot be read: {cause}");
+    };
+    let Some(bytes) = bytes else {
         return "a file is missing or too short".to_owned();
     };
     if bytes.iter().take(BLANK_HEAD_BYTES).all(|byte| *byte == 0) {
@@ -124,12 +134,21 @@ pub(in super::super) fn why(files: &LogFiles, at: i64) -> String {
     }
 }
 
+fn add_unreadable(files: &LogFiles, unreadable: &Unreadable, what: &str, report: &mut Report) {
+    let place = place(files, unreadable.position);
+    let what = format!("cannot be read: {}: {what}", unreadable.cause);
+    report.add(Severity::Error, Kind::Unreadable, place, what, COPY);
+}
+
 /// Reports what stands behind the last sound record, if that is not zeros.
 fn tail(files: &LogFiles, stop: &ScanStop, queues_ahead: bool, report: &mut Report) {
+    if let Some(unreadable) = &stop.unreadable {
+        let what = format!("no record is found behind log {}", stop.end);
+        return add_unreadable(files, unreadable, &what, report);
+    }
     let holds = |at: i64| {
-        find_file(files, at)
-            .and_then(|file| file.written_from((at - file.start()) as usize))
-            .is_some_and(|rest| rest.iter().take(BLANK_HEAD_BYTES).any(|byte| *byte != 0))
+        let rest = Reader::of_single_records(files).record_bytes(at).ok().flatten();
+        rest.is_some_and(|rest| rest.iter().take(BLANK_HEAD_BYTES).any(|byte| *byte != 0))
     };
     let behind = files.iter().map(|file| file.start()).filter(|start| *start > stop.end);
     let mut places = std::iter::once(stop.end).chain(behind);

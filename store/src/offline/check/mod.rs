@@ -22,6 +22,10 @@ const REPAIR: &str = "run `oxmq store repair`";
 /// For fields without a checksum.
 const NOT_MENDED: &str =
     "skip the message: what the field was is not known, and the others can still be read";
+/// For what the disk does not give back: a repair could not keep what it replaces, and writes to a disk that fails.
+const COPY: &str = "\
+    copy the store to a sound disk, with zeros for what cannot be read (as `ddrescue` does), and run \
+    `oxmq store repair` there";
 /// For what a start of either broker mends.
 const START: &str = "the next start mends it, and so does `oxmq store repair`";
 

@@ -17,7 +17,7 @@ use super::super::StoreDir;
 use super::super::dir::foreign_files;
 use super::super::log_sequence::{LogSequence, Misplaced};
 use super::aside::Aside;
-use crate::commit_log::{LogFiles, RecordCheck, ScanStop, bytes_at, record_at, scan};
+use crate::commit_log::{Damage, LogFiles, RecordCheck, ScanStop, find_file, record_at, scan};
 use crate::consume_queue::Unit;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -82,7 +82,7 @@ pub(super) fn mend(
         set_place(&files, at, queue_offset, aside)?;
     }
     let filler = Filler { dir, files: &files, stop: &stop };
-    for (from, to) in &stop.damaged {
+    for Damage { from, to, .. } in &stop.damaged {
         filler.fill(*from, *to, aside)?;
     }
     cut_tail(&files, &stop, aside)?;
@@ -362,8 +362,7 @@ fn rest_of(path: &Path, at: u64) -> Result<Vec<u8>, StoreError> {
 }
 
 fn place(files: &LogFiles, at: i64) -> Option<(PathBuf, u64)> {
-    bytes_at(files, at, 1)?;
-    let file = crate::commit_log::find_file(files, at)?;
+    let file = find_file(files, at)?;
     Some((file.path().to_owned(), (at - file.start()) as u64))
 }
 
