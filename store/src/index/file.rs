@@ -90,6 +90,24 @@ impl IndexFile {
         Ok(file)
     }
 
+    /// Sees to it that the head can be read, which may have been long ago.
+    pub(crate) fn look_at_head(&self) -> Result<(), StoreError> {
+        self.look_at(0, HEADER_BYTES)
+    }
+
+    /// The same of all that the next entry touches; those behind it are where nothing was written yet.
+    pub(crate) fn look_at_end(&self) -> Result<(), StoreError> {
+        if self.is_full() {
+            return Ok(());
+        }
+        self.look_at(0, self.geometry.entries_at())?;
+        self.look_at(self.entry_at(self.next_entry()), ENTRY_BYTES)
+    }
+
+    fn look_at(&self, at: usize, count: usize) -> Result<(), StoreError> {
+        self.table.read_in(at, count).doing("read", self.path())
+    }
+
     /// Begins where the full file before this one ended.
     pub(crate) fn follow(&mut self, end_timestamp_ms: i64, end_phy_offset: i64) {
         self.set_i64(BEGIN_TIMESTAMP_AT, end_timestamp_ms);
@@ -217,13 +235,19 @@ impl IndexFile {
     }
 
     /// Adds the offsets of matching entries to `found`, newest first, up to the lookup's number.
-    pub(crate) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) {
+    ///
+    /// # Errors
+    ///
+    /// When older ones cannot be read.
+    pub(crate) fn find(&self, lookup: &Lookup, found: &mut Vec<i64>) -> Result<(), StoreError> {
+        self.look_at(self.slot_at(lookup.hash), SLOT_BYTES)?;
         let begin = self.begin_timestamp_ms();
         let next = self.next_entry();
         let mut number = self.link(self.i32_at(self.slot_at(lookup.hash)), next);
         // Links lead to older entries only, so that a damaged chain ends too.
         while number != 0 && found.len() < lookup.at_most {
             let at = self.entry_at(number);
+            self.look_at(at, ENTRY_BYTES)?;
             let seconds = self.i32_at(at + ENTRY_SECONDS_AT);
             if seconds < 0 {
                 break;
@@ -242,6 +266,7 @@ impl IndexFile {
             }
             number = self.link(self.i32_at(at + ENTRY_OLDER_AT), number);
         }
+        Ok(())
     }
 
     /// Makes the file durable.
@@ -325,7 +350,7 @@ mod tests {
     fn find(file: &IndexFile, hash: i32) -> Vec<i64> {
         let mut found = Vec::new();
         let lookup = Lookup { hash, begin_ms: 0, end_ms: i64::MAX, at_most: 64 };
-        file.find(&lookup, &mut found);
+        file.find(&lookup, &mut found).unwrap();
         found
     }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 pub(crate) use file::IndexGeometry;
 pub(crate) use keys::{Keys, for_each_hash, for_each_key_hash, key_hash, tags_key_hash};
@@ -90,7 +90,10 @@ impl Index {
             is_behind |= path.metadata().doing("look at", &path)?.len() != geometry.file_bytes();
             if !is_behind {
                 let file = IndexFile::open(fs, &path, geometry)?;
-                if file.is_sound(log.max_offset()) && file.end_timestamp_ms() <= safe_until {
+                if can_read(file.look_at_head())
+                    && file.is_sound(log.max_offset())
+                    && file.end_timestamp_ms() <= safe_until
+                {
                     files.push(file);
                     continue;
                 }
@@ -99,6 +102,11 @@ impl Index {
             whole = false;
             warn!(path = %path.display(), clean, "index file removed, to be made anew");
             fs.remove_file(&path).doing("remove", &path)?;
+        }
+        while let Some(last) = files.pop_if(|last| !can_read(last.look_at_end())) {
+            whole = false;
+            warn!(path = %last.path().display(), "index file removed, to be made anew");
+            fs.remove_file(last.path()).doing("remove", last.path())?;
         }
         if let Some(last) = files.last_mut() {
             last.unlink_uncounted();
@@ -254,6 +262,8 @@ impl Index {
             self.put_all(entries)?;
             let next = match stop {
                 Err(()) => reached.max(position),
+                // Nothing of it will come back, and what follows is asked for again.
+                Ok(stop) if stop.unreadable.is_some() => end,
                 // Before `end` where the last record has not come from the master as a whole.
                 Ok(stop) => stop.end,
             };
@@ -280,12 +290,15 @@ impl Index {
         let mut found = Found::default();
         for (index, file) in files.iter().rev().enumerate() {
             let file = read(file);
+            if !can_read(file.look_at_head()) {
+                continue;
+            }
             if index == 0 {
                 found.last_update_timestamp_ms = file.end_timestamp_ms();
                 found.last_update_phy_offset = file.end_phy_offset();
             }
             if file.overlaps(begin_ms, end_ms) {
-                file.find(&lookup, &mut found.phy_offsets);
+                can_read(file.find(&lookup, &mut found.phy_offsets));
             }
             if file.begin_timestamp_ms() < begin_ms || found.phy_offsets.len() >= at_most {
                 break;
@@ -300,7 +313,7 @@ impl Index {
         while files.len() > 1 {
             let path = {
                 let first = read(&files[0]);
-                if first.end_phy_offset() >= min_phy {
+                if !can_read(first.look_at_head()) || first.end_phy_offset() >= min_phy {
                     break;
                 }
                 first.path().to_owned()
@@ -377,6 +390,11 @@ impl Index {
         write(&self.files).push(Arc::clone(&file));
         Ok(file)
     }
+}
+
+/// Whether a file could be read; tells the log why not.
+fn can_read(read: Result<(), StoreError>) -> bool {
+    read.inspect_err(|error| error!(%error, "index not read")).is_ok()
 }
 
 /// The index files in `dir`, oldest first.

@@ -3,25 +3,33 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use super::MappedFile;
+use super::{MappedFile, MappedTable};
+use crate::sync::lock;
 
 /// The parts of files, as they are mapped from now on.
 static SECTORS: Mutex<Vec<(PathBuf, Range<usize>)>> = Mutex::new(Vec::new());
 
 /// Has the pages of `bytes` of the file at `path` be bad wherever it is mapped from now on.
 pub(crate) fn break_pages(path: &Path, bytes: Range<usize>) {
-    SECTORS.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_owned(), bytes));
+    lock(&SECTORS).push((path.to_owned(), bytes));
 }
 
 /// Has all of them be good again.
 pub(crate) fn mend_pages(path: &Path) {
-    SECTORS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(broken, _)| broken != path);
+    lock(&SECTORS).retain(|(broken, _)| broken != path);
 }
 
 impl MappedFile {
     pub(super) fn with_bad_pages(self) -> Self {
+        break_mapped(&self.path, self.map.as_mut_ptr(), self.map.len());
+        self
+    }
+}
+
+impl MappedTable {
+    pub(super) fn with_bad_pages(mut self) -> Self {
         break_mapped(&self.path, self.map.as_mut_ptr(), self.map.len());
         self
     }
@@ -32,7 +40,7 @@ fn break_mapped(path: &Path, map: *mut u8, length: usize) {
     use std::os::fd::AsRawFd;
 
     let page_bytes = rustix::param::page_size();
-    let sectors = SECTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let sectors = lock(&SECTORS);
     for (_, bytes) in sectors.iter().filter(|(broken, _)| broken == path) {
         let at = bytes.start - bytes.start % page_bytes;
         let count = bytes.end.next_multiple_of(page_bytes).min(length) - at;

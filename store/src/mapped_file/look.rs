@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use memmap2::Advice;
 
-use super::MappedFile;
+use super::{MappedFile, MappedTable};
 
 /// Bytes in which a bad sector is looked for: the smallest page.
 const PAGE_BYTES: usize = 4096;
@@ -55,6 +55,23 @@ impl MappedFile {
             at = end_of_page(at);
         }
         end
+    }
+}
+
+impl MappedTable {
+    /// As [`MappedFile::read_in`].
+    pub(crate) fn read_in(&self, at: usize, count: usize) -> io::Result<()> {
+        let count = count.min(self.map.len().saturating_sub(at));
+        if count == 0 {
+            return Ok(());
+        }
+        if count > PAGE_BYTES {
+            will_need(at, at + count, |at, count| {
+                self.map.advise_range(Advice::WillNeed, at, count)
+            });
+        }
+        let populated = told(self.map.advise_range(Advice::PopulateRead, at, count));
+        populated.map_err(|error| cause(&self.file, at, count, error))
     }
 }
 

@@ -14,9 +14,9 @@ const COPY_BYTES: usize = 256 << 10;
 /// A mapped file with one owner, who may write anywhere in it.
 #[derive(Debug)]
 pub(crate) struct MappedTable {
-    path: PathBuf,
-    file: File,
-    map: MmapMut,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) map: MmapMut,
 }
 
 impl MappedTable {
@@ -27,7 +27,10 @@ impl MappedTable {
         // SAFETY: the length is set, and the store's process lock keeps others off the file (1).
         let map = unsafe { MmapOptions::new().len(length).map_mut(&file)? };
         drop(map.advise(Advice::Random));
-        Ok(Self { path: path.to_owned(), file, map })
+        let table = Self { path: path.to_owned(), file, map };
+        #[cfg(test)]
+        let table = table.with_bad_pages();
+        Ok(table)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -178,6 +178,32 @@ fn lookups_pass_by_what_cannot_be_read() {
     assert!(matches!(stream, Err(LogStreamError::Io(_))), "{stream:?}");
 }
 
+#[test]
+fn an_index_file_that_cannot_be_read_is_made_anew_and_one_that_becomes_so_finds_what_it_can() {
+    let index_file = |dir: &Path| {
+        let files = fs::read_dir(dir.join("index")).unwrap();
+        files.map(|file| file.unwrap().path()).max().unwrap()
+    };
+    // The head with the first slots, and the last entries.
+    let next_entry = 40 + 5_000 * 4 + 20 * (MESSAGES as usize + 1);
+    for bad in [0..1, next_entry..next_entry + 1] {
+        let (dir, _) = filled(false);
+        let path = index_file(dir.path());
+        break_pages(&path, bad);
+        let store = MessageStore::open(config(dir.path())).unwrap();
+        put(&store, MESSAGES);
+        assert!((0..=MESSAGES).all(|number| found(&store, number) == 1));
+        assert_ne!(index_file(dir.path()), path);
+    }
+    let (dir, _) = filled(false);
+    // Entries 100 to 150 or so.
+    let entries = 40 + 5_000 * 4 + 20 * 100;
+    break_pages(&index_file(dir.path()), entries..entries + 1);
+    let store = MessageStore::open(config(dir.path())).unwrap();
+    let found = (0..MESSAGES).filter(|number| found(&store, *number) == 1).count();
+    assert!((1..MESSAGES as usize).contains(&found), "{found}");
+}
+
 /// What a check finds that is worse than worth knowing.
 fn findings(dir: &Path) -> Vec<Finding> {
     let opened = StoreDir::open(dir, Some(config(dir))).unwrap();
