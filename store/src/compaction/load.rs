@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use oxmq_protocol::message::RecordView;
-use oxmq_protocol::message::record::is_blank;
+use oxmq_protocol::message::record::{BLANK_HEAD_BYTES, is_blank, total_size};
 use tracing::warn;
 
 use super::appender::unit_of;
@@ -200,7 +200,7 @@ impl Pair {
 
     /// Whether the queue can be that of the log: it leads to the log's first record.
     fn agree(&self) -> bool {
-        let first = self.log.written_from(0).and_then(|bytes| RecordView::parse(bytes).ok());
+        let first = record_bytes(&self.log, 0).and_then(|bytes| RecordView::parse(bytes).ok());
         match (first, unit_at(&self.queue, 0)) {
             (Some(record), Some(unit)) => {
                 unit.unit.phy_offset == self.log.start()
@@ -259,7 +259,7 @@ pub(super) fn units_of(log: &MappedFile) -> impl Iterator<Item = BatchUnit> {
     let (mut at, mut next) = (0, 0);
     std::iter::from_fn(move || {
         loop {
-            let bytes = log.written_from(at).filter(|bytes| !is_blank(bytes))?;
+            let bytes = record_bytes(log, at).filter(|bytes| !is_blank(bytes))?;
             let record = RecordView::parse(bytes).ok()?;
             if record.phy_offset() != log.start() + at as i64 {
                 return None;
@@ -273,6 +273,15 @@ pub(super) fn units_of(log: &MappedFile) -> impl Iterator<Item = BatchUnit> {
             }
         }
     })
+}
+
+/// The bytes from `at` on, if the disk gives back the record there.
+fn record_bytes(log: &MappedFile, at: usize) -> Option<&[u8]> {
+    log.read_in(at, BLANK_HEAD_BYTES).ok()?;
+    let bytes = log.written_from(at)?;
+    let total = total_size(bytes).and_then(|total| usize::try_from(total).ok());
+    log.read_in(at, total.unwrap_or(0)).ok()?;
+    Some(bytes)
 }
 
 fn file_bytes(path: &Path) -> Result<u64, StoreError> {

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use oxmq_protocol::message::RecordView;
 use tracing::warn;
 
 use super::appender::{Appender, unit_of};
@@ -13,7 +12,7 @@ use super::pass::{Latest, Outcome};
 use super::place::{Place, Sizes};
 use super::replace::{self, Replacement};
 use super::segment::Segment;
-use crate::commit_log::{CommitLog, LogFiles, bytes_at};
+use crate::commit_log::{CommitLog, LogFiles, record_at};
 use crate::consume_queue::{BatchUnit, ConsumeQueue, QueueFiles, QueueKind, Unit};
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -196,8 +195,7 @@ impl CompactionLog {
         unit: Unit,
         first: i64,
     ) -> Result<bool, StoreError> {
-        let bytes = bytes_at(files, unit.phy_offset, unit.size);
-        let record = bytes.and_then(|bytes| RecordView::parse(bytes).ok());
+        let record = record_at(files, unit.phy_offset);
         let Some(record) = record.filter(|record| record.queue_offset() == first) else {
             return Ok(false);
         };
@@ -270,6 +268,8 @@ impl CompactionLog {
                 }
                 before += 1;
                 // What cannot be read any more is no message.
+                // What cannot be read now may be some time: the files stay as they are.
+                segment.look_at(&unit).doing("read", segment.log.path())?;
                 let Some(record) = segment.record(&unit) else { continue };
                 if latest.keeps(&record) {
                     output.append(&record)?;

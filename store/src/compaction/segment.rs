@@ -1,5 +1,6 @@
 //! One log file and its queue file.
 
+use std::io;
 use std::sync::Arc;
 
 use byteorder::{BigEndian, ByteOrder};
@@ -88,6 +89,11 @@ impl Segment {
         partition(self.count(), |index| self.unit(index).is_some_and(&before))
     }
 
+    /// Sees to it that the record that `unit` leads to can be read.
+    pub(super) fn look_at(&self, unit: &BatchUnit) -> io::Result<()> {
+        look_at(&self.log, unit)
+    }
+
     /// The record that `unit` leads to, if it is there and the right one.
     pub(crate) fn record(&self, unit: &BatchUnit) -> Option<RecordView<'_>> {
         record_of(&self.log, unit)
@@ -103,9 +109,15 @@ pub(super) fn unit_at(queue: &MappedFile, index: usize) -> Option<BatchUnit> {
     BatchUnit::decode(queue.read(index.checked_mul(UNIT_BYTES)?, UNIT_BYTES)?)
 }
 
+fn look_at(log: &MappedFile, unit: &BatchUnit) -> io::Result<()> {
+    let at = usize::try_from(unit.unit.phy_offset.saturating_sub(log.start()));
+    log.read_in(at.unwrap_or(usize::MAX), usize::try_from(unit.unit.size).unwrap_or(0))
+}
+
 /// The record in `log` that `unit` leads to, if it is sound and says of itself what the unit says.
 pub(super) fn record_of<'a>(log: &'a MappedFile, unit: &BatchUnit) -> Option<RecordView<'a>> {
     let at = usize::try_from(unit.unit.phy_offset.checked_sub(log.start())?).ok()?;
+    look_at(log, unit).ok()?;
     let bytes = log.read(at, usize::try_from(unit.unit.size).ok()?)?;
     let record = RecordView::parse(bytes).ok()?;
     let is_right = record.total_bytes() == bytes.len()

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::{
     TOPIC, compact, config, dirs, expected, feed, left, names, open, open_with, put_run, temp_dir,
 };
+use crate::mapped_file::bad::{break_pages, mend_pages};
 use crate::worker::Signal;
 use crate::{Clock, Environment, Fs, MessageStore, StoreConfig};
 
@@ -49,6 +50,28 @@ fn partly_compacted() -> (TempDir, Vec<i64>) {
     let left = left(&store);
     close(store);
     (dir, left)
+}
+
+#[test]
+fn what_the_disk_does_not_give_back_stays_until_it_does() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    put_run(&store, 30);
+    feed(&store);
+    close(store);
+    let [logs, _] = dirs(dir.path());
+    let before = names(&logs);
+    let bad = logs.join(&before[1]);
+    break_pages(&bad, 0..1);
+    let store = open(dir.path());
+    compact(&store);
+    assert_eq!(names(&logs), before);
+    close(store);
+    mend_pages(&bad);
+    let store = open(dir.path());
+    assert_eq!(left(&store), (0..30).collect::<Vec<_>>());
+    compact(&store);
+    assert_eq!(left(&store), expected(30));
 }
 
 /// Takes ten more messages and compacts all there are.
