@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use byteorder::{BigEndian, ByteOrder};
+use tracing::error;
 
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
@@ -99,12 +100,19 @@ struct State {
 impl Checkpoint {
     /// Opens the checkpoint of the store in `root`, making it if need be.
     pub(crate) fn open(fs: &Fs, root: &Path) -> Result<Self, StoreError> {
-        use std::os::unix::fs::FileExt;
-
         let path = root.join("checkpoint");
-        let file = fs.create_sized(&path, FILE_BYTES).doing("open", &path)?;
+        let mut file = fs.create_sized(&path, FILE_BYTES).doing("open", &path)?;
         let mut bytes = [0; FIELDS * FIELD_BYTES];
-        file.read_exact_at(&mut bytes, 0).doing("read", &path)?;
+        if let Err(error) = fs.read_exact_at(&file, &path, &mut bytes, 0) {
+            if !error.is_unreadable() {
+                return Err(error);
+            }
+            // Without it more is read again.
+            let kept = fs.set_aside(root, &path)?;
+            error!(%error, kept = %kept.display(), "checkpoint set aside");
+            file = fs.create_sized(&path, FILE_BYTES).doing("create", &path)?;
+            bytes.fill(0);
+        }
         let values = CheckpointValues::decode(&bytes);
         let state = Mutex::new(State { values, saved: values });
         Ok(Self { fs: fs.clone(), path, file, state })

@@ -50,6 +50,11 @@ impl StoreError {
         self.io_kind() == Some(io::ErrorKind::UnexpectedEof)
     }
 
+    /// Whether the disk does not give back what was written.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(libc::EIO))
+    }
+
     fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Io { source, .. } => Some(source.kind()),

@@ -6,7 +6,7 @@
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::disk::DiskSpace;
 use crate::error::{IoContext, StoreError};
+use crate::index::name::next_name;
 
 /// Bytes that are cleared by one call where holes cannot be made.
 const CLEAR_BYTES_AT_ONCE: usize = 256 << 10;
@@ -180,6 +181,37 @@ impl Fs {
             return Err(fault);
         }
         file.write_all_at(bytes, at)
+    }
+
+    /// Reads what may have been written long ago.
+    pub(crate) fn read_exact_at(
+        &self,
+        file: &File,
+        path: &Path,
+        bytes: &mut [u8],
+        at: u64,
+    ) -> Result<(), StoreError> {
+        #[cfg(test)]
+        crate::mapped_file::bad::check(path, at as usize, bytes.len()).doing("read", path)?;
+        file.read_exact_at(bytes, at).doing("read", path)
+    }
+
+    /// Moves `path`, of which the disk does not give back all, out of the store in `root`; returns where it is then.
+    pub(crate) fn set_aside(&self, root: &Path, path: &Path) -> Result<PathBuf, StoreError> {
+        let mut name = next_name(None);
+        let kept = loop {
+            let dir = root.join(format!("damaged-{name}"));
+            let kept = dir.join(path.strip_prefix(root).unwrap_or(path));
+            if !kept.exists() {
+                break kept;
+            }
+            name = next_name(Some(Path::new(&name)));
+        };
+        if let Some(dir) = kept.parent() {
+            self.create_dir_all(dir).doing("create", dir)?;
+        }
+        self.rename(path, &kept).doing("move", path)?;
+        Ok(kept)
     }
 
     /// Makes the bytes of `file` durable.

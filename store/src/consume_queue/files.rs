@@ -126,6 +126,15 @@ impl QueueFiles {
         &self.place(kind).root
     }
 
+    /// Moves the files of a queue of `kind` that are in `dir` out of the store, as they cannot be read.
+    pub(super) fn set_aside(&self, kind: QueueKind, dir: &Path) -> Result<PathBuf, StoreError> {
+        self.fs.set_aside(self.root(kind).parent().unwrap_or(dir), dir)
+    }
+
+    pub(super) fn fs(&self) -> &Fs {
+        &self.fs
+    }
+
     pub(crate) fn file_bytes(&self, kind: QueueKind) -> u64 {
         self.place(kind).file_bytes
     }

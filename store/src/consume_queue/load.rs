@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::extended::{ExtendedReader, position_of};
 use super::files::{QueueFiles, file_name, list_files};
@@ -16,7 +15,7 @@ use super::table::QueueTable;
 use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
-use crate::fs::entries;
+use crate::fs::{Fs, entries};
 use crate::sync::lock;
 
 /// Units that are looked at by one read; the first such read settles most queues.
@@ -35,27 +34,32 @@ const MAX_THREADS: usize = 8;
 /// After a clean stop the end of a queue is searched for; otherwise (`check_all`) the newest files
 /// are read through, because a file system may have lost any page of them.
 ///
-/// Returns the numbers of queues that lack extended units.
+/// A queue whose files the disk does not give back is empty afterwards, and they are out of the store.
 pub(crate) fn load_queues(
     files: &QueueFiles,
     table: &QueueTable,
     check_all: bool,
-) -> Result<HashSet<u64>, StoreError> {
+) -> Result<Lacking, StoreError> {
     let mut dirs = Vec::new();
     for kind in QueueKind::ALL {
         dirs.extend(queue_dirs(files.root(kind))?.into_iter().map(|dir| (kind, dir)));
     }
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
-    let lacking = Mutex::new(HashSet::new());
+    let lacking = Mutex::new(Lacking::default());
     let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS);
     let work = || {
         while let Some((kind, dir)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match load_queue(files, *kind, dir, check_all) {
-                Ok(Loaded { tail, lacks_extended }) => {
+            match load_queue(files, *kind, dir, check_all)
+                .or_else(|error| set_aside(files, *kind, dir, error))
+            {
+                Ok(Loaded { tail, lacks_extended, lacks_all }) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
                     if lacks_extended {
-                        lock(&lacking).insert(queue.uid());
+                        lock(&lacking).extended.insert(queue.uid());
+                    }
+                    if lacks_all {
+                        lock(&lacking).all.insert(queue.uid());
                     }
                     table.insert_loaded(queue);
                 }
@@ -78,11 +82,37 @@ pub(crate) fn load_queues(
     }
 }
 
+/// Numbers of queues that lack something, and have to be made anew from the log.
+#[derive(Debug, Default)]
+pub(crate) struct Lacking {
+    /// Extended units.
+    pub(crate) extended: HashSet<u64>,
+    /// All that was in their files.
+    pub(crate) all: HashSet<u64>,
+}
+
 /// What is known of a queue.
 struct Loaded {
     tail: QueueTail,
     /// Whether some of its units lead to extended ones that are not there.
     lacks_extended: bool,
+    /// Whether all of them are out of the store, as the disk does not give them back.
+    lacks_all: bool,
+}
+
+/// What is left of the queue in `dir` whose files cannot be read, for which there is `error`.
+fn set_aside(
+    files: &QueueFiles,
+    kind: QueueKind,
+    dir: &QueueDir,
+    error: StoreError,
+) -> Result<Loaded, StoreError> {
+    if !error.is_unreadable() {
+        return Err(error);
+    }
+    let kept = files.set_aside(kind, &dir.path)?;
+    error!(%error, kept = %kept.display(), "consume queue set aside, to be made anew from the log");
+    Ok(Loaded { tail: QueueTail::empty(kind), lacks_extended: false, lacks_all: true })
 }
 
 /// The directory of one queue.
@@ -145,7 +175,10 @@ fn load_queue(
     let found = open_files(&dir.path, file_bytes, "a consume-queue file")?;
     let found: Vec<_> = found
         .into_iter()
-        .map(|(start, path, file)| QueueFile { file, path, kind, first: start / unit_bytes })
+        .map(|(start, path, file)| {
+            let (fs, first) = (files.fs().clone(), start / unit_bytes);
+            QueueFile { fs, file, path, kind, first }
+        })
         .collect();
     let mut extended = None;
     if files.extends() && kind == QueueKind::Simple {
@@ -156,7 +189,8 @@ fn load_queue(
     let per_file = file_bytes / unit_bytes;
     let mut extended = ExtendedCheck { reader: extended, lacks: false };
     let Some(end) = find_end(&found, per_file, check_all, &mut extended)? else {
-        return Ok(Loaded { tail: QueueTail::empty(kind), lacks_extended: false });
+        let tail = QueueTail::empty(kind);
+        return Ok(Loaded { tail, lacks_extended: false, lacks_all: false });
     };
     let min = match found.first() {
         Some(first) => first.first + first.first_real_unit(per_file)?,
@@ -175,7 +209,7 @@ fn load_queue(
         let next = unit_at(end.offset - 1)?.map_or(0, |unit| unit.end_offset());
         tail.set_batch_offsets(unit_at(min)?.map_or(next, |unit| unit.base_offset), next);
     }
-    Ok(Loaded { tail, lacks_extended: extended.lacks })
+    Ok(Loaded { tail, lacks_extended: extended.lacks, lacks_all: false })
 }
 
 /// The files in `dir`, each of which has to have `bytes`; an empty last one is removed.
@@ -199,6 +233,7 @@ fn open_files(dir: &Path, bytes: u64, what: &str) -> Result<Vec<(u64, PathBuf, F
 }
 
 struct QueueFile {
+    fs: Fs,
     file: File,
     path: PathBuf,
     kind: QueueKind,
@@ -269,7 +304,8 @@ impl QueueFile {
     fn bytes(&self, from: u64, count: usize) -> Result<Vec<u8>, StoreError> {
         let unit_bytes = self.kind.unit_bytes();
         let mut bytes = vec![0; count * unit_bytes];
-        self.file.read_exact_at(&mut bytes, from * unit_bytes as u64).doing("read", &self.path)?;
+        let at = from * unit_bytes as u64;
+        self.fs.read_exact_at(&self.file, &self.path, &mut bytes, at)?;
         Ok(bytes)
     }
 

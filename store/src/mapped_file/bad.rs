@@ -1,6 +1,7 @@
 //! Bad sectors for tests: pages of a mapping that end whoever touches them, as those of a file do that the disk does
 //! not give back.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -14,6 +15,15 @@ static SECTORS: Mutex<Vec<(PathBuf, Range<usize>)>> = Mutex::new(Vec::new());
 /// Has the pages of `bytes` of the file at `path` be bad wherever it is mapped from now on.
 pub(crate) fn break_pages(path: &Path, bytes: Range<usize>) {
     lock(&SECTORS).push((path.to_owned(), bytes));
+}
+
+/// Fails as a call does that reads any of them.
+pub(crate) fn check(path: &Path, at: usize, count: usize) -> io::Result<()> {
+    let sectors = lock(&SECTORS);
+    let is_bad = sectors
+        .iter()
+        .any(|(broken, bytes)| broken == path && bytes.start < at + count && at < bytes.end);
+    if is_bad { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
 }
 
 /// Has all of them be good again.

@@ -204,6 +204,37 @@ fn an_index_file_that_cannot_be_read_is_made_anew_and_one_that_becomes_so_finds_
     assert!((1..MESSAGES as usize).contains(&found), "{found}");
 }
 
+#[test]
+fn queues_and_a_checkpoint_that_cannot_be_read_are_set_aside_and_made_anew() {
+    for crashed in [false, true] {
+        let (dir, _) = filled(false);
+        if crashed {
+            fs::write(dir.path().join("abort"), "1").unwrap();
+        }
+        let names = ["consumequeue/t/0/00000000000000000000", "checkpoint"];
+        let bytes = names.map(|name| {
+            let path = dir.path().join(name);
+            break_pages(&path, 0..4096);
+            let bytes = fs::read(&path).unwrap();
+            (path, bytes)
+        });
+        let store = MessageStore::open(config(dir.path())).unwrap();
+        // What is there now is on other sectors.
+        bytes.iter().for_each(|(path, _)| mend_pages(path));
+        assert_eq!((not_given(&store), store.max_offset("t", 0)), (vec![], MESSAGES));
+        put(&store, MESSAGES);
+        store.close().unwrap();
+        let kept = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> =
+            kept.filter(|path| path.to_str().unwrap().contains("damaged-")).collect();
+        for (name, (_, bytes)) in names.iter().zip(bytes) {
+            assert!(
+                kept.iter().any(|dir| fs::read(dir.join(name)).is_ok_and(|kept| kept == bytes))
+            );
+        }
+    }
+}
+
 /// What a check finds that is worse than worth knowing.
 fn findings(dir: &Path) -> Vec<Finding> {
     let opened = StoreDir::open(dir, Some(config(dir))).unwrap();

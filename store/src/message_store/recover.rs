@@ -9,7 +9,7 @@
 //!    has sound records behind it is reported and left in place, and so is an end that the disk does
 //!    not give back: it is not one that was never written.
 //! 3. Records that a queue lacks are dispatched to it. A queue that lacks earlier ones too is made
-//!    anew from the whole log.
+//!    anew from the whole log, as is one whose files the disk does not give back.
 //! 4. Units that lead behind the end are cut.
 //!
 //! The reference trusts more and repairs less, see `CommitLog.recoverNormally` and
@@ -73,7 +73,10 @@ impl Recovery<'_> {
         let is_in_log = |queue: &ConsumeQueue| queue.lock().max_phy() > log_start;
         let queues = self.queues.all().into_iter();
         dispatcher.incomplete = queues
-            .filter(|queue| lacking.contains(&queue.uid()) && is_in_log(queue))
+            .filter(|queue| {
+                let uid = queue.uid();
+                lacking.all.contains(&uid) || lacking.extended.contains(&uid) && is_in_log(queue)
+            })
             .map(|queue| queue.uid())
             .collect();
         let stop = scan(&files, from, self.record_check(), |record, at| {
