@@ -169,8 +169,8 @@ impl TimerStore {
     ///
     /// # Errors
     ///
-    /// When there can be no more open files, or a flush has failed: the system tells of an error once, and
-    /// what was to be written then may be gone. The next open reads what there is from the last save on.
+    /// When there can be no more open files, the disk is full, or a flush has failed: the system tells of an error
+    /// once, and what was to be written then may be gone. The next open reads what there is from the last save on.
     pub fn prepare_save(&mut self, checkpoint: TimerCheckpoint) -> io::Result<Option<TimerSave>> {
         let log_flushed = self.log.end().cast_signed();
         let key = |it: &TimerCheckpoint| (it.read_time_ms, it.queue_offset, it.log_flushed);
@@ -182,6 +182,7 @@ impl TimerStore {
         if let Some(failure) = self.failure.get() {
             return Err(io::Error::other(format!("failed before: {failure}")));
         }
+        self.wheel.write()?;
         let mut files = self.log.take_unsynced()?;
         files.extend(self.wheel.take_unsynced()?);
         let (file, failure) = (self.checkpoint.try_clone()?, Arc::clone(&self.failure));

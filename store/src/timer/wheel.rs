@@ -23,6 +23,8 @@ const _: () = assert!(FILE_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 pub(super) struct Wheel {
     file: File,
     unsynced: bool,
+    /// Blocks that a full disk did not take at the start, by their place in the file.
+    unwritten: BTreeMap<u64, Box<[u8]>>,
 }
 
 impl Wheel {
@@ -37,22 +39,32 @@ impl Wheel {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }
-        Ok(Self { file, unsynced: false })
+        Ok(Self { file, unsynced: false, unwritten: BTreeMap::new() })
     }
 
     /// The slot of a time, which is given in units of the precision.
     pub(super) fn get(&self, time: i64) -> io::Result<Slot> {
         let mut bytes = [0; SLOT_BYTES];
-        self.file.read_exact_at(&mut bytes, place(time))?;
+        let (at, within) = block_place(time);
+        match self.unwritten.get(&at) {
+            Some(block) => bytes.copy_from_slice(&block[within..within + SLOT_BYTES]),
+            None => self.file.read_exact_at(&mut bytes, place(time))?,
+        }
         Ok(Slot::decode(&bytes, time))
     }
 
     pub(super) fn put(&mut self, slot: &Slot) -> io::Result<()> {
+        let (at, within) = block_place(slot.time);
+        if let Some(block) = self.unwritten.get_mut(&at) {
+            block[within..within + SLOT_BYTES].copy_from_slice(&slot.encode());
+            return Ok(());
+        }
         self.unsynced = true;
         self.file.write_all_at(&slot.encode(), place(slot.time))
     }
 
-    /// Lets `change` work on many slots, and writes those that changed.
+    /// Lets `change` work on many slots, and writes those that changed. What a full disk does not take stays in
+    /// memory: the file has holes, and a broker that does not start serves nobody.
     pub(super) fn rewrite(
         &mut self,
         change: impl FnOnce(&mut Slots<'_>) -> io::Result<()>,
@@ -61,9 +73,18 @@ impl Wheel {
         change(&mut slots)?;
         for (at, block) in slots.blocks {
             if block.changed {
-                self.file.write_all_at(&block.bytes, at)?;
-                self.unsynced = true;
+                self.unwritten.insert(at, block.bytes);
             }
+        }
+        self.write().or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })
+    }
+
+    /// Writes what is in memory only.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        while let Some(block) = self.unwritten.first_entry() {
+            self.file.write_all_at(block.get(), *block.key())?;
+            self.unsynced = true;
+            block.remove();
         }
         Ok(())
     }
@@ -152,4 +173,39 @@ impl Slots<'_> {
 
 fn place(time: i64) -> u64 {
     time.rem_euclid(SLOTS).unsigned_abs() * SLOT_BYTES as u64
+}
+
+/// Where the block of a time is in the file, and where its slot is in the block.
+fn block_place(time: i64) -> (u64, usize) {
+    let within = place(time) % BLOCK_BYTES as u64;
+    (place(time) - within, within as usize)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_that_a_full_disk_does_not_take_are_in_memory_until_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("timerwheel");
+        let mut wheel = Wheel::open(&path).unwrap();
+        // Reads as zeros, as a hole does, and takes nothing.
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        let with_room = std::mem::replace(&mut wheel.file, full);
+        let slot = |time, last| Slot { time, first: 52, last, count: 2 };
+        wheel.rewrite(|slots| slots.put(&slot(7, 104))).unwrap();
+        wheel.put(&slot(8, 156)).unwrap();
+        assert_eq!((wheel.get(7).unwrap(), wheel.get(8).unwrap()), (slot(7, 104), slot(8, 156)));
+        assert!(is_full(&wheel.put(&slot(7_000, 104)).unwrap_err()), "another block");
+        assert!(is_full(&wheel.write().unwrap_err()));
+        wheel.file = with_room;
+        wheel.write().unwrap();
+        let again = Wheel::open(&path).unwrap();
+        assert_eq!((again.get(7).unwrap(), again.get(8).unwrap()), (slot(7, 104), slot(8, 156)));
+    }
 }
