@@ -1,5 +1,6 @@
 //! How full the disk is.
 
+use std::io;
 use std::path::Path;
 
 /// Used and available bytes of the file system that a directory is on.
@@ -38,6 +39,11 @@ impl DiskSpace {
         let used = u128::from(self.used_bytes) * 100;
         if total == 0 { 100 } else { used.div_ceil(total) as u32 }
     }
+}
+
+/// Whether an operation has failed for want of space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 
 mod common;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
 use oxmq_store::{
-    DiskSpace, Environment, Fs, MessageStore, PutMessageStatus, Refusal, StoreConfig,
+    DiskSpace, Environment, Fs, FsOp, MessageStore, PutMessageStatus, Refusal, StoreConfig,
 };
 
 /// Within this time of space being freed, messages have to be taken again.
@@ -148,4 +149,35 @@ fn files_are_deleted_before_they_expire_where_messages_are_refused() {
     wait_until(|| store.refusal() == Some(Refusal::DiskFull(60)));
     wait_until(|| store.min_phy_offset() > 0);
     store.close().unwrap();
+}
+
+#[test]
+fn store_on_a_full_disk_is_opened_and_read() {
+    let dir = temp_dir();
+    let store = open(&small(dir.path()));
+    put_run(&store, 0..100);
+    store.close().unwrap();
+    drop(store);
+    for was_closed in [true, false] {
+        // Files that have been written have their blocks.
+        let fs = Fs::with_fault(|op, path| {
+            let is_empty = path.metadata().is_ok_and(|file| file.len() == 0);
+            match op {
+                FsOp::Allocate => Err(io::ErrorKind::StorageFull.into()),
+                FsOp::Write if is_empty => Err(io::ErrorKind::StorageFull.into()),
+                _ => Ok(()),
+            }
+        });
+        let environment = Environment { fs, ..Environment::default() };
+        let store = MessageStore::open_with(small(dir.path()), environment).unwrap();
+        assert_eq!(store.was_closed(), was_closed);
+        assert_eq!(check_run(&store, 100), 100);
+        let refused = store.put_message(&message("TopicA", 0, b"x"));
+        assert_eq!(refused.status, PutMessageStatus::ServiceNotAvailable);
+        // It has written nothing of what tells the next start that it ran, but that it did.
+        drop(store);
+    }
+    let store = open(&small(dir.path()));
+    put_run(&store, 100..200);
+    check_run(&store, 200);
 }

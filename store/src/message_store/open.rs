@@ -18,6 +18,7 @@ use crate::compaction::{Compaction, Sizes as CompactionSizes};
 use crate::config::{FlushDiskType, StoreConfig};
 use crate::consume_queue::{Extender, QueueFiles, QueueKind, QueueTable, QueueWriter};
 use crate::delay_level::DelayLevels;
+use crate::disk::is_full;
 use crate::error::{IoContext, StoreError};
 use crate::fs::Fs;
 use crate::index::{Index, IndexGeometry};
@@ -191,7 +192,11 @@ pub(super) fn check_config(config: &StoreConfig) -> Result<DelayLevels, StoreErr
 fn write_abort(fs: &Fs, path: &Path) -> Result<(), StoreError> {
     let file = fs.create(path).doing("create", path)?;
     let id = std::process::id().to_string();
-    fs.write_at(&file, path, id.as_bytes(), 0).doing("write", path)?;
+    match fs.write_at(&file, path, id.as_bytes(), 0) {
+        // That there is a file says it, too.
+        Err(error) if is_full(&error) => {}
+        written => written.doing("write", path)?,
+    }
     match path.parent() {
         Some(dir) => fs.sync_dir(dir).doing("flush", dir),
         None => Ok(()),

@@ -10,6 +10,7 @@ use std::path::Path;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::unit::{SLOT_BYTES, Slot};
+use crate::disk::is_full;
 
 /// Slots of the wheel: two weeks at the default precision, of which one is used.
 pub(super) const SLOTS: i64 = 1_209_600;
@@ -179,10 +180,6 @@ fn place(time: i64) -> u64 {
 fn block_place(time: i64) -> (u64, usize) {
     let within = place(time) % BLOCK_BYTES as u64;
     (place(time) - within, within as usize)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
