@@ -268,6 +268,12 @@ fn tools_report_what_cannot_be_read_and_change_nothing() {
     drop(dump);
     drop(opened);
 
+    let queue = dir.path().join("consumequeue/t/0/00000000000000000000");
+    break_pages(&queue, 0..4096);
+    let found = findings(dir.path()).into_iter().find(|found| found.path == queue).unwrap();
+    assert_eq!((found.severity, found.kind), (Severity::Error, Kind::Unreadable));
+    mend_pages(&queue);
+
     let config = Some(config(dir.path()));
     let repair = offline::repair(dir.path(), config, false, &mut |_| (), &mut |_, _| ()).unwrap();
     assert_eq!((repair.actions, repair.before.worst()), (vec![], Some(Severity::Error)));

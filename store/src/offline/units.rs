@@ -104,6 +104,9 @@ impl QueueReader {
         let room = (self.file_bytes - (at - start)) as usize / unit_bytes;
         let mut bytes = vec![0; room.min(WINDOW_UNITS as usize) * unit_bytes];
         let file = File::open(&path).doing("open", &path)?;
+        #[cfg(test)]
+        crate::mapped_file::bad::check(&path, (at - start) as usize, bytes.len())
+            .doing("read", &path)?;
         let mut read = 0;
         // The file may be shorter than it should be.
         while read < bytes.len() {

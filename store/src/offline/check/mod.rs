@@ -43,6 +43,17 @@ pub(super) fn check_into(
     dir: &StoreDir,
     progress: Progress<'_>,
 ) -> Result<Report, StoreError> {
+    match look(dir, &mut report, progress) {
+        Err(StoreError::Io { path, source, .. }) if source.raw_os_error() == Some(libc::EIO) => {
+            let what = format!("cannot be read: {source}: what comes after it is not looked at");
+            report.add(Severity::Error, Kind::Unreadable, (&path, None), what, COPY);
+        }
+        looked => looked?,
+    }
+    Ok(report)
+}
+
+fn look(dir: &StoreDir, report: &mut Report, progress: Progress<'_>) -> Result<(), StoreError> {
     let crashed = dir.root().join("abort").exists();
     if !dir.is_locked() {
         let what = "there is no lock file, so a broker could start during the check";
@@ -58,18 +69,17 @@ pub(super) fn check_into(
         let what = "the store was not stopped cleanly";
         report.add(Severity::Info, Kind::Abort, (&dir.root().join("abort"), None), what, START);
     }
-    let topics = config::check(dir, &mut report)?;
-    files::check(dir, &mut report)?;
-    compaction::check(dir, &mut report)?;
+    let topics = config::check(dir, report)?;
+    files::check(dir, report)?;
+    compaction::check(dir, report)?;
     let Some(delay_levels) = DelayLevels::parse(&dir.config().message_delay_level) else {
         let what = format!("messageDelayLevel {:?}", dir.config().message_delay_level);
         return Err(StoreError::BadConfig(what));
     };
     let pass = log::Pass {
         queues: queues::Queues::open(dir, delay_levels, topics, crashed)?,
-        index: index::Index::open(dir, &mut report)?,
+        index: index::Index::open(dir, report)?,
     };
-    let newest_ms = pass.run(dir, &mut report, progress)?;
-    files::check_checkpoint(dir, newest_ms, &mut report)?;
-    Ok(report)
+    let newest_ms = pass.run(dir, report, progress)?;
+    files::check_checkpoint(dir, newest_ms, report)
 }
