@@ -2,8 +2,8 @@
 //!
 //! How far groups have come is saved every few seconds. What was popped after the last save is noted in the
 //! log all the same, so that the next pops go on behind it and nothing is given out that is not due again.
-//! The reference goes on where it has last saved. So it is with check points: those that were worked off after the
-//! last save are read once more, but what was stored again for them is in the log.
+//! The reference goes on where it has last saved. So it is with check points: those from the first on that was not
+//! worked off at the last save are read once more, but what was stored again for them is in the log.
 
 use std::sync::Mutex;
 
@@ -16,11 +16,12 @@ use tracing::info;
 
 use super::PopService;
 use super::journal::CHECK_POINT_TAG;
+use super::revive::first_left;
 use crate::again::Aside;
 use crate::sync::lock;
 use crate::timer::TIMER_TOPIC;
 
-/// Messages that were stored again after the last save before a crash.
+/// Messages that were stored again before a crash for check points that are read once more.
 #[derive(Debug, Default)]
 pub(super) struct GivenAgain(Mutex<HashMap<String, u32>>);
 
@@ -76,18 +77,30 @@ impl PopService {
         if pops > 0 {
             info!(pops, "pops found that were not in the saved offsets");
         }
+        let again_from_ms = self.left_since_ms(saved_at_ms);
         let mut queues = self.store.queues();
         queues.retain(|topic, _| TopicKind::of(topic) != TopicKind::Normal);
         for (topic, queue_ids) in &queues {
             for queue_id in queue_ids.iter().copied() {
                 let store = &self.store;
-                let first = store.offset_by_time(topic, queue_id, saved_at_ms, Boundary::Lower);
+                let first = store.offset_by_time(topic, queue_id, again_from_ms, Boundary::Lower);
                 Aside { store, topic, queue_id }.walk(first, |record| {
                     self.given_again.note(record);
                     true
                 });
             }
         }
+    }
+
+    /// When the first check point was stored that may not have been worked off at the last save, at the latest
+    /// `saved_at_ms`.
+    fn left_since_ms(&self, saved_at_ms: i64) -> i64 {
+        let topic = self.journal.topic();
+        let stored_at_ms = |queue_id| {
+            self.store.message_store_timestamp(topic, queue_id, first_left(self, queue_id))
+        };
+        let queues = self.store.queues().remove(topic).unwrap_or_default();
+        queues.into_iter().filter_map(stored_at_ms).fold(saved_at_ms, i64::min)
     }
 
     /// Moves a group on if this is a note of what it has been given next.

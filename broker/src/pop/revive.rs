@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tracing::error;
 
 use self::lane::Lane;
+pub(super) use self::lane::first_left;
 #[cfg(test)]
 pub(super) use self::lane::testing;
 use super::PopService;

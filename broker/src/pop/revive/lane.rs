@@ -41,12 +41,17 @@ pub(super) struct Lane {
     committable: Option<(i64, i64)>,
 }
 
+/// The first note of a queue of the revive topic that may not have been worked off.
+pub(in crate::pop) fn first_left(pop: &PopService, queue_id: i32) -> i64 {
+    let topic = pop.journal.topic();
+    let committed = pop.offsets.query(REVIVE_GROUP, topic, queue_id).unwrap_or(-1);
+    let (min, max) = pop.store.bounds(topic, queue_id);
+    (committed + 1).clamp(min, max)
+}
+
 impl Lane {
     pub(super) fn new(pop: &PopService, queue_id: i32) -> Self {
-        let topic = pop.journal.topic();
-        let committed = pop.offsets.query(REVIVE_GROUP, topic, queue_id).unwrap_or(-1);
-        let (min, max) = pop.store.bounds(topic, queue_id);
-        let next = (committed + 1).clamp(min, max);
+        let next = first_left(pop, queue_id);
         Self {
             queue_id,
             next,

@@ -115,6 +115,22 @@ fn note_on_messages_of_a_topic_that_is_gone_moves_nobody_on() {
 
 #[test]
 fn what_was_stored_again_after_the_last_save_is_not_stored_again_twice() {
+    stored_again_once(|setup, revive| {
+        setup.save();
+        revive();
+    });
+}
+
+#[test]
+fn what_was_stored_again_before_the_last_save_and_not_counted_as_that_is_not_stored_again_twice() {
+    stored_again_once(|setup, revive| {
+        revive();
+        setup.save();
+    });
+}
+
+/// `crash_at` has what is due stored again.
+fn stored_again_once(crash_at: impl FnOnce(&Setup, &dyn Fn())) {
     let setup = setup(|_| ());
     let send = |key: &&str| {
         let text = format!("UNIQ_KEY\u{1}{key}\u{2}");
@@ -124,8 +140,7 @@ fn what_was_stored_again_after_the_last_save_is_not_stored_again_twice() {
     // A producer that has sent one of them twice.
     ["a", "b", "b", "c"].iter().for_each(send);
     assert_eq!(setup.bodies(OVER_MS).len(), 4);
-    setup.save();
-    Reviver::new(&setup.pop).round(now_ms());
+    crash_at(&setup, &|| Reviver::new(&setup.pop).round(now_ms()));
     // One more, which has not been stored again yet.
     send(&"b");
     let point = PopCheckPoint {
