@@ -194,6 +194,22 @@ impl<T: Waiting> Hold<T> {
         taken
     }
 
+    /// The queues for which a request waits that `is_one` says.
+    pub(crate) fn queues(&self, is_one: impl Fn(&T) -> bool) -> Vec<QueueKey> {
+        let mut queues = Vec::new();
+        if self.is_empty() {
+            return queues;
+        }
+        for shard in &self.shards {
+            for (queue, lines) in lock(shard).iter() {
+                if lines.iter().flatten().any(&is_one) {
+                    queues.push(queue.clone());
+                }
+            }
+        }
+        queues
+    }
+
     /// How many requests of a group wait for a queue.
     pub(crate) fn count(&self, queue: QueueRef<'_>, group: &str) -> usize {
         let shard = lock(self.shard(queue));
@@ -332,6 +348,17 @@ mod tests {
         assert_eq!(numbers(&hold.take(queue(0), None, Take::Every, |_| false)), [0; 0]);
         assert_eq!((hold.count(queue(0), "g"), hold.count(queue(1), "g")), (1, 1));
         assert_eq!((hold.count(queue(0), "h"), hold.count(queue(-1), "g")), (1, 0));
+    }
+
+    #[test]
+    fn queues_are_those_for_which_such_a_request_waits() {
+        let other = |queue_id, number| Request { queue_id, ..request("g", number) };
+        let hold = held(&[request("g", 1), request("h", 2), request("g", 2), other(1, 1)]);
+        let queues = |number: i32| {
+            let found = hold.queues(|request| request.number == number);
+            found.iter().map(|queue| queue.queue_id).collect::<Vec<_>>()
+        };
+        assert_eq!((queues(2), queues(3)), (vec![0], vec![]));
     }
 
     #[test]

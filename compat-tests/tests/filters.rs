@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use oxmq_compat_tests::ops::{self, response};
 use oxmq_compat_tests::wire::{Command, Conn};
@@ -19,6 +20,10 @@ const PULL_MESSAGE: i32 = 11;
 const FILTER_DATA_NOT_EXIST: i32 = 27;
 /// The subscription is part of the pull.
 const SUBSCRIPTION: &str = "4";
+/// The same, and the pull may wait.
+const SUBSCRIPTION_AND_SUSPEND: &str = "6";
+/// Several times the 5 s in which a broker looks at the pulls that wait.
+const LEFT_OUT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The properties of each message; its index is its body.
 const MESSAGES: [&[(&str, &str)]; 24] = [
@@ -379,6 +384,30 @@ fn without_the_switch_expressions_are_refused() {
     heartbeat(&mut conn, "off_group", "switched_off", "i = 5", 1);
     let answer = conn_pull(server, "off_group", "switched_off", 1);
     assert_eq!((answer.code, answer.remark.as_deref()), (response::SYSTEM_ERROR, refusal));
+}
+
+/// Else a group that wants little would seem to be behind by all that it does not want, until its pulls' time is up.
+#[test]
+fn a_pull_that_waits_goes_on_past_what_its_filter_leaves_out() {
+    let (server, topic) = (server(), "left_out");
+    ops::create_topic(server, topic, 1);
+    for expression_type in ["TAG", "SQL92"] {
+        let mut conn = Conn::connect(&server.broker_addr());
+        let end = ops::max_offset(&mut conn, topic, 0);
+        let mut waits = pull(topic, "left_out_group", end, "TAGS = 'wanted'");
+        let changed = [
+            ("expressionType", expression_type),
+            ("sysFlag", SUBSCRIPTION_AND_SUSPEND),
+            ("suspendTimeoutMillis", "600000"),
+        ];
+        waits.ext.extend(changed.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        let waits = conn.send(waits).unwrap();
+        ops::send(&mut Conn::connect(&server.broker_addr()), topic, 0, "TAGS\x01other\x02", b"o");
+        conn.set_answer_limit(LEFT_OUT_LIMIT);
+        let answer = conn.receive().unwrap();
+        assert_eq!((answer.opaque, answer.code), (waits, response::PULL_RETRY_IMMEDIATELY));
+        assert_eq!(answer.number("nextBeginOffset"), end + 1, "{expression_type}");
+    }
 }
 
 fn server() -> &'static ServerUnderTest {

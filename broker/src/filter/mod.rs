@@ -54,6 +54,11 @@ impl MessageFilter {
         if codes.is_empty() { Self::All } else { Self::Tags(codes) }
     }
 
+    /// Whether there may be messages that are not wanted.
+    pub(crate) fn leaves_out(&self) -> bool {
+        !matches!(self, Self::All)
+    }
+
     /// Tells whether a message with this tags code may be wanted, and what its `properties` say if
     /// that is what counts. Those of a damaged record cannot be read: it is not wanted then.
     pub(crate) fn matches<'a>(

@@ -33,7 +33,7 @@ use crate::limits::MAX_SUSPEND_MS;
 use crate::pull_hold::{
     ArrivedMessage, HeldPull, PULL_ROOM, PullHold, PullRequest, take_satisfied,
 };
-use crate::queue_key::QueueRef;
+use crate::queue_key::{QueueKey, QueueRef};
 use crate::static_topic::StaticTopics;
 use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
@@ -291,6 +291,17 @@ impl PullMessage {
         });
         if is_first {
             after_busy_round(answer_woken);
+        }
+    }
+
+    /// Has the pulls go on that wait while messages come which their filters leave out: their groups would seem
+    /// to be behind by these, and would have to look at them again.
+    pub(crate) fn pass_over_left_out(self: &Arc<Self>) {
+        for QueueKey { topic, queue_id } in
+            self.hold.queues(|held| held.request.filter.leaves_out())
+        {
+            let queue = QueueRef { topic: &topic, queue_id };
+            self.wake(queue, self.store.max_offset(&topic, queue_id), None);
         }
     }
 

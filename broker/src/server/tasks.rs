@@ -14,6 +14,8 @@ use crate::schedule::ScheduleMessageService;
 /// transactions that wait to be written, and pops that nobody acknowledged. In one task, as each task
 /// wakes a thread of a process that may be idle.
 const TICK_EVERY: Duration = Duration::from_millis(100);
+/// How often pulls that wait are told of messages that their filters leave out, as in the reference.
+const PASS_OVER_LEFT_OUT_EVERY: Duration = Duration::from_secs(5);
 /// How often pops are looked at for what is not needed any more.
 const CLEAN_POPS_EVERY: Duration = Duration::from_secs(60);
 /// How often silent clients are looked for, as in the reference.
@@ -65,6 +67,9 @@ impl BrokerHandle {
             if let Some(revive) = &revive {
                 revive.tick();
             }
+        });
+        every(tasks, PASS_OVER_LEFT_OUT_EVERY, &processors.pull_message, |pulls| {
+            pulls.pass_over_left_out();
         });
         every(tasks, CLEAN_POPS_EVERY, &processors.pop, |pop| pop.clean());
         every(tasks, SCAN_CLIENTS_EVERY, chores, |all| all.scan_clients());
