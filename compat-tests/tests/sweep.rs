@@ -71,6 +71,12 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
     (219, "long ", "0", "22", LONG),
     (103, "long ", "0", "1", LONG),
     (104, "long ", "0", "1", LONG),
+    (314, "bad characters in destGroup", "0", "26", NO_NAME),
+    (314, "empty destGroup", "0", "26", NO_NAME),
+    (314, "long destGroup", "0", "26", NO_NAME),
+    (353, "bad characters in ", "0", "29", NO_NAME),
+    (353, "empty ", "0", "29", NO_NAME),
+    (353, "long ", "0", "29", NO_NAME),
     (17, "-1 in ", "0", "29", QUEUES),
     (17, "least ", "0", "29", QUEUES),
     (513, "-1 in ", "0", "29", QUEUES),
@@ -87,6 +93,7 @@ const DIFFERENCES: &[(i32, &str, &str, &str, &str)] = &[
 ];
 
 const NO_PROPERTY: &str = "the reference drops what is no property before it looks at the length";
+const NO_NAME: &str = "the reference keeps it for a topic or group that there cannot be";
 const NO_HALF: &str =
     "the reference fails over a message that is no half message, with a stack trace";
 const NO_QUEUE: &str = "the reference makes the queue that it is asked about";
