@@ -266,8 +266,20 @@ mod tests {
         let doubled: String = (1..40)
             .map(|n| format!(",\"m{n}\":[{{\"$ref\":\"$.m{0}\"}},{{\"$ref\":\"$.m{0}\"}}]", n - 1))
             .collect();
-        for text in [format!("{{\"m0\":1{doubled}}}"), r#"{"a":{"$ref":"$"}}"#.to_owned()] {
-            assert!(from_slice::<Value>(text.as_bytes()).is_err());
+        let all = |part: &str, count: usize| vec![part; count].join(",");
+        let long_text = format!("[\"{}\",{}]", "x".repeat(100_000), all(r#"{"$ref":"$[0]"}"#, 100));
+        let empty = format!("[[{}],{}]", all("[]", 10_000), all(r#"{"$ref":"$[0]"}"#, 1000));
+        let long_path = format!("{{\"$ref\":\"${}\"}}", ".".repeat(100_000));
+        let long_path = format!("[[],{long_path},{}]", all(r#"{"$ref":"$[1]"}"#, 100));
+        for text in [
+            format!("{{\"m0\":1{doubled}}}"),
+            r#"{"a":{"$ref":"$"}}"#.to_owned(),
+            long_text,
+            empty,
+            long_path,
+        ] {
+            let error = from_slice::<Value>(text.as_bytes()).unwrap_err();
+            assert_eq!(error.reason, "references stand for too much");
         }
     }
 
