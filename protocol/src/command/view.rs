@@ -255,8 +255,10 @@ impl<'a> CommandView<'a> {
 
     /// Returns the field called `name`.
     pub fn field(&self, name: &str) -> Option<FieldValue<'a>> {
-        let is_named = |key: FieldValue<'_>| {
-            if key.escaped { key.text() == name } else { key.raw == name.as_bytes() }
+        // An escape takes six bytes at most: what is longer is not worth to be read.
+        let is_named = |key: FieldValue<'_>| match key.escaped {
+            true => key.raw.len() <= 6 * name.len() && key.text() == name,
+            false => key.raw == name.as_bytes(),
         };
         self.fields().filter(|(key, _)| is_named(*key)).last().map(|(_, value)| value)
     }
