@@ -9,19 +9,33 @@ use rustix::process::{getpid, getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::{error, warn};
 
+use crate::error::RequestError;
+use crate::limits::MAX_WAITING_DISK_READS;
+use crate::waiting::{Place, Waiting};
+
 /// How much nicer than the process they are, see nice(1).
 const NICENESS: i32 = 10;
 /// There is no more.
 const MOST_NICENESS: i32 = 19;
 
-/// Runs `job`, which may wait for the disk, on one of these threads.
-pub(crate) fn spawn(job: impl FnOnce() + Send + 'static) {
+/// Takes a place among those that wait for these threads.
+///
+/// # Errors
+/// When too many do already.
+pub(crate) fn enter() -> Result<Place, RequestError> {
+    static WAITING: Waiting = Waiting::new(MAX_WAITING_DISK_READS, usize::MAX);
+    WAITING.enter(0)
+}
+
+/// Runs `job`, which may wait for the disk, on one of these threads. `place` is its own.
+pub(crate) fn spawn(place: Place, job: impl FnOnce() + Send + 'static) {
     static READERS: OnceLock<Option<Runtime>> = OnceLock::new();
     let caller = Handle::try_current();
     let job = move || {
         // Tasks that it spawns are the caller's.
         let _entered = caller.as_ref().map(Handle::enter);
         job();
+        drop(place);
     };
     match READERS.get_or_init(start) {
         Some(readers) => drop(readers.spawn_blocking(job)),
@@ -59,7 +73,7 @@ mod tests {
     #[test]
     fn a_reader_gives_way_and_no_other_thread_does() {
         let (sender, receiver) = mpsc::channel();
-        spawn(move || sender.send(getpriority_process(None)).unwrap());
+        spawn(enter().unwrap(), move || sender.send(getpriority_process(None)).unwrap());
         let own = getpriority_process(None).unwrap();
         assert_eq!(receiver.recv().unwrap(), Ok((own + NICENESS).min(MOST_NICENESS)));
     }
@@ -67,7 +81,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_of_a_job_runs_where_the_job_comes_from() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        spawn(move || drop(tokio::spawn(async move { sender.send(()) })));
+        spawn(enter().unwrap(), move || drop(tokio::spawn(async move { sender.send(()) })));
         receiver.await.unwrap();
     }
 }

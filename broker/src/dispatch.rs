@@ -9,9 +9,11 @@ use oxmq_remoting::{Connection, Reply, Service};
 use tracing::warn;
 
 use crate::error::RequestError;
+use crate::limits::{MAX_WAITING_BYTES, MAX_WAITING_REQUESTS};
 use crate::processor::Answer;
 use crate::processor::maintenance::Maintenance;
 use crate::processors::Processors;
+use crate::waiting::Waiting;
 
 /// The service of one port. The fast port serves everything but pulls.
 #[derive(Debug)]
@@ -121,19 +123,27 @@ impl Dispatch {
 
     /// Answers what may wait for the disk or takes long on a thread that may.
     fn answer_elsewhere(&self, request: &CommandView<'_>, reply: Reply) {
-        let processors = Arc::clone(&self.processors);
+        static WAITING: Waiting = Waiting::new(MAX_WAITING_REQUESTS, MAX_WAITING_BYTES);
         let mut bytes = Vec::new();
         request.to_command().encode(&mut bytes);
-        tokio::task::spawn_blocking(move || match own_view(&bytes) {
-            Some(request) => match answer_blocking(&processors, &request, reply.connection()) {
-                Some(Ok(answer)) => reply.send(answer),
-                Some(Err(error)) => {
-                    let connection = Arc::clone(reply.connection());
-                    refuse(&connection, &request, &error, reply);
-                }
-                None => unknown(&request, reply),
-            },
-            None => reply.fail(ResponseCode::SYSTEM_ERROR, "the request cannot be read again"),
+        let place = match WAITING.enter(bytes.len()) {
+            Ok(place) => place,
+            Err(error) => return reply.fail(error.response_code(), &error.to_string()),
+        };
+        let processors = Arc::clone(&self.processors);
+        tokio::task::spawn_blocking(move || {
+            match own_view(&bytes) {
+                Some(request) => match answer_blocking(&processors, &request, reply.connection()) {
+                    Some(Ok(answer)) => reply.send(answer),
+                    Some(Err(error)) => {
+                        let connection = Arc::clone(reply.connection());
+                        refuse(&connection, &request, &error, reply);
+                    }
+                    None => unknown(&request, reply),
+                },
+                None => reply.fail(ResponseCode::SYSTEM_ERROR, "the request cannot be read again"),
+            }
+            drop(place);
         });
     }
 }

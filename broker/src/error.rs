@@ -96,6 +96,9 @@ pub(crate) enum RequestError {
         .0.waited.as_millis(), .0.waiting, .0.held.as_millis()
     )]
     Busy(Stuck),
+    /// Too much waits, or is kept, already: the client goes elsewhere or tries again.
+    #[error("[OVERLOAD]system busy, start flow control for a while")]
+    Overload,
     /// A topic that keeps the last message of each key takes none without a key.
     #[error("Required message key is missing")]
     KeyMissing,

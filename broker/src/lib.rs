@@ -57,6 +57,7 @@ mod topic_validator;
 mod traffic;
 mod transaction;
 mod unique_key;
+mod waiting;
 mod watch;
 
 use oxmq_protocol::sync;

@@ -3,6 +3,16 @@
 /// Pulls that wait at a time. Each holds about 200 bytes; 5 000 consumers of 64 queues are 320 000.
 pub(crate) const MAX_HELD_PULLS: usize = 1_000_000;
 
+/// Requests that wait for the threads of what may take long, as in the reference; more are refused.
+pub(crate) const MAX_WAITING_REQUESTS: usize = 10_000;
+
+/// Bytes of those: a message that is sent back has none, a list of topics may have millions.
+pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// Pulls and pops that wait for a thread that reads from disk, as in the reference; more are refused. Each
+/// holds about 300 bytes.
+pub(crate) const MAX_WAITING_DISK_READS: usize = 100_000;
+
 /// Longest that a pull is held, ms, whatever it asks for: clients give up after 30 s by default and
 /// ask for 15 to 20 s.
 pub(crate) const MAX_SUSPEND_MS: i64 = 600_000;

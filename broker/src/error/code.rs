@@ -58,7 +58,7 @@ impl RequestError {
             Self::NotLeader { .. } | Self::NotLeaderToPull { .. } | Self::NotLeaderOfMin { .. } => {
                 ResponseCode::NOT_LEADER_FOR_QUEUE
             }
-            Self::Busy(_) | Self::ColdData => ResponseCode::SYSTEM_BUSY,
+            Self::Busy(_) | Self::Overload | Self::ColdData => ResponseCode::SYSTEM_BUSY,
             Self::ReadModeValue
             | Self::PopTooMany(_)
             | Self::InvisibleTooLong { .. }

@@ -136,13 +136,18 @@ impl PopService {
                 Next::Nothing => return,
                 // It may go on waiting, whatever the first one may.
                 Next::Serve(next) => (pop, may_hold) = (next, true),
-                Next::FromDisk(cold) => {
-                    let this = Arc::clone(self);
-                    disk_readers::spawn(move || this.serve_with(cold, may_hold, true));
-                    return;
-                }
+                Next::FromDisk(cold) => return self.serve_from_disk(cold, may_hold),
             }
         }
+    }
+
+    fn serve_from_disk(self: &Arc<Self>, pop: HeldPop, may_hold: bool) {
+        let place = match disk_readers::enter() {
+            Ok(place) => place,
+            Err(error) => return pop.reply.fail(error.response_code(), &error.to_string()),
+        };
+        let this = Arc::clone(self);
+        disk_readers::spawn(place, move || this.serve_with(pop, may_hold, true));
     }
 
     fn serve_one(self: &Arc<Self>, pop: HeldPop, may_hold: bool, may_wait: bool) -> Next {

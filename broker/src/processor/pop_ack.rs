@@ -255,10 +255,13 @@ fn give_back(
 ) {
     match take(lite, may_wait) {
         Ok(Some(answer)) => reply.send(answer),
-        Ok(None) => {
-            let lite = Arc::clone(lite);
-            disk_readers::spawn(move || give_back(&lite, reply, true, take));
-        }
+        Ok(None) => match disk_readers::enter() {
+            Ok(place) => {
+                let lite = Arc::clone(lite);
+                disk_readers::spawn(place, move || give_back(&lite, reply, true, take));
+            }
+            Err(error) => refuse(&error, reply),
+        },
         Err(error) => refuse(&error, reply),
     }
 }

@@ -167,8 +167,12 @@ impl PullMessage {
             }
             pull.max_messages = pull.max_messages.min(1);
         }
+        let place = match disk_readers::enter() {
+            Ok(place) => place,
+            Err(error) => return refuse(&error, reply),
+        };
         let this = Arc::clone(self);
-        disk_readers::spawn(move || {
+        disk_readers::spawn(place, move || {
             RECORDS.with_borrow_mut(|records| {
                 let result = this.read(&pull, records);
                 this.cold.note(&pull.group, records.len(), Instant::now());

@@ -65,8 +65,12 @@ impl LiteService {
             return reply.abandon();
         }
         let Ok(taken) = self.take(&request, may_wait) else {
+            let place = match disk_readers::enter() {
+                Ok(place) => place,
+                Err(error) => return reply.fail(error.response_code(), &error.to_string()),
+            };
             let (this, pop) = (Arc::clone(self), HeldLite { reply, request, deadline });
-            return disk_readers::spawn(move || this.serve_with(pop, may_hold, true));
+            return disk_readers::spawn(place, move || this.serve_with(pop, may_hold, true));
         };
         let pop = HeldLite { reply, request, deadline };
         if taken.count > 0 {
