@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use oxmq_protocol::body::{ConsumerConnection, ConsumerData, SubscriptionData};
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
@@ -23,6 +23,7 @@ use crate::channel::{Channel, ClientInfo};
 use crate::config::BrokerConfig;
 use crate::error::RequestError;
 use crate::filter::{ConsumerFilters, MessageFilter};
+use crate::limits::MAX_CONSUMER_BYTES;
 use crate::rebalance_lock::RebalanceLockManager;
 use crate::subscription_group::{FORBIDDEN_INDEX_READABLE, SubscriptionGroupManager};
 use crate::sync::{lock, read, write};
@@ -39,6 +40,8 @@ pub(crate) struct ConsumerManager<C = Connection> {
     filters: Arc<ConsumerFilters>,
     locks: Arc<RebalanceLockManager>,
     state: RwLock<State<C>>,
+    /// [`MAX_CONSUMER_BYTES`], but for tests.
+    max_bytes: usize,
     /// Who has to hear of changes that are not told at once.
     untold: Mutex<HashMap<Box<str>, Vec<Arc<C>>>>,
 }
@@ -47,7 +50,9 @@ pub(crate) struct ConsumerManager<C = Connection> {
 struct State<C> {
     groups: HashMap<Box<str>, ConsumerGroup<C>>,
     /// Groups by connection id.
-    groups_of_channel: HashMap<u64, Vec<Box<str>>>,
+    groups_of_channel: HashMap<u64, HashSet<Box<str>>>,
+    /// What the groups take, about.
+    bytes: usize,
 }
 
 /// A topic whose queues the members of a group share.
@@ -77,8 +82,30 @@ impl<C: Channel> ConsumerManager<C> {
         filters: Arc<ConsumerFilters>,
         locks: Arc<RebalanceLockManager>,
     ) -> Self {
-        let state = State { groups: HashMap::new(), groups_of_channel: HashMap::new() };
-        Self { config, groups, filters, locks, state: RwLock::new(state), untold: Mutex::default() }
+        let state = State { groups: HashMap::new(), groups_of_channel: HashMap::new(), bytes: 0 };
+        Self {
+            config,
+            groups,
+            filters,
+            locks,
+            state: RwLock::new(state),
+            max_bytes: MAX_CONSUMER_BYTES,
+            untold: Mutex::default(),
+        }
+    }
+
+    /// Looks whether there is room for what a heartbeat says of a group.
+    ///
+    /// # Errors
+    /// When all groups together take as much as they may.
+    pub(crate) fn check_room(&self, channel: &C, data: &ConsumerData) -> Result<(), RequestError> {
+        let state = read(&self.state);
+        let new = ConsumerGroup::default();
+        let group = state.groups.get(data.group_name.as_str()).unwrap_or(&new);
+        let (before, after) =
+            (group.bytes(), group.bytes_with(channel.id(), &data.subscription_data_set));
+        let has_room = after <= before || state.bytes - before + after <= self.max_bytes;
+        has_room.then_some(()).ok_or(RequestError::Overload)
     }
 
     /// Adds a client to a group, or notes that it is still there; the group consumes the way that
@@ -93,21 +120,23 @@ impl<C: Channel> ConsumerManager<C> {
         notify: bool,
     ) -> bool {
         let mut state = write(&self.state);
-        let State { groups, groups_of_channel } = &mut *state;
+        let State { groups, groups_of_channel, bytes } = &mut *state;
         let group = groups.entry(data.group_name.as_str().into()).or_default();
+        *bytes -= group.bytes();
         group.set_mode(data);
         let joined = group.join(client);
         if joined {
             info!(group = data.group_name, client_id = %client.client_id,
                 peer = %client.channel.peer(), "consumer joined");
             let names = groups_of_channel.entry(client.channel.id()).or_default();
-            names.push(data.group_name.as_str().into());
+            names.insert(data.group_name.as_str().into());
         }
         if with_subscriptions {
             group.note_wants(&data.group_name, client, &data.subscription_data_set);
         }
         let subscribed = with_subscriptions
             && group.subscribe(&data.group_name, &data.subscription_data_set, &self.filters);
+        *bytes += group.bytes();
         let changed = joined || subscribed;
         let notice = (changed && notify).then(|| group.notice(&data.group_name)).flatten();
         drop(state);
@@ -302,6 +331,7 @@ impl<C: Channel> ConsumerManager<C> {
 
     fn leave(&self, state: &mut State<C>, group: &str, channel_id: u64) -> Option<Notice<C>> {
         let info = state.groups.get_mut(group)?;
+        let before = info.bytes();
         let member = info.leave(group, channel_id)?;
         info!(group, client_id = %member.client_id, peer = %member.channel.peer(),
             "consumer left");
@@ -310,12 +340,15 @@ impl<C: Channel> ConsumerManager<C> {
             self.locks.release(group, &member.client_id);
         }
         let notice = info.notice(group);
+        state.bytes -= before;
         if info.is_empty() {
             info.close(group, &self.filters);
             state.groups.remove(group);
+        } else {
+            state.bytes += info.bytes();
         }
         if let Some(groups) = state.groups_of_channel.get_mut(&channel_id) {
-            groups.retain(|name| **name != *group);
+            groups.remove(group);
             if groups.is_empty() {
                 state.groups_of_channel.remove(&channel_id);
             }

@@ -36,6 +36,14 @@ pub(crate) const MAX_OFFSETS_PER_GROUP: usize = MAX_QUEUES_PER_TOPIC as usize;
 /// Most groups that one heartbeat may name, as each of them may create a group and a topic.
 pub(crate) const MAX_GROUPS_PER_HEARTBEAT: usize = 10_000;
 
+/// Longest name of a client or group in a heartbeat, which is kept for each of its groups. Those of Java
+/// clients have 255 bytes at most.
+pub(crate) const MAX_CLIENT_NAME_BYTES: usize = 1024;
+
+/// Bytes that the members of all consumer groups and what these subscribe to may take, estimated: 10 000
+/// members and 1 000 000 subscriptions are some 400 MB.
+pub(crate) const MAX_CONSUMER_BYTES: usize = 1024 * 1024 * 1024;
+
 /// Producer groups that one connection may be in, of about 300 bytes each: heartbeats may name ever new
 /// ones. Those of a proxy name the groups of all its clients.
 pub(crate) const MAX_PRODUCER_GROUPS_PER_CONNECTION: usize = 100_000;

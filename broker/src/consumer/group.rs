@@ -22,6 +22,16 @@ pub(super) struct Subscription {
     pub(super) data: SubscriptionData,
     /// Compiled once.
     filter: Result<MessageFilter, FilterProblem>,
+    bytes: usize,
+}
+
+/// What a member of a group takes, about, and what is said of its wants.
+const MEMBER_BYTES: usize = 512;
+
+/// What a subscription takes, about.
+fn bytes_of(data: &SubscriptionData) -> usize {
+    let tags: usize = data.tags_set.iter().map(|tag| 48 + tag.len()).sum();
+    256 + 2 * data.topic.len() + data.sub_string.len() + tags + 24 * data.code_set.len()
 }
 
 impl Subscription {
@@ -38,7 +48,8 @@ impl Subscription {
         } else {
             Ok(MessageFilter::from_codes(data.code_set.iter().copied()))
         };
-        Self { data, filter }
+        let bytes = bytes_of(&data);
+        Self { data, filter, bytes }
     }
 
     /// # Errors
@@ -91,6 +102,19 @@ impl<C: Channel> ConsumerGroup<C> {
         self.consume_type = data.consume_type;
         self.message_model = data.message_model;
         self.consume_from_where = data.consume_from_where;
+    }
+
+    /// What the group takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        let subscriptions: usize = self.subscriptions.values().map(|it| it.bytes).sum();
+        MEMBER_BYTES * self.members.len() + subscriptions
+    }
+
+    /// What it would take once a client has said what it wants.
+    pub(super) fn bytes_with(&self, channel_id: u64, wants: &[SubscriptionData]) -> usize {
+        let is_new = !self.members.contains_key(&channel_id);
+        let wanted: usize = wants.iter().map(bytes_of).sum();
+        MEMBER_BYTES * (self.members.len() + usize::from(is_new)) + wanted
     }
 
     /// Adds a client, or notes that it is still there. Returns whether its connection is new.

@@ -228,3 +228,29 @@ fn whoever_is_pushed_to_may_pull_and_of_others_who_is_a_member() {
     consumers.register(&one.client("a", now), &data, true, true);
     assert!(consumers.may_pull("pulls", &one) && !consumers.may_pull("pulls", &two));
 }
+
+#[test]
+fn groups_take_as_much_as_they_may_and_no_more_until_some_have_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut consumers = manager(dir.path());
+    consumers.max_bytes = 80_000;
+    let (one, two, now) = (TestChannel::new(1), TestChannel::new(2), Instant::now());
+    let text = "x".repeat(10_000);
+    let large = |group: &str| heartbeat(group, &[("t", &text, 1)]);
+    let groups: Vec<_> = (0..8).map(|n| format!("g{n}")).collect();
+    let (last, first) = groups.split_last().unwrap();
+    for group in first {
+        consumers.check_room(&one, &large(group)).unwrap();
+        consumers.register(&one.client("a", now), &large(group), true, true);
+    }
+    assert!(matches!(consumers.check_room(&one, &large(last)), Err(RequestError::Overload)));
+    consumers.check_room(&one, &large(&first[0])).unwrap();
+    consumers.check_room(&two, &heartbeat(last, &[("t", "*", 1)])).unwrap();
+    consumers.register(&two.client("b", now), &large(&first[0]), true, true);
+    consumers.unregister(&first[0], &one, true);
+    assert!(consumers.check_room(&one, &large(last)).is_err(), "another member has it");
+    consumers.close(&two);
+    consumers.check_room(&one, &large(last)).unwrap();
+    consumers.close(&one);
+    assert_eq!(read(&consumers.state).bytes, 0);
+}

@@ -19,7 +19,7 @@ use crate::config::BrokerConfig;
 use crate::consumer::ConsumerManager;
 use crate::error::RequestError;
 use crate::filter::SqlFilter;
-use crate::limits::MAX_GROUPS_PER_HEARTBEAT;
+use crate::limits::{MAX_CLIENT_NAME_BYTES, MAX_GROUPS_PER_HEARTBEAT};
 use crate::perm;
 use crate::producer::ProducerManager;
 use crate::subscription_group::SubscriptionGroupManager;
@@ -60,9 +60,11 @@ impl<C: Channel> ClientManage<C> {
         if count > 0 && heartbeat.client_id.is_empty() {
             return Err(HeaderError::Missing("clientID").into());
         }
+        check_names(&heartbeat)?;
         let client = ClientInfo::of_request(channel, &heartbeat.client_id, request, Instant::now());
         let mut is_sub_change = heartbeat.heartbeat_fingerprint == 0;
         for consumer in &heartbeat.consumer_data_set {
+            self.consumers.check_room(channel, consumer)?;
             is_sub_change |= self.register_consumer(&client, &heartbeat, consumer);
         }
         for producer in &heartbeat.producer_data_set {
@@ -152,6 +154,21 @@ impl<C: Channel> ClientManage<C> {
     pub(crate) fn connection_closed(&self, channel: &C) {
         self.consumers.close(channel);
         self.producers.close(channel);
+    }
+}
+
+/// Refuses names that would be kept for each group of a heartbeat, or for each heartbeat.
+fn check_names(heartbeat: &HeartbeatData) -> Result<(), RequestError> {
+    let consumers = heartbeat.consumer_data_set.iter().map(|data| &data.group_name);
+    let producers = heartbeat.producer_data_set.iter().map(|data| &data.group_name);
+    let names = consumers.chain(producers).chain([&heartbeat.client_id]);
+    match names.map(String::len).max() {
+        Some(count) if count > MAX_CLIENT_NAME_BYTES => Err(RequestError::TooMany {
+            what: "bytes of a name",
+            count,
+            limit: MAX_CLIENT_NAME_BYTES,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -275,6 +292,21 @@ mod tests {
         assert_eq!(sub_change(beat(&processor, &again, &full).unwrap()), "false");
         assert_eq!(sub_change(beat(&processor, &again, without).unwrap()), "false");
         assert!(m.consumers.is_subscribed("g", "t"));
+    }
+
+    #[test]
+    fn heartbeat_with_a_name_that_no_client_has_is_refused() {
+        let m = managers(|_| ());
+        let (processor, channel) = (processor(&m), TestChannel::new(1));
+        let long = "x".repeat(MAX_CLIENT_NAME_BYTES + 1);
+        let producer = |client: &str, group: &str| {
+            format!(r#"{{"clientID":"{client}","producerDataSet":[{{"groupName":"{group}"}}]}}"#)
+        };
+        for body in [producer(&long, "p"), producer("c", &long)] {
+            let error = beat(&processor, &channel, &body).unwrap_err().to_string();
+            assert_eq!(error, "too many bytes of a name in one request: 1025, at most 1024");
+        }
+        assert!(beat(&processor, &channel, &producer(&long[1..], &long[1..])).is_ok());
     }
 
     #[test]
