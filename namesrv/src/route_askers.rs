@@ -28,8 +28,13 @@ struct Asked {
     listener: Option<Box<str>>,
 }
 
-/// Machines by topic; here the own machine is that of the name server.
-type Questions = HashMap<String, HashMap<Host, Asked>>;
+#[derive(Debug, Default)]
+struct Questions {
+    /// Machines by topic; here the own machine is that of the name server.
+    by_topic: HashMap<String, HashMap<Host, Asked>>,
+    /// All machines of all topics.
+    count: usize,
+}
 
 /// What was asked for of late.
 #[derive(Debug, Default)]
@@ -46,8 +51,9 @@ impl RouteAskers {
             return;
         }
         let mut questions = self.questions();
+        let Questions { by_topic, count } = &mut *questions;
         let host = origin.host();
-        let known = questions.get_mut(topic).and_then(|hosts| hosts.get_mut(&host));
+        let known = by_topic.get_mut(topic).and_then(|hosts| hosts.get_mut(&host));
         if let Some(asked) = known {
             if now.saturating_duration_since(asked.last) > QUIET {
                 asked.first = now;
@@ -58,10 +64,10 @@ impl RouteAskers {
             }
             return;
         }
-        let count: usize = questions.values().map(HashMap::len).sum();
-        if count < MAX_ROUTE_QUESTIONS {
+        if *count < MAX_ROUTE_QUESTIONS {
             let asked = Asked { first: now, last: now, listener: listener.map(Box::from) };
-            questions.entry_ref(topic).or_default().insert(host, asked);
+            by_topic.entry_ref(topic).or_default().insert(host, asked);
+            *count += 1;
         }
     }
 
@@ -75,12 +81,14 @@ impl RouteAskers {
     ) -> Vec<RouteAsker> {
         self.wanted.store(true, Ordering::Relaxed);
         let mut questions = self.questions();
-        questions.retain(|_, hosts| {
+        let Questions { by_topic, count } = &mut *questions;
+        by_topic.retain(|_, hosts| {
             hosts.retain(|_, asked| now.saturating_duration_since(asked.last) <= QUIET);
             !hosts.is_empty()
         });
+        *count = by_topic.values().map(HashMap::len).sum();
         let mut askers: HashMap<Host, RouteAsker> = HashMap::new();
-        for (_, hosts) in questions.iter().filter(|(topic, _)| is_served(topic)) {
+        for (_, hosts) in by_topic.iter().filter(|(topic, _)| is_served(topic)) {
             for (host, asked) in hosts {
                 let asking = asked.last.saturating_duration_since(asked.first);
                 let Some(host) = seen_from(broker, *host).filter(|_| asking >= PATIENCE) else {
