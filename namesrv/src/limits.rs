@@ -25,6 +25,12 @@ pub(crate) const MAX_FILTER_SERVERS: usize = 64;
 /// hundred.
 pub(crate) const MAX_MAPPED_QUEUES: usize = 16 * 1024;
 
+/// Queues of all static topics on all brokers, of about 50 bytes each, and mappings, which count as as many
+/// queues as [`MAPPING_QUEUES`].
+pub(crate) const MAX_MAPPED_QUEUES_IN_ALL: usize = 1_000_000;
+/// What a mapping takes beside its queues, in queues.
+pub(crate) const MAPPING_QUEUES: usize = 8;
+
 /// Topics applied or cleaned in one hold of the table's lock, some 0.2 ms, so that a large
 /// registration does not keep route queries waiting.
 pub(crate) const TOPICS_A_TURN: usize = 1024;

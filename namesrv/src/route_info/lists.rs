@@ -159,7 +159,7 @@ impl RouteInfoManager {
     pub(crate) fn delete_topic(&self, topic: &str, cluster: Option<&str>) {
         let mut tables = self.write();
         let Some(cluster) = cluster else {
-            tables.topics.remove(topic);
+            tables.remove_topic(topic);
             return;
         };
         let names = tables.clusters.get(cluster).into_iter().flatten();

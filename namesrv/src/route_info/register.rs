@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
-use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody, TopicConfig};
+use oxmq_protocol::body::{
+    BrokerData, DataVersion, MASTER_ID, RegisterBrokerBody, TopicConfig, TopicQueueMappingInfo,
+};
 
-use super::tables::{BrokerIndex, Live, Queues, Tables, min_broker_id};
+use super::tables::{BrokerIndex, Live, Queues, Tables, mapped_queues, min_broker_id};
 use super::{BrokerAddress, MinBrokerIdChange, PERM_WRITE, RouteInfoManager};
 use crate::limits::{
-    MAX_ADDRESSES, MAX_BROKERS, MAX_CLUSTERS, MAX_FILTER_SERVERS, MAX_MAPPED_QUEUES, MAX_MEMBERS,
-    MAX_NAME_BYTES, MAX_TOPICS, TOPICS_A_TURN,
+    MAX_ADDRESSES, MAX_BROKERS, MAX_CLUSTERS, MAX_FILTER_SERVERS, MAX_MAPPED_QUEUES,
+    MAX_MAPPED_QUEUES_IN_ALL, MAX_MEMBERS, MAX_NAME_BYTES, MAX_TOPICS, TOPICS_A_TURN,
 };
 
 /// One registration.
@@ -119,18 +121,15 @@ impl RouteInfoManager {
             self.in_turns(changes, |tables, (topic, queues)| {
                 if tables.topics.len() < MAX_TOPICS || tables.topics.contains_key(topic) {
                     tables.put_queues(topic, queues);
+                } else {
+                    let broker_name = &registration.broker_name;
+                    tracing::warn!(topic, broker_name, "topic left out: there are {MAX_TOPICS}");
                 }
             });
         }
         if admitted.applies_all {
             self.in_turns(mappings.iter(), |tables, (topic, mapping)| {
-                let has_room =
-                    tables.mappings.len() < MAX_TOPICS || tables.mappings.contains_key(topic);
-                let Some(bname) = mapping.bname.as_ref().filter(|_| has_room) else { return };
-                let by_broker = tables.mappings.entry_ref(topic.as_str()).or_default();
-                if by_broker.len() < MAX_BROKERS || by_broker.contains_key(bname) {
-                    by_broker.insert(bname.clone(), mapping.clone());
-                }
+                tables.put_mapping(topic, mapping);
             });
         }
     }
@@ -259,9 +258,24 @@ impl Tables {
             over("broker names in clusters", MAX_ADDRESSES)
         } else if !self.live.contains_key(address) && self.live.len() >= MAX_ADDRESSES {
             over("addresses", MAX_ADDRESSES)
+        } else if self.new_mapped_queues(registration)
+            > MAX_MAPPED_QUEUES_IN_ALL - self.mapped_queues
+        {
+            over("queues of all static topics", MAX_MAPPED_QUEUES_IN_ALL)
         } else {
             Ok(())
         }
+    }
+
+    /// Queues of static topics that a registration has more of than is known.
+    fn new_mapped_queues(&self, registration: &Registration) -> usize {
+        let wrapper = &registration.body.topic_config_serialize_wrapper;
+        let more = |(topic, mapping): (&String, &TopicQueueMappingInfo)| {
+            let known =
+                self.mappings.get(topic).and_then(|known| known.get(mapping.bname.as_ref()?));
+            mapped_queues(mapping).saturating_sub(known.map_or(0, mapped_queues))
+        };
+        wrapper.topic_queue_mapping_info_map.iter().map(more).sum()
     }
 
     /// The queues that a registered topic puts here, unless they are there already.

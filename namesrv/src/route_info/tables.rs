@@ -12,6 +12,7 @@ use oxmq_protocol::advertised_listeners::AdvertisedListeners;
 use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, TopicConfig, TopicQueueMappingInfo};
 
 use super::Registration;
+use crate::limits::MAPPING_QUEUES;
 use crate::sync::lock;
 
 /// Everything the name server knows of brokers and topics.
@@ -24,8 +25,15 @@ pub(super) struct Tables {
     pub(super) filter_servers: HashMap<BrokerAddress, Vec<String>>,
     /// Queues by topic, never empty, sorted by broker.
     pub(super) topics: HashMap<String, Vec<Queues>>,
-    /// Static topics: mappings by topic and broker name.
+    /// Static topics among these: mappings by topic and broker name.
     pub(super) mappings: HashMap<String, BTreeMap<String, TopicQueueMappingInfo>>,
+    /// Queues of all mappings, see [`mapped_queues`].
+    pub(super) mapped_queues: usize,
+}
+
+/// What a mapping counts as.
+pub(super) fn mapped_queues(mapping: &TopicQueueMappingInfo) -> usize {
+    MAPPING_QUEUES + mapping.curr_id_map.len()
 }
 
 /// One address of a cluster.
@@ -220,8 +228,27 @@ impl Tables {
         let Some(queues) = self.topics.get_mut(topic) else { return };
         queues.retain(|queues| queues.broker != broker);
         if queues.is_empty() {
-            self.topics.remove(topic);
+            self.remove_topic(topic);
         }
+    }
+
+    /// Removes a topic, with its mappings.
+    pub(super) fn remove_topic(&mut self, topic: &str) {
+        self.topics.remove(topic);
+        for mapping in self.mappings.remove(topic).iter().flat_map(BTreeMap::values) {
+            self.mapped_queues -= mapped_queues(mapping);
+        }
+    }
+
+    /// Adds or replaces the mapping of a topic that is there, on one broker.
+    pub(super) fn put_mapping(&mut self, topic: &str, mapping: &TopicQueueMappingInfo) {
+        let Some(bname) = mapping.bname.as_ref().filter(|_| self.topics.contains_key(topic)) else {
+            return;
+        };
+        let by_broker = self.mappings.entry_ref(topic).or_default();
+        let before = by_broker.insert(bname.clone(), mapping.clone());
+        self.mapped_queues += mapped_queues(mapping);
+        self.mapped_queues -= before.as_ref().map_or(0, mapped_queues);
     }
 
     /// Forgets a broker name in every cluster.

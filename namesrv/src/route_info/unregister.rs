@@ -119,7 +119,7 @@ impl RouteInfoManager {
                 queues.perm &= !PERM_WRITE;
             }
             if queues.is_empty() {
-                tables.topics.remove(&topic);
+                tables.remove_topic(&topic);
             }
         });
         let mut tables = self.write();

@@ -195,6 +195,62 @@ fn static_topic_has_its_mapping_in_the_route() {
     assert_eq!(find(&table, &query("u")).unwrap().topic_queue_mapping_by_broker, None);
 }
 
+fn mapped(topics: &[&str], queues: i32) -> Registration {
+    let mut mapped = registration(0, "m", topics);
+    let mappings = topics.iter().map(|topic| {
+        let mapping = TopicQueueMappingInfo {
+            bname: Some("b".into()),
+            curr_id_map: (0..queues).map(|id| (id, id)).collect(),
+            ..TopicQueueMappingInfo::default()
+        };
+        ((*topic).to_owned(), mapping)
+    });
+    let wrapper = &mut mapped.body.topic_config_serialize_wrapper;
+    wrapper.topic_queue_mapping_info_map = mappings.collect();
+    mapped
+}
+
+#[test]
+fn mapping_goes_with_its_topic() {
+    let table = RouteInfoManager::default();
+    let mapping = |topic: &str| find(&table, &query(topic)).unwrap().topic_queue_mapping_by_broker;
+    register(&table, mapped(&["t", "u"], 1));
+    assert!(mapping("t").is_some() && mapping("u").is_some());
+    table.delete_topic("t", Some("C"));
+    register(&table, registration(0, "m", &["t", "u"]).counter(1));
+    assert!(mapping("t").is_none() && mapping("u").is_some());
+    table.unregister_brokers(&[departure(0, "m")]);
+    register(&table, registration(0, "m", &["t", "u"]));
+    assert!(mapping("u").is_none());
+    table.delete_topic("u", None);
+    assert_eq!((table.read().mapped_queues, table.read().mappings.len()), (0, 0));
+    // Nobody asks about a topic that is not there.
+    let mut other = mapped(&["t", "u"], 1).counter(2);
+    other.topics().remove("u");
+    other.topics().insert("v".into(), TopicConfig::new("v"));
+    register(&table, other);
+    assert_eq!(table.read().mappings.len(), 1);
+}
+
+#[test]
+fn more_mapped_queues_than_all_static_topics_may_have_are_refused() {
+    let table = RouteInfoManager::default();
+    let queues = crate::limits::MAX_MAPPED_QUEUES;
+    let limit = crate::limits::MAX_MAPPED_QUEUES_IN_ALL;
+    let count = limit / (queues + crate::limits::MAPPING_QUEUES);
+    let names: Vec<_> = (0..=count).map(|n| format!("t{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let all = mapped(&names, queues as i32);
+    let over = Err(RegisterError::OverLimit("queues of all static topics", limit));
+    assert_eq!(table.register_broker(&all, Instant::now()), over);
+    let most = mapped(&names[1..], queues as i32);
+    table.register_broker(&most, Instant::now()).unwrap();
+    let one = mapped(&[names[0], "u"], queues as i32 / 2).counter(1);
+    assert_eq!(table.register_broker(&one, Instant::now()), over);
+    table.delete_topic(names[1], None);
+    table.register_broker(&one, Instant::now()).unwrap();
+}
+
 #[test]
 fn names_and_counts_over_a_limit_are_refused() {
     let table = RouteInfoManager::default();
