@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use oxmq_protocol::body::BrokerData;
 
 use super::tables::{BrokerIndex, lacks_master, min_broker_id};
@@ -145,23 +146,36 @@ impl RouteInfoManager {
 
     fn departures(&self, is_gone: impl Fn(&super::tables::Live) -> bool) -> Vec<(Departure, u64)> {
         let tables = self.read();
-        tables
-            .live
-            .iter()
-            .filter(|(_, live)| is_gone(live))
-            .map(|(address, live)| {
-                let named = tables.brokers.iter().find_map(|broker| {
-                    let (id, _) = broker
-                        .broker_addrs
-                        .iter()
-                        .find(|(_, addr)| **addr == address.broker_addr)?;
-                    (broker.cluster == address.cluster_name)
-                        .then(|| (broker.broker_name.clone(), *id))
-                });
-                // An address that no name has any more still leaves the table of the living.
-                let (broker_name, broker_id) = named.unwrap_or((String::new(), -1));
-                (Departure { address: address.clone(), broker_name, broker_id }, live.connection)
-            })
-            .collect()
+        let gone = tables.live.iter().filter(|(_, live)| is_gone(live));
+        let mut gone: HashMap<_, _> =
+            gone.map(|(address, live)| (address, (live.connection, false))).collect();
+        let departure = |address: &BrokerAddress, broker_name: &str, broker_id| Departure {
+            address: address.clone(),
+            broker_name: broker_name.to_owned(),
+            broker_id,
+        };
+        let mut departures = Vec::new();
+        if gone.is_empty() {
+            return departures;
+        }
+        for broker in tables.brokers.iter() {
+            for (id, addr) in &broker.broker_addrs {
+                let address = BrokerAddress {
+                    cluster_name: broker.cluster.clone(),
+                    broker_addr: addr.clone(),
+                };
+                if let Some((connection, is_named)) = gone.get_mut(&address) {
+                    // Of a broker that was renamed both names have it.
+                    departures.push((departure(&address, &broker.broker_name, *id), *connection));
+                    *is_named = true;
+                }
+            }
+        }
+        // An address that no name has any more still leaves the table of the living.
+        let unnamed = gone.into_iter().filter(|(_, (_, is_named))| !is_named);
+        departures.extend(
+            unnamed.map(|(address, (connection, _))| (departure(address, "", -1), connection)),
+        );
+        departures
     }
 }

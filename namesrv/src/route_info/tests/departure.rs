@@ -95,3 +95,13 @@ fn address_that_lost_its_name_still_falls_silent() {
     assert_eq!(table.silent(later), []);
     assert_eq!(addrs(&table), BTreeMap::from([(0, "m2".to_owned())]));
 }
+
+#[test]
+fn renamed_broker_leaves_under_both_of_its_names() {
+    let table = RouteInfoManager::default();
+    register(&table, registration(0, "m", &["t", "u"]));
+    register(&table, registration(0, "m", &["t", "v"]).named("renamed", 1));
+    table.unregister_brokers(&table.departures_of(1));
+    assert!(topics(&table).is_empty());
+    assert!(table.cluster_info(None).broker_addr_table.is_empty());
+}
