@@ -15,8 +15,11 @@ use crate::route_info::UnitFilter;
 pub(crate) enum Place {
     /// On the task that read it: a look into the tables.
     Task,
-    /// On the worker, behind what came before: it is long, writes a file, or changes many topics.
+    /// On the worker, behind what came before.
     Worker,
+    /// There, too, and takes long, as it goes through all topics or writes a file: few may wait, or brokers
+    /// would wait behind them.
+    Slow,
     /// Answered at once, worked off on the worker.
     Departure,
 }
@@ -25,19 +28,19 @@ pub(crate) enum Place {
 pub(crate) fn place(code: RequestCode) -> Place {
     match code {
         RequestCode::UNREGISTER_BROKER => Place::Departure,
+        RequestCode::REGISTER_BROKER
+        | RequestCode::DELETE_TOPIC_IN_NAMESRV
+        | RequestCode::REGISTER_TOPIC_IN_NAMESRV => Place::Worker,
         RequestCode::PUT_KV_CONFIG
         | RequestCode::DELETE_KV_CONFIG
-        | RequestCode::REGISTER_BROKER
         | RequestCode::WIPE_WRITE_PERM_OF_BROKER
         | RequestCode::ADD_WRITE_PERM_OF_BROKER
         | RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
-        | RequestCode::DELETE_TOPIC_IN_NAMESRV
-        | RequestCode::REGISTER_TOPIC_IN_NAMESRV
         | RequestCode::GET_TOPICS_BY_CLUSTER
         | RequestCode::GET_UNIT_TOPIC_LIST
         | RequestCode::GET_HAS_UNIT_SUB_TOPIC_LIST
         | RequestCode::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST
-        | RequestCode::UPDATE_NAMESRV_CONFIG => Place::Worker,
+        | RequestCode::UPDATE_NAMESRV_CONFIG => Place::Slow,
         _ => Place::Task,
     }
 }

@@ -52,6 +52,10 @@ pub(crate) const MAX_WAITING_REQUESTS: usize = 10_000;
 /// Bytes of those: the registrations of some 20 brokers with 50 000 topics each.
 pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
 
+/// Of those that wait for the worker, those that take long, some 30 ms each where there are 100 000 topics:
+/// brokers must register behind them before they count as silent.
+pub(crate) const MAX_WAITING_SLOW_REQUESTS: usize = 128;
+
 /// HTTP requests under way at a time; more wait to be accepted.
 pub(crate) const MAX_HTTP_CONNECTIONS: usize = 256;
 

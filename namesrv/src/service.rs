@@ -26,7 +26,7 @@ impl Service for NamesrvService {
             Place::Task => {
                 reply.send(self.server.handle(&request, origin(connection), Instant::now()));
             }
-            Place::Worker => {
+            Place::Worker | Place::Slow => {
                 if let Err(reply) = self.worker.submit(request, reply) {
                     refuse(reply, code, &RequestError::Busy);
                 }

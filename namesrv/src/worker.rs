@@ -15,7 +15,8 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_remoting::{Connection, Reply};
 
 use crate::core::NameServer;
-use crate::limits::{MAX_WAITING_BYTES, MAX_WAITING_REQUESTS};
+use crate::dispatch::{Place, place};
+use crate::limits::{MAX_WAITING_BYTES, MAX_WAITING_REQUESTS, MAX_WAITING_SLOW_REQUESTS};
 use crate::route_info::Departure;
 use crate::service::origin;
 
@@ -31,8 +32,36 @@ enum Job {
 #[derive(Debug, Default)]
 struct Waiting {
     requests: AtomicUsize,
+    /// Those of [`Place::Slow`].
+    slow: AtomicUsize,
     bytes: AtomicUsize,
     departures: AtomicUsize,
+}
+
+impl Waiting {
+    /// Counts a request unless too many wait.
+    fn enter(&self, request: &RemotingCommand) -> bool {
+        let is_slow = usize::from(is_slow(request));
+        let is_full = self.requests.load(Ordering::Relaxed) >= MAX_WAITING_REQUESTS
+            || self.bytes.load(Ordering::Relaxed) >= MAX_WAITING_BYTES
+            || is_slow * self.slow.load(Ordering::Relaxed) >= MAX_WAITING_SLOW_REQUESTS;
+        if !is_full {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            self.slow.fetch_add(is_slow, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes_of(request), Ordering::Relaxed);
+        }
+        !is_full
+    }
+
+    fn leave(&self, request: &RemotingCommand) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.slow.fetch_sub(usize::from(is_slow(request)), Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes_of(request), Ordering::Relaxed);
+    }
+}
+
+fn is_slow(request: &RemotingCommand) -> bool {
+    place(request.request_code()) == Place::Slow
 }
 
 /// The way to the thread.
@@ -56,14 +85,9 @@ impl Worker {
 
     /// Queues a request, or gives it back when too many wait.
     pub(crate) fn submit(&self, request: RemotingCommand, reply: Reply) -> Result<(), Reply> {
-        let (requests, bytes) = (&self.waiting.requests, &self.waiting.bytes);
-        let is_full = requests.load(Ordering::Relaxed) >= MAX_WAITING_REQUESTS
-            || bytes.load(Ordering::Relaxed) >= MAX_WAITING_BYTES;
-        if is_full {
+        if !self.waiting.enter(&request) {
             return Err(reply);
         }
-        requests.fetch_add(1, Ordering::Relaxed);
-        bytes.fetch_add(bytes_of(&request), Ordering::Relaxed);
         match self.jobs.send(Job::Request(Box::new(request), reply)) {
             Ok(()) => Ok(()),
             Err(mpsc::SendError(Job::Request(_, reply))) => Err(reply),
@@ -130,8 +154,7 @@ impl Work {
     }
 
     fn answer(&mut self, request: &RemotingCommand, reply: Reply) {
-        self.waiting.requests.fetch_sub(1, Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(bytes_of(request), Ordering::Relaxed);
+        self.waiting.leave(request);
         let connection = reply.connection();
         if request.request_code() == RequestCode::REGISTER_BROKER {
             self.connections.insert(connection.id(), Arc::downgrade(connection));
@@ -196,6 +219,20 @@ fn bytes_of(request: &RemotingCommand) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_requests_that_take_long_wait_and_brokers_still_register() {
+        let waiting = Waiting::default();
+        let list = RemotingCommand::request(RequestCode::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        let registration = RemotingCommand::request(RequestCode::REGISTER_BROKER);
+        let entered = (0..1_000).filter(|_| waiting.enter(&list)).count();
+        assert_eq!(entered, MAX_WAITING_SLOW_REQUESTS);
+        assert!(waiting.enter(&registration));
+        waiting.leave(&registration);
+        assert!(!waiting.enter(&list));
+        waiting.leave(&list);
+        assert!(waiting.enter(&list));
+    }
 
     #[test]
     fn fields_and_remark_count_among_the_bytes_that_wait() {
