@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use hashbrown::HashMap;
-use oxmq_protocol::command::RemotingCommand;
+use oxmq_protocol::command::{CommandView, RemotingCommand};
 use tokio::sync::oneshot;
 
 use crate::limits::MAX_PENDING_REQUESTS;
@@ -47,11 +47,11 @@ impl Pending {
         lock(&self.waiting).answers.remove(&opaque);
     }
 
-    /// Hands an answer to its request; one that nobody waits for any more is dropped.
-    pub(super) fn answer(&self, response: RemotingCommand) {
+    /// Hands an answer to its request; one that nobody waits for any more is dropped as it lies.
+    pub(super) fn answer(&self, response: &CommandView<'_>) {
         let sender = lock(&self.waiting).answers.remove(&response.opaque);
         if let Some(sender) = sender {
-            let _ = sender.send(response);
+            let _ = sender.send(response.to_command());
         }
     }
 

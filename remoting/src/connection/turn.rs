@@ -169,12 +169,16 @@ fn turn(
     }
     SCRATCH.with_borrow_mut(|scratch| {
         let kept = partial.len();
-        scratch[..kept].copy_from_slice(partial);
-        let room = match connection.greeted.load(Ordering::Relaxed) {
-            true => scratch.len() - kept,
-            false => FIRST_READ_BYTES,
-        };
+        let greeted = connection.greeted.load(Ordering::Relaxed);
+        let room = if greeted { scratch.len() - kept } else { FIRST_READ_BYTES };
         let read = read(connection, &mut scratch[kept..kept + room], kept > 0)?;
+        if greeted && lacks_more_than(partial, read)? {
+            // A peer that sends a byte at a time would else have all that came before moved each time.
+            partial.extend_from_slice(&scratch[kept..kept + read]);
+            spin::note_turn();
+            return Ok(More::after(read, room));
+        }
+        scratch[..kept].copy_from_slice(partial);
         *partial = Vec::new();
         let buffer = &scratch[..kept + read];
         let buffer = match greet(connection, buffer)? {
@@ -194,6 +198,12 @@ fn turn(
         }
         Ok(if stopped { More::Left } else { More::after(read, room) })
     })
+}
+
+/// Tells whether a frame, whose prefix has been looked at, is not whole after so many more bytes.
+fn lacks_more_than(partial: &[u8], bytes: usize) -> Result<bool, FrameError> {
+    let total = frame::total_bytes(partial)?.filter(|_| partial.len() >= frame::PREFIX_BYTES);
+    Ok(total.is_some_and(|total| partial.len() + bytes < total))
 }
 
 /// Handles the whole frames in `partial`, in which the others stay.
@@ -366,7 +376,7 @@ fn dispatch(
     let frame_bytes = frame.header.len() + frame.body.len();
     let view = CommandView::decode(frame)?;
     if view.is_response() {
-        connection.pending.answer(view.to_command());
+        connection.pending.answer(&view);
     } else {
         if let Some(counters) = connection.counters() {
             counters.request(view.request_code(), frame::PREFIX_BYTES + frame_bytes);
@@ -403,6 +413,31 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             reply.abandon();
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_of_a_frame_stays_in_its_place_while_its_peer_sends_a_little() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let connection = Connection::new(stream, Arc::default()).unwrap();
+        let (requests, mut bytes, mut partial) = (Requests::default(), Vec::new(), Vec::new());
+        RemotingCommand::request(RequestCode::SEND_MESSAGE)
+            .with_body(vec![1; 10_000])
+            .encode(&mut bytes);
+        let cuts = [0, 4, 9, 5_000, 5_001, 9_000, bytes.len()];
+        for (from, to) in cuts.into_iter().zip(cuts.into_iter().skip(1)) {
+            peer.write_all(&bytes[from..to]).unwrap();
+            SCRATCH.with_borrow_mut(|scratch| scratch[..from].fill(7));
+            while partial.len() < to && requests.0.load(Ordering::Relaxed) == 0 {
+                connection.socket.stream.ready(Interest::READABLE).await.unwrap();
+                let _ = turn(&connection, &requests, &mut partial);
+            }
+            let moved = SCRATCH.with_borrow(|scratch| scratch[..from].iter().any(|it| *it != 7));
+            let is_looked_at = from < frame::PREFIX_BYTES + 1 || to == bytes.len();
+            assert_eq!(moved, is_looked_at && from > 0, "{from} to {to}");
+        }
+        assert_eq!((requests.0.load(Ordering::Relaxed), partial.capacity()), (1, 0));
     }
 
     #[tokio::test]
