@@ -169,10 +169,13 @@ impl<'a> NaturalLines<'a> {
     /// The whole of an entry that begins with `start`, which ends where this goes on.
     fn rest_of(&mut self, start: &[u8]) -> Vec<u8> {
         let mut text = start.to_vec();
-        while ends_in_continuation(&text) {
+        let mut part = start;
+        // Without the last one, what is in front of a part ends in an even number of backslashes.
+        while ends_in_continuation(part) {
             text.pop();
             let Some(next) = self.next_line() else { break };
-            text.extend_from_slice(trim_blanks(next));
+            part = trim_blanks(next);
+            text.extend_from_slice(part);
         }
         text
     }
@@ -292,6 +295,16 @@ mod tests {
             pairs(b"a = x\\\n   y\\\r\n\tz\nb = c:\\\\\nd = 1\\"),
             [pair(1, "a", "xyz"), pair(4, "b", "c:\\"), pair(5, "d", "1")]
         );
+    }
+
+    #[test]
+    fn many_backslashes_are_counted_once() {
+        // Counting all of them anew for each line would take minutes.
+        let half = MAX_PROPERTIES_FILE_BYTES / 4;
+        let text = ["a=", &"\\\\".repeat(half / 2), "\\\n", &"\\\n".repeat(half)].concat();
+        let entries = parse(text.as_bytes()).unwrap();
+        assert_eq!(entries[0].value.len(), half / 2);
+        assert_eq!(entries.len(), 1);
     }
 
     #[test]
