@@ -47,7 +47,7 @@ pub(super) enum Mode {
     /// Makes many topics, and sends to few of them and to all.
     Topics(TopicsArgs),
     /// Opens many connections and leaves them idle.
-    Idle(IdleArgs),
+    Idle(Common),
     /// Many pulls that wait: idle, woken by messages, and running out.
     Held(HeldArgs),
     /// A server that answers everything with success: the ceiling of this generator.
@@ -161,17 +161,24 @@ pub(super) struct EndToEndArgs {
     pub(super) groups: u32,
 }
 
-/// Flags of `drain`.
-#[derive(Args, Clone, Debug)]
-pub(super) struct DrainArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
+/// Flags of loads that pull.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct PullArgs {
     /// Pulls in flight on each connection.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) in_flight: u32,
     /// Messages asked for by each pull.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) pull: u32,
+}
+
+/// Flags of `drain`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct DrainArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) pulls: PullArgs,
     /// Messages to send before; 0 drains what is there.
     #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(0..=MAX_COUNT))]
     pub(super) fill: u64,
@@ -188,12 +195,8 @@ pub(super) struct DrainArgs {
 pub(super) struct BacklogArgs {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Pulls in flight on each connection.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(super) in_flight: u32,
-    /// Messages asked for by each pull.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(super) pull: u32,
+    #[command(flatten)]
+    pub(super) pulls: PullArgs,
     /// Messages to send before.
     #[arg(long, default_value_t = 2_500_000, value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
     pub(super) fill: u64,
@@ -276,13 +279,6 @@ pub(super) struct TopicsArgs {
     /// An earlier run has made them: only look for them, and send to few and to all.
     #[arg(long)]
     pub(super) existing: bool,
-}
-
-/// Flags of `idle`.
-#[derive(Args, Clone, Debug)]
-pub(super) struct IdleArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
 }
 
 /// Flags of `held`.

@@ -9,7 +9,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use super::args::BacklogArgs;
+use super::args::{BacklogArgs, PullArgs};
 use super::drain::{self, Pulls};
 use super::error::BenchError;
 use super::filter::Filter;
@@ -44,7 +44,8 @@ pub(super) fn run(args: &BacklogArgs) -> Result<BacklogReport, BenchError> {
     drain::fill(&setup, args.fill)?;
     setup.settle()?;
     setup.rest()?;
-    let pulls = Pulls { in_flight: args.in_flight, pull: args.pull, filter: Filter::None };
+    let PullArgs { in_flight, pull } = args.pulls;
+    let pulls = Pulls { in_flight, pull, filter: Filter::None };
     let lanes = drain::lanes(&mut setup, pulls, true)?;
 
     let senders = setup.connect(args.senders)?;
@@ -75,8 +76,8 @@ pub(super) fn run(args: &BacklogArgs) -> Result<BacklogReport, BenchError> {
         return Err(BenchError::Wrong("nothing was pulled: was there time enough?".into()));
     }
     let mut shape = setup.shape("backlog");
-    shape.in_flight = Some(args.in_flight);
-    shape.batch = Some(args.pull);
+    shape.in_flight = Some(in_flight);
+    shape.batch = Some(pull);
     shape.rate = Some(args.rate);
     Ok(BacklogReport {
         report: Report::new(shape, counts, &usage).with_latency(&drained.latency),

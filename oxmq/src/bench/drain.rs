@@ -13,7 +13,7 @@ use oxmq_protocol::frame::{Frame, HeaderForm};
 use oxmq_protocol::header::{Header, PullMessageResponseHeader};
 use oxmq_protocol::message::RecordView;
 
-use super::args::DrainArgs;
+use super::args::{DrainArgs, PullArgs};
 use super::clock::{Nanos, Window};
 use super::control::pull_header;
 use super::error::BenchError;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &DrainArgs) -> Result<Report, BenchError> {
         setup.settle()?;
     }
     args.filter.subscribe(&mut setup.control, &common.topic)?;
-    let DrainArgs { in_flight, pull, filter, one_in, .. } = *args;
+    let DrainArgs { pulls: PullArgs { in_flight, pull }, filter, one_in, .. } = *args;
     let lanes = lanes(&mut setup, Pulls { in_flight, pull, filter }, args.fill > 0)?;
     let window = setup.window();
     let meter = Meter::start(setup.clock, window, common.server_pid);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::args::IdleArgs;
+use super::args::Common;
 use super::clock::{Clock, Window};
 use super::control::Control;
 use super::error::BenchError;
@@ -35,8 +35,7 @@ pub(super) struct IdleReport {
 }
 
 /// Runs `idle`.
-pub(super) fn run(args: &IdleArgs) -> Result<IdleReport, BenchError> {
-    let common = &args.common;
+pub(super) fn run(common: &Common) -> Result<IdleReport, BenchError> {
     common.without_count("idle")?;
     let Some(pid) = common.server_pid else {
         return Err(BenchError::Usage("idle needs --server-pid".into()));

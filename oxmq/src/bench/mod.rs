@@ -78,7 +78,7 @@ pub(crate) fn run(args: BenchArgs) -> ExitCode {
         Mode::Topics(args) => {
             topics::run(args).and_then(|report| print_any(&report, args.common.json))
         }
-        Mode::Idle(args) => idle::run(args).and_then(|report| print_any(&report, args.common.json)),
+        Mode::Idle(common) => idle::run(common).and_then(|report| print_any(&report, common.json)),
         Mode::Held(args) => held::run(args).and_then(|report| print_any(&report, args.common.json)),
         Mode::EchoServer(args) => echo::run(args),
         Mode::Table(args) => table::run(args),

@@ -50,10 +50,6 @@ pub mod pull_sys_flag {
     pub const SUSPEND: i32 = 2;
     /// The request carries its own subscription.
     pub const SUBSCRIPTION: i32 = 4;
-    /// The subscription is a filter class.
-    pub const CLASS_FILTER: i32 = 8;
-    /// Sent by a lite pull consumer.
-    pub const LITE_PULL: i32 = 16;
 }
 
 /// Who asks for messages.

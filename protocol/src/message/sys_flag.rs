@@ -2,10 +2,8 @@
 //!
 //! Reference: `MessageSysFlag` (common), 5.5.0.
 
-/// The body is compressed; [`COMPRESSION_TYPE_MASK`] says how.
+/// The body is compressed.
 pub const COMPRESSED: i32 = 0x1;
-/// The tags property holds several tags.
-pub const MULTI_TAGS: i32 = 0x2;
 /// Two bits that hold the transaction type; zero is an ordinary message.
 pub const TRANSACTION_MASK: i32 = 0xC;
 /// Transaction type: prepared (half) message.
@@ -22,14 +20,6 @@ pub const STORE_HOST_V6: i32 = 0x20;
 pub const NEED_UNWRAP: i32 = 0x40;
 /// The record is an inner batch: one record that counts as several messages.
 pub const INNER_BATCH: i32 = 0x80;
-/// Bits of the compression type; zero means zlib when [`COMPRESSED`] is set.
-pub const COMPRESSION_TYPE_MASK: i32 = 0x700;
-/// Compression type: LZ4 frame.
-pub const COMPRESSION_LZ4: i32 = 0x100;
-/// Compression type: zstd.
-pub const COMPRESSION_ZSTD: i32 = 0x200;
-/// Compression type: zlib.
-pub const COMPRESSION_ZLIB: i32 = 0x300;
 
 /// The transaction bits of `sys_flag`.
 pub const fn transaction_type(sys_flag: i32) -> i32 {
