@@ -7,7 +7,7 @@ use oxmq_protocol::body::{BrokerData, MASTER_ID, TopicQueueMappingInfo};
 use oxmq_protocol::fastjson::{self, Dialect, FastjsonError};
 use serde::Serialize;
 
-use super::tables::{Queues, Tables, lacks_master, min_broker_id};
+use super::tables::{Queues, Tables, min_broker_id};
 use super::{BrokerAddress, PERM_WRITE, RouteInfoManager};
 
 /// Topics by which the members of a group find each other; no slave acts as master for them.
@@ -163,7 +163,7 @@ impl<'a> BrokerRoute<'a> {
     fn of(broker: &'a BrokerData, queues: &Queues, acts: bool) -> Self {
         let mut broker_addrs = Cow::Borrowed(&broker.broker_addrs);
         let may_act = acts && broker.enable_acting_master && queues.perm & PERM_WRITE == 0;
-        if may_act && lacks_master(broker) {
+        if may_act && !broker.broker_addrs.contains_key(&MASTER_ID) {
             let addrs = broker_addrs.to_mut();
             if let Some(addr) = min_broker_id(broker).and_then(|min| addrs.remove(&min)) {
                 addrs.insert(MASTER_ID, addr);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use oxmq_protocol::advertised_listeners::AdvertisedListeners;
-use oxmq_protocol::body::{BrokerData, DataVersion, MASTER_ID, TopicConfig, TopicQueueMappingInfo};
+use oxmq_protocol::body::{BrokerData, DataVersion, TopicConfig, TopicQueueMappingInfo};
 
 use super::Registration;
 use crate::limits::MAPPING_QUEUES;
@@ -174,11 +174,6 @@ impl Brokers {
 /// The lowest id that has an address: the master, or who may act for it.
 pub(super) fn min_broker_id(broker: &BrokerData) -> Option<i64> {
     broker.broker_addrs.keys().next().copied()
-}
-
-/// Tells whether a broker name has addresses but none of a master.
-pub(super) fn lacks_master(broker: &BrokerData) -> bool {
-    min_broker_id(broker).is_some_and(|id| id != MASTER_ID)
 }
 
 impl Tables {

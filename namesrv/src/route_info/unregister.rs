@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use oxmq_protocol::body::BrokerData;
+use oxmq_protocol::body::{BrokerData, MASTER_ID};
 
-use super::tables::{BrokerIndex, lacks_master, min_broker_id};
+use super::tables::{BrokerIndex, min_broker_id};
 use super::{BrokerAddress, PERM_WRITE, RouteInfoManager};
 
 /// One address of a broker name that is no more.
@@ -85,7 +85,9 @@ impl RouteInfoManager {
                 continue;
             }
             if broker.enable_acting_master {
-                if lacks_master(broker) {
+                // With an id below the master's, which a broker has before a controller gives it one, the
+                // name counts as one with a master, as in the reference.
+                if min_broker_id(broker) > Some(MASTER_ID) {
                     read_only.push(index);
                 }
                 if was_min {

@@ -3,6 +3,21 @@
 use super::*;
 
 #[test]
+fn master_stays_one_beside_an_id_below_its_own() {
+    let table = RouteInfoManager::default();
+    register(&table, registration(0, "m", &["t", "u"]).acting().perm(4));
+    register(&table, registration(-1, "n", &["t", "u"]).acting().perm(4));
+    register(&table, registration(1, "s", &["t", "u"]).acting().perm(4));
+    let acting = RouteQuery { support_acting_master: true, ..query("t") };
+    let route = find(&table, &acting).unwrap();
+    let shown = BTreeMap::from([(-1, "n".into()), (0, "m".into()), (1, "s".into())]);
+    assert_eq!(route.broker_datas[0].broker_addrs, shown);
+    register(&table, registration(0, "m", &["t", "u"]).acting().perm(6).counter(1));
+    table.unregister_brokers(&[departure(1, "s")]);
+    assert_eq!(perm(&table, "t"), Some(6), "the master is still there");
+}
+
+#[test]
 fn route_is_sorted_by_broker_name_and_reads_as_the_body_type() {
     let table = RouteInfoManager::default();
     register(&table, registration(0, "m2", &["t", "u"]).named("b2", 2));
