@@ -16,7 +16,7 @@ use byteorder::{BigEndian, ByteOrder};
 use tracing::error;
 
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, read_exact_at};
 use crate::sync::lock;
 
 pub(crate) const FILE_BYTES: u64 = 4096;
@@ -103,7 +103,7 @@ impl Checkpoint {
         let path = root.join("checkpoint");
         let mut file = fs.create_sized(&path, FILE_BYTES).doing("open", &path)?;
         let mut bytes = [0; FIELDS * FIELD_BYTES];
-        if let Err(error) = fs.read_exact_at(&file, &path, &mut bytes, 0) {
+        if let Err(error) = read_exact_at(&file, &path, &mut bytes, 0) {
             if !error.is_unreadable() {
                 return Err(error);
             }

@@ -17,6 +17,16 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// The disk does not give back what was written. The operator has to look at the disk.
+    #[error("read {} at {position}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The first byte in it that is not given back.
+        position: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Another process (or another store of this one) works on the directory. Stop it first.
     #[error("the store {} is in use by another process", .0.display())]
     Locked(PathBuf),
@@ -52,7 +62,11 @@ impl StoreError {
 
     /// Whether the disk does not give back what was written.
     pub(crate) fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.raw_os_error() == Some(libc::EIO))
+        match self {
+            Self::Unreadable { .. } => true,
+            Self::Io { source, .. } => is_unreadable(source),
+            _ => false,
+        }
     }
 
     fn io_kind(&self) -> Option<io::ErrorKind> {
@@ -61,6 +75,11 @@ impl StoreError {
             _ => None,
         }
     }
+}
+
+/// Whether the disk does not give back what was written.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
 }
 
 /// Adds what was done, and to which file, to an I/O error; or the file alone.

@@ -13,11 +13,14 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::disk::DiskSpace;
-use crate::error::{IoContext, StoreError};
+use crate::error::{IoContext, StoreError, is_unreadable};
 use crate::index::name::next_name;
 
 /// Bytes that are cleared by one call where holes cannot be made.
 const CLEAR_BYTES_AT_ONCE: usize = 256 << 10;
+
+/// Bytes in which a bad sector is looked for: the smallest page.
+const PAGE_BYTES: u64 = 4096;
 
 const PUNCH_HOLE: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 
@@ -183,19 +186,6 @@ impl Fs {
         file.write_all_at(bytes, at)
     }
 
-    /// Reads what may have been written long ago.
-    pub(crate) fn read_exact_at(
-        &self,
-        file: &File,
-        path: &Path,
-        bytes: &mut [u8],
-        at: u64,
-    ) -> Result<(), StoreError> {
-        #[cfg(test)]
-        crate::mapped_file::bad::check(path, at as usize, bytes.len()).doing("read", path)?;
-        file.read_exact_at(bytes, at).doing("read", path)
-    }
-
     /// Moves `path`, of which the disk does not give back all, out of the store in `root`; returns where it is then.
     pub(crate) fn set_aside(&self, root: &Path, path: &Path) -> Result<PathBuf, StoreError> {
         let mut name = next_name(None);
@@ -271,6 +261,65 @@ impl Fs {
             other => other,
         }
     }
+}
+
+/// Reads what may have been written long ago.
+pub(crate) fn read_exact_at(
+    file: &File,
+    path: &Path,
+    bytes: &mut [u8],
+    at: u64,
+) -> Result<(), StoreError> {
+    read_piece(file, path, bytes, at).or_else(|source| {
+        if !is_unreadable(&source) {
+            return Err(source).doing("read", path);
+        }
+        let position = bad_pages(file, path, bytes, at).next().unwrap_or(at);
+        Err(StoreError::Unreadable { path: path.to_owned(), position, source })
+    })
+}
+
+/// Bytes of a file, and where the first one is that the disk does not give back and why.
+pub(crate) type ThereIs = (Vec<u8>, Option<(u64, io::Error)>);
+
+/// What there is of the file at `path`, with zeros in the place of pages that the disk does not give back.
+pub(crate) fn read_all_there_is(path: &Path) -> io::Result<ThereIs> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    match read_piece(&file, path, &mut bytes, 0) {
+        Err(error) if is_unreadable(&error) => {
+            let position = bad_pages(&file, path, &mut bytes, 0).reduce(u64::min).unwrap_or(0);
+            Ok((bytes, Some((position, error))))
+        }
+        read => read.map(|()| (bytes, None)),
+    }
+}
+
+/// Reads page by page and tells where those are that the disk does not give back; they are zeros in `bytes`.
+fn bad_pages(file: &File, path: &Path, bytes: &mut [u8], at: u64) -> impl Iterator<Item = u64> {
+    let end = at + bytes.len() as u64;
+    let mut from = at;
+    std::iter::from_fn(move || {
+        while from < end {
+            let (begin, to) = (from, (from + 1).next_multiple_of(PAGE_BYTES).min(end));
+            let page = &mut bytes[(begin - at) as usize..(to - at) as usize];
+            from = to;
+            if read_piece(file, path, page, begin).is_err() {
+                page.fill(0);
+                return Some(begin);
+            }
+        }
+        None
+    })
+}
+
+/// Reads from a file that has bad sectors in tests.
+pub(crate) fn read_piece(file: &File, path: &Path, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    #[cfg(test)]
+    crate::mapped_file::bad::check(path, at as usize, bytes.len())?;
+    #[cfg(not(test))]
+    let _ = path;
+    file.read_exact_at(bytes, at)
 }
 
 /// What is in `dir`, in no order; nothing if there is no such directory.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use crate::error::StoreError;
-use crate::fs::Fs;
+use crate::fs::{Fs, ThereIs, read_all_there_is};
 use crate::sync::lock;
 
 /// Trouble with a metadata file.
@@ -31,10 +31,20 @@ pub enum JsonFileError {
         /// What the system said.
         source: io::Error,
     },
+    /// The disk gives back neither the file nor its backup. Put a copy in their place or move both away.
+    #[error("read {} at {position}: {source}", path.display())]
+    Unreadable {
+        /// The file, or its backup.
+        path: PathBuf,
+        /// The first byte in it that is not given back.
+        position: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Neither the file nor its backup can be read. Mend one of them or move both away.
     #[error("{} is damaged: {source}", path.display())]
     Damaged {
-        /// The backup.
+        /// The file, or its backup.
         path: PathBuf,
         /// What is wrong with it.
         source: FastjsonError,
@@ -53,6 +63,9 @@ impl From<JsonFileError> for StoreError {
     fn from(error: JsonFileError) -> Self {
         match error {
             JsonFileError::Io { doing, path, source } => Self::Io { doing, path, source },
+            JsonFileError::Unreadable { path, position, source } => {
+                Self::Unreadable { path, position, source }
+            }
             JsonFileError::Damaged { path, source } | JsonFileError::Encode { path, source } => {
                 Self::BadFile { path, what: source.to_string() }
             }
@@ -86,33 +99,41 @@ impl<T: Serialize + DeserializeOwned> JsonFile<T> {
         &self.path
     }
 
-    /// Reads the file, or its backup when the file is missing, empty or damaged.
+    /// Reads the file, or its backup when the file is missing, empty or damaged, or the disk does not give it back.
     ///
-    /// Returns `None` when there is neither. A damaged file is set aside as `X.damaged`.
+    /// Returns `None` when there is neither. A file that is no use is set aside as `X.damaged`.
     ///
     /// # Errors
-    /// When the file cannot be read, or it is no use and the backup is damaged.
+    /// When the file cannot be opened, or it is no use, nor is the backup.
     pub fn load(&self) -> Result<Option<T>, JsonFileError> {
-        let text = read(&self.path)?;
-        if !text.is_empty() {
-            match fastjson::from_slice(&text) {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) => {
-                    let aside = with_suffix(&self.path, ".damaged");
-                    warn!(path = %self.path.display(), %error, "metadata file is damaged");
-                    self.fs.rename(&self.path, &aside).doing("set aside", &self.path)?;
-                }
-            }
+        self.load_if_no_use(|error| {
+            let aside = with_suffix(&self.path, ".damaged");
+            warn!(%error, kept = %aside.display(), "metadata file is set aside");
+            self.fs.rename(&self.path, &aside).doing("set aside", &self.path)
+        })
+    }
+
+    /// [`Self::load`], which leaves a file that is no use where it is.
+    pub(crate) fn look(&self) -> Result<Option<T>, JsonFileError> {
+        self.load_if_no_use(|_| Ok(()))
+    }
+
+    fn load_if_no_use(
+        &self,
+        no_use: impl FnOnce(&JsonFileError) -> Result<(), JsonFileError>,
+    ) -> Result<Option<T>, JsonFileError> {
+        match value_of(&self.path) {
+            Ok(None) => {}
+            Ok(value) => return Ok(value),
+            Err(error @ JsonFileError::Io { .. }) => return Err(error),
+            Err(error) => no_use(&error)?,
         }
         let backup = with_suffix(&self.path, ".bak");
-        let text = read(&backup)?;
-        if text.is_empty() {
-            return Ok(None);
+        let value = value_of(&backup)?;
+        if value.is_some() {
+            warn!(path = %backup.display(), "metadata is read from the backup");
         }
-        warn!(path = %backup.display(), "metadata is read from the backup");
-        fastjson::from_slice(&text)
-            .map(Some)
-            .map_err(|source| JsonFileError::Damaged { path: backup, source })
+        Ok(value)
     }
 
     /// Writes `value`; what was there before is the backup then.
@@ -156,10 +177,24 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, JsonFileError> {
-    match std::fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.doing("read", path),
+/// What the file at `path` holds; nothing when it is missing or empty.
+fn value_of<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, JsonFileError> {
+    let path = path.to_owned();
+    let Some((text, unreadable)) = read(&path)? else { return Ok(None) };
+    match unreadable {
+        Some((position, source)) => Err(JsonFileError::Unreadable { path, position, source }),
+        None if text.is_empty() => Ok(None),
+        None => fastjson::from_slice(&text)
+            .map(Some)
+            .map_err(|source| JsonFileError::Damaged { path, source }),
+    }
+}
+
+/// As [`read_all_there_is`]; nothing when the file is missing.
+pub(crate) fn read(path: &Path) -> Result<Option<ThereIs>, JsonFileError> {
+    match read_all_there_is(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).doing("read", path),
     }
 }
 
@@ -197,6 +232,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::mapped_file::bad::{break_pages, mend_pages};
 
     type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
 
@@ -232,6 +268,31 @@ mod tests {
         assert_eq!(file.load().unwrap(), Some(offsets(5)));
         assert!(with_suffix(file.path(), ".damaged").exists());
         assert!(!file.path().exists());
+    }
+
+    #[test]
+    fn file_that_the_disk_does_not_give_back_gives_way_to_the_backup_and_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file(directory.path());
+        file.save(&offsets(5)).unwrap();
+        file.save(&offsets(7)).unwrap();
+        let text = fs::read(file.path()).unwrap();
+        break_pages(file.path(), 0..1);
+        assert_eq!(file.look().unwrap(), Some(offsets(5)));
+        assert!(file.path().exists());
+        assert_eq!(file.load().unwrap(), Some(offsets(5)));
+        let aside = with_suffix(file.path(), ".damaged");
+        assert_eq!(fs::read(aside).unwrap(), text);
+        mend_pages(file.path());
+        file.save(&offsets(8)).unwrap();
+        assert_eq!(file.load().unwrap(), Some(offsets(8)));
+
+        let backup = with_suffix(file.path(), ".bak");
+        fs::copy(file.path(), &backup).unwrap();
+        [file.path(), &backup].into_iter().for_each(|path| break_pages(path, 0..1));
+        let error = file.load().unwrap_err().to_string();
+        let expected = format!("read {} at 0: Input/output error (os error 5)", backup.display());
+        assert_eq!(error, expected);
     }
 
     #[test]

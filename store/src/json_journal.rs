@@ -20,7 +20,7 @@ use oxmq_protocol::fastjson::FastjsonError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde::ser::Error as _;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::fs::Fs;
 use crate::json_file::{IoContext, JsonFileError, directory_of, read, with_suffix};
@@ -59,6 +59,18 @@ struct Noted {
     missing: Option<i64>,
 }
 
+/// What a journal holds.
+struct Found<C> {
+    text: Vec<u8>,
+    /// Where the first part is that the disk does not give back, and why.
+    unreadable: Option<(u64, io::Error)>,
+    changes: Vec<C>,
+    /// Their lines.
+    sound: Vec<u8>,
+    /// How many lines are no changes.
+    damaged: usize,
+}
+
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -93,27 +105,28 @@ impl<C: Serialize + DeserializeOwned> JsonJournal<C> {
     /// An incomplete last one was not acknowledged.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When the file cannot be opened, or those that can be read cannot be kept apart.
     pub fn load(&self) -> Result<Vec<C>, JsonFileError> {
-        let text = read(&self.path)?;
-        if text.is_empty() {
+        let Some(Found { text, unreadable, sound, damaged, changes }) = self.find()? else {
             return Ok(Vec::new());
-        }
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        };
         let path = self.path.display();
+        let aside = with_suffix(&self.path, ".damaged");
+        if let Some((position, error)) = unreadable {
+            error!(%path, position, %error, damaged, kept = %aside.display(), "the disk does not give back part of a journal");
+            // Nothing may follow on such sectors.
+            let temporary = with_suffix(&self.path, ".tmp");
+            let new = self.write_new(&temporary, &sound)?;
+            self.fs.rename(&self.path, &aside).doing("set aside", &self.path)?;
+            self.fs.rename(&temporary, &self.path).doing("rename", &temporary)?;
+            *lock(&self.file) = Some(new);
+            return Ok(changes);
+        }
+        let whole = end_of_lines(&text);
         if whole < text.len() {
             warn!(%path, bytes = text.len() - whole, "the last change of a journal is incomplete");
         }
-        let mut changes = Vec::new();
-        let mut damaged = 0;
-        for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match decode(line) {
-                Some(change) => changes.push(change),
-                None => damaged += 1,
-            }
-        }
         if damaged > 0 {
-            let aside = with_suffix(&self.path, ".damaged");
             warn!(%path, damaged, kept = %aside.display(), "changes of a journal are damaged");
             if let Err(error) = self.write_new(&aside, &text) {
                 warn!(%error, "damaged journal not kept");
@@ -122,6 +135,30 @@ impl<C: Serialize + DeserializeOwned> JsonJournal<C> {
         let file = self.fs.open(&self.path).doing("open", &self.path)?;
         *lock(&self.file) = Some(Open { file, bytes: whole as u64 });
         Ok(changes)
+    }
+
+    /// [`Self::load`] for who adds nothing: the journal stays as it is.
+    pub(crate) fn look(&self) -> Result<Vec<C>, JsonFileError> {
+        Ok(self.find()?.map_or_else(Vec::new, |found| found.changes))
+    }
+
+    fn find(&self) -> Result<Option<Found<C>>, JsonFileError> {
+        let Some((text, unreadable)) = read(&self.path)?.filter(|(text, _)| !text.is_empty())
+        else {
+            return Ok(None);
+        };
+        let (mut sound, mut damaged, mut changes) = (Vec::new(), 0, Vec::new());
+        for line in text[..end_of_lines(&text)].split_inclusive(|byte| *byte == b'\n') {
+            match decode(line.strip_suffix(b"\n").unwrap_or(line)) {
+                Some(change) => {
+                    changes.push(change);
+                    sound.extend_from_slice(line);
+                }
+                None if line == b"\n" => {}
+                None => damaged += 1,
+            }
+        }
+        Ok(Some(Found { text, unreadable, sound, damaged, changes }))
     }
 
     /// Renames a journal that does not belong to the metadata file to `X.journal.foreign`.
@@ -271,6 +308,11 @@ impl Noted {
     fn text_from(&self, first: usize) -> Vec<u8> {
         self.lines.range(first..).flat_map(|(_, line)| line).copied().collect()
     }
+}
+
+/// Where the last whole line ends.
+fn end_of_lines(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
 fn encode(json: &[u8]) -> Vec<u8> {

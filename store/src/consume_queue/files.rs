@@ -131,10 +131,6 @@ impl QueueFiles {
         self.fs.set_aside(self.root(kind).parent().unwrap_or(dir), dir)
     }
 
-    pub(super) fn fs(&self) -> &Fs {
-        &self.fs
-    }
-
     pub(crate) fn file_bytes(&self, kind: QueueKind) -> u64 {
         self.place(kind).file_bytes
     }

@@ -15,7 +15,7 @@ use super::table::QueueTable;
 use super::tail::QueueTail;
 use super::unit::{BatchUnit, QueueKind, UNIT_BYTES, Unit};
 use crate::error::{IoContext, StoreError};
-use crate::fs::{Fs, entries};
+use crate::fs::{entries, read_exact_at};
 use crate::sync::lock;
 
 /// Units that are looked at by one read; the first such read settles most queues.
@@ -175,10 +175,7 @@ fn load_queue(
     let found = open_files(&dir.path, file_bytes, "a consume-queue file")?;
     let found: Vec<_> = found
         .into_iter()
-        .map(|(start, path, file)| {
-            let (fs, first) = (files.fs().clone(), start / unit_bytes);
-            QueueFile { fs, file, path, kind, first }
-        })
+        .map(|(start, path, file)| QueueFile { file, path, kind, first: start / unit_bytes })
         .collect();
     let mut extended = None;
     if files.extends() && kind == QueueKind::Simple {
@@ -233,7 +230,6 @@ fn open_files(dir: &Path, bytes: u64, what: &str) -> Result<Vec<(u64, PathBuf, F
 }
 
 struct QueueFile {
-    fs: Fs,
     file: File,
     path: PathBuf,
     kind: QueueKind,
@@ -305,7 +301,7 @@ impl QueueFile {
         let unit_bytes = self.kind.unit_bytes();
         let mut bytes = vec![0; count * unit_bytes];
         let at = from * unit_bytes as u64;
-        self.fs.read_exact_at(&self.file, &self.path, &mut bytes, at)?;
+        read_exact_at(&self.file, &self.path, &mut bytes, at)?;
         Ok(bytes)
     }
 

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::fs::FsOp;
+use crate::mapped_file::bad::{break_pages, mend_pages};
 
 fn journal(dir: &TempDir) -> JsonJournal<String> {
     JsonJournal::of(&dir.path().join("config/x.json"))
@@ -159,6 +160,28 @@ fn change_that_comes_while_there_is_a_gap_is_not_kept_before_the_file_has_it() {
     note(&journal, 3..=3);
     journal.keep().unwrap();
     assert_eq!(after_crash(&dir), ["3"]);
+}
+
+#[test]
+fn journal_that_the_disk_does_not_give_back_keeps_what_can_be_read_and_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = journal(&dir);
+    note(&first, 1..=1_000);
+    first.keep().unwrap();
+    let text = fs::read(first.path()).unwrap();
+    break_pages(first.path(), 4096..4097);
+    let second = journal(&dir);
+    assert!((600..800).contains(&second.look().unwrap().len()));
+    assert!(!with_suffix(first.path(), ".damaged").exists());
+    let changes = second.load().unwrap();
+    mend_pages(first.path());
+    let lost: Vec<_> =
+        (1..=1_000).map(|n: i64| n.to_string()).filter(|n| !changes.contains(n)).collect();
+    assert!((200..400).contains(&lost.len()), "{lost:?}");
+    assert!(fs::read(with_suffix(first.path(), ".damaged")).unwrap() == text);
+    note(&second, 1_001..=1_001);
+    second.keep().unwrap();
+    assert_eq!(after_crash(&dir), [&changes[..], &["1001".to_owned()]].concat());
 }
 
 #[test]

@@ -7,12 +7,11 @@ use std::path::Path;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use oxmq_protocol::fastjson;
 use serde_json::Value;
 
 use crate::consume_queue::{QueueKind, queue_dirs};
 use crate::error::StoreError;
-use crate::json_file;
+use crate::json_file::JsonFile;
 use crate::json_journal::JsonJournal;
 use crate::sync::{read, write};
 
@@ -37,14 +36,14 @@ impl BatchTopics {
             topics.insert(&queue.topic);
         }
         let path = root.join("config/topics.json");
-        // Whether it is damaged is found out by who needs more of it.
-        let json: Value = fastjson::from_slice(&json_file::read(&path)?).unwrap_or_default();
+        // What is wrong with it is told to who needs more of it.
+        let json = JsonFile::<Value>::new(&path).look().ok().flatten().unwrap_or_default();
         let table = json["topicConfigTable"].as_object();
         for (name, topic) in table.into_iter().flatten() {
             topics.note(name, topic);
         }
         // What a crash has kept from getting into the file.
-        for step in JsonJournal::<Value>::of(&path).load()? {
+        for step in JsonJournal::<Value>::of(&path).look()? {
             for change in step["changes"].as_array().into_iter().flatten() {
                 let topic = &change["put"];
                 let name = topic["topicName"].as_str().unwrap_or_default();
