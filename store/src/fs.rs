@@ -244,7 +244,10 @@ impl Fs {
     /// Gives a file another name, in place of what has it.
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check(FsOp::Rename, from)?;
-        fs::rename(from, to)
+        fs::rename(from, to)?;
+        #[cfg(test)]
+        crate::mapped_file::bad::rename(from, to);
+        Ok(())
     }
 
     /// Gives a file a second name, which nothing has.

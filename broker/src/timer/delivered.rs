@@ -61,7 +61,7 @@ impl Delivered {
 }
 
 /// What a waiting message and the one that was made of it have in common.
-fn key(record: RecordView<'_>, more_rolls: i64) -> String {
+pub(super) fn key(record: RecordView<'_>, more_rolls: i64) -> String {
     let of = |name| properties::property_str(record.properties(), name).unwrap_or_default();
     let rolls = of(properties::TIMER_ROLL_TIMES).parse::<i64>().unwrap_or(0) + more_rolls;
     let (unique_key, slot) = (of(properties::UNIQ_KEY), of(properties::TIMER_OUT_MS));

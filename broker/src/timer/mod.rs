@@ -9,6 +9,7 @@
 mod delivered;
 mod due;
 mod metrics;
+mod rebuild;
 mod work;
 
 use std::path::Path;

@@ -396,3 +396,60 @@ fn message_whose_moment_is_over_is_delivered_once_however_often_that_cannot_be_n
     after.at(5_000);
     assert_eq!(after.bodies(), ["a", "b", "c"]);
 }
+
+#[test]
+fn timer_goes_on_as_it_was_when_any_of_its_files_is_out_of_the_store() {
+    let window = |config: &mut StoreConfig| config.timer_roll_window_slot = 10;
+    let (timers, checkpoint) = (&["timerlog", "timerwheel"][..], &["config/timercheck"][..]);
+    let all = ["timerlog", "timerwheel", "config/timercheck"];
+    for (lost, is_stopped) in [
+        (timers, true),
+        (timers, false),
+        (&["timerwheel"], true),
+        (checkpoint, true),
+        (checkpoint, false),
+        (&all, true),
+        (&all, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut before = setup_with(dir.path(), START_MS, window);
+        for (body, ms) in [("past", 1_500), ("back", 2_500), ("now", 4_100), ("not yet", 4_900)] {
+            before.send(body, &format!("TIMER_DELAY_MS={ms};")).unwrap();
+        }
+        for (body, ms) in [("next", 6_500), ("never", 7_500), ("far", 15_500)] {
+            before.send(body, &format!("TIMER_DELAY_MS={ms};")).unwrap();
+        }
+        for (body, ms) in [("back", 2_500), ("never", 7_500)] {
+            let text = format!("TIMER_DEL_UNIQKEY={body};TIMER_DELAY_MS={ms};");
+            before.send(&format!("recall of {body}"), &text).unwrap();
+        }
+        (0..=12).for_each(|step| before.at(step * 350));
+        assert_eq!(before.bodies(), ["past", "now"]);
+        if is_stopped {
+            before.save();
+        }
+        before.store.close().unwrap();
+        drop(before);
+        for name in lost {
+            let path = dir.path().join(name);
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+
+        let mut after = setup_with(dir.path(), START_MS + 4_300, window);
+        after.send("new", "TIMER_DELAY_MS=500;").unwrap();
+        (44..=200).for_each(|step| after.at(step * 100));
+        let expected = ["past", "now", "new", "not yet", "next", "far"];
+        assert_eq!(after.bodies(), expected, "{lost:?} {is_stopped}");
+        // Another start finds nothing to make anew.
+        after.save();
+        after.store.close().unwrap();
+        drop(after);
+        let mut last = setup_with(dir.path(), START_MS + 20_000, window);
+        (200..=300).for_each(|step| last.at(step * 100));
+        assert_eq!(last.bodies(), expected, "{lost:?} {is_stopped}");
+    }
+}

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::delivered::Delivered;
 use super::metrics::TimerMetrics;
+use super::rebuild::{self, Rebuild};
 use super::{TIMER_TOPIC, due};
 use crate::again::{Again, Aside, Home, store_again};
 
@@ -50,6 +51,7 @@ pub(super) struct Work {
     timers: TimerStore,
     precision_ms: i64,
     queue_offset: i64,
+    rebuild: Rebuild,
     /// A message of the queue that has been delivered and is still to be noted, and where the log was before.
     unnoted: Option<(i64, i64)>,
     /// The slot that is being delivered; those before it are.
@@ -83,12 +85,16 @@ impl Work {
         metrics: Arc<TimerMetrics>,
         now_ms: i64,
     ) -> Result<Self, StoreError> {
-        let timers = TimerStore::open(store.config())?;
+        let mut timers = TimerStore::open(store.config())?;
         let precision_ms = timers.precision_ms();
         let now_slot_ms = now_ms.div_euclid(precision_ms) * precision_ms;
-        let saved = *timers.saved();
+        let is_new = timers.is_new() && store.max_offset(TIMER_TOPIC, 0) == 0;
+        let is_saved = timers.saved().read_time_ms != 0;
+        // Otherwise it has been saved before the first message came.
+        let saved = if is_saved || is_new { *timers.saved() } else { rebuild::progress(&store) };
+        let (queue_offset, rebuild) = rebuild::queue_offset(&store, &mut timers, &saved);
         let oldest_ms = now_slot_ms - (TIMER_SLOTS - BLANK_SLOTS) * precision_ms;
-        let read_time_ms = match (saved.read_time_ms, timers.is_new()) {
+        let read_time_ms = match (saved.read_time_ms, is_new) {
             (0, true) => now_slot_ms,
             (saved_ms, _) => saved_ms.max(oldest_ms),
         };
@@ -101,7 +107,8 @@ impl Work {
             metrics,
             timers,
             precision_ms,
-            queue_offset: 0,
+            queue_offset,
+            rebuild,
             unnoted: None,
             read_time_ms,
             loaded: false,
@@ -116,15 +123,10 @@ impl Work {
             active: false,
             next_clean: Instant::now() + CLEAN_EVERY,
         };
-        work.queue_offset = work.recover_queue_offset(&saved);
         info!(read_time_ms, queue_offset = work.queue_offset, "timer opened");
-        // A crash before the first regular save would otherwise not know where to begin. It adds
-        // nothing to a position that is still needed.
-        if saved.read_time_ms == 0 {
-            work.save(TimerCheckpoint {
-                delivered_from: Some(work.store.max_phy_offset()),
-                ..work.checkpoint()
-            });
+        // A crash before the first regular save would otherwise not know where to begin.
+        if !is_saved {
+            work.save(work.checkpoint());
         }
         Ok(work)
     }
@@ -133,7 +135,8 @@ impl Work {
     pub(super) fn step(&mut self, now_ms: i64) -> Duration {
         // What is due does not wait for what cannot be taken.
         let taken = self.take(now_ms);
-        let outcome = self.deliver(now_ms).and_then(|more| Ok(more | taken?));
+        let delivered = if self.is_rebuilding() { Ok(false) } else { self.deliver(now_ms) };
+        let outcome = delivered.and_then(|more| Ok(more | taken?));
         let more = match outcome {
             Ok(more) => more,
             Err(error) => {
@@ -194,19 +197,9 @@ impl Work {
         self.save(self.checkpoint());
     }
 
-    /// Where to go on in the queue: behind the message of the last unit.
-    fn recover_queue_offset(&mut self, saved: &TimerCheckpoint) -> i64 {
-        let last = self.timers.last_unit().unwrap_or_else(|error| {
-            error!(%error, "timer log cannot be read");
-            None
-        });
-        let (min, max) = self.store.bounds(TIMER_TOPIC, 0);
-        let behind_last = last.and_then(|unit| {
-            let bytes = self.store.look_message_by_offset(unit.phy_offset)?;
-            let record = RecordView::parse(&bytes).ok()?;
-            (record.topic() == TIMER_TOPIC).then(|| record.queue_offset() + 1)
-        });
-        behind_last.unwrap_or(saved.queue_offset).clamp(min, max)
+    /// Whether slots lack messages, so that none can be delivered.
+    fn is_rebuilding(&self) -> bool {
+        self.rebuild.covers(self.queue_offset) && !self.store.config().timer_stop_enqueue
     }
 
     /// Takes new messages from the queue. Returns whether there are more.
@@ -253,6 +246,12 @@ impl Work {
         let recalls = properties::property_str(text, properties::TIMER_DEL_UNIQKEY);
         let write_time_ms = now_ms.div_euclid(self.precision_ms) * self.precision_ms;
         let window = self.window_slots();
+        let is_again = self.rebuild.covers(record.queue_offset());
+        if is_again
+            && self.rebuild.is_done(&self.store, record, out_ms, (window - 1) * self.precision_ms)
+        {
+            return Ok(true);
+        }
         let slot_time_ms = due::slot_on_the_way(out_ms, write_time_ms, window, self.precision_ms);
         let unit = TimerUnit {
             write_time_ms,
@@ -277,8 +276,10 @@ impl Work {
             return Ok(true);
         }
         self.timers.put(&unit)?;
-        self.metrics.taken();
-        self.metrics.add(home.topic, if unit.deletes { -1 } else { 1 });
+        if !is_again {
+            self.metrics.taken();
+            self.metrics.add(home.topic, if unit.deletes { -1 } else { 1 });
+        }
         if self.loaded && slot_time_ms == self.read_time_ms {
             self.await_in_slot(record, &unit);
         }
@@ -448,6 +449,9 @@ impl Work {
 
     /// What is to be saved now, which waits for the disk; `finish_save` is to follow.
     pub(super) fn prepare_save(&mut self) -> Option<TimerSave> {
+        if self.rebuild.covers(self.queue_offset) {
+            return None;
+        }
         let mut save = None;
         if let Some((checkpoint, log_end)) = self.unsaved
             && self.store.flushed_phy_offset() >= log_end
@@ -483,6 +487,9 @@ impl Work {
     }
 
     fn save(&mut self, checkpoint: TimerCheckpoint) {
+        if self.rebuild.covers(self.queue_offset) {
+            return;
+        }
         let outcome = match self.timers.prepare_save(checkpoint) {
             Ok(Some(save)) => save.run(),
             Ok(None) => return,

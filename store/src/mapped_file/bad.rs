@@ -26,6 +26,17 @@ pub(crate) fn check(path: &Path, at: usize, count: usize) -> io::Result<()> {
     if is_bad { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
 }
 
+/// Has them go with a file, or a directory, that gets another name.
+pub(crate) fn rename(from: &Path, to: &Path) {
+    let mut sectors = lock(&SECTORS);
+    sectors.retain(|(broken, _)| broken != to);
+    for (broken, _) in sectors.iter_mut() {
+        if let Ok(below) = broken.strip_prefix(from) {
+            *broken = if below.as_os_str().is_empty() { to.to_owned() } else { to.join(below) };
+        }
+    }
+}
+
 /// Has all of them be good again.
 pub(crate) fn mend_pages(path: &Path) {
     lock(&SECTORS).retain(|(broken, _)| broken != path);

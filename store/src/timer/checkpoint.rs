@@ -15,6 +15,9 @@ use std::path::Path;
 
 use byteorder::{BigEndian, ByteOrder};
 
+use crate::error::{IoContext, StoreError};
+use crate::fs::read_exact_at;
+
 const FILE_BYTES: u64 = 4_096;
 const FIELDS: usize = 7;
 /// Bytes that the reference uses, also as a body.
@@ -67,21 +70,32 @@ pub(super) struct CheckpointFile {
 
 impl CheckpointFile {
     /// Opens the file; `None` when nothing has been written to it.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, Option<TimerCheckpoint>)> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<TimerCheckpoint>), StoreError> {
+        let opened = || -> io::Result<(File, u64)> {
+            if let Some(dir) = path.parent() {
+                std::fs::create_dir_all(dir)?;
+            }
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)?;
+            let found_bytes = file.metadata()?.len();
+            if found_bytes < FILE_BYTES {
+                file.set_len(FILE_BYTES)?;
+            }
+            Ok((file, found_bytes))
+        };
+        let (file, found_bytes) = opened().doing("open", path)?;
         let this = Self { file };
-        if this.file.metadata()?.len() < FILE_BYTES {
-            this.file.set_len(FILE_BYTES)?;
+        if found_bytes < FILE_BYTES {
             return Ok((this, None));
         }
         let mut bytes = [0; USED_BYTES];
-        this.file.read_exact_at(&mut bytes, 0)?;
+        read_exact_at(&this.file, path, &mut bytes, 0)?;
         let mut own = [0; 16];
-        this.file.read_exact_at(&mut own, OWN_AT)?;
+        read_exact_at(&this.file, path, &mut own, OWN_AT)?;
         let field = |at: usize| BigEndian::read_i64(&bytes[at * 8..at * 8 + 8]);
         let read_time_ms = field(0);
         let is_ours = read_time_ms == BigEndian::read_i64(&own[0..8]) && read_time_ms != 0;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use byteorder::{BigEndian, ByteOrder};
 use tracing::warn;
 
-use crate::fs::clear;
+use crate::error::{IoContext, StoreError};
+use crate::fs::{clear, read_exact_at, read_piece};
 
 use super::unit::{BLANK_BYTES, BLANK_MAGIC, TimerUnit, UNIT_BYTES};
 
@@ -131,7 +132,7 @@ impl TimerLog {
             let mut bytes = std::mem::take(&mut self.block.bytes);
             bytes.resize((end - start) as usize, 0);
             let Ok((file, place)) = self.file_of(start) else { return Ok(None) };
-            file.read_exact_at(&mut bytes, place)?;
+            read_piece(file, &self.path(file_start), &mut bytes, place)?;
             self.block = Block { start, bytes };
         }
         let place = (at - self.block.start) as usize;
@@ -144,13 +145,14 @@ impl TimerLog {
         let mut bytes = vec![0; BLOCK_BYTES / UNIT_BYTES * UNIT_BYTES];
         for (start, file) in &self.files {
             let end = self.end.saturating_sub(*start).min(self.file_bytes);
+            let path = self.path(*start);
             for at in (0..end).step_by(bytes.len()) {
                 let count = (end - at).min(bytes.len() as u64) as usize;
                 let block = &mut bytes[..count];
-                if let Err(error) = file.read_exact_at(block, at) {
+                if let Err(error) = read_piece(file, &path, block, at) {
                     warn!(at = start + at, %error, "part of the timer log cannot be read");
                     for (unit, at) in block.chunks_mut(UNIT_BYTES).zip((at..).step_by(UNIT_BYTES)) {
-                        if file.read_exact_at(unit, at).is_err() {
+                        if read_piece(file, &path, unit, at).is_err() {
                             unit.fill(0);
                         }
                     }
@@ -167,8 +169,8 @@ impl TimerLog {
     pub(super) fn recover(
         &mut self,
         from: u64,
-        mut each: impl FnMut(TimerUnit, u64) -> io::Result<()>,
-    ) -> io::Result<()> {
+        mut each: impl FnMut(TimerUnit, u64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let Some((first, _)) = self.files.first() else {
             self.end = 0;
             return Ok(());
@@ -181,7 +183,8 @@ impl TimerLog {
             let mut place = 0;
             loop {
                 let left = (self.file_bytes - place).min(BLOCK_BYTES as u64) as usize;
-                self.files[index].1.read_exact_at(&mut bytes[..left], place)?;
+                let file = &self.files[index].1;
+                read_exact_at(file, &self.path(start), &mut bytes[..left], place)?;
                 let mut at = 0;
                 while at + UNIT_BYTES <= left {
                     let Some((unit, _)) = TimerUnit::decode(&bytes[at..left]) else {
@@ -205,7 +208,7 @@ impl TimerLog {
                 }
             }
         }
-        self.cut()
+        self.cut().doing("cut", &self.dir)
     }
 
     /// Removes the first files as long as `is_over` says so of the last unit of one.
@@ -217,7 +220,8 @@ impl TimerLog {
             let (start, file) = &self.files[0];
             let units = (self.file_bytes as usize - BLANK_BYTES) / UNIT_BYTES;
             let mut bytes = [0; UNIT_BYTES];
-            file.read_exact_at(&mut bytes, ((units - 1) * UNIT_BYTES) as u64)?;
+            let last = ((units - 1) * UNIT_BYTES) as u64;
+            read_piece(file, &self.path(*start), &mut bytes, last)?;
             if !TimerUnit::decode(&bytes).is_none_or(|(unit, _)| is_over(unit)) {
                 break;
             }

@@ -12,9 +12,10 @@ mod wheel;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::checkpoint::CheckpointFile;
 pub use self::checkpoint::TimerCheckpoint;
@@ -25,6 +26,7 @@ use self::unit::{NONE, Slot};
 use self::wheel::{Slots, Wheel};
 use crate::config::StoreConfig;
 use crate::error::{IoContext, StoreError};
+use crate::fs::Fs;
 
 /// Slots that may be ahead of the one that is read: a week at the default precision.
 pub const TIMER_SLOTS: i64 = 604_800;
@@ -44,22 +46,42 @@ pub struct TimerStore {
 impl TimerStore {
     /// Opens the files, making them if need be, and makes the wheel say what the log says.
     ///
+    /// Files that the disk does not give back are moved out of the store. What the wheel says is made anew from the
+    /// log; what the log and [`Self::saved`] say then, from the queue of the messages that wait.
+    ///
     /// # Errors
     ///
     /// When a file operation fails, or a file has another size than configured.
     pub fn open(config: &StoreConfig) -> Result<Self, StoreError> {
         let root = config.root_dir();
-        let path = root.join("config").join("timercheck");
-        let (checkpoint, saved) = CheckpointFile::open(&path).doing("open", &path)?;
+        let checkpoint = root.join("config").join("timercheck");
+        let (wheel, log) = (root.join("timerwheel"), root.join("timerlog"));
+        // Each of the three can be new once.
+        for _ in 0..3 {
+            match Self::open_as_they_are(config, &checkpoint, &wheel, &log) {
+                Err(error @ StoreError::Unreadable { .. }) => {
+                    set_aside(&root, &wheel, &log, error)?
+                }
+                other => return other,
+            }
+        }
+        Self::open_as_they_are(config, &checkpoint, &wheel, &log)
+    }
+
+    fn open_as_they_are(
+        config: &StoreConfig,
+        checkpoint: &Path,
+        wheel: &Path,
+        log: &Path,
+    ) -> Result<Self, StoreError> {
+        let (checkpoint, saved) = CheckpointFile::open(checkpoint)?;
         let saved = saved.unwrap_or_default();
-        let path = root.join("timerwheel");
-        let wheel = Wheel::open(&path).doing("open", &path)?;
-        let path = root.join("timerlog");
-        let log = TimerLog::open(&path, config.mapped_file_size_timer_log).doing("open", &path)?;
+        let wheel = Wheel::open(wheel).doing("open", wheel)?;
+        let log = TimerLog::open(log, config.mapped_file_size_timer_log).doing("open", log)?;
         let precision_ms = config.timer_precision_ms.ms();
         let failure = Arc::default();
         let mut store = Self { precision_ms, log, wheel, checkpoint, saved, failure };
-        store.recover().doing("recover", &path)?;
+        store.recover()?;
         Ok(store)
     }
 
@@ -103,7 +125,7 @@ impl TimerStore {
             time,
             first: if slot.first == NONE { at } else { slot.first },
             last: at,
-            count: if unit.deletes { slot.count - 1 } else { slot.count + 1 },
+            count: unit.count_in(&slot),
         })
     }
 
@@ -210,14 +232,15 @@ impl TimerStore {
     }
 
     /// Reads the log from a file before where it was on disk, and lets every slot end with its last
-    /// unit there: the wheel may be older or newer.
-    fn recover(&mut self) -> io::Result<()> {
-        let from = u64::try_from(self.saved.log_flushed).unwrap_or(0);
+    /// unit there: the wheel may be older or newer. A new one is made from all of the log.
+    fn recover(&mut self) -> Result<(), StoreError> {
+        let is_new = self.wheel.is_new();
+        let from = if is_new { 0 } else { u64::try_from(self.saved.log_flushed).unwrap_or(0) };
         let from = from.saturating_sub(self.log.file_bytes());
         let (log, precision_ms) = (&mut self.log, self.precision_ms);
         self.wheel.rewrite(|slots| {
             log.recover(from, |unit, at| {
-                link(slots, unit.slot_time_ms / precision_ms, at.cast_signed())
+                link(slots, &unit, precision_ms, at.cast_signed(), is_new)
             })?;
             // After a loss of power the wheel may have been ahead of the log.
             let broken: HashSet<_> =
@@ -226,8 +249,10 @@ impl TimerStore {
                 return Ok(());
             }
             log.recover(0, |unit, at| {
-                let time = unit.slot_time_ms / precision_ms;
-                if broken.contains(&time) { link(slots, time, at.cast_signed()) } else { Ok(()) }
+                if !broken.contains(&(unit.slot_time_ms / precision_ms)) {
+                    return Ok(());
+                }
+                link(slots, &unit, precision_ms, at.cast_signed(), true)
             })
         })
     }
@@ -258,12 +283,34 @@ impl TimerSave {
     }
 }
 
-/// Makes the unit at a position the last of its slot, if it is. Units of a slot of the past are notes.
-fn link(slots: &mut Slots<'_>, time: i64, at: i64) -> io::Result<()> {
+/// Moves the file that cannot be read out of the store, for which there is `error`, and what it takes along.
+fn set_aside(root: &Path, wheel: &Path, log: &Path, error: StoreError) -> Result<(), StoreError> {
+    let StoreError::Unreadable { path, .. } = &error else { return Err(error) };
+    let is_log = path.starts_with(log);
+    // Slots chain units of all files, and the new ones are elsewhere.
+    let moved: &[&Path] = if is_log { &[log, wheel] } else { &[path] };
+    for path in moved {
+        let kept = Fs::default().set_aside(root, path)?;
+        error!(%error, kept = %kept.display(), "file of the timer set aside, to be made anew");
+    }
+    Ok(())
+}
+
+/// Makes the unit at a position the last of its slot, if it is. Units of a slot of the past are notes. It is counted
+/// where it cannot have been before.
+fn link(
+    slots: &mut Slots<'_>,
+    unit: &TimerUnit,
+    precision_ms: i64,
+    at: i64,
+    counts: bool,
+) -> Result<(), StoreError> {
+    let time = unit.slot_time_ms / precision_ms;
     let slot = slots.get(time)?;
     if slot.last < at {
         let first = if slot.first == NONE { at } else { slot.first };
-        slots.put(&Slot { time, first, last: at, count: slot.count.max(1) })?;
+        let count = if counts { unit.count_in(&slot) } else { slot.count.max(1) };
+        slots.put(&Slot { time, first, last: at, count })?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::mapped_file::bad::break_pages;
 
 const SECOND: i64 = 1_000;
 
@@ -202,4 +203,37 @@ fn failed_flush_is_never_trusted_again() {
     assert_eq!(store.saved().read_time_ms, 0);
     assert_eq!(offsets(&mut store, 5 * SECOND), [1, 2]);
     assert!(store.prepare_save(checkpoint).unwrap().unwrap().run().is_ok());
+}
+
+#[test]
+fn files_that_the_disk_does_not_give_back_are_set_aside_and_the_wheel_is_made_anew_from_the_log() {
+    let saved = TimerCheckpoint { read_time_ms: SECOND, ..TimerCheckpoint::default() };
+    let filled = || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = TimerStore::open(&config(dir.path())).unwrap();
+        (0..250).for_each(|number| store.put(&unit(5 * SECOND, number)).unwrap());
+        store.prepare_save(saved).unwrap().unwrap().run().unwrap();
+        dir
+    };
+    for (name, first_bad, units, read_time_ms) in [
+        ("timerwheel", 0, 250, SECOND),
+        ("timerwheel", 20 << 20, 250, SECOND),
+        ("config/timercheck", 0, 250, 0),
+        ("timerlog/00000000000000005216", 4096, 0, SECOND),
+    ] {
+        let dir = filled();
+        let path = dir.path().join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        break_pages(&path, first_bad..first_bad + 1);
+        let mut store = TimerStore::open(&config(dir.path())).unwrap();
+        assert_eq!(offsets(&mut store, 5 * SECOND), (0..units).collect::<Vec<_>>(), "{name}");
+        assert_eq!(i64::from(store.count(5 * SECOND).unwrap()), units);
+        assert_eq!(store.saved().read_time_ms, read_time_ms);
+        assert_eq!(store.last_unit().unwrap().is_some(), units > 0);
+        store.put(&unit(5 * SECOND, 250)).unwrap();
+        assert_eq!(offsets(&mut store, 5 * SECOND).len() as i64, units + 1);
+        let dirs = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut kept = dirs.filter(|dir| dir.to_str().unwrap().contains("damaged-"));
+        assert!(kept.any(|dir| std::fs::read(dir.join(name)).is_ok_and(|kept| kept == bytes)));
+    }
 }

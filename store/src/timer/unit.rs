@@ -68,6 +68,11 @@ impl TimerUnit {
         bytes
     }
 
+    /// How many wait in its slot with it.
+    pub(super) fn count_in(&self, slot: &Slot) -> i32 {
+        if self.deletes { slot.count - 1 } else { slot.count + 1 }
+    }
+
     /// Reads a unit and the position of the one before it in its slot; `None` when it is none.
     pub(super) fn decode(bytes: &[u8]) -> Option<(Self, i64)> {
         let bytes = bytes.get(..UNIT_BYTES)?;

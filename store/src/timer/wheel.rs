@@ -5,12 +5,14 @@ use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
 
 use super::unit::{SLOT_BYTES, Slot};
 use crate::disk::is_full;
+use crate::error::{IoContext, StoreError};
+use crate::fs::{read_exact_at, read_piece};
 
 /// Slots of the wheel: two weeks at the default precision, of which one is used.
 pub(super) const SLOTS: i64 = 1_209_600;
@@ -23,6 +25,9 @@ const _: () = assert!(FILE_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 #[derive(Debug)]
 pub(super) struct Wheel {
     file: File,
+    path: PathBuf,
+    /// Nothing has been in it before.
+    is_new: bool,
     unsynced: bool,
     /// Blocks that a full disk did not take at the start, by their place in the file.
     unwritten: BTreeMap<u64, Box<[u8]>>,
@@ -32,15 +37,22 @@ impl Wheel {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.metadata()?.len() {
+        let found = file.metadata()?.len();
+        match found {
             0 => file.set_len(FILE_BYTES)?,
-            found if found == FILE_BYTES => {}
-            found => {
+            FILE_BYTES => {}
+            _ => {
                 let message = format!("{} has {found} bytes, not {FILE_BYTES}", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
         }
-        Ok(Self { file, unsynced: false, unwritten: BTreeMap::new() })
+        let (path, is_new, unwritten) = (path.to_owned(), found == 0, BTreeMap::new());
+        Ok(Self { file, path, is_new, unsynced: false, unwritten })
+    }
+
+    /// Whether it has been made by this run.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The slot of a time, which is given in units of the precision.
@@ -49,7 +61,7 @@ impl Wheel {
         let (at, within) = block_place(time);
         match self.unwritten.get(&at) {
             Some(block) => bytes.copy_from_slice(&block[within..within + SLOT_BYTES]),
-            None => self.file.read_exact_at(&mut bytes, place(time))?,
+            None => read_piece(&self.file, &self.path, &mut bytes, place(time))?,
         }
         Ok(Slot::decode(&bytes, time))
     }
@@ -68,16 +80,19 @@ impl Wheel {
     /// memory: the file has holes, and a broker that does not start serves nobody.
     pub(super) fn rewrite(
         &mut self,
-        change: impl FnOnce(&mut Slots<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut slots = Slots { file: &self.file, blocks: BTreeMap::new() };
+        change: impl FnOnce(&mut Slots<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut slots = Slots { file: &self.file, path: &self.path, blocks: BTreeMap::new() };
         change(&mut slots)?;
         for (at, block) in slots.blocks {
             if block.changed {
                 self.unwritten.insert(at, block.bytes);
             }
         }
-        self.write().or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })
+        let written = self.write();
+        written
+            .or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })
+            .doing("write", &self.path)
     }
 
     /// Writes what is in memory only.
@@ -107,6 +122,7 @@ impl Wheel {
 #[derive(Debug)]
 pub(super) struct Slots<'f> {
     file: &'f File,
+    path: &'f Path,
     blocks: BTreeMap<u64, Block>,
 }
 
@@ -117,7 +133,7 @@ struct Block {
 }
 
 impl Slots<'_> {
-    pub(super) fn get(&mut self, time: i64) -> io::Result<Slot> {
+    pub(super) fn get(&mut self, time: i64) -> Result<Slot, StoreError> {
         let (block, within) = self.block_of(place(time))?;
         let mut bytes = [0; SLOT_BYTES];
         bytes.copy_from_slice(&block.bytes[within..within + SLOT_BYTES]);
@@ -125,13 +141,13 @@ impl Slots<'_> {
     }
 
     /// Empties the slots that point behind `end`, and returns their times.
-    pub(super) fn empty_beyond(&mut self, end: i64) -> io::Result<Vec<i64>> {
+    pub(super) fn empty_beyond(&mut self, end: i64) -> Result<Vec<i64>, StoreError> {
         let mut times = Vec::new();
         let mut bytes = [0; BLOCK_BYTES];
         for at in (0..FILE_BYTES).step_by(BLOCK_BYTES) {
             match self.blocks.get(&at) {
                 Some(block) => bytes.copy_from_slice(&block.bytes),
-                None => self.file.read_exact_at(&mut bytes, at)?,
+                None => read_exact_at(self.file, self.path, &mut bytes, at)?,
             }
             let beyond = |slot: &[u8]| BigEndian::read_i64(&slot[16..24]) >= end.max(1);
             if !bytes.chunks_exact(SLOT_BYTES).any(beyond) {
@@ -147,7 +163,7 @@ impl Slots<'_> {
         Ok(times)
     }
 
-    pub(super) fn put(&mut self, slot: &Slot) -> io::Result<()> {
+    pub(super) fn put(&mut self, slot: &Slot) -> Result<(), StoreError> {
         let (block, within) = self.block_of(place(slot.time))?;
         let (place, slot) = (&mut block.bytes[within..within + SLOT_BYTES], slot.encode());
         if *place != slot {
@@ -158,13 +174,13 @@ impl Slots<'_> {
     }
 
     /// Returns the block of a place in the file, and where the place is in it.
-    fn block_of(&mut self, place: u64) -> io::Result<(&mut Block, usize)> {
+    fn block_of(&mut self, place: u64) -> Result<(&mut Block, usize), StoreError> {
         let within = place % BLOCK_BYTES as u64;
         let block = match self.blocks.entry(place - within) {
             Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(vacant) => {
                 let mut bytes = vec![0; BLOCK_BYTES].into_boxed_slice();
-                self.file.read_exact_at(&mut bytes, *vacant.key())?;
+                read_exact_at(self.file, self.path, &mut bytes, *vacant.key())?;
                 vacant.insert(Block { bytes, changed: false })
             }
         };
