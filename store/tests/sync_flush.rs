@@ -157,6 +157,7 @@ fn write_that_fails_refuses_all_that_wait_for_it_until_there_is_room() {
     assert!(!store.flush_soon());
     assert_eq!(check_run(&store, 10), 10);
     assert_eq!((refused(), store.refusal()), (PutMessageStatus::ServiceNotAvailable, None));
+    assert_eq!(store.write_failure(), None, "it is for want of space");
     let end = store.max_phy_offset();
 
     // Whoever comes first then brings what was refused before, too.
@@ -167,6 +168,31 @@ fn write_that_fails_refuses_all_that_wait_for_it_until_there_is_room() {
     assert_eq!(check_run(&store, 21), 21);
     assert_eq!(after_a_crash(dir.path()), 21);
     store.close().unwrap();
+}
+
+#[test]
+fn write_that_fails_for_another_reason_than_a_full_disk_is_told_as_it_is() {
+    let dir = temp_dir();
+    let broken = Arc::new(AtomicBool::new(false));
+    let is_broken = Arc::clone(&broken);
+    let fs =
+        Fs::with_fault(move |op, _| match op == FsOp::Write && is_broken.load(Ordering::Relaxed) {
+            true => Err(io::Error::from_raw_os_error(5)),
+            false => Ok(()),
+        });
+    let store = open_with(&rarely_flushed(dir.path()), fs);
+    broken.store(true, Ordering::Relaxed);
+    put_run(&store, 0..1);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::ServiceNotAvailable);
+    let cause = "Input/output error (os error 5)";
+    assert!(store.write_failure().unwrap().ends_with(cause));
+    let refused = store.put_message(&message("TopicA", 0, &body(1))).status;
+    assert_eq!(refused, PutMessageStatus::ServiceNotAvailable);
+    assert!(store.write_failure().unwrap().ends_with(cause));
+    broken.store(false, Ordering::Relaxed);
+    put_run(&store, 1..2);
+    assert_eq!(durable(&store).recv().unwrap(), PutMessageStatus::PutOk);
+    assert_eq!(store.write_failure(), None);
 }
 
 #[test]

@@ -99,7 +99,9 @@ pub(crate) enum AppendError {
     TooLarge,
     /// The store has been closed meanwhile.
     Closed,
-    /// There is no disk space, or a file cannot be made or written.
+    /// What is in memory cannot be written, so that nothing is added to it.
+    NotWritten(io::Error),
+    /// There is no disk space, or a file cannot be made.
     NoFile(io::Error),
 }
 
@@ -123,7 +125,7 @@ impl CommitLog {
         now_ms: i64,
         still_open: impl FnOnce() -> bool,
     ) -> Result<Appended, AppendError> {
-        self.make_room(now_ms).map_err(AppendError::NoFile)?;
+        self.make_room(now_ms).map_err(AppendError::NotWritten)?;
         let (appended, wake_ahead) = {
             let mut appender = self.lock_appender();
             // Under the lock, so that whoever closes the store and then takes the lock sees the end.

@@ -4,7 +4,7 @@
 //! flushes writes all that is there by one call first. What must survive the process although nobody
 //! waits for the disk is written by whoever says so, and so is what has become too much to keep.
 //!
-//! What cannot be written, for want of space, stays in memory, and those who wait for it are refused. From
+//! What cannot be written, most often for want of space, stays in memory, and those who wait for it are refused. From
 //! then on each sender tries again before it adds anything, and so does the flusher: nothing is taken
 //! until there is room, and nothing has to be opened anew then.
 //!
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::CommitLog;
 use super::append::Appender;
+use crate::disk::is_full;
 use crate::limits::MAX_UNWRITTEN_BYTES;
 use crate::mapped_file::Unwritten;
 use crate::sync::lock;
@@ -34,6 +35,8 @@ pub(super) struct WriteOut {
     awaited_since_ms: AtomicI64,
     /// What is there could not be written the last time.
     failed: AtomicBool,
+    /// Why, if it was not for want of space.
+    failure: Mutex<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +61,8 @@ impl WriteOut {
 
     /// Keeps how it went. Called by whoever writes.
     fn note(&self, failure: Option<&io::Error>) {
+        *lock(&self.failure) =
+            failure.filter(|error| !is_full(error)).map(|error| error.to_string());
         let failed_before = self.failed.swap(failure.is_some(), Ordering::AcqRel);
         match failure {
             Some(error) if !failed_before => {
@@ -81,6 +86,11 @@ impl CommitLog {
         } else {
             self.max_offset()
         }
+    }
+
+    /// Why what is in memory could not be written the last time, if it was not for want of space.
+    pub(crate) fn write_failure(&self) -> Option<String> {
+        if self.write_out.has_failed() { lock(&self.write_out.failure).clone() } else { None }
     }
 
     /// Writes everything that is in the log into its files. Returns the log's end, and the newest

@@ -189,6 +189,11 @@ impl MessageStore {
         self.cleaner.refused_at_percent().map(Refusal::DiskFull)
     }
 
+    /// Why messages that wait for the disk are refused, if it is not for want of space and may be over soon.
+    pub fn write_failure(&self) -> Option<String> {
+        self.log.write_failure()
+    }
+
     /// The failed flush after which nothing is taken any more, if there was one.
     pub fn failure(&self) -> Option<&str> {
         self.log.failure()

@@ -18,6 +18,7 @@ use crate::commit_log::{
     AppendError, Appended, INNER_BASE_DIGITS, InnerBatch, RecordSpan, Records, Tags,
 };
 use crate::consume_queue::{ConsumeQueue, QueueKind};
+use crate::disk::is_full;
 use crate::index::Keys;
 use crate::index::feed::KeyFeed;
 use crate::limits::MAX_TOPIC_DIR_BYTES;
@@ -280,9 +281,13 @@ impl MessageStore {
         let ((queue, light), appended) = match self.append_to_queue(message, scratch, extra, now_ms)
         {
             Ok(done) => done,
+            Err(AppendError::NotWritten(error)) => {
+                warn!(%error, "message refused: those before it cannot be written");
+                return PutMessageResult::refused(PutMessageStatus::ServiceNotAvailable);
+            }
             Err(AppendError::NoFile(error)) => {
                 warn!(%error, "no room in the commit log");
-                let full = error.kind() == std::io::ErrorKind::StorageFull;
+                let full = is_full(&error);
                 return PutMessageResult::refused(if full {
                     PutMessageStatus::ServiceNotAvailable
                 } else {

@@ -30,6 +30,8 @@ impl Answers {
     ) {
         if !stored.result.status.is_stored() {
             let refusal = self.store.refusal().map(|refusal| refusal.to_string());
+            let not_written = |error| format!("messages cannot be written: {error}");
+            let refusal = refusal.or_else(|| self.store.write_failure().map(not_written));
             let config = self.store.config();
             let remark = put_status::remark(stored.result.status, config, refusal.as_deref());
             return self.refuse(put_status::response_code(stored.result.status), &remark, reply);
