@@ -298,6 +298,16 @@ pub(crate) fn read_all_there_is(path: &Path) -> io::Result<ThereIs> {
     }
 }
 
+/// What is in the file at `path`.
+pub(crate) fn read_all(path: &Path) -> Result<Vec<u8>, StoreError> {
+    match read_all_there_is(path).doing("read", path)? {
+        (bytes, None) => Ok(bytes),
+        (_, Some((position, source))) => {
+            Err(StoreError::Unreadable { path: path.to_owned(), position, source })
+        }
+    }
+}
+
 /// Reads page by page and tells where those are that the disk does not give back; they are zeros in `bytes`.
 fn bad_pages(file: &File, path: &Path, bytes: &mut [u8], at: u64) -> impl Iterator<Item = u64> {
     let end = at + bytes.len() as u64;

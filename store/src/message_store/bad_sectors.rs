@@ -245,6 +245,8 @@ fn findings(dir: &Path) -> Vec<Finding> {
 #[test]
 fn tools_report_what_cannot_be_read_and_change_nothing() {
     let (dir, positions) = filled(false);
+    fs::create_dir_all(dir.path().join("config")).unwrap();
+    fs::write(dir.path().join("config/topics.json"), "{}").unwrap();
     let last = positions[299] / FILE_BYTES;
     let (middle, end) = (log_file(dir.path(), 0), log_file(dir.path(), last));
     let bytes = [fs::read(&middle).unwrap(), fs::read(&end).unwrap()];
@@ -268,11 +270,24 @@ fn tools_report_what_cannot_be_read_and_change_nothing() {
     drop(dump);
     drop(opened);
 
-    let queue = dir.path().join("consumequeue/t/0/00000000000000000000");
-    break_pages(&queue, 0..4096);
-    let found = findings(dir.path()).into_iter().find(|found| found.path == queue).unwrap();
-    assert_eq!((found.severity, found.kind), (Severity::Error, Kind::Unreadable));
-    mend_pages(&queue);
+    // None of them keeps the others from being looked at.
+    let index = fs::read_dir(dir.path().join("index")).unwrap().next().unwrap().unwrap().path();
+    let others = [
+        (dir.path().join("config/topics.json"), 0),
+        (dir.path().join("consumequeue/t/0/00000000000000000000"), 4096),
+        (index, 0),
+        (dir.path().join("checkpoint"), 0),
+    ];
+    for (path, position) in &others {
+        break_pages(path, *position..position + 1);
+    }
+    let mut all: Vec<_> =
+        others.iter().map(|(path, at)| (Severity::Error, path.clone(), *at)).collect();
+    all.extend(expected);
+    let mut found = unreadable();
+    [&mut all, &mut found].into_iter().for_each(|findings| findings.sort());
+    assert_eq!(found, all);
+    others.iter().for_each(|(path, _)| mend_pages(path));
 
     let config = Some(config(dir.path()));
     let repair = offline::repair(dir.path(), config, false, &mut |_| (), &mut |_, _| ()).unwrap();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{DirEntry, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::units::QueueReader;
@@ -259,8 +258,10 @@ fn find_index_geometry(path: &Path) -> Result<Option<IndexGeometry>, StoreError>
         return Ok(None);
     }
     let mut bytes = vec![0; length as usize];
-    file.read_exact_at(&mut bytes, 0).doing("read", path)?;
-    Ok(search_index_geometry(&bytes))
+    match fs::read_exact_at(&file, path, &mut bytes, 0) {
+        Err(error) if error.is_unreadable() => Ok(None),
+        read => read.map(|()| search_index_geometry(&bytes)),
+    }
 }
 
 fn search_index_geometry(bytes: &[u8]) -> Option<IndexGeometry> {

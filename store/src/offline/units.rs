@@ -1,12 +1,11 @@
 //! Units of one queue, read from its files as they are.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::consume_queue::{BatchUnit, QueueKind, Unit, file_name, list_files};
 use crate::error::{IoContext, StoreError};
+use crate::fs::read_exact_at;
 
 /// Units read at a time: queues are many, and usually read a unit after the other.
 const WINDOW_UNITS: i64 = 64;
@@ -102,22 +101,14 @@ impl QueueReader {
         };
         let path = self.dir.join(file_name(start));
         let room = (self.file_bytes - (at - start)) as usize / unit_bytes;
-        let mut bytes = vec![0; room.min(WINDOW_UNITS as usize) * unit_bytes];
         let file = File::open(&path).doing("open", &path)?;
-        #[cfg(test)]
-        crate::mapped_file::bad::check(&path, (at - start) as usize, bytes.len())
-            .doing("read", &path)?;
-        let mut read = 0;
         // The file may be shorter than it should be.
-        while read < bytes.len() {
-            match file.read_at(&mut bytes[read..], at - start + read as u64) {
-                Ok(0) => break,
-                Ok(count) => read += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).doing("read", &path),
-            }
-        }
-        self.window.extend_from_slice(&bytes[..read - read % unit_bytes]);
+        let length = file.metadata().doing("look at", &path)?.len();
+        let there = length.saturating_sub(at - start) as usize / unit_bytes;
+        let count = room.min(there).min(WINDOW_UNITS as usize);
+        let mut bytes = vec![0; count * unit_bytes];
+        read_exact_at(&file, &path, &mut bytes, at - start)?;
+        self.window = bytes;
         Ok(())
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::{ExtendedUnit, HEAD_BYTES};
 use crate::consume_queue::{file_name, list_files};
 use crate::error::{IoContext, StoreError};
+use crate::fs::read_exact_at;
 use crate::limits::READ_EXTENDED_BYTES_AT_ONCE;
 
 /// Reads the extended units of one queue, usually one after the other.
@@ -73,22 +73,11 @@ impl ExtendedReader {
         let Some((_, file)) = &self.file else {
             return Ok(());
         };
-        let rest = usize::try_from(self.file_bytes - in_file).unwrap_or(usize::MAX);
-        self.window.resize(rest.min(count.max(READ_EXTENDED_BYTES_AT_ONCE)), 0);
-        let mut read = 0;
+        let path = self.dir.join(file_name(start));
         // The file may be shorter than it should be.
-        while read < self.window.len() {
-            match file.read_at(&mut self.window[read..], in_file + read as u64) {
-                Ok(0) => break,
-                Ok(count) => read += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.window.clear();
-                    return Err(error).doing("read", &self.dir.join(file_name(start)));
-                }
-            }
-        }
-        self.window.truncate(read);
-        Ok(())
+        let length = file.metadata().doing("look at", &path)?.len().min(self.file_bytes);
+        let rest = usize::try_from(length.saturating_sub(in_file)).unwrap_or(usize::MAX);
+        self.window.resize(rest.min(count.max(READ_EXTENDED_BYTES_AT_ONCE)), 0);
+        read_exact_at(file, &path, &mut self.window, in_file).inspect_err(|_| self.window.clear())
     }
 }

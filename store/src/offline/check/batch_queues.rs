@@ -10,7 +10,7 @@ use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
 use super::super::units::QueueReader;
 use super::queues::FOLLOWS;
-use super::{REPAIR, START};
+use super::{REPAIR, START, unless_unreadable};
 use crate::consume_queue::{BatchUnit, QueueKind, Unit};
 use crate::error::StoreError;
 use crate::message_store::{BatchTopics, batch_unit};
@@ -27,6 +27,8 @@ struct State {
     reader: QueueReader,
     /// Index of the next unit to be looked at.
     next: i64,
+    /// The disk does not give back all of it.
+    is_unreadable: bool,
 }
 
 impl BatchQueues {
@@ -34,7 +36,7 @@ impl BatchQueues {
         let mut queues = BTreeMap::new();
         for queue in dir.queue_dirs(QueueKind::Batch)? {
             let reader = dir.queue_reader(QueueKind::Batch, queue.path)?;
-            let state = State { next: reader.first(), reader };
+            let state = State { next: reader.first(), reader, is_unreadable: false };
             queues.insert((queue.topic.to_string(), queue.queue_id), state);
         }
         let topics = BatchTopics::of_store(&dir.root())?;
@@ -65,43 +67,11 @@ impl BatchQueues {
         let state = self.queues.entry(key).or_insert_with(|| State {
             reader: QueueReader::missing(path, QueueKind::Batch),
             next: 0,
+            is_unreadable: false,
         });
-        state.pass_to(at, log_begin, i64::MAX, report)?;
-        let unit = Unit { phy_offset: at, size: record.total_bytes() as i32, tags_code };
-        let expected = batch_unit(record, unit);
-        if expected.base_offset != record.queue_offset() {
-            let (offset, base) = (record.queue_offset(), expected.base_offset);
-            let what = format!("the record at {at} has queue offset {offset}, its property {base}");
-            let place = (state.reader.dir(), None);
-            report.add(Severity::Error, Kind::RecordQueueOffset, place, what, FOLLOWS);
-        }
-        let place = state.reader.place(state.next);
-        let place = (&*place.0, Some(place.1));
-        match state.reader.batch_unit(state.next)? {
-            Some(found) if found.unit.phy_offset == at => {
-                state.next += 1;
-                report.counts.units += 1;
-                if found != expected {
-                    let what = format!("is {found:?}, by its record {expected:?}");
-                    let kind = if is_same_but_tags(&found, &expected) {
-                        Kind::UnitTags
-                    } else {
-                        Kind::UnitWrong
-                    };
-                    report.add(Severity::Error, kind, place, what, REPAIR);
-                }
-            }
-            found if state.reader.has_files() => {
-                let what = format!("there is no unit for the record at {at}");
-                let (severity, advice) = if self.crashed && found.is_none() {
-                    (Severity::Warning, START)
-                } else {
-                    (Severity::Error, REPAIR)
-                };
-                report.add(severity, Kind::UnitMissing, place, what, advice);
-            }
-            // Told when it is known whether the topic was deleted.
-            _ => {}
+        if !state.is_unreadable {
+            let compared = state.compare(record, at, tags_code, (log_begin, self.crashed), report);
+            state.is_unreadable = unless_unreadable(compared, report)?.is_none();
         }
         Ok(())
     }
@@ -116,8 +86,12 @@ impl BatchQueues {
     ) -> Result<(bool, u64), StoreError> {
         let (mut ahead, mut deleted) = (false, 0);
         for ((topic, _), state) in &mut self.queues {
+            if state.is_unreadable {
+                continue;
+            }
             if state.reader.has_files() {
-                ahead |= state.pass_to(i64::MAX, log_begin, log_end, report)?;
+                let passed = state.pass_to(i64::MAX, log_begin, log_end, report);
+                ahead |= unless_unreadable(passed, report)?.unwrap_or(false);
             } else if topics.is_none_or(|topics| topics.contains(topic)) {
                 let place = (state.reader.dir(), None);
                 let what = "the queue has records, but no units";
@@ -136,6 +110,55 @@ impl BatchQueues {
 }
 
 impl State {
+    /// Compares the record at log position `at` with its unit.
+    fn compare(
+        &mut self,
+        record: &RecordView<'_>,
+        at: i64,
+        tags_code: i64,
+        (log_begin, crashed): (i64, bool),
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        self.pass_to(at, log_begin, i64::MAX, report)?;
+        let unit = Unit { phy_offset: at, size: record.total_bytes() as i32, tags_code };
+        let expected = batch_unit(record, unit);
+        if expected.base_offset != record.queue_offset() {
+            let (offset, base) = (record.queue_offset(), expected.base_offset);
+            let what = format!("the record at {at} has queue offset {offset}, its property {base}");
+            let place = (self.reader.dir(), None);
+            report.add(Severity::Error, Kind::RecordQueueOffset, place, what, FOLLOWS);
+        }
+        let place = self.reader.place(self.next);
+        let place = (&*place.0, Some(place.1));
+        match self.reader.batch_unit(self.next)? {
+            Some(found) if found.unit.phy_offset == at => {
+                self.next += 1;
+                report.counts.units += 1;
+                if found != expected {
+                    let what = format!("is {found:?}, by its record {expected:?}");
+                    let kind = if is_same_but_tags(&found, &expected) {
+                        Kind::UnitTags
+                    } else {
+                        Kind::UnitWrong
+                    };
+                    report.add(Severity::Error, kind, place, what, REPAIR);
+                }
+            }
+            found if self.reader.has_files() => {
+                let what = format!("there is no unit for the record at {at}");
+                let (severity, advice) = if crashed && found.is_none() {
+                    (Severity::Warning, START)
+                } else {
+                    (Severity::Error, REPAIR)
+                };
+                report.add(severity, Kind::UnitMissing, place, what, advice);
+            }
+            // Told when it is known whether the topic was deleted.
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Looks at the units of what is before log position `at`, none of which has a record.
     fn pass_to(
         &mut self,

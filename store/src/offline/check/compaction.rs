@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
-use super::REPAIR;
+use super::{REPAIR, unless_unreadable};
 use crate::compaction::{Place, Segment, Sizes, is_half_done};
 use crate::consume_queue::{QueueKind, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
+use crate::fs::read_all;
 use crate::mapped_file::MappedFile;
 
 const CONFIGURED: &str = "give the broker's settings with -c; if they are right, move the topic's \
@@ -108,11 +109,11 @@ fn has_length(path: &Path, bytes: u64, report: &mut Report) -> Result<bool, Stor
 }
 
 fn check_positions(path: &Path, report: &mut Report) -> Result<(), StoreError> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).doing("read", path),
+    let text = match read_all(path) {
+        Err(error) if error.is_not_found() => return Ok(()),
+        read => unless_unreadable(read, report)?,
     };
+    let Some(text) = text else { return Ok(()) };
     if let Err(error) = fastjson::from_slice::<Value>(&text) {
         let what = format!("cannot be read: {error}");
         report.add(Severity::Warning, Kind::Config, (path, None), what, START);

@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
-use super::REPAIR;
+use super::{REPAIR, unless_unreadable};
 use crate::error::{IoContext, StoreError};
-use crate::fs::entries;
+use crate::fs::{entries, read_all};
 use crate::json_journal::JOURNAL;
 use crate::limits::MAX_JSON_FILE_BYTES;
 
@@ -48,10 +48,15 @@ pub(super) fn check(
     for name in names(&config_dir)? {
         let path = config_dir.join(&name);
         let backup = config_dir.join(format!("{name}{BACKUP}"));
-        let (text, kept) = (read(&path)?, read(&backup)?);
+        let mut text_of = |path| unless_unreadable(read(path), report);
+        let (text, kept) = (text_of(&path)?, text_of(&backup)?.unwrap_or(Text::Missing));
+        let is_readable = text.is_some();
+        let text = text.unwrap_or(Text::Missing);
         report.counts.config_files +=
             [&text, &kept].iter().filter(|text| matches!(text, Text::Good(_))).count() as u64;
-        judge(&path, &text, &kept, report);
+        if is_readable {
+            judge(&path, &text, &kept, report);
+        }
         if let Text::Bad(why) = &kept {
             let what = format!("the backup is damaged: {why}");
             let advice =
@@ -121,7 +126,7 @@ fn read(path: &Path) -> Result<Text, StoreError> {
         Ok(metadata) if metadata.len() > MAX_JSON_FILE_BYTES => {
             return Ok(Text::Bad(format!("it has {} bytes", metadata.len())));
         }
-        Ok(_) => std::fs::read(path).doing("read", path)?,
+        Ok(_) => read_all(path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Text::Missing),
         Err(error) => return Err(error).doing("look at", path),
     };

@@ -7,11 +7,11 @@ use super::super::StoreDir;
 use super::super::dir::foreign_files;
 use super::super::log_sequence::Misplaced;
 use super::super::report::{Kind, Report, Severity};
-use super::REPAIR;
+use super::{REPAIR, unless_unreadable};
 use crate::checkpoint::{self, CheckpointValues};
 use crate::consume_queue::{QueueKind, file_name, list_files, queue_dirs};
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, read_all};
 
 /// Bytes of the file of the timer wheel: two for each second of a week.
 ///
@@ -71,17 +71,17 @@ pub(super) fn check_checkpoint(
     report: &mut Report,
 ) -> Result<(), StoreError> {
     let path = dir.root().join("checkpoint");
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let bytes = match read_all(&path) {
+        Err(error) if error.is_not_found() => {
             if newest_ms.is_some() {
                 let what = "is missing: after a crash the whole log would be read";
                 report.add(Severity::Warning, Kind::Checkpoint, (&path, None), what, REPAIR);
             }
             return Ok(());
         }
-        Err(error) => return Err(error).doing("read", &path),
+        read => unless_unreadable(read, report)?,
     };
+    let Some(bytes) = bytes else { return Ok(()) };
     let mut wrong = |severity, position, what: String| {
         report.add(severity, Kind::Checkpoint, (&path, position), what, REPAIR);
     };

@@ -1,7 +1,6 @@
 //! Index files against the log: each has its entries in the order of the log.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use byteorder::{BigEndian, ByteOrder};
@@ -9,8 +8,9 @@ use oxmq_protocol::message::RecordView;
 
 use super::super::StoreDir;
 use super::super::report::{Kind, Report, Severity};
-use super::{REPAIR, START};
+use super::{REPAIR, START, unless_unreadable};
 use crate::error::{IoContext, StoreError};
+use crate::fs::read_exact_at;
 use crate::index::file::{
     BEGIN_PHY_AT, BEGIN_TIMESTAMP_AT, END_PHY_AT, END_TIMESTAMP_AT, ENTRY_BYTES, ENTRY_COUNT_AT,
     ENTRY_OLDER_AT, ENTRY_PHY_AT, ENTRY_SECONDS_AT, HEADER_BYTES, SLOT_BYTES, SLOT_COUNT_AT,
@@ -28,6 +28,8 @@ pub(super) struct Index {
     hashes: Vec<i32>,
     missing: u64,
     first_missing: Option<i64>,
+    /// The disk does not give back all of it, so that nobody knows what is missing.
+    is_unreadable: bool,
 }
 
 /// One file, and the next of its entries.
@@ -57,7 +59,7 @@ struct Entry {
 
 impl Index {
     pub(super) fn open(dir: &StoreDir, report: &mut Report) -> Result<Self, StoreError> {
-        let mut files = Vec::new();
+        let (mut files, mut is_unreadable) = (Vec::new(), false);
         let paths = index_paths(&dir.index_dir())?;
         report.counts.index_files = paths.len() as u64;
         match dir.index_geometry() {
@@ -68,7 +70,10 @@ impl Index {
                         let place = (&*path, None);
                         report.add(Severity::Warning, Kind::FileLength, place, "is empty", START);
                     } else {
-                        files.extend(Cursor::open(path, geometry, report)?);
+                        let opened = Cursor::open(path, geometry, report);
+                        let opened = unless_unreadable(opened, report)?;
+                        is_unreadable |= opened.is_none();
+                        files.extend(opened.flatten());
                     }
                 }
             }
@@ -80,7 +85,8 @@ impl Index {
             }
         }
         let (hashes, begin) = (Vec::new(), 0);
-        Ok(Self { files, begin, log_end: 0, hashes, missing: 0, first_missing: None })
+        let (missing, first_missing) = (0, None);
+        Ok(Self { files, begin, log_end: 0, hashes, missing, first_missing, is_unreadable })
     }
 
     /// The log to come begins at `begin`, and its files end at `end`.
@@ -91,13 +97,14 @@ impl Index {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         (self.begin, self.log_end) = (begin, end);
-        for file in &mut self.files {
+        self.is_unreadable |= !each(&mut self.files, report, |file, report| {
             file.next(end, report)?;
             // Entries of records that are deleted.
             while file.entry.is_some_and(|entry| entry.phy_offset < begin) {
                 file.next(end, report)?;
             }
-        }
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -112,12 +119,12 @@ impl Index {
         }
         self.hashes.clear();
         for_each_key_hash(record, |hash| self.hashes.push(hash));
-        let mut seen = 0;
-        for file in &mut self.files {
+        let (mut seen, hashes, log_end) = (0, &self.hashes, self.log_end);
+        self.is_unreadable |= !each(&mut self.files, report, |file, report| {
             while let Some(entry) = file.entry.filter(|entry| entry.phy_offset <= at) {
                 if entry.phy_offset < at {
                     file.astray(entry, "no record begins there", report);
-                } else if self.hashes.contains(&entry.hash) {
+                } else if hashes.contains(&entry.hash) {
                     seen += 1;
                     report.counts.index_entries += 1;
                 } else if tags_key_hash(record) == Some(entry.hash) {
@@ -128,10 +135,11 @@ impl Index {
                 if entry.phy_offset == at {
                     file.check_times(entry, record.store_timestamp_ms(), report);
                 }
-                file.next(self.log_end, report)?;
+                file.next(log_end, report)?;
             }
-        }
-        if seen < self.hashes.len() {
+            Ok(())
+        })?;
+        if seen < self.hashes.len() && !self.is_unreadable {
             self.missing += 1;
             self.first_missing.get_or_insert(at);
         }
@@ -139,12 +147,14 @@ impl Index {
     }
 
     pub(super) fn finish(mut self, log_end: i64, report: &mut Report) -> Result<(), StoreError> {
-        for file in &mut self.files {
+        let files_end = self.log_end;
+        self.is_unreadable |= !each(&mut self.files, report, |file, report| {
             while let Some(entry) = file.entry {
                 file.astray(entry, &format!("the log ends at {log_end}"), report);
-                file.next(self.log_end, report)?;
+                file.next(files_end, report)?;
             }
-        }
+            Ok(())
+        })?;
         if let (Some(first), Some(file)) = (self.first_missing, self.files.last()) {
             let what = format!(
                 "{} records have keys that are not indexed, first at {first}",
@@ -155,6 +165,26 @@ impl Index {
         }
         Ok(())
     }
+}
+
+/// Looks at each file, and leaves out from then on what the disk does not give back: whether that is nothing.
+fn each(
+    files: &mut Vec<Cursor>,
+    report: &mut Report,
+    mut look: impl FnMut(&mut Cursor, &mut Report) -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    let (before, mut failure) = (files.len(), Ok(()));
+    files.retain_mut(|file| {
+        let looked = look(file, report);
+        match unless_unreadable(looked, report) {
+            Ok(looked) => looked.is_some(),
+            Err(error) => {
+                failure = Err(error);
+                true
+            }
+        }
+    });
+    failure.map(|()| files.len() == before)
 }
 
 /// Whether a process was killed before the file at `path` got its length.
@@ -183,7 +213,7 @@ impl Cursor {
             return Ok(None);
         }
         let mut head = [0; HEADER_BYTES];
-        file.read_exact_at(&mut head, 0).doing("read", &path)?;
+        read_exact_at(&file, &path, &mut head, 0)?;
         let count = BigEndian::read_i32(&head[ENTRY_COUNT_AT..]);
         let Some(count) = u32::try_from(count).ok().filter(|count| *count <= geometry.entries)
         else {
@@ -231,7 +261,7 @@ impl Cursor {
         for newest in newest.chunks(CHUNK_BYTES / SLOT_BYTES) {
             let mut bytes = vec![0; newest.len() * SLOT_BYTES];
             let at = HEADER_BYTES as u64 + slot * SLOT_BYTES as u64;
-            self.file.read_exact_at(&mut bytes, at).doing("read", &self.path)?;
+            read_exact_at(&self.file, &self.path, &mut bytes, at)?;
             for (link, newest) in bytes.chunks_exact(SLOT_BYTES).zip(newest) {
                 let mut link = BigEndian::read_i32(link);
                 if link != *newest && self.is_uncounted(link, slot, *newest)? {
@@ -333,7 +363,7 @@ impl Cursor {
             self.chunk.resize(count as usize * ENTRY_BYTES, 0);
             self.chunk_first = number;
             let at = self.place(number);
-            self.file.read_exact_at(&mut self.chunk, at).doing("read", &self.path)?;
+            read_exact_at(&self.file, &self.path, &mut self.chunk, at)?;
         }
         let bytes = &self.chunk[(number - self.chunk_first) as usize * ENTRY_BYTES..];
         Ok(Entry {

@@ -12,7 +12,7 @@ pub(super) mod log;
 mod queues;
 
 use crate::delay_level::DelayLevels;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_unreadable};
 
 use super::report::{Kind, Report, Severity};
 use super::{Progress, StoreDir};
@@ -44,13 +44,29 @@ pub(super) fn check_into(
     progress: Progress<'_>,
 ) -> Result<Report, StoreError> {
     match look(dir, &mut report, progress) {
-        Err(StoreError::Io { path, source, .. }) if source.raw_os_error() == Some(libc::EIO) => {
+        // Of a file no more can be told than its name.
+        Err(StoreError::Io { path, source, .. }) if is_unreadable(&source) => {
             let what = format!("cannot be read: {source}: what comes after it is not looked at");
             report.add(Severity::Error, Kind::Unreadable, (&path, None), what, COPY);
         }
         looked => looked?,
     }
     Ok(report)
+}
+
+/// Reports what the disk does not give back: all else is looked at. Returns nothing for that.
+fn unless_unreadable<T>(
+    looked: Result<T, StoreError>,
+    report: &mut Report,
+) -> Result<Option<T>, StoreError> {
+    match looked {
+        Err(StoreError::Unreadable { path, position, source }) => {
+            let what = format!("cannot be read: {source}");
+            report.add(Severity::Error, Kind::Unreadable, (&path, Some(position)), what, COPY);
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 fn look(dir: &StoreDir, report: &mut Report, progress: Progress<'_>) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::super::StoreDir;
 use super::super::report::{Finding, Kind, Report, Severity};
 use super::super::units::QueueReader;
 use super::batch_queues::BatchQueues;
-use super::{REPAIR, START};
+use super::{REPAIR, START, unless_unreadable};
 use crate::consume_queue::{ExtendedReader, ExtendedUnit, QueueKind, Unit, position_of};
 use crate::delay_level::DelayLevels;
 use crate::error::StoreError;
@@ -49,6 +49,8 @@ struct QueueState {
     /// Offsets without a unit, and where the first one's record is.
     missing: Option<Missing>,
     findings: Vec<Finding>,
+    /// The disk does not give back all of it: what else there may be to find is not looked for.
+    is_unreadable: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -118,50 +120,10 @@ impl Queues {
         log_begin: i64,
         report: &mut Report,
     ) -> Result<(), StoreError> {
-        let tags_may_differ = is_schedule_topic(record.topic());
-        let state = self.state_of(topic, queue_id)?;
-        if !state.accept_offset(offset, at, report) {
-            return Ok(());
-        }
-        state.pass_to(offset, log_begin, i64::MAX)?;
-        state.next = Some(offset + 1);
-        state.next_unit = offset + 1;
-        state.last_at = at;
-        let Some(unit) = state.reader.unit(offset)? else {
-            state.note_missing(offset, at);
-            return Ok(());
-        };
-        report.counts.units += 1;
-        let size = record.total_bytes() as i32;
-        if unit.phy_offset != at || unit.size != size {
-            let what = format!(
-                "unit {offset} leads to {} ({} bytes), its record is at {at} ({size} bytes)",
-                unit.phy_offset, unit.size
-            );
-            state.find(Severity::Error, Kind::UnitWrong, offset, what, REPAIR);
-            return Ok(());
-        }
-        let found = match state.extended_of(&unit)? {
-            Some(Some(extended)) if extended.store_timestamp_ms != record.store_timestamp_ms() => {
-                let what =
-                    format!("the extended unit of {offset} has another time than its record");
-                state.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
-                return Ok(());
-            }
-            Some(Some(extended)) => extended.tags_code,
-            Some(None) => {
-                let what = format!("unit {offset} leads to an extended unit that is not there");
-                state.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
-                return Ok(());
-            }
-            None => unit.tags_code,
-        };
-        if found != tags_code {
-            let what =
-                format!("unit {offset} has tags code {found}, its record at {at} {tags_code}");
-            // Delay levels may have been others when the message came.
-            let severity = if tags_may_differ { Severity::Warning } else { Severity::Error };
-            state.find(severity, Kind::UnitTags, offset, what, REPAIR);
+        let state = self.state_of(topic, queue_id);
+        if !state.is_unreadable && state.accept_offset(offset, at, report) {
+            let compared = state.compare(offset, record, at, tags_code, log_begin, report);
+            state.is_unreadable = unless_unreadable(compared, report)?.is_none();
         }
         Ok(())
     }
@@ -186,7 +148,10 @@ impl Queues {
                     deleted += 1;
                     continue;
                 }
-                ahead |= state.finish(log_begin, log_end, self.crashed)?;
+                if !state.is_unreadable {
+                    let finished = state.finish(log_begin, log_end, self.crashed);
+                    ahead |= unless_unreadable(finished, report)?.unwrap_or(false);
+                }
                 for finding in state.findings {
                     report.push(finding);
                 }
@@ -204,7 +169,7 @@ impl Queues {
         Ok(ahead)
     }
 
-    fn state_of(&mut self, topic: &str, queue_id: i32) -> Result<&mut QueueState, StoreError> {
+    fn state_of(&mut self, topic: &str, queue_id: i32) -> &mut QueueState {
         if !self.by_topic.contains_key(topic) {
             self.by_topic.insert(Box::from(topic), Vec::new());
         }
@@ -218,7 +183,7 @@ impl Queues {
                 queues.len() - 1
             }
         };
-        Ok(&mut queues[index])
+        &mut queues[index]
     }
 }
 
@@ -234,7 +199,62 @@ impl QueueState {
             last_at: 0,
             missing: None,
             findings: Vec::new(),
+            is_unreadable: false,
         }
+    }
+
+    /// Compares a record with the unit of its `offset`.
+    fn compare(
+        &mut self,
+        offset: i64,
+        record: &RecordView<'_>,
+        at: i64,
+        tags_code: i64,
+        log_begin: i64,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let tags_may_differ = is_schedule_topic(record.topic());
+        self.pass_to(offset, log_begin, i64::MAX)?;
+        self.next = Some(offset + 1);
+        self.next_unit = offset + 1;
+        self.last_at = at;
+        let Some(unit) = self.reader.unit(offset)? else {
+            self.note_missing(offset, at);
+            return Ok(());
+        };
+        report.counts.units += 1;
+        let size = record.total_bytes() as i32;
+        if unit.phy_offset != at || unit.size != size {
+            let what = format!(
+                "unit {offset} leads to {} ({} bytes), its record is at {at} ({size} bytes)",
+                unit.phy_offset, unit.size
+            );
+            self.find(Severity::Error, Kind::UnitWrong, offset, what, REPAIR);
+            return Ok(());
+        }
+        let found = match self.extended_of(&unit)? {
+            Some(Some(extended)) if extended.store_timestamp_ms != record.store_timestamp_ms() => {
+                let what =
+                    format!("the extended unit of {offset} has another time than its record");
+                self.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
+                return Ok(());
+            }
+            Some(Some(extended)) => extended.tags_code,
+            Some(None) => {
+                let what = format!("unit {offset} leads to an extended unit that is not there");
+                self.find(Severity::Error, Kind::ExtendedUnit, offset, what, REPAIR);
+                return Ok(());
+            }
+            None => unit.tags_code,
+        };
+        if found != tags_code {
+            let what =
+                format!("unit {offset} has tags code {found}, its record at {at} {tags_code}");
+            // Delay levels may have been others when the message came.
+            let severity = if tags_may_differ { Severity::Warning } else { Severity::Error };
+            self.find(severity, Kind::UnitTags, offset, what, REPAIR);
+        }
+        Ok(())
     }
 
     /// The extended unit of `unit`, when that leads to one; nothing in that where there is none.
