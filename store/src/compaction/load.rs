@@ -3,6 +3,7 @@
 //! A queue file can be made from its log file. What the end of the log lacks is copied again from the commit
 //! log, so everything from the first unsound record on is cut as long as the commit log has it.
 
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use super::replace;
 use super::segment::{Segment, UNIT_BYTES, end_unit, record_of, unit_at, unit_count};
 use crate::consume_queue::{BatchUnit, list_files};
 use crate::error::{IoContext, StoreError};
-use crate::fs::Fs;
+use crate::fs::{Fs, read_exact_at};
 use crate::mapped_file::{MappedFile, Way};
 
 /// Files from the end whose every record is looked at after a crash.
@@ -35,7 +36,7 @@ struct Pair {
 ///
 /// # Errors
 ///
-/// When a file operation fails, or a file has another length than configured.
+/// When a file operation fails, or all files have another length than configured.
 pub(super) fn load(
     fs: &Fs,
     place: &Place,
@@ -44,7 +45,10 @@ pub(super) fn load(
     crashed: bool,
 ) -> Result<Vec<Segment>, StoreError> {
     replace::complete(fs, place, sizes)?;
-    let mut pairs = open_pairs(fs, place, sizes)?;
+    let (mut pairs, lost) = open_pairs(fs, place, sizes)?;
+    if let Some(start) = lost {
+        copy_again(fs, &mut pairs, start, min)?;
+    }
     drop_superseded(fs, &mut pairs)?;
     if crashed {
         let checked = pairs.len().saturating_sub(CHECKED_FILES);
@@ -95,9 +99,33 @@ fn cut_doubtful(
     }
 }
 
-fn open_pairs(fs: &Fs, place: &Place, sizes: Sizes) -> Result<Vec<Pair>, StoreError> {
-    let logs = files(fs, &place.log, sizes.log)?;
-    let queues = files(fs, &place.queue, sizes.queue)?;
+/// Has what follows the log file that began at `start` and is gone be copied again with it, if the commit log has all
+/// of that.
+fn copy_again(fs: &Fs, pairs: &mut Vec<Pair>, start: u64, min: i64) -> Result<(), StoreError> {
+    let behind = pairs.iter().position(|pair| pair.log.start().unsigned_abs() > start);
+    match behind {
+        Some(index) if pairs[index].offset(0).is_none_or(|offset| offset >= min) => {
+            cut(fs, pairs, index, 0)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The files, and where the first log file began that is of no use.
+fn open_pairs(
+    fs: &Fs,
+    place: &Place,
+    sizes: Sizes,
+) -> Result<(Vec<Pair>, Option<u64>), StoreError> {
+    let (logs, lost) = files(fs, place, &place.log, sizes.log)?;
+    let (mut queues, _) = files(fs, place, &place.queue, sizes.queue)?;
+    for start in queues.clone() {
+        let path = &place.paths(start)[1];
+        if let Some(why) = unreadable(path, sizes.queue)? {
+            place.set_aside(fs, path, &why)?;
+            queues.retain(|queue| *queue != start);
+        }
+    }
     let mut pairs = Vec::new();
     for start in &queues {
         if !logs.contains(start) {
@@ -123,24 +151,49 @@ fn open_pairs(fs: &Fs, place: &Place, sizes: Sizes) -> Result<Vec<Pair>, StoreEr
         }
         pairs.push(pair);
     }
-    Ok(pairs)
+    Ok((pairs, lost))
 }
 
-/// Where the files in `dir` begin. An empty one is removed, as a crash may leave it.
-fn files(fs: &Fs, dir: &Path, bytes: u64) -> Result<Vec<u64>, StoreError> {
-    let mut starts = Vec::new();
+/// What of the queue file at `path` the disk does not give back, if that is anything. Units are read where they are.
+fn unreadable(path: &Path, bytes: u64) -> Result<Option<String>, StoreError> {
+    let file = File::open(path).doing("open", path)?;
+    let mut bytes = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    match read_exact_at(&file, path, &mut bytes, 0) {
+        Err(error) if error.is_unreadable() => Ok(Some(error.to_string())),
+        read => read.map(|()| None),
+    }
+}
+
+/// Where the files in `dir` begin, and the first one that is of no use. An empty one is removed, as a crash may leave
+/// it; one that has lost or got bytes is set aside.
+fn files(
+    fs: &Fs,
+    place: &Place,
+    dir: &Path,
+    bytes: u64,
+) -> Result<(Vec<u64>, Option<u64>), StoreError> {
+    let (mut starts, mut wrong) = (Vec::new(), Vec::new());
     for start in list_files(dir)? {
         let path = dir.join(crate::consume_queue::file_name(start));
         match path.metadata().doing("look at", &path)?.len() {
             0 => fs.remove_file(&path).doing("remove", &path)?,
-            length if length != bytes => {
-                let what = format!("has {length} bytes instead of {bytes} as configured");
-                return Err(StoreError::BadFile { path, what });
-            }
+            length if length != bytes => wrong.push((start, path, length)),
             _ => starts.push(start),
         }
     }
-    Ok(starts)
+    let mut of_settings = wrong.iter().map(|(_, _, length)| *length);
+    let first = of_settings.next().filter(|first| first.is_multiple_of(UNIT_BYTES as u64));
+    if starts.is_empty()
+        && let Some(first) = first
+        && of_settings.all(|length| length == first)
+    {
+        let what = format!("has {first} bytes instead of {bytes} as configured");
+        return Err(StoreError::BadFile { path: wrong.swap_remove(0).1, what });
+    }
+    for (_, path, length) in &wrong {
+        place.set_aside(fs, path, &format!("has {length} bytes instead of {bytes}"))?;
+    }
+    Ok((starts, wrong.first().map(|(start, _, _)| *start)))
 }
 
 /// Removes files whose records others before them have, and those without records that are not the last,

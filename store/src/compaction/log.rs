@@ -252,6 +252,10 @@ impl CompactionLog {
         let Some((open, closed)) = segments.split_last() else {
             return Ok(None);
         };
+        // A unit that cannot be read any more would be taken for the end.
+        for Segment { queue, .. } in closed {
+            queue.read_in(0, queue.len()).doing("read", queue.path())?;
+        }
         let latest = Latest::find(closed, after, room, &is_stopped);
         if latest.until <= after || is_stopped() {
             return Ok(None);

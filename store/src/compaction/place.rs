@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tracing::error;
+
 use crate::config::StoreConfig;
 use crate::consume_queue::{QueueKind, file_name};
 use crate::error::{IoContext, StoreError};
@@ -23,6 +25,8 @@ const LEAST_QUEUE_FILES: u64 = 5;
 /// Directories of the files of one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    /// That of the store.
+    root: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) queue: PathBuf,
 }
@@ -31,7 +35,8 @@ impl Place {
     /// That of a queue of the store in `root`.
     pub(crate) fn of(root: &Path, topic: &str, queue_id: i32) -> Self {
         let below = |dir: PathBuf| dir.join(topic).join(queue_id.to_string());
-        Self { log: below(Self::log_root(root)), queue: below(Self::queue_root(root)) }
+        let (log, queue) = (below(Self::log_root(root)), below(Self::queue_root(root)));
+        Self { root: root.to_owned(), log, queue }
     }
 
     /// The directory that has a directory with logs for each topic.
@@ -46,12 +51,20 @@ impl Place {
 
     /// Where new files are made.
     pub(super) fn compacting(&self) -> Self {
-        Self { log: self.log.join(COMPACTING_DIR), queue: self.queue.join(COMPACTING_DIR) }
+        let below = |dir: &Path| dir.join(COMPACTING_DIR);
+        Self { root: self.root.clone(), log: below(&self.log), queue: below(&self.queue) }
     }
 
     /// The log file that begins at `start`, and its queue file.
     pub(crate) fn paths(&self, start: u64) -> [PathBuf; 2] {
         [self.log.join(file_name(start)), self.queue.join(file_name(start))]
+    }
+
+    /// Moves a file that is of no use, and `why`, out of the store.
+    pub(super) fn set_aside(&self, fs: &Fs, path: &Path, why: &str) -> Result<(), StoreError> {
+        let kept = fs.set_aside(&self.root, path)?;
+        error!(path = %path.display(), why, kept = %kept.display(), "file of a compacted log set aside");
+        Ok(())
     }
 
     pub(super) fn create(&self, fs: &Fs) -> Result<(), StoreError> {

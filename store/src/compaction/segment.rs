@@ -106,7 +106,9 @@ pub(super) fn unit_count(queue: &MappedFile) -> usize {
 }
 
 pub(super) fn unit_at(queue: &MappedFile, index: usize) -> Option<BatchUnit> {
-    BatchUnit::decode(queue.read(index.checked_mul(UNIT_BYTES)?, UNIT_BYTES)?)
+    let at = index.checked_mul(UNIT_BYTES)?;
+    queue.read_in(at, UNIT_BYTES).ok()?;
+    BatchUnit::decode(queue.read(at, UNIT_BYTES)?)
 }
 
 fn look_at(log: &MappedFile, unit: &BatchUnit) -> io::Result<()> {

@@ -74,6 +74,54 @@ fn what_the_disk_does_not_give_back_stays_until_it_does() {
     assert_eq!(left(&store), expected(30));
 }
 
+/// What a start has set aside of the store in `root`.
+fn is_kept(root: &Path, path: &Path, bytes: &[u8]) -> bool {
+    let below = path.strip_prefix(root).unwrap();
+    let dirs = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let mut kept = dirs.filter(|dir| dir.to_str().unwrap().contains("damaged-"));
+    kept.any(|dir| fs::read(dir.join(below)).is_ok_and(|kept| kept == bytes))
+}
+
+#[test]
+fn a_file_of_another_length_than_the_others_is_set_aside_and_copied_again() {
+    let original = temp_dir();
+    let store = open(original.path());
+    put_run(&store, 30);
+    feed(&store);
+    close(store);
+    for (which, dir) in dirs(original.path()).iter().enumerate() {
+        for name in names(dir) {
+            let copy = copy_of(original.path());
+            let path = dirs(copy.path())[which].join(&name);
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() - 7]).unwrap();
+            let store = open(copy.path());
+            assert_eq!(left(&store), (0..30).collect::<Vec<_>>(), "{which} {name}");
+            assert!(is_kept(copy.path(), &path, &bytes[..bytes.len() - 7]));
+            go_on(&store, &name);
+        }
+    }
+}
+
+#[test]
+fn a_queue_file_that_the_disk_does_not_give_back_is_set_aside_and_made_anew() {
+    let original = temp_dir();
+    let store = open(original.path());
+    put_run(&store, 30);
+    feed(&store);
+    close(store);
+    for name in names(&dirs(original.path())[1]) {
+        let copy = copy_of(original.path());
+        let path = dirs(copy.path())[1].join(&name);
+        let bytes = fs::read(&path).unwrap();
+        break_pages(&path, 0..1);
+        let store = open(copy.path());
+        assert_eq!(left(&store), (0..30).collect::<Vec<_>>(), "{name}");
+        assert!(is_kept(copy.path(), &path, &bytes));
+        go_on(&store, &name);
+    }
+}
+
 /// Takes ten more messages and compacts all there are.
 fn go_on(store: &MessageStore, what: &str) {
     let count = store.max_offset(TOPIC, 0);
