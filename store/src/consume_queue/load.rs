@@ -51,7 +51,7 @@ pub(crate) fn load_queues(
     let work = || {
         while let Some((kind, dir)) = dirs.get(next.fetch_add(1, Ordering::Relaxed)) {
             match load_queue(files, *kind, dir, check_all)
-                .or_else(|error| set_aside(files, *kind, dir, error))
+                .or_else(|error| set_aside(files, *kind, dir, check_all, error))
             {
                 Ok(Loaded { tail, lacks_extended, lacks_all }) => {
                     let queue = table.new_queue(Arc::clone(&dir.topic), dir.queue_id, tail);
@@ -105,10 +105,16 @@ fn set_aside(
     files: &QueueFiles,
     kind: QueueKind,
     dir: &QueueDir,
+    check_all: bool,
     error: StoreError,
 ) -> Result<Loaded, StoreError> {
-    if !error.is_unreadable() {
-        return Err(error);
+    let StoreError::Unreadable { path, .. } = &error else { return Err(error) };
+    let extended = dir.below(files.extended_root());
+    if path.starts_with(&extended) {
+        let kept = files.set_aside(kind, &extended)?;
+        error!(%error, kept = %kept.display(), "extended units set aside, to be made anew from the log");
+        return load_queue(files, kind, dir, check_all)
+            .or_else(|error| set_aside(files, kind, dir, check_all, error));
     }
     let kept = files.set_aside(kind, &dir.path)?;
     error!(%error, kept = %kept.display(), "consume queue set aside, to be made anew from the log");
@@ -189,6 +195,8 @@ fn load_queue(
         let tail = QueueTail::empty(kind);
         return Ok(Loaded { tail, lacks_extended: false, lacks_all: false });
     };
+    // The next one is written behind it.
+    extended.look(&end.last)?;
     let min = match found.first() {
         Some(first) => first.first + first.first_real_unit(per_file)?,
         None => 0,

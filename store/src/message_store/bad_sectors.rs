@@ -235,6 +235,30 @@ fn queues_and_a_checkpoint_that_cannot_be_read_are_set_aside_and_made_anew() {
     }
 }
 
+#[test]
+fn extended_units_that_cannot_be_read_are_set_aside_and_made_anew() {
+    for crashed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = || StoreConfig { enable_consume_queue_ext: true, ..config(dir.path()) };
+        let store = MessageStore::open(config()).unwrap();
+        (0..MESSAGES).for_each(|number| put(&store, number));
+        store.close().unwrap();
+        if crashed {
+            fs::write(dir.path().join("abort"), "1").unwrap();
+        }
+        let path = dir.path().join("consumequeue_ext/t/0/00000000000000000000");
+        // The last ones are there.
+        break_pages(&path, 4096..8192);
+        let store = MessageStore::open(config()).unwrap();
+        assert_eq!((not_given(&store), store.max_offset("t", 0)), (vec![], MESSAGES));
+        put(&store, MESSAGES);
+        store.close().unwrap();
+        let opened = StoreDir::open(dir.path(), Some(config())).unwrap();
+        let report = offline::check(&opened, &mut |_, _| ()).unwrap();
+        assert_eq!(report.worst(), None, "{:?}", report.findings);
+    }
+}
+
 /// What a check finds that is worse than worth knowing.
 fn findings(dir: &Path) -> Vec<Finding> {
     let opened = StoreDir::open(dir, Some(config(dir))).unwrap();
