@@ -8,10 +8,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 
 use common::*;
 use oxmq_store::offline::{self, StoreDir};
-use oxmq_store::{DiskSpace, Environment, Fs, FsOp, MessageStore, StoreConfig, StoreError};
+use oxmq_store::{
+    DiskSpace, Environment, FlushDiskType, Fs, FsOp, MessageStore, PutMessageStatus, StoreConfig,
+    StoreError,
+};
 
 /// Small files that take turns in two directories, and a third one that gets none.
 fn config(root: &Path) -> StoreConfig {
@@ -142,6 +146,61 @@ fn files_are_made_where_the_ratio_leaves_room() {
         files("log-a") == a && files("log-b") > b + 2
     });
     store.close().unwrap();
+}
+
+#[test]
+fn log_goes_on_in_another_directory_when_the_disk_of_the_current_file_fills() {
+    // Within a file, and where the next one has been made already.
+    for (file_bytes, sync) in [(64 << 20, false), (64 << 20, true), (2 << 20, false)] {
+        let dir = temp_dir();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let fills = Arc::clone(&is_full);
+        let fs = Fs::with_space(move |dir| {
+            let is_full = dir.ends_with("log-a") && fills.load(Ordering::Relaxed);
+            let available_bytes = if is_full { 20 << 20 } else { 10 << 30 };
+            Some(DiskSpace { total_bytes: 11 << 30, used_bytes: 1 << 20, available_bytes })
+        });
+        let config = StoreConfig {
+            mapped_file_size_commit_log: file_bytes,
+            flush_disk_type: if sync {
+                FlushDiskType::SyncFlush
+            } else {
+                FlushDiskType::AsyncFlush
+            },
+            ..config(dir.path())
+        };
+        let environment = Environment { fs, ..Environment::default() };
+        let store = MessageStore::open_with(config.clone(), environment).unwrap();
+        let body = vec![b'x'; 100_000];
+        let put = |count| {
+            for _ in 0..count {
+                let result = store.put_message(&message("t", 0, &body));
+                assert_eq!(result.status, PutMessageStatus::PutOk);
+            }
+        };
+        put(2);
+        is_full.store(true, Ordering::Relaxed);
+        put(300);
+        assert_eq!(names(&dir.path().join("log-a"))[0], 0);
+        assert!(!names(&dir.path().join("log-b")).is_empty());
+        assert!(
+            names(&dir.path().join("log-a")).len() <= 1,
+            "{:?}",
+            names(&dir.path().join("log-a"))
+        );
+        let (answer, answers) = channel();
+        let tell = move |status| answer.send(status).unwrap();
+        store.when_durable(store.max_phy_offset(), Box::new(tell));
+        assert_eq!(answers.recv().unwrap(), PutMessageStatus::PutOk);
+        drop(store);
+        let store = open(&config);
+        assert_eq!(store.max_offset("t", 0), 302);
+        assert_eq!(read_all(&store, "t", 0).len(), 302);
+        store.close().unwrap();
+        let opened = StoreDir::open(dir.path(), Some(config)).unwrap();
+        let report = offline::check(&opened, &mut |_, _| ()).unwrap();
+        assert_eq!(report.worst(), None, "{:?}", report.findings);
+    }
 }
 
 #[test]

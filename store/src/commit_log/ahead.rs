@@ -228,6 +228,24 @@ impl CommitLog {
         }
         Ok(())
     }
+
+    /// As [`Self::make_ready`] for what ends a file: there is room where none is left for messages.
+    #[cold]
+    pub(super) fn make_end_ready(
+        &self,
+        file: &MappedFile,
+        from: i64,
+        needed: u64,
+    ) -> io::Result<()> {
+        let _making = self.ahead.lock_making();
+        let end = from + needed as i64;
+        if end > self.ahead.ready_to() {
+            let at = (from - file.start()) as u64;
+            file.reserve(&self.fs, at, at + needed)?;
+            self.ahead.ready_to.store(end, Ordering::Release);
+        }
+        Ok(())
+    }
 }
 
 /// What the helper knows about the flushes that senders wait for.

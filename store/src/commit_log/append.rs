@@ -13,6 +13,7 @@ use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
 use super::CommitLog;
 use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
+use crate::disk::is_full;
 use crate::index::feed::{Entry, KeyFeed};
 use crate::limits::CLOCK_SET_BACK_MS;
 use crate::mapped_file::{MappedWriter, Unwritten};
@@ -245,9 +246,17 @@ impl CommitLog {
         if appender.writer.as_ref().is_none_or(|writer| writer.remaining() < needed) {
             self.roll(appender).map_err(AppendError::NoFile)?;
         }
-        let writer = appender.writer.as_mut().ok_or(AppendError::TooLarge)?;
-        self.reserve(writer, needed).map_err(AppendError::NoFile)?;
-        Ok(writer)
+        let reserve = |appender: &Appender| match &appender.writer {
+            Some(writer) => self.reserve(writer, needed),
+            None => Ok(()),
+        };
+        if let Err(error) = reserve(appender) {
+            if !is_full(&error) || !self.go_on_elsewhere(appender).map_err(AppendError::NoFile)? {
+                return Err(AppendError::NoFile(error));
+            }
+            reserve(appender).map_err(AppendError::NoFile)?;
+        }
+        appender.writer.as_mut().ok_or(AppendError::TooLarge)
     }
 
     /// Sees to it that disk blocks are reserved for `needed` bytes at the write position.
@@ -263,6 +272,7 @@ impl CommitLog {
     pub(super) fn roll(&self, appender: &mut Appender) -> io::Result<()> {
         let Appender { writer: slot, rolled, .. } = appender;
         let start = slot.as_ref().map_or_else(|| self.max_offset(), |writer| writer.file().end());
+        self.drop_next_if_better_elsewhere()?;
         // The next file first: without it nothing may change.
         let next = self.next_file()?;
         if next.start() != start {
@@ -271,7 +281,9 @@ impl CommitLog {
         if let Some(writer) = slot
             && writer.remaining() > 0
         {
-            self.reserve(writer, writer.remaining().min(BLANK_HEAD_BYTES))?;
+            let blank_bytes = writer.remaining().min(BLANK_HEAD_BYTES) as u64;
+            let at = writer.file().start() + writer.position() as i64;
+            self.make_end_ready(writer.file(), at, blank_bytes)?;
             let blank = record::blank_head(writer.remaining() as u32);
             writer.finish(&blank)?;
         }

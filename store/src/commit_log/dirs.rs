@@ -3,7 +3,7 @@
 //!
 //! Reference: `MultiPathMappedFileQueue` (store), 5.5.0.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +13,7 @@ use crate::consume_queue::{file_name, list_files};
 use crate::disk::DiskSpace;
 use crate::error::StoreError;
 use crate::fs::Fs;
+use crate::limits::RESERVED_DISK_BYTES;
 
 /// Between the directories of a setting.
 ///
@@ -90,17 +91,28 @@ impl LogDirs {
 
     /// Where the file that begins at `start` may be made, at best in the first place.
     pub(crate) fn new_paths(&self, fs: &Fs, start: u64) -> Vec<PathBuf> {
-        let full_percent = self.full_percent.load(Ordering::Relaxed);
-        let has_room = |dir: &&PathBuf| {
-            self.writable.len() == 1
-                || fs.space(dir).is_none_or(|space| space.used_percent() <= full_percent)
-        };
+        let has_room = |dir: &&PathBuf| self.writable.len() == 1 || self.has_room(fs, dir);
         let (mut with_room, mut full): (Vec<_>, Vec<_>) = self.writable.iter().partition(has_room);
         let first = if with_room.is_empty() { &mut full } else { &mut with_room };
         let turn = (start / self.file_bytes) as usize % first.len();
         first.rotate_left(turn);
         let dirs = with_room.into_iter().chain(full);
         dirs.map(|dir| dir.join(file_name(start))).collect()
+    }
+
+    /// Whether the log should go on in another directory than that of `file`: there is room, and here is none.
+    pub(crate) fn is_better_elsewhere(&self, fs: &Fs, file: &Path) -> bool {
+        let is_own = |dir: &Path| file.parent() == Some(dir);
+        let (mut own, others): (Vec<_>, Vec<_>) = self.writable.iter().partition(|dir| is_own(dir));
+        own.retain(|dir| self.has_room(fs, dir));
+        own.is_empty() && others.into_iter().any(|dir| self.has_room(fs, dir))
+    }
+
+    fn has_room(&self, fs: &Fs, dir: &Path) -> bool {
+        let full_percent = self.full_percent.load(Ordering::Relaxed);
+        fs.space(dir).is_none_or(|space| {
+            space.used_percent() <= full_percent && space.available_bytes >= RESERVED_DISK_BYTES
+        })
     }
 
     /// Where the file that begins at `start` is, or would be made.
@@ -126,8 +138,6 @@ fn split(text: &str) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn dirs(all: &str, read_only: &str) -> LogDirs {

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
+use super::append::Appender;
 use super::{CommitLog, find_file};
-use crate::mapped_file::MappedFile;
+use crate::mapped_file::{MappedFile, MappedWriter};
 use crate::sync::lock;
 use crate::worker::Signal;
 
@@ -99,6 +100,33 @@ impl CommitLog {
             self.fs.remove_file(useless.path())?;
         }
         Ok(file)
+    }
+
+    /// Ends the current file where another directory has room, and its own has none. Returns whether it did.
+    #[cold]
+    pub(super) fn go_on_elsewhere(&self, appender: &mut Appender) -> io::Result<bool> {
+        let is_better = |writer: &MappedWriter| {
+            writer.position() > 0 && self.dirs.is_better_elsewhere(&self.fs, writer.file().path())
+        };
+        let Some(writer) = appender.writer.as_ref().filter(|writer| is_better(writer)) else {
+            return Ok(false);
+        };
+        warn!(path = %writer.file().path().display(), "no room for this log file: the log goes on in another directory");
+        self.roll(appender).map(|()| true)
+    }
+
+    /// Gives up the next file if its disk has become full since it was made.
+    pub(super) fn drop_next_if_better_elsewhere(&self) -> io::Result<()> {
+        if self.dirs.writable().len() == 1 {
+            return Ok(());
+        }
+        let _making = lock(&self.ahead.next.making);
+        let is_better =
+            |file: &mut Arc<MappedFile>| self.dirs.is_better_elsewhere(&self.fs, file.path());
+        match self.ahead.next.lock().take_if(is_better) {
+            Some(file) => self.fs.remove_file(file.path()),
+            None => Ok(()),
+        }
     }
 
     /// The file that `position` is in, if it is in use or the next one, which is made if need be.
