@@ -1,6 +1,6 @@
 //! Finds the queues that the files of an earlier run hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,8 +58,8 @@ pub(crate) fn load_queues(
                     if lacks_extended {
                         lock(&lacking).extended.insert(queue.uid());
                     }
-                    if lacks_all {
-                        lock(&lacking).all.insert(queue.uid());
+                    if let Some(end) = lacks_all {
+                        lock(&lacking).all.insert(queue.uid(), end);
                     }
                     table.insert_loaded(queue);
                 }
@@ -87,8 +87,8 @@ pub(crate) fn load_queues(
 pub(crate) struct Lacking {
     /// Extended units.
     pub(crate) extended: HashSet<u64>,
-    /// All that was in their files.
-    pub(crate) all: HashSet<u64>,
+    /// All that was in their files, and up to which offset that may have been.
+    pub(crate) all: HashMap<u64, i64>,
 }
 
 /// What is known of a queue.
@@ -96,8 +96,8 @@ struct Loaded {
     tail: QueueTail,
     /// Whether some of its units lead to extended ones that are not there.
     lacks_extended: bool,
-    /// Whether all of them are out of the store, as the disk does not give them back.
-    lacks_all: bool,
+    /// Up to which offset there may have been units if all are out of the store, as the disk does not give them back.
+    lacks_all: Option<i64>,
 }
 
 /// What is left of the queue in `dir` whose files cannot be read, for which there is `error`.
@@ -116,9 +116,41 @@ fn set_aside(
         return load_queue(files, kind, dir, check_all)
             .or_else(|error| set_aside(files, kind, dir, check_all, error));
     }
+    let end = end_at_most(files, kind, dir)?;
     let kept = files.set_aside(kind, &dir.path)?;
     error!(%error, kept = %kept.display(), "consume queue set aside, to be made anew from the log");
-    Ok(Loaded { tail: QueueTail::empty(kind), lacks_extended: false, lacks_all: true })
+    let tail = QueueTail::empty(kind);
+    Ok(Loaded { tail, lacks_extended: false, lacks_all: Some(end) })
+}
+
+/// Behind the last unit that is there or may be where the disk does not give it back.
+fn end_at_most(files: &QueueFiles, kind: QueueKind, dir: &QueueDir) -> Result<i64, StoreError> {
+    let Some(last) = queue_files(files, kind, dir)?.pop() else { return Ok(0) };
+    let per_file = files.file_bytes(kind) / kind.unit_bytes() as u64;
+    let mut end = last.first;
+    for from in (0..per_file).step_by(PROBE_UNITS) {
+        let count = (PROBE_UNITS as u64).min(per_file - from);
+        let may_be = match last.units(from, count as usize) {
+            Ok(units) => units.iter().rposition(Unit::is_valid).map_or(0, |at| at as u64 + 1),
+            Err(error) if error.is_unreadable() => count,
+            Err(error) => return Err(error),
+        };
+        if may_be > 0 {
+            end = last.first + from + may_be;
+        }
+    }
+    Ok(end as i64)
+}
+
+fn queue_files(
+    files: &QueueFiles,
+    kind: QueueKind,
+    dir: &QueueDir,
+) -> Result<Vec<QueueFile>, StoreError> {
+    let unit_bytes = kind.unit_bytes() as u64;
+    let found = open_files(&dir.path, files.file_bytes(kind), "a consume-queue file")?.into_iter();
+    let file = |(start, path, file)| QueueFile { file, path, kind, first: start / unit_bytes };
+    Ok(found.map(file).collect())
 }
 
 /// The directory of one queue.
@@ -178,11 +210,7 @@ fn load_queue(
     check_all: bool,
 ) -> Result<Loaded, StoreError> {
     let (unit_bytes, file_bytes) = (kind.unit_bytes() as u64, files.file_bytes(kind));
-    let found = open_files(&dir.path, file_bytes, "a consume-queue file")?;
-    let found: Vec<_> = found
-        .into_iter()
-        .map(|(start, path, file)| QueueFile { file, path, kind, first: start / unit_bytes })
-        .collect();
+    let found = queue_files(files, kind, dir)?;
     let mut extended = None;
     if files.extends() && kind == QueueKind::Simple {
         let (dir, file_bytes) = (dir.below(files.extended_root()), files.extended_file_bytes());
@@ -193,7 +221,7 @@ fn load_queue(
     let mut extended = ExtendedCheck { reader: extended, lacks: false };
     let Some(end) = find_end(&found, per_file, check_all, &mut extended)? else {
         let tail = QueueTail::empty(kind);
-        return Ok(Loaded { tail, lacks_extended: false, lacks_all: false });
+        return Ok(Loaded { tail, lacks_extended: false, lacks_all: None });
     };
     // The next one is written behind it.
     extended.look(&end.last)?;
@@ -214,7 +242,7 @@ fn load_queue(
         let next = unit_at(end.offset - 1)?.map_or(0, |unit| unit.end_offset());
         tail.set_batch_offsets(unit_at(min)?.map_or(next, |unit| unit.base_offset), next);
     }
-    Ok(Loaded { tail, lacks_extended: extended.lacks, lacks_all: false })
+    Ok(Loaded { tail, lacks_extended: extended.lacks, lacks_all: None })
 }
 
 /// The files in `dir`, each of which has to have `bytes`; an empty last one is removed.

@@ -275,6 +275,24 @@ impl ConsumeQueue {
         files.delete_queue(self)
     }
 
+    /// Has a queue without units go on at `offset`, or a little behind it; from now on a file says so, whose units lead
+    /// nowhere.
+    pub(crate) fn go_on_at(&self, files: &QueueFiles, offset: i64) -> Result<(), StoreError> {
+        // Where the messages of a batch queue end cannot be told from how many units there were.
+        if self.kind == QueueKind::Batch || offset == 0 || self.bounds().1 > 0 {
+            return Ok(());
+        }
+        let per_file = (files.file_bytes(self.kind) / self.kind.unit_bytes() as u64) as i64;
+        // At the start of a file nothing would stand before it.
+        let offset = if offset % per_file == 0 { offset + 1 } else { offset };
+        let _io = lock(&self.io);
+        files.write(self, offset, true, &[])?;
+        let mut tail = self.lock();
+        tail.begin_at(offset);
+        tail.wrote(0);
+        Ok(())
+    }
+
     /// Removes the files whose last unit is before `min_phy`, except the last file.
     pub(crate) fn delete_expired(
         &self,

@@ -236,6 +236,38 @@ fn queues_and_a_checkpoint_that_cannot_be_read_are_set_aside_and_made_anew() {
 }
 
 #[test]
+fn a_queue_that_cannot_be_read_and_has_no_record_any_more_goes_on_behind_all_that_it_may_have_had()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let store = MessageStore::open(config(dir.path())).unwrap();
+    (0..100).for_each(|number| put(&store, number));
+    for _ in 0..MESSAGES {
+        assert!(store.put_message(&Message::new("u", 0, &[b'b'; 400])).status.is_stored());
+    }
+    store.close().unwrap();
+    fs::remove_file(log_file(dir.path(), 0)).unwrap();
+    break_pages(&dir.path().join("consumequeue/t/0/00000000000000000000"), 0..1);
+    // As many units as are looked at together, of which the disk does not give back one.
+    for _ in 0..2 {
+        let store = MessageStore::open(config(dir.path())).unwrap();
+        assert_eq!(store.bounds("t", 0), (204, 204));
+        let mut out = Vec::new();
+        let pulled = store.get_message("t", 0, 100, 1, 1 << 20, |_, _| true, &mut out);
+        assert_eq!(
+            (pulled.status, pulled.next_begin_offset),
+            (GetMessageStatus::OffsetTooSmall, 204)
+        );
+        store.close().unwrap();
+    }
+    let store = MessageStore::open(config(dir.path())).unwrap();
+    put(&store, 204);
+    store.close().unwrap();
+    let store = MessageStore::open(config(dir.path())).unwrap();
+    assert_eq!(store.bounds("t", 0), (204, 205));
+    assert_eq!(not_given(&store).len(), 204);
+}
+
+#[test]
 fn extended_units_that_cannot_be_read_are_set_aside_and_made_anew() {
     for crashed in [false, true] {
         let dir = tempfile::tempdir().unwrap();

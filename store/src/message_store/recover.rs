@@ -75,7 +75,8 @@ impl Recovery<'_> {
         dispatcher.incomplete = queues
             .filter(|queue| {
                 let uid = queue.uid();
-                lacking.all.contains(&uid) || lacking.extended.contains(&uid) && is_in_log(queue)
+                lacking.all.contains_key(&uid)
+                    || lacking.extended.contains(&uid) && is_in_log(queue)
             })
             .map(|queue| queue.uid())
             .collect();
@@ -98,6 +99,11 @@ impl Recovery<'_> {
         let (count, incomplete) = (dispatcher.count, dispatcher.incomplete);
         info!(from, to = stop.end, dispatched = count, clean = self.clean, "log recovered");
         self.rebuild(&files, incomplete, stop.end)?;
+        for queue in self.queues.all() {
+            if let Some(end) = lacking.all.get(&queue.uid()) {
+                queue.go_on_at(self.queue_files, *end)?;
+            }
+        }
         for queue in self.queues.all() {
             if queue.lock().max_phy() > end {
                 warn!(topic = %queue.topic(), queue_id = queue.queue_id(), "consume queue is ahead of the log: cut");
