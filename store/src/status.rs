@@ -13,7 +13,7 @@ pub enum PutMessageStatus {
     FlushSlaveTimeout,
     /// Stored; no replica can take it.
     SlaveNotAvailable,
-    /// Refused: closed, poisoned, disk full, or not the master.
+    /// Refused: closed, poisoned, disk full, not written, or not the master.
     ServiceNotAvailable,
     /// Refused: the next log file could not be made.
     CreateMappedFileFailed,
