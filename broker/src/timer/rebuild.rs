@@ -82,6 +82,19 @@ impl Rebuild {
         queue_offset < self.until
     }
 
+    /// The first of them from an offset on that can be read: the others are not to hold up all that waits.
+    pub(super) fn readable(&self, store: &MessageStore, mut queue_offset: i64) -> i64 {
+        let is_readable = |queue_offset| {
+            let phy_offset = store.phy_offset_of(TIMER_TOPIC, 0, queue_offset);
+            phy_offset.is_some_and(|at| store.look_message_by_offset(at).is_some())
+        };
+        while self.covers(queue_offset) && !is_readable(queue_offset) {
+            error!(queue_offset, "message of the timer cannot be read and is not delivered");
+            queue_offset += 1;
+        }
+        queue_offset
+    }
+
     /// Whether a message of them, which goes to the slot of `out_ms`, is not waiting any more. Within
     /// `window_ms` it cannot have rolled.
     pub(super) fn is_done(

@@ -229,7 +229,7 @@ impl Work {
             }
         });
         outcome?;
-        self.queue_offset = next;
+        self.queue_offset = if taken == 0 { self.rebuild.readable(&store, next) } else { next };
         self.active |= taken > 0;
         Ok(taken == TAKEN_PER_STEP)
     }
