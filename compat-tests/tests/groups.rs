@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use oxmq_compat_tests::ops::{self, code, response};
 use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{Record, ServerUnderTest, wait};
+use oxmq_compat_tests::{Kind, Record, ServerUnderTest, wait};
 use serde_json::Value;
 
 /// How long a push of the broker may take.
@@ -98,7 +98,14 @@ fn an_offset_that_was_never_committed_is_not_found_or_zero() {
     assert_eq!(ops::committed_offset(&mut conn, group, topic, 0), None);
     let fields = [("consumerGroup", group), ("topic", topic), ("queueId", "0")];
     let query = Command::request(code::QUERY_CONSUMER_OFFSET, &fields);
-    assert_eq!(conn.call(query.clone()).code, response::QUERY_NOT_FOUND);
+    // A client that is told so asks for the end of the queue and passes over what is sent in
+    // between: ours says that an empty queue begins where it ends, as the releases before 5 do.
+    let of_empty = conn.call(query.clone());
+    if server.kind() == Kind::Ours {
+        assert_eq!((of_empty.code, of_empty.number("offset")), (response::SUCCESS, 0));
+    } else {
+        assert_eq!(of_empty.code, response::QUERY_NOT_FOUND);
+    }
     // The queue is complete and its head in memory: a new group may start at 0.
     ops::send(&mut conn, topic, 0, "", b"the head");
     ops::wait_for_max_offset(&mut conn, topic, 0, 1);

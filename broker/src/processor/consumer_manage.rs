@@ -72,7 +72,11 @@ impl ConsumerOffsets {
         // A new group starts at 0 only while the queue is complete and its head is still warm:
         // replaying a cold queue from disk is never what a first boot wants.
         let (min, max) = self.store.bounds(topic, *queue_id);
-        if min <= 0 && max > 0 && self.store.is_in_memory(topic, *queue_id, 0) {
+        // A queue that nothing has been sent to begins where it ends, and releases before 5 say so.
+        // A client that is not told asks for the end next, and passes over what is sent in between:
+        // see `group_begins_an_empty_queue_before_what_is_sent_to_it_next`.
+        let is_new = max == 0 && self.topics.get(topic).is_some();
+        if min <= 0 && (is_new || max > 0 && self.store.is_in_memory(topic, *queue_id, 0)) {
             return Ok(0);
         }
         Err(RequestError::OffsetNotFound)
@@ -201,7 +205,7 @@ mod tests {
     fn new_group_starts_at_0_of_a_young_queue_unless_it_does_not_want_to() {
         let m = managers(|_| ());
         let boots_first = "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first";
-        assert_eq!(query(&m, &[]), Err((22, boots_first.to_owned())), "the queue is empty");
+        assert_eq!(query(&m, &[]), Err((22, boots_first.to_owned())), "there is no topic");
         m.put("t", 0, "body");
         assert_eq!(query(&m, &[]), Ok(0));
         let not_zero = "Not found, do not set to zero, maybe this group boot first";
@@ -210,6 +214,16 @@ mod tests {
         assert_eq!(query(&m, &[("setZeroIfNotFound", "false")]), Ok(7));
         m.offsets.commit("g", "t", 0, -1);
         assert_eq!(query(&m, &[]), Ok(0), "a client may commit that it consumed nothing");
+    }
+
+    #[test]
+    fn group_begins_an_empty_queue_before_what_is_sent_to_it_next() {
+        let m = managers(|_| ());
+        m.create_topic("t", 1);
+        assert_eq!(query(&m, &[]), Ok(0));
+        assert_eq!(query(&m, &[("setZeroIfNotFound", "false")]).unwrap_err().0, 22);
+        m.map_queue("t", &[(0, 0)]);
+        assert_eq!(query(&m, &[]), Ok(0), "nor has the only part of a logical queue any");
     }
 
     fn update(m: &Managers, fields: &[(&str, &str)]) -> Result<RemotingCommand, (i32, String)> {
