@@ -6,10 +6,13 @@
 use std::sync::OnceLock;
 
 use oxmq_compat_tests::ops::{self, code, response};
+use oxmq_compat_tests::popper::{Popper, REVIVE_LIMIT};
 use oxmq_compat_tests::wire::{Command, Conn};
-use oxmq_compat_tests::{Record, ServerUnderTest};
+use oxmq_compat_tests::{Record, ServerUnderTest, wait};
 
 const GROUP: &str = "light_readers";
+/// A light queue that is popped.
+const POPPED: &str = "%LMQ%popped";
 
 fn server() -> &'static ServerUnderTest {
     static SERVER: OnceLock<ServerUnderTest> = OnceLock::new();
@@ -107,6 +110,35 @@ fn a_message_for_later_is_in_its_light_queue_when_it_is_due() {
     let records = topic.records("%LMQ%later", "*");
     assert_eq!((records.len(), records[0].text()), (1, "later"));
     assert!(records[0].store_timestamp_ms >= sent + 1_000, "{records:?}");
+}
+
+#[test]
+fn a_popped_message_of_a_light_queue_comes_back_to_its_group_unless_it_is_done() {
+    let mut topic = Topic::create("popped");
+    for (light_queue, body) in [("", "before"), (POPPED, "done"), (POPPED, "open")] {
+        topic.send(light_queue, "", body);
+    }
+    topic.await_count(POPPED, 2);
+    let mut popper = Popper {
+        conn: Conn::connect(&server().broker_addr()),
+        topic: POPPED.to_owned(),
+        group: "light_poppers".to_owned(),
+        fields: Vec::new(),
+    };
+    let first = popper.pop(3_000);
+    assert_eq!(first.bodies(), ["done", "open"]);
+    let mut ack = popper.ack_request(&first.messages[0]);
+    ack.ext.extend([("topic", POPPED), ("offset", "0")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+    assert_eq!(popper.conn.call(ack).code, response::SUCCESS);
+    let again = wait::until("the message to come back", REVIVE_LIMIT, || {
+        Some(popper.pop(120_000)).filter(|answer| !answer.messages.is_empty())
+    });
+    assert_eq!(again.bodies(), ["open"]);
+    assert_eq!(
+        ops::max_offset(&mut topic.conn, POPPED, 0),
+        2,
+        "it is not in the light queue twice"
+    );
 }
 
 /// A topic of one queue and a connection that uses it.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use oxmq_protocol::body::PopCheckPoint;
-use oxmq_protocol::message::{Message, MessageExt, TopicKind, properties};
+use oxmq_protocol::message::{Message, MessageExt, RecordView, TopicKind, properties};
+use oxmq_store::offset_in;
 use tracing::{error, info, warn};
 
 use crate::again::{Again, store_again};
@@ -70,12 +71,12 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> Option<i64>
     let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
     let mut record = Vec::new();
     pop.store.get_message(topic, *queue_id, offset, 1, 0, |_, _| true, &mut record);
-    let message = match MessageExt::decode(&record) {
-        Ok(message) if message.queue_offset == offset => message,
-        _ => {
-            warn!(topic, queue_id, queue_offset = offset, "popped message is gone");
-            return Some(0);
-        }
+    // A record of a light queue is numbered there, and not by its own queue.
+    let is_it = |view: &RecordView<'_>| offset_in(view, topic, *queue_id) == Some(offset);
+    let found = RecordView::parse(&record).ok().filter(is_it);
+    let Some(Ok(message)) = found.map(|view| MessageExt::decode(view.bytes())) else {
+        warn!(topic, queue_id, queue_offset = offset, "popped message is gone");
+        return Some(0);
     };
     let retry_topic = if TopicKind::of(topic) == TopicKind::Normal {
         let is_v2 = pop.config.enable_retry_topic_v2;
