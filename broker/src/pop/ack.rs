@@ -129,7 +129,7 @@ impl PopService {
             now_ms += 1;
         }
         self.check_revive_queue(given.revive_queue_id)?;
-        let point = PopCheckPoint {
+        let mut point = PopCheckPoint {
             broker_name: given.broker_name.map(str::to_owned),
             consumer_group: given.group.to_owned(),
             queue_offset_diff: Some(vec![0]),
@@ -144,7 +144,7 @@ impl PopService {
         };
         // The new note first: between the two the message is due twice rather than never.
         self.journal
-            .put_check_point(point, given.revive_queue_id)
+            .put_check_point(&mut point, given.revive_queue_id)
             .map_err(|_| RequestError::PopNotNoted)?;
         let stored = self.put_ack(given, &given.ack(offset))?;
         Ok(Changed {

@@ -59,23 +59,23 @@ impl Journal {
         self.store_host
     }
 
-    /// Notes which messages a pop has given out.
+    /// Notes which messages a pop has given out, and in the check point when they are due.
     ///
     /// # Errors
     /// Why it is not noted: then they must not be given out.
     pub(super) fn put_check_point(
         &self,
-        mut point: PopCheckPoint,
+        point: &mut PopCheckPoint,
         revive_queue_id: i32,
     ) -> Result<PutMessageResult, PutMessageStatus> {
         point.revive_time = point.pop_time.saturating_add(point.invisible_time);
-        let PopCheckPoint { topic, queue_id, start_offset, consumer_group, pop_time, .. } = &point;
+        let PopCheckPoint { topic, queue_id, start_offset, consumer_group, pop_time, .. } = point;
         let broker = point.broker_name.as_deref().unwrap_or("null");
         let key = format!(
             "{topic}@{queue_id}@{start_offset}@{consumer_group}@{pop_time}@{broker}@{CHECK_POINT_TAG}"
         );
         let due_ms = point.revive_time.saturating_sub(CHECK_POINT_AHEAD_MS);
-        self.put(CHECK_POINT_TAG, &key, &point, revive_queue_id, due_ms)
+        self.put(CHECK_POINT_TAG, &key, point, revive_queue_id, due_ms)
     }
 
     /// Notes that messages are done that are due again at `due_ms` otherwise.

@@ -283,7 +283,15 @@ impl PopService {
             self.groups.get(group).is_some()
                 && self.topics.get(topic).is_some_and(|topic| queue_id < topic.read_queue_nums)
         };
-        self.queues.retain(|queue| exists(queue.topic, queue.group, queue.queue_id));
+        let flushed_to = self.store.flushed_phy_offset();
+        self.queues.retain(|GroupQueueRef { topic, group, queue_id }, queue| {
+            if !exists(topic, group, queue_id) {
+                return false;
+            }
+            // Notes that the disk was too slow for.
+            queue.flushed(flushed_to, |next| self.offsets.commit(group, topic, queue_id, next));
+            !queue.is_idle()
+        });
         self.order.clean(now_ms(), exists);
     }
 

@@ -31,9 +31,8 @@ pub(super) struct PopQueue {
 #[derive(Debug)]
 struct Uncommitted {
     next_offset: i64,
-    /// Log position of its note.
+    /// End of its note in the log.
     noted_at: i64,
-    durable: bool,
 }
 
 /// The right to pop a queue; ends when dropped.
@@ -79,7 +78,7 @@ impl PopQueue {
 
     /// Notes a pop whose note is at `noted_at`.
     pub(super) fn popped(&self, next_offset: i64, noted_at: i64) {
-        lock(&self.uncommitted).push_back(Uncommitted { next_offset, noted_at, durable: false });
+        lock(&self.uncommitted).push_back(Uncommitted { next_offset, noted_at });
     }
 
     /// Goes on at `next_offset` with nothing given out: committed at once, or behind what is not yet.
@@ -88,18 +87,15 @@ impl PopQueue {
         if uncommitted.is_empty() {
             commit(next_offset);
         } else {
-            uncommitted.push_back(Uncommitted { next_offset, noted_at: i64::MIN, durable: true });
+            uncommitted.push_back(Uncommitted { next_offset, noted_at: i64::MIN });
         }
     }
 
-    /// The note at `noted_at` is durable: hands what can be committed to `commit`.
-    pub(super) fn durable(&self, noted_at: i64, commit: impl FnOnce(i64)) {
+    /// The log is on disk up to `flushed_to`: hands what can be committed to `commit`.
+    pub(super) fn flushed(&self, flushed_to: i64, commit: impl FnOnce(i64)) {
         let mut uncommitted = lock(&self.uncommitted);
-        if let Some(pop) = uncommitted.iter_mut().find(|pop| pop.noted_at == noted_at) {
-            pop.durable = true;
-        }
         let mut last = None;
-        while let Some(pop) = uncommitted.pop_front_if(|pop| pop.durable) {
+        while let Some(pop) = uncommitted.pop_front_if(|pop| pop.noted_at <= flushed_to) {
             last = Some(pop.next_offset);
         }
         if let Some(offset) = last {
@@ -135,7 +131,8 @@ impl PopQueue {
         self.in_flight.store(0, Ordering::Relaxed);
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing is known of it and nobody pops it.
+    pub(super) fn is_idle(&self) -> bool {
         !self.is_busy() && self.in_flight() == 0 && lock(&self.uncommitted).is_empty()
     }
 }
@@ -162,14 +159,13 @@ impl PopQueues {
         lock(&self.shards[self.hasher.hash_one(queue) as usize % SHARDS]).get(&queue).cloned()
     }
 
-    /// Forgets queues that do not exist any more, and those that nothing is known of and nobody pops.
-    pub(super) fn retain(&self, exists: impl Fn(GroupQueueRef<'_>) -> bool) {
+    /// Forgets the queues that `keep` does not want, but for those that are in use.
+    pub(super) fn retain(&self, keep: impl Fn(GroupQueueRef<'_>, &PopQueue) -> bool) {
         for shard in &self.shards {
             lock(shard).retain(|key, queue| {
                 let GroupQueueKey { topic, group, queue_id } = key;
                 Arc::strong_count(queue) > 1
-                    || !queue.is_idle()
-                        && exists(GroupQueueRef { topic, group, queue_id: *queue_id })
+                    || keep(GroupQueueRef { topic, group, queue_id: *queue_id }, queue)
             });
         }
     }
@@ -191,19 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn pops_are_committed_in_order_once_their_notes_are_durable() {
+    fn pops_are_committed_in_order_once_their_notes_are_on_disk() {
         let queue = PopQueue::default();
         assert_eq!(queue.next_offset(), None);
         queue.popped(5, 100);
         queue.popped(9, 200);
         assert_eq!(queue.next_offset(), Some(9));
-        queue.durable(200, |_| panic!("the first is not durable"));
+        queue.flushed(99, |_| panic!("the first is not on disk"));
         let mut committed = None;
-        queue.durable(100, |offset| committed = Some(offset));
+        queue.flushed(199, |offset| committed = Some(offset));
+        assert_eq!((committed, queue.next_offset()), (Some(5), Some(9)));
+        queue.flushed(200, |offset| committed = Some(offset));
         assert_eq!((committed, queue.next_offset()), (Some(9), None));
         queue.popped(12, 300);
-        queue.skip_to(20, |_| panic!("the one before is not durable"));
-        queue.durable(300, |offset| committed = Some(offset));
+        queue.skip_to(20, |_| panic!("the one before is not on disk"));
+        queue.flushed(300, |offset| committed = Some(offset));
         assert_eq!(committed, Some(20));
         queue.skip_to(25, |offset| committed = Some(offset));
         assert_eq!((committed, queue.next_offset()), (Some(25), None));
@@ -229,7 +227,7 @@ mod tests {
         let kept = queues.get(key(2));
         queues.get(key(3)).given(1);
         queues.get(key(4)).given(1);
-        queues.retain(|queue| queue.queue_id != 4);
+        queues.retain(|queue_ref, queue| queue_ref.queue_id != 4 && !queue.is_idle());
         assert_eq!(queues.get(key(0)).next_offset(), Some(1));
         assert!(Arc::ptr_eq(&kept, &queues.get(key(2))));
         assert!(queues.find(key(3)).is_some());

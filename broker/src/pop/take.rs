@@ -292,7 +292,9 @@ impl PopService {
             self.order.give(queue_ref, attempt, times, &given, &mut catch.counts, || {
                 self.offsets.commit(group, topic, queue_id, offset);
             });
-        } else if !self.note(request, queue_ref, queue, round, (offset, next), &given, catch) {
+        } else if let point = self.check_point(request, queue_ref, round, offset, &given)
+            && !self.note(point, round.revive_queue_id, queue, next, catch)
+        {
             catch.body.truncate(begin);
             catch.failed = true;
             return Ok(());
@@ -325,20 +327,16 @@ impl PopService {
         }
     }
 
-    /// Notes what is given out, and commits it when that is durable. Returns whether it is noted.
-    #[expect(clippy::too_many_arguments, reason = "all that a check point says")]
-    fn note(
+    /// What is noted of the messages that a pop from `offset` on has given.
+    fn check_point(
         &self,
         request: &PopRequest,
-        queue_ref: GroupQueueRef<'_>,
-        queue: &Arc<PopQueue>,
+        GroupQueueRef { topic, group, queue_id }: GroupQueueRef<'_>,
         round: Round,
-        (offset, next): (i64, i64),
+        offset: i64,
         given: &[i64],
-        catch: &mut Catch,
-    ) -> bool {
-        let GroupQueueRef { topic, group, queue_id } = queue_ref;
-        let point = PopCheckPoint {
+    ) -> PopCheckPoint {
+        PopCheckPoint {
             broker_name: Some(self.config.broker_name.clone()),
             consumer_group: group.to_owned(),
             queue_offset_diff: Some(given.iter().map(|given| (given - offset) as i32).collect()),
@@ -349,21 +347,36 @@ impl PopService {
             start_offset: offset,
             topic: topic.to_owned(),
             ..PopCheckPoint::default()
-        };
-        let Ok(stored) = self.journal.put_check_point(point, round.revive_queue_id) else {
+        }
+    }
+
+    /// Notes what is given out, and has the group go on at `next` when that is durable. Returns whether it is
+    /// noted.
+    fn note(
+        &self,
+        mut point: PopCheckPoint,
+        revive_queue_id: i32,
+        queue: &Arc<PopQueue>,
+        next: i64,
+        catch: &mut Catch,
+    ) -> bool {
+        let Ok(stored) = self.journal.put_check_point(&mut point, revive_queue_id) else {
             return false;
         };
         let noted_at = stored.end_phy_offset();
         catch.durable_at = catch.durable_at.max(noted_at);
+        let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
         if !self.store.flushes_synchronously() {
-            self.offsets.commit(group, topic, queue_id, next);
+            self.offsets.commit(&group, &topic, queue_id, next);
             return true;
         }
         queue.popped(next, noted_at);
-        let (queue, offsets) = (Arc::clone(queue), Arc::clone(&self.offsets));
-        let (topic, group): (Box<str>, Box<str>) = (topic.into(), group.into());
+        let queue = Arc::clone(queue);
+        let (offsets, store) = (Arc::clone(&self.offsets), Arc::clone(&self.store));
+        // It is told as well when the disk is too slow, or takes nothing.
         let commit = move |_| {
-            queue.durable(noted_at, |next| offsets.commit(&group, &topic, queue_id, next));
+            let flushed_to = store.flushed_phy_offset();
+            queue.flushed(flushed_to, |next| offsets.commit(&group, &topic, queue_id, next));
         };
         self.store.when_durable(noted_at, Box::new(commit));
         true

@@ -1,5 +1,6 @@
 //! The service as a whole, on a store of its own.
 
+mod flush;
 mod held;
 mod lite;
 mod recovered;
@@ -35,19 +36,30 @@ fn setup(change: impl FnOnce(&mut BrokerConfig)) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let pop = open(dir.path(), change);
     pop.topics.update(TopicConfig { read_queue_nums: 1, ..TopicConfig::new("t") }).unwrap();
+    with_topic_and_group(pop, dir)
+}
+
+fn with_topic_and_group(pop: Arc<PopService>, dir: tempfile::TempDir) -> Setup {
     pop.groups.update(SubscriptionGroupConfig::new("g")).unwrap();
     Setup { pop, dir }
 }
 
 fn open(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Arc<PopService> {
     let mut config = BrokerConfig::default();
+    let store_config =
+        StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(dir) };
+    open_on(MessageStore::open(store_config).unwrap(), dir, change)
+}
+
+fn open_on(
+    store: Arc<MessageStore>,
+    dir: &Path,
+    change: impl FnOnce(&mut BrokerConfig),
+) -> Arc<PopService> {
     config.broker_name = "b".to_owned();
     config.revive_queue_num = 1;
     change(&mut config);
     let config = Arc::new(config);
-    let store_config =
-        StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(dir) };
-    let store = MessageStore::open(store_config).unwrap();
     let tables = Tables::load(&config, dir, false).unwrap();
     let delays = Delays {
         schedule: Arc::new(ScheduleMessageService::load(Arc::clone(&store), dir).unwrap()),

@@ -99,7 +99,7 @@ fn note_on_messages_of_a_topic_that_is_gone_moves_nobody_on() {
     let setup = setup(|_| ());
     setup.begin_once_more();
     setup.save();
-    let point = PopCheckPoint {
+    let mut point = PopCheckPoint {
         consumer_group: "g".to_owned(),
         invisible_time: LONG_MS,
         num: 3,
@@ -107,7 +107,7 @@ fn note_on_messages_of_a_topic_that_is_gone_moves_nobody_on() {
         topic: "t".to_owned(),
         ..PopCheckPoint::default()
     };
-    setup.pop.journal.put_check_point(point, 0).unwrap();
+    setup.pop.journal.put_check_point(&mut point, 0).unwrap();
     setup.send(&["one", "two", "three"]);
     let setup = setup.crash();
     assert_eq!(setup.bodies(LONG_MS), ["one", "two", "three"]);
@@ -142,8 +142,8 @@ fn stored_again_once(crash_at: impl FnOnce(&Setup, &dyn Fn())) {
     assert_eq!(setup.bodies(OVER_MS).len(), 4);
     crash_at(&setup, &|| Reviver::new(&setup.pop).round(now_ms()));
     // One more, which has not been stored again yet.
-    send(&"b");
-    let point = PopCheckPoint {
+    setup.send_with_key("b");
+    let mut point = PopCheckPoint {
         consumer_group: "g".to_owned(),
         queue_offset_diff: Some(vec![0]),
         num: 1,
@@ -152,7 +152,7 @@ fn stored_again_once(crash_at: impl FnOnce(&Setup, &dyn Fn())) {
         topic: "t".to_owned(),
         ..PopCheckPoint::default()
     };
-    setup.pop.journal.put_check_point(point, 0).unwrap();
+    setup.pop.journal.put_check_point(&mut point, 0).unwrap();
     let setup = setup.crash();
     let mut reviver = Reviver::new(&setup.pop);
     for _ in 0..2 {
