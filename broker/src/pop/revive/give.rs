@@ -11,11 +11,13 @@ use crate::again::{Again, store_again};
 use crate::pop::PopService;
 use crate::queue_key::GroupQueueRef;
 
-/// Stores again what is `left` of a check point. Returns whether nothing is left.
+/// Stores again what is `left` of a check point, but for what was stored before a crash if it `is_old` enough
+/// for that. Returns whether nothing is left.
 pub(super) fn give_again(
     pop: &Arc<PopService>,
     point: &PopCheckPoint,
     left: &mut Vec<i64>,
+    is_old: bool,
 ) -> bool {
     if left.is_empty() {
         return true;
@@ -29,7 +31,7 @@ pub(super) fn give_again(
     let queue = GroupQueueRef { topic, group, queue_id: point.queue_id };
     let mut log_end = 0;
     while let Some(offset) = left.first().copied() {
-        let Some(stored_to) = give_one(pop, point, offset) else { return false };
+        let Some(stored_to) = give_one(pop, point, offset, is_old) else { return false };
         log_end = log_end.max(stored_to);
         left.remove(0);
         pop.count_done(queue, point.pop_time, 1);
@@ -67,7 +69,7 @@ fn make_retry_queues(pop: &PopService, retry_topic: &str, group: &str) -> Option
 
 /// Stores a message again, if it can be. Returns up to where in the log that is, or `None` when it is to be
 /// tried again.
-fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> Option<i64> {
+fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64, is_old: bool) -> Option<i64> {
     let PopCheckPoint { topic, consumer_group: group, queue_id, .. } = point;
     let mut record = Vec::new();
     pop.store.get_message(topic, *queue_id, offset, 1, 0, |_, _| true, &mut record);
@@ -106,7 +108,7 @@ fn give_one(pop: &PopService, point: &PopCheckPoint, offset: i64) -> Option<i64>
         properties: &text,
         ..message.as_message()
     };
-    if pop.given_again.take(&again) {
+    if is_old && pop.given_again.take(&again) {
         return Some(0);
     }
     match store_again(&pop.store, &again) {

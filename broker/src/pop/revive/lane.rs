@@ -30,6 +30,8 @@ pub(super) struct Lane {
     queue_id: i32,
     /// Next offset to read.
     next: i64,
+    /// End of the queue at the start: what is before it may have been worked off before a crash.
+    end_at_start: i64,
     /// By offset in the revive topic.
     open: BTreeMap<i64, Open>,
     by_key: HashMap<Key, i64>,
@@ -52,9 +54,11 @@ pub(in crate::pop) fn first_left(pop: &PopService, queue_id: i32) -> i64 {
 impl Lane {
     pub(super) fn new(pop: &PopService, queue_id: i32) -> Self {
         let next = first_left(pop, queue_id);
+        let (_, end_at_start) = pop.store.bounds(pop.journal.topic(), queue_id);
         Self {
             queue_id,
             next,
+            end_at_start,
             open: BTreeMap::new(),
             by_key: HashMap::new(),
             early: HashMap::new(),
@@ -85,7 +89,8 @@ impl Lane {
         let ripe: Vec<i64> = ripe.map(|(revive_offset, _)| *revive_offset).collect();
         for revive_offset in ripe {
             let Some(open) = self.open.get_mut(&revive_offset) else { continue };
-            if !give_again(pop, &open.point, &mut open.left) {
+            let is_old = revive_offset < self.end_at_start;
+            if !give_again(pop, &open.point, &mut open.left, is_old) {
                 // The store takes nothing at the moment.
                 break;
             }

@@ -28,7 +28,8 @@ impl Setup {
     }
 
     fn reopen(dir: tempfile::TempDir) -> Self {
-        let pop = open(dir.path(), |_| ());
+        // What is to be tried again comes last.
+        let pop = open(dir.path(), |config| config.pop_from_retry_probability = 0);
         pop.recover();
         Self { pop, dir }
     }
@@ -38,6 +39,24 @@ impl Setup {
         setup.send(&["one", "two", "three"]);
         assert_eq!(setup.bodies(LONG_MS).len(), 3);
         setup
+    }
+
+    fn send_with_key(&self, key: &str) {
+        let text = format!("UNIQ_KEY\u{1}{key}\u{2}");
+        let message = Message { properties: text.as_bytes(), ..Message::new("t", 0, b"x") };
+        assert!(self.pop.store.put_message(&message).status.is_stored());
+    }
+
+    /// What was stored under the retry topic: each key, and how often it was given out before.
+    fn stored_again(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        Aside { store: &self.pop.store, topic: "%RETRY%g_t", queue_id: 0 }.walk(0, |record| {
+            let key = properties::property_str(record.properties(), properties::UNIQ_KEY);
+            keys.push(format!("{}{}", key.unwrap(), record.reconsume_times()));
+            true
+        });
+        keys.sort();
+        keys
     }
 
     /// What a tool does that has the group begin once more.
@@ -132,13 +151,8 @@ fn what_was_stored_again_before_the_last_save_and_not_counted_as_that_is_not_sto
 /// `crash_at` has what is due stored again.
 fn stored_again_once(crash_at: impl FnOnce(&Setup, &dyn Fn())) {
     let setup = setup(|_| ());
-    let send = |key: &&str| {
-        let text = format!("UNIQ_KEY\u{1}{key}\u{2}");
-        let message = Message { properties: text.as_bytes(), ..Message::new("t", 0, b"x") };
-        assert!(setup.pop.store.put_message(&message).status.is_stored());
-    };
     // A producer that has sent one of them twice.
-    ["a", "b", "b", "c"].iter().for_each(send);
+    ["a", "b", "b", "c"].iter().for_each(|key| setup.send_with_key(key));
     assert_eq!(setup.bodies(OVER_MS).len(), 4);
     crash_at(&setup, &|| Reviver::new(&setup.pop).round(now_ms()));
     // One more, which has not been stored again yet.
@@ -157,13 +171,33 @@ fn stored_again_once(crash_at: impl FnOnce(&Setup, &dyn Fn())) {
     let mut reviver = Reviver::new(&setup.pop);
     for _ in 0..2 {
         reviver.round(now_ms());
-        let mut keys = Vec::new();
-        Aside { store: &setup.pop.store, topic: "%RETRY%g_t", queue_id: 0 }.walk(0, |record| {
-            let key = properties::property_str(record.properties(), properties::UNIQ_KEY);
-            keys.push(format!("{}{}", key.unwrap(), record.reconsume_times()));
-            true
-        });
-        keys.sort();
-        assert_eq!(keys, ["a1", "b1", "b1", "b1", "c1"]);
+        assert_eq!(setup.stored_again(), ["a1", "b1", "b1", "b1", "c1"]);
     }
+}
+
+#[test]
+fn what_was_stored_again_before_a_crash_is_stored_again_when_it_is_given_out_once_more() {
+    let setup = setup(|_| ());
+    setup.save();
+    setup.send_with_key("done");
+    assert_eq!(setup.bodies(OVER_MS).len(), 1);
+    setup.send_with_key("open");
+    // Its check point has come in and is not ripe: what is stored again from now on is looked for after a crash.
+    let not_ripe_ms = now_ms();
+    assert_eq!(setup.bodies(500).len(), 1);
+    Reviver::new(&setup.pop).round(not_ripe_ms);
+    assert_eq!(setup.stored_again(), ["done1"]);
+    setup.pop.offsets.commit("CID_RMQ_SYS_REVIVE_GROUP", setup.pop.journal.topic(), 0, 0);
+    setup.save();
+    let setup = setup.crash();
+    let mut reviver = Reviver::new(&setup.pop);
+    setup.begin_once_more();
+    assert_eq!(setup.pop.pop(&from_its_topic(), true).unwrap().count, 2);
+    reviver.round(now_ms() + 2_000);
+    assert_eq!(setup.stored_again(), ["done1", "done1", "open1", "open1"]);
+}
+
+/// Is full with what is in the topic.
+fn from_its_topic() -> PopRequest {
+    PopRequest { max_messages: 2, ..request(OVER_MS) }
 }
