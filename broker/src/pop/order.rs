@@ -6,8 +6,7 @@
 //! Reference: `ConsumerOrderInfoManager`, `ConsumerOrderInfoLockManager` (broker), 5.5.0; kept in
 //! `config/consumerOrderInfo.json`.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -60,10 +59,10 @@ pub(super) enum Acknowledged {
 #[derive(Debug, Default)]
 struct State {
     table: BTreeMap<String, BTreeMap<i32, OrderInfo>>,
-    /// When queues may be free again, soonest first. What puts that off is seen then.
-    freed: BinaryHeap<Reverse<Freed>>,
-    /// The soonest of these of each queue.
-    soonest: HashMap<GroupQueueKey, i64>,
+    /// When queues may be free again, soonest first, each queue once. What puts that off is seen then.
+    freed: BTreeSet<Freed>,
+    /// The same by queue.
+    free_at: HashMap<GroupQueueKey, i64>,
 }
 
 /// What was given out in order.
@@ -268,14 +267,10 @@ impl ConsumerOrder {
     pub(super) fn take_freed(&self, now_ms: i64) -> Vec<Freed> {
         let mut freed = Vec::new();
         let mut state = lock(&self.state);
-        while state.freed.peek().is_some_and(|Reverse(first)| first.at_ms <= now_ms) {
-            let Some(Reverse(first)) = state.freed.pop() else { break };
+        while state.freed.first().is_some_and(|first| first.at_ms <= now_ms) {
+            let Some(first) = state.freed.pop_first() else { break };
             let queue = first.queue();
-            if state.soonest.get(&queue) != Some(&first.at_ms) {
-                // It was brought forward, and has been looked at.
-                continue;
-            }
-            state.soonest.remove(&queue);
+            state.free_at.remove(&queue);
             let free_at = state.info(queue).and_then(|info| free_at(info));
             match free_at.filter(|at_ms| *at_ms > now_ms) {
                 None => freed.push(first),
@@ -321,13 +316,20 @@ impl State {
 
     /// Notes when a queue is free again, unless it is looked at before anyway.
     fn free_at(&mut self, queue: GroupQueueRef<'_>, at_ms: Option<i64>) {
-        if let Some(at_ms) = at_ms
-            && self.soonest.get(&queue).is_none_or(|soonest| at_ms < *soonest)
-        {
-            self.soonest.insert(queue.to_key(), at_ms);
-            let (topic, group) = (queue.topic.into(), queue.group.into());
-            self.freed.push(Reverse(Freed { at_ms, topic, group, queue_id: queue.queue_id }));
+        let Some(at_ms) = at_ms else { return };
+        let before = self.free_at.get(&queue).copied();
+        if before.is_some_and(|before| before <= at_ms) {
+            return;
         }
+        let (topic, group) = (queue.topic.into(), queue.group.into());
+        let mut freed = Freed { at_ms, topic, group, queue_id: queue.queue_id };
+        if let Some(before) = before {
+            freed.at_ms = before;
+            self.freed.remove(&freed);
+            freed.at_ms = at_ms;
+        }
+        self.freed.insert(freed);
+        self.free_at.insert(queue.to_key(), at_ms);
     }
 }
 

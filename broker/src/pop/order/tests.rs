@@ -137,3 +137,17 @@ fn queue_is_free_when_its_messages_are_given_an_earlier_time() {
     assert_eq!(setup.order.take_freed(1_109).len(), 0);
     assert_eq!(setup.order.take_freed(1_110).len(), 1);
 }
+
+#[test]
+fn time_that_is_changed_again_and_again_is_remembered_once() {
+    let order = ConsumerOrder::in_memory();
+    let mut counts = OffsetInfo::default();
+    order.give(QUEUE, None, (1_000, 9_000), &[5], &mut counts, || ());
+    for visible_ms in (2_000..4_000).rev() {
+        order.set_next_visible(QUEUE, 5, 1_000, visible_ms);
+        assert_eq!(lock(&order.state).freed.len(), 1);
+    }
+    assert!(order.take_freed(1_999).is_empty());
+    assert_eq!(order.take_freed(2_000).len(), 1);
+    assert!(lock(&order.state).free_at.is_empty());
+}
