@@ -80,12 +80,11 @@ impl Registry {
         ClientGroup { client_id: client.to_owned(), group: subscription.group.clone() }
     }
 
-    /// Returns whether it is new.
+    /// Returns whether it is new. Nothing is added for a client that has left meanwhile.
     pub(super) fn add(&mut self, member: &ClientGroup, queue: &str, now: Instant) -> bool {
-        if let Some(subscription) = self.clients.get_mut(&member.client_id) {
-            subscription.queues.insert(queue.to_owned());
-            subscription.updated = now;
-        }
+        let Some(subscription) = self.clients.get_mut(&member.client_id) else { return false };
+        subscription.queues.insert(queue.to_owned());
+        subscription.updated = now;
         let is_new = self.subscribers.entry_ref(queue).or_default().insert(member.clone());
         self.active += usize::from(is_new);
         is_new
@@ -108,7 +107,7 @@ impl Registry {
         if members.is_empty() {
             self.subscribers.remove(queue);
             if !name::is_lite_queue(queue)
-                && let Some((topic, group)) = queue.split_once('@')
+                && let Some((topic, group)) = queue.rsplit_once('@')
                 && let Some(groups) = self.wildcard.get_mut(topic)
             {
                 groups.remove(group);
@@ -210,6 +209,11 @@ mod tests {
         assert_eq!(registry.active(), 2);
         assert!(registry.remove(&all, &wildcard_name("t", "w"), now));
         assert_eq!(names(registry.members_by_group("%LMQ%$t$b")), [""; 0]);
+        registry.add_wildcard("odd@t", "w");
+        assert!(registry.add(&all, &wildcard_name("odd@t", "w"), now));
+        assert_eq!(registry.remove_client("all", now).as_deref(), Some("w"));
+        assert!(registry.wildcard.is_empty(), "whatever the topic is called");
+        assert!(!registry.add(&all, QUEUE, now), "it has left");
         assert_eq!(registry.remove_client("one", now).as_deref(), Some("g"));
         assert_eq!((registry.active(), registry.members_by_group(QUEUE).len()), (0, 0));
     }
