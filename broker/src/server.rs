@@ -149,7 +149,6 @@ impl Broker {
             delays.clone(),
             Arc::clone(&known.producers) as Arc<dyn AskProducer>,
             store_host,
-            &root,
         ));
         let processors = Arc::new(Processors::new(
             &config,

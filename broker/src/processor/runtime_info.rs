@@ -262,7 +262,6 @@ mod tests {
             delays.clone(),
             Arc::clone(&m.producers) as Arc<dyn AskProducer>,
             ([192, 0, 2, 2], 10911).into(),
-            m.store_root(),
         );
         let known = InMemory { stats, ..InMemory::new(&m.config, &m.tables, &m.store) };
         let (config, store) = (Arc::clone(&m.config), Arc::clone(&m.store));

@@ -77,8 +77,8 @@ impl TransactionService {
         delays: Delays,
         producers: Arc<dyn AskProducer>,
         store_host: SocketAddr,
-        store_root: &Path,
     ) -> Self {
+        let metrics = TransactionMetrics::load(Path::new(&store.config().store_path_root_dir));
         let op_queue = OpQueue::new(Arc::clone(&config), Arc::clone(&store), store_host);
         let service = Self {
             config,
@@ -89,7 +89,7 @@ impl TransactionService {
             producers,
             decisions: Mutex::default(),
             op_queue,
-            metrics: TransactionMetrics::load(store_root),
+            metrics,
             progress: Mutex::default(),
         };
         service.recover();

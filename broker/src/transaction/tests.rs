@@ -48,7 +48,6 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
         },
         Arc::clone(&asked) as Arc<dyn AskProducer>,
         ([192, 0, 2, 2], 10911).into(),
-        dir,
     );
     Setup { service, asked, store, offsets: tables.offsets, topics: tables.topics }
 }
