@@ -6,13 +6,16 @@ use oxmq_protocol::message::{RecordView, properties, sys_flag};
 use tracing::info;
 
 use super::decisions::Decisions;
+use oxmq_store::Boundary;
+
 use super::{GROUP, TransactionService, op_queue};
 use crate::again::Aside;
 use crate::sync::lock;
 use crate::topic_validator::{TRANS_HALF_TOPIC, TRANS_OP_HALF_TOPIC};
 
-/// Batches before the last one whose decisions may have been carried out after it was collected.
-const BATCHES_IN_DOUBT: i64 = 2;
+/// Batches that were written so long before the last one have every decision that was carried out before them:
+/// no thread takes longer from one to the other.
+const DOUBT_MS: i64 = 10_000;
 
 impl TransactionService {
     /// Reads what is known of half messages from the first undecided one on.
@@ -86,12 +89,7 @@ impl TransactionService {
     fn find_lost_commits(&self, undecided: &Undecided) -> Vec<(String, i64)> {
         let mut lost = Vec::new();
         let Some(first) = undecided.first_phy_offset else { return lost };
-        // What was decided before the last batches is in them.
-        let (min, max) = self.store.bounds(TRANS_OP_HALF_TOPIC, 0);
-        let last = (max - BATCHES_IN_DOUBT).max(min);
-        let noted = self.store.phy_offset_of(TRANS_OP_HALF_TOPIC, 0, last).unwrap_or(0);
-        let from = if max > min { noted.max(first) } else { first };
-        self.store.for_each_record(from, |record| {
+        self.store.for_each_record(self.noted_to().max(first), |record| {
             let kind = sys_flag::transaction_type(record.sys_flag());
             if kind == sys_flag::TRANSACTION_COMMIT
                 && let Some(key) = unique_key(record)
@@ -106,6 +104,17 @@ impl TransactionService {
 }
 
 /// Half messages without a decision.
+
+    /// The position in the log before which every commit has been noted.
+    fn noted_to(&self) -> i64 {
+        let (store, topic) = (&self.store, TRANS_OP_HALF_TOPIC);
+        let last_ms = store.message_store_timestamp(topic, 0, store.max_offset(topic, 0) - 1);
+        let noted_to = last_ms.and_then(|last_ms| {
+            let doubtful = store.offset_by_time(topic, 0, last_ms - DOUBT_MS, Boundary::Lower);
+            store.phy_offset_of(topic, 0, doubtful - 1)
+        });
+        noted_to.unwrap_or(0)
+    }
 #[derive(Debug, Default)]
 struct Undecided {
     /// Newest copy by unique key.

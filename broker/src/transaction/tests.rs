@@ -367,3 +367,26 @@ fn commit_is_known_after_a_crash_that_took_the_note_of_it() {
     assert!(!after.end(&two, Decision::Commit).unwrap());
     assert_eq!(after.delivered(), ["1", "2"]);
 }
+
+#[test]
+fn commit_whose_note_is_missing_is_known_though_others_were_noted_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = setup(dir.path(), |config| config.transaction_op_msg_max_size = 1);
+    let halves: Vec<_> = (0..5).map(|key| before.half(&key.to_string(), "")).collect();
+    // The thread that stored it has not come to note it.
+    let committed = before.store.put_message(&Message {
+        sys_flag: oxmq_protocol::message::sys_flag::TRANSACTION_COMMIT,
+        properties: b"UNIQ_KEY\x010\x02",
+        ..Message::new("t", 3, b"0")
+    });
+    assert!(committed.status.is_stored());
+    for half in &halves[1..] {
+        before.end(half, Decision::Commit).unwrap();
+    }
+    assert_eq!(before.messages(TRANS_OP_HALF_TOPIC, 0).len(), 4);
+    drop(before);
+
+    let after = setup(dir.path(), |_| ());
+    assert!(!after.end(&halves[0], Decision::Commit).unwrap());
+    assert_eq!(after.delivered(), ["0", "1", "2", "3", "4"]);
+}
