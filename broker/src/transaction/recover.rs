@@ -24,8 +24,11 @@ impl TransactionService {
         let op = Aside { store: &self.store, topic: TRANS_OP_HALF_TOPIC, queue_id: 0 };
         let op_offset = self.progress_in(TRANS_OP_HALF_TOPIC);
         self.op_queue.start_at(op_offset);
+        let half_end = self.store.max_offset(TRANS_HALF_TOPIC, 0);
         op.walk(op_offset, |record| {
-            let offsets = op_queue::offsets(record);
+            let mut offsets = op_queue::offsets(record);
+            // A decision on what is to come would be one on another message, and a bit is kept for all before it.
+            offsets.retain(|offset| *offset < half_end);
             let greatest = offsets.iter().copied().max().unwrap_or(-1);
             self.op_queue.found(record.queue_offset(), greatest);
             offsets.into_iter().for_each(|offset| decisions.set_over(offset));
@@ -101,9 +104,6 @@ impl TransactionService {
         });
         lost
     }
-}
-
-/// Half messages without a decision.
 
     /// The position in the log before which every commit has been noted.
     fn noted_to(&self) -> i64 {
@@ -115,6 +115,9 @@ impl TransactionService {
         });
         noted_to.unwrap_or(0)
     }
+}
+
+/// Half messages without a decision.
 #[derive(Debug, Default)]
 struct Undecided {
     /// Newest copy by unique key.

@@ -390,3 +390,22 @@ fn commit_whose_note_is_missing_is_known_though_others_were_noted_since() {
     assert!(!after.end(&halves[0], Decision::Commit).unwrap());
     assert_eq!(after.delivered(), ["0", "1", "2", "3", "4"]);
 }
+
+#[test]
+fn note_of_a_decision_on_what_is_to_come_means_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = setup(dir.path(), |_| ());
+    let (one, two) = (before.half("1", ""), before.half("2", ""));
+    let noted = before.store.put_message(&Message {
+        properties: b"TAGS\x01d\x02",
+        ..Message::new(TRANS_OP_HALF_TOPIC, 0, b"0,2,9223372036854775807,")
+    });
+    assert!(noted.status.is_stored());
+    drop(before);
+
+    let after = setup(dir.path(), |_| ());
+    let three = after.half("3", "");
+    for (half, is_new) in [(&one, false), (&two, true), (&three, true)] {
+        assert_eq!(after.end(half, Decision::Commit).unwrap(), is_new);
+    }
+}
