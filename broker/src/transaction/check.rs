@@ -17,7 +17,7 @@ use oxmq_protocol::message::{
 use oxmq_store::PutMessageResult;
 use tracing::{info, warn};
 
-use super::end::immunity_ms;
+use super::end::{age_ms, immunity_ms};
 use super::{Progress, TransactionService};
 use crate::again::{Again, Home, store_again};
 use crate::perm;
@@ -121,7 +121,7 @@ impl TransactionService {
     }
 
     fn todo(&self, half: RecordView<'_>, now_ms: i64) -> Todo {
-        let age_ms = now_ms - half.born_timestamp_ms();
+        let age_ms = age_ms(half, now_ms);
         let times =
             properties::property_str(half.properties(), properties::TRANSACTION_CHECK_TIMES)
                 .map(|times| times.parse::<i64>().unwrap_or(-1));

@@ -159,7 +159,12 @@ impl TransactionService {
 
 /// A message may say how long its producer has; who decides later has to wait to be asked.
 fn is_too_late(half: RecordView<'_>, config: &crate::config::BrokerConfig, now_ms: i64) -> bool {
-    immunity_ms(half, config).is_some_and(|ms| now_ms - half.born_timestamp_ms() > ms)
+    immunity_ms(half, config).is_some_and(|ms| age_ms(half, now_ms) > ms)
+}
+
+/// How long ago a producer says that it made a message. Absurd times wrap, as in the reference.
+pub(super) fn age_ms(half: RecordView<'_>, now_ms: i64) -> i64 {
+    now_ms.wrapping_sub(half.born_timestamp_ms())
 }
 
 /// How long nobody is asked about this message, if it says so itself.

@@ -74,7 +74,7 @@ impl TransactionMetrics {
         let of = |counter: &AtomicI64| counter.load(Ordering::Relaxed);
         let oldest_ms = match of(&self.oldest_born_ms) {
             0 => 0,
-            born_ms => (now_ms() - born_ms).max(0),
+            born_ms => now_ms().wrapping_sub(born_ms).max(0),
         };
         [
             ("transactionPending", self.pending()),

@@ -55,13 +55,17 @@ fn setup(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Setup {
 impl Setup {
     /// Stores a half message as a send does.
     fn half(&self, key: &str, more: &str) -> PutMessageResult {
+        self.half_born_at(now_ms(), key, more)
+    }
+
+    fn half_born_at(&self, born_timestamp_ms: i64, key: &str, more: &str) -> PutMessageResult {
         let text = format!("UNIQ_KEY\u{1}{key}\u{2}PGROUP\u{1}g\u{2}TRAN_MSG\u{1}true\u{2}{more}");
         let mut text = text.into_bytes();
         let (topic, queue_id) = TransactionService::divert("t", 3, &mut text);
         let result = self.store.put_message(&Message {
             flag: 7,
             sys_flag: TransactionService::half_sys_flag(4),
-            born_timestamp_ms: now_ms(),
+            born_timestamp_ms,
             properties: &text,
             ..Message::new(topic, queue_id, key.as_bytes())
         });
@@ -408,4 +412,17 @@ fn note_of_a_decision_on_what_is_to_come_means_nothing() {
     for (half, is_new) in [(&one, false), (&two, true), (&three, true)] {
         assert_eq!(after.end(half, Decision::Commit).unwrap(), is_new);
     }
+}
+
+#[test]
+fn message_of_an_absurd_time_is_asked_about_like_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path(), |_| ());
+    let half = setup.half_born_at(i64::MIN, "k", "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}60\u{2}");
+    setup.half_born_at(i64::MIN, "other", "");
+    setup.check();
+    assert_eq!(setup.asked.take().len(), 1);
+    assert!(setup.service.metrics().facts().iter().all(|(_, count)| *count >= 0));
+    assert!(setup.end(&half, Decision::Commit).unwrap());
+    assert_eq!(setup.delivered(), ["k"]);
 }
