@@ -84,6 +84,9 @@ pub(crate) const MAX_UNPULLED_QUEUES: usize = 10_000;
 /// Pops and notifications that wait, each, whatever `maxPopPollingSize` says.
 pub(crate) const MAX_HELD_POPS: usize = 1_000_000;
 
+/// Groups without a producer that a round of questions names in the log. A half message names any group.
+pub(crate) const MAX_UNASKED_GROUPS: usize = 1_000;
+
 /// Messages that topics with a window for equal ones remember, in all of them together, of about 300
 /// bytes each. Beyond that the oldest are forgotten.
 pub(crate) const MAX_DEDUP_MESSAGES: usize = 500_000;

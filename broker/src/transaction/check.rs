@@ -5,6 +5,7 @@
 //!
 //! Reference: `TransactionalMessageServiceImpl.check` (broker), 5.5.0.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use tracing::{info, warn};
 use super::end::{age_ms, immunity_ms};
 use super::{Progress, TransactionService};
 use crate::again::{Again, Home, store_again};
+use crate::limits::MAX_UNASKED_GROUPS;
 use crate::perm;
 use crate::sync::lock;
 use crate::topic_validator::{TRANS_CHECK_MAX_TIME_TOPIC, TRANS_HALF_TOPIC};
@@ -52,9 +54,31 @@ enum Todo {
     Discard,
 }
 
+/// Groups without anybody who could be asked in a round, and how many messages that was about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Unasked(pub(super) BTreeMap<Box<str>, u64>);
+
+impl Unasked {
+    fn note(&mut self, group: &str) {
+        if let Some(messages) = self.0.get_mut(group) {
+            *messages += 1;
+        } else if self.0.len() < MAX_UNASKED_GROUPS {
+            self.0.insert(group.into(), 1);
+        }
+    }
+}
+
 impl TransactionService {
     /// Asks about what is undecided for too long.
     pub(crate) fn check(&self, now_ms: i64) {
+        for (group, messages) in self.check_round(now_ms).0 {
+            warn!(group, messages, "no producer can be asked about its half messages");
+        }
+    }
+
+    /// The same, and returns whom nobody could ask.
+    pub(super) fn check_round(&self, now_ms: i64) -> Unasked {
+        let mut unasked = Unasked::default();
         self.op_queue.flush();
         let began = Instant::now();
         let low = lock(&self.decisions).low();
@@ -79,7 +103,7 @@ impl TransactionService {
                 if oldest_born_ms == 0 {
                     oldest_born_ms = record.born_timestamp_ms();
                 }
-                self.check_one(record, now_ms)
+                self.check_one(record, now_ms, &mut unasked)
             });
             if next == Next::Hold && held.is_none() {
                 held = Some(offset);
@@ -88,6 +112,7 @@ impl TransactionService {
         });
         self.metrics.oldest_born_ms.store(oldest_born_ms, Ordering::Relaxed);
         self.pass(held.unwrap_or(end).max(low));
+        unasked
     }
 
     /// Notes that everything before `low` is over.
@@ -99,7 +124,7 @@ impl TransactionService {
         self.note_progress();
     }
 
-    fn check_one(&self, half: RecordView<'_>, now_ms: i64) -> Next {
+    fn check_one(&self, half: RecordView<'_>, now_ms: i64, unasked: &mut Unasked) -> Next {
         let message = match MessageExt::decode(half.bytes()) {
             Ok(message) if Home::of(half.properties()).is_some() => message,
             _ => {
@@ -116,7 +141,7 @@ impl TransactionService {
                 Some(Again::NotNow(_)) => Next::Stop,
                 Some(Again::Never(_)) | None => Next::Hold,
             },
-            Todo::Ask { times } => self.ask_about(message, times),
+            Todo::Ask { times } => self.ask_about(message, times, unasked),
         }
     }
 
@@ -146,7 +171,7 @@ impl TransactionService {
 
     /// Puts the message back and asks its producer. One that cannot be put back is asked about
     /// where it is.
-    fn ask_about(&self, mut message: MessageExt, times: i64) -> Next {
+    fn ask_about(&self, mut message: MessageExt, times: i64, unasked: &mut Unasked) -> Next {
         let next = match self.put_back(&message, Some(times)) {
             Some(Again::Stored(copy)) => {
                 message.queue_offset = copy.queue_offset;
@@ -164,7 +189,7 @@ impl TransactionService {
             Some(Again::NotNow(_)) => return Next::Stop,
             None => return Next::Hold,
         };
-        self.ask(message);
+        self.ask(message, unasked);
         next
     }
 
@@ -200,7 +225,7 @@ impl TransactionService {
         Some(again)
     }
 
-    fn ask(&self, message: MessageExt) {
+    fn ask(&self, message: MessageExt, unasked: &mut Unasked) {
         let Some(home) = Home::of(&message.properties) else { return };
         let key =
             properties::property_str(&message.properties, properties::UNIQ_KEY).map(str::to_owned);
@@ -230,7 +255,7 @@ impl TransactionService {
         if self.producers.ask(group, question.with_body(body)) {
             self.metrics.checked.fetch_add(1, Ordering::Relaxed);
         } else {
-            warn!(group, "no producer can be asked about its half message");
+            unasked.note(group);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What tests of this room share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use oxmq_protocol::command::RemotingCommand;
@@ -22,18 +23,26 @@ pub(super) fn open(dir: &std::path::Path) -> Arc<MessageStore> {
 
 /// Producers that remember what they were asked.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Mutex<Vec<(String, RemotingCommand)>>);
+pub(super) struct Asked {
+    questions: Mutex<Vec<(String, RemotingCommand)>>,
+    are_gone: AtomicBool,
+}
 
 impl Asked {
     /// The questions since the last call, with the groups they were for.
     pub(super) fn take(&self) -> Vec<(String, RemotingCommand)> {
-        std::mem::take(&mut *lock(&self.0))
+        std::mem::take(&mut *lock(&self.questions))
+    }
+
+    /// Nobody can be asked from now on.
+    pub(super) fn leave(&self) {
+        self.are_gone.store(true, Ordering::Relaxed);
     }
 }
 
 impl AskProducer for Asked {
     fn ask(&self, group: &str, question: RemotingCommand) -> bool {
-        lock(&self.0).push((group.to_owned(), question));
-        true
+        lock(&self.questions).push((group.to_owned(), question));
+        !self.are_gone.load(Ordering::Relaxed)
     }
 }

@@ -426,3 +426,14 @@ fn message_of_an_absurd_time_is_asked_about_like_another() {
     assert!(setup.end(&half, Decision::Commit).unwrap());
     assert_eq!(setup.delivered(), ["k"]);
 }
+
+#[test]
+fn groups_that_nobody_can_be_asked_of_are_named_once_a_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = setup(dir.path(), |_| ());
+    setup.asked.leave();
+    let halves: Vec<_> = (0..3).map(|key| setup.half(&key.to_string(), "")).collect();
+    setup.end(&halves[1], Decision::Rollback).unwrap();
+    let unasked = setup.service.check_round(now_ms() + LATER_MS);
+    assert_eq!(unasked.0, [("g".into(), 2)].into());
+}
