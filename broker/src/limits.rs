@@ -117,6 +117,10 @@ pub(crate) const MAX_ACKS_PER_REQUEST: usize = 1_024;
 /// Most messages that one check point can be about: it has 32 bits.
 pub(crate) const MAX_MESSAGES_PER_CHECK_POINT: usize = 32;
 
+/// Longest key of a note on popped messages. It has the names of a topic, a group and a broker, which a
+/// request may make up, and is in memory while the note waits to be worked off.
+pub(crate) const MAX_NOTE_KEY_BYTES: usize = 2_048;
+
 /// Check points of one revive queue that are held in memory at a time, of about 300 bytes each; the
 /// others wait in the log.
 pub(crate) const MAX_OPEN_CHECK_POINTS: usize = 100_000;

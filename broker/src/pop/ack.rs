@@ -180,7 +180,9 @@ impl PopService {
     ) -> Result<(), RequestError> {
         let GroupQueueRef { topic, group, queue_id } = given.queue();
         let committed = self.offsets.query(group, topic, queue_id);
-        if committed.is_some_and(|committed| offset < committed) {
+        // What is committed for a group that is not there would be kept for ever, and a request may name any.
+        let is_nobody = self.groups.get(group).is_none();
+        if is_nobody || committed.is_some_and(|committed| offset < committed) {
             return Ok(());
         }
         let commit = |next| {

@@ -18,6 +18,7 @@ use tracing::warn;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
 use crate::delays::Delays;
+use crate::limits::MAX_NOTE_KEY_BYTES;
 use crate::timer::TIMER_TOPIC;
 
 /// Tag of a check point.
@@ -107,6 +108,9 @@ impl Journal {
         due_ms: i64,
     ) -> Result<PutMessageResult, PutMessageStatus> {
         let timers = self.delays.timers.as_ref().ok_or(PutMessageStatus::WheelTimerNotEnable)?;
+        if key.len() > MAX_NOTE_KEY_BYTES {
+            return Err(PutMessageStatus::PropertiesSizeExceeded);
+        }
         let body =
             fastjson::to_vec(body, Dialect::Raw).map_err(|_| PutMessageStatus::MessageIllegal)?;
         let mut text = Vec::with_capacity(256);

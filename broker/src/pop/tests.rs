@@ -3,6 +3,7 @@
 mod flush;
 mod held;
 mod lite;
+mod peers;
 mod recovered;
 
 use std::path::Path;
@@ -35,17 +36,16 @@ struct Setup {
 fn setup(change: impl FnOnce(&mut BrokerConfig)) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let pop = open(dir.path(), change);
-    pop.topics.update(TopicConfig { read_queue_nums: 1, ..TopicConfig::new("t") }).unwrap();
     with_topic_and_group(pop, dir)
 }
 
 fn with_topic_and_group(pop: Arc<PopService>, dir: tempfile::TempDir) -> Setup {
+    pop.topics.update(TopicConfig { read_queue_nums: 1, ..TopicConfig::new("t") }).unwrap();
     pop.groups.update(SubscriptionGroupConfig::new("g")).unwrap();
     Setup { pop, dir }
 }
 
 fn open(dir: &Path, change: impl FnOnce(&mut BrokerConfig)) -> Arc<PopService> {
-    let mut config = BrokerConfig::default();
     let store_config =
         StoreConfig { mapped_file_size_commit_log: 1 << 20, ..StoreConfig::in_dir(dir) };
     open_on(MessageStore::open(store_config).unwrap(), dir, change)
@@ -56,6 +56,7 @@ fn open_on(
     dir: &Path,
     change: impl FnOnce(&mut BrokerConfig),
 ) -> Arc<PopService> {
+    let mut config = BrokerConfig::default();
     config.broker_name = "b".to_owned();
     config.revive_queue_num = 1;
     change(&mut config);
