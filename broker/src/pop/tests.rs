@@ -303,12 +303,19 @@ fn messages_that_cannot_be_noted_are_not_given_out() {
 
 #[test]
 fn messages_of_a_topic_or_group_that_is_gone_do_not_come_back() {
-    let setup = setup(|config| config.auto_create_subscription_group = false);
+    let setup = setup(|config| {
+        config.auto_create_subscription_group = false;
+        config.enable_pop_message_threshold = true;
+        config.pop_inflight_message_threshold = 0;
+    });
     setup.send(&["one"]);
     setup.catch(OVER_MS);
     setup.pop.groups.delete("g");
     Reviver::new(&setup.pop).round(now_ms());
     assert!(setup.pop.topics.get("%RETRY%g_t").is_none());
+    setup.pop.groups.update(SubscriptionGroupConfig::new("g")).unwrap();
+    setup.send(&["two"]);
+    assert_eq!(setup.bodies(LONG_MS), ["two"], "the first one does not count as given out");
 }
 
 #[test]

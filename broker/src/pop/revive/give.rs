@@ -24,11 +24,12 @@ pub(super) fn give_again(
     }
     let PopCheckPoint { topic, consumer_group: group, .. } = point;
     let normal_topic = TopicKind::normal_topic(topic, group);
+    let queue = GroupQueueRef { topic, group, queue_id: point.queue_id };
     if pop.topics.get(normal_topic).is_none() || !has_group(pop, group) {
         info!(topic, group, "popped messages are not given out again: topic or group is gone");
+        pop.count_done(queue, point.pop_time, left.len());
         return true;
     }
-    let queue = GroupQueueRef { topic, group, queue_id: point.queue_id };
     let mut log_end = 0;
     while let Some(offset) = left.first().copied() {
         let Some(stored_to) = give_one(pop, point, offset, is_old) else { return false };
