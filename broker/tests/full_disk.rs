@@ -14,9 +14,10 @@ use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{Dialect, to_vec};
 use oxmq_protocol::header::{
-    ConsumerSendMsgBackRequestHeader, Header as _, SendMessageResponseHeader,
+    AckMessageRequestHeader, ConsumerSendMsgBackRequestHeader, Header as _,
+    PopMessageRequestHeader, PopMessageResponseHeader, SendMessageResponseHeader,
 };
-use oxmq_protocol::message::message_id;
+use oxmq_protocol::message::{MessageExt, ReceiptHandle, TopicKind, message_id};
 use oxmq_store::{Environment, FlushDiskType, Fs, FsOp};
 
 const REQUESTER: &str = "127.0.0.1@requester";
@@ -61,6 +62,49 @@ fn heartbeat() -> RemotingCommand {
     };
     RemotingCommand::request(RequestCode::HEART_BEAT)
         .with_body(to_vec(&heartbeat, Dialect::Raw).unwrap())
+}
+
+fn pop() -> RemotingCommand {
+    let header = PopMessageRequestHeader {
+        consumer_group: "poppers".into(),
+        topic: TOPIC.into(),
+        queue_id: -1,
+        max_msg_nums: 1,
+        invisible_time: 60_000,
+        poll_time: 0,
+        born_time: 0,
+        init_mode: 0,
+        exp_type: None,
+        exp: None,
+        order: None,
+        attempt_id: None,
+    };
+    RemotingCommand::request(RequestCode::POP_MESSAGE).with_header(&header)
+}
+
+/// Acknowledges what a pop has given.
+fn done_with(popped: &RemotingCommand) -> RemotingCommand {
+    let MessageExt { queue_id, queue_offset, .. } = MessageExt::decode(&popped.body).unwrap();
+    let header = PopMessageResponseHeader::decode(&popped.ext_fields).unwrap();
+    let receipt = ReceiptHandle {
+        start_offset: queue_offset,
+        pop_time_ms: header.pop_time,
+        invisible_ms: header.invisible_time,
+        revive_queue_id: header.revive_qid,
+        kind: TopicKind::Normal,
+        broker_name: "broker",
+        queue_id,
+        queue_offset,
+    };
+    let header = AckMessageRequestHeader {
+        consumer_group: "poppers".into(),
+        topic: TOPIC.into(),
+        queue_id,
+        extra_info: receipt.to_string(),
+        offset: queue_offset,
+        lite_topic: None,
+    };
+    RemotingCommand::request(RequestCode::ACK_MESSAGE).with_header(&header)
 }
 
 fn send_response(answer: &RemotingCommand) -> SendMessageResponseHeader {
@@ -117,6 +161,11 @@ async fn what_cannot_be_written_is_not_acknowledged_though_nobody_waits_for_the_
         let refused = ask(send_back(first), true);
         assert_eq!(refused.response_code(), ResponseCode::SYSTEM_ERROR);
         assert!(refused.remark.unwrap().contains("SERVICE_NOT_AVAILABLE"));
+
+        let popped = ask(pop(), false);
+        let refused = ask(done_with(&popped), true);
+        assert_eq!(refused.response_code(), ResponseCode::SYSTEM_ERROR, "{refused:?}");
+        assert_eq!(ask(done_with(&popped), false).response_code(), ResponseCode::SUCCESS);
 
         // The requester has it all the same.
         assert_ne!(send_response(&ask(reply(), false)).msg_id, "0");

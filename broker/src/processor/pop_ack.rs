@@ -14,7 +14,7 @@ use oxmq_protocol::header::{
 };
 use oxmq_protocol::message::{ReceiptHandle, TopicKind};
 use oxmq_remoting::Reply;
-use oxmq_store::MessageStore;
+use oxmq_store::{MessageStore, PutMessageStatus};
 
 use super::{refuse, success};
 use crate::disk_readers;
@@ -106,7 +106,11 @@ impl PopAck {
     fn answer(&self, outcome: Outcome, reply: Reply) {
         match outcome {
             Ok((answer, durable_at)) if durable_at > 0 && self.store.flushes_synchronously() => {
-                self.store.when_durable(durable_at, Box::new(move |_| reply.send(answer)));
+                let answer = move |status: PutMessageStatus| match status.is_stored() {
+                    true => reply.send(answer),
+                    false => refuse(&RequestError::PopNotNoted, reply),
+                };
+                self.store.when_durable(durable_at, Box::new(answer));
             }
             Ok((answer, _)) => reply.send(answer),
             Err(error) => refuse(&error, reply),
