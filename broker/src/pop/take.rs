@@ -25,7 +25,8 @@ use crate::topic_validator;
 
 /// What all queues of one pop have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Round {
+pub(super) struct Round<'a> {
+    request: &'a PopRequest,
     pop_time_ms: i64,
     revive_queue_id: i32,
     /// Where a pop begins among the queues of a topic.
@@ -50,12 +51,12 @@ impl PopService {
         // The queues of a topic of priorities are gone through from the highest on.
         let by_priority = !request.order && self.goes_by_priority(request, dice);
         let first = if by_priority { 0 } else { dice };
-        let round = Round { pop_time_ms: now_ms(), revive_queue_id, first, may_wait };
+        let round = Round { request, pop_time_ms: now_ms(), revive_queue_id, first, may_wait };
         let mut catch = Catch::new(round.pop_time_ms, revive_queue_id);
         catch.omits_no_counts = self.config.pop_consumer_kv_service_enable;
         let from_retry = |kind: TopicKind, catch: &mut Catch| {
             let topic = kind.topic(&request.topic, &request.group);
-            self.take_topic(request, &topic, round, catch)
+            self.take_topic(&topic, round, catch)
         };
         let (retry, other) = self.retry_kinds(dice);
         let retry_probability = match by_priority {
@@ -67,9 +68,9 @@ impl PopService {
             from_retry(retry, &mut catch)?;
         }
         if request.queue_id < 0 {
-            self.take_topic(request, &request.topic, round, &mut catch)?;
+            self.take_topic(&request.topic, round, &mut catch)?;
         } else {
-            self.take_queue(request, &request.topic, request.queue_id, round, &mut catch)?;
+            self.take_queue(&request.topic, request.queue_id, round, &mut catch)?;
         }
         if !request.order {
             if !retry_first && !catch.is_full(request) {
@@ -91,15 +92,15 @@ impl PopService {
     pub(crate) fn peek(&self, request: &PopRequest) -> (Vec<u8>, i64) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let dice = (self.hasher.hash_one(turn) % 100) as i32;
-        let round =
-            Round { pop_time_ms: now_ms(), revive_queue_id: 0, first: dice, may_wait: true };
+        let (pop_time_ms, revive_queue_id) = (now_ms(), 0);
+        let round = Round { request, pop_time_ms, revive_queue_id, first: dice, may_wait: true };
         let mut catch = Catch::new(round.pop_time_ms, 0);
         let mut look = |topic: &str, only: Option<i32>| {
             let queues = self.topics.get(topic).map_or(0, |topic| topic.read_queue_nums);
             for at in 0..queues {
                 let queue_id = (dice % queues + at) % queues;
                 if only.is_none_or(|only| only == queue_id) {
-                    self.peek_queue(request, topic, queue_id, round, &mut catch);
+                    self.peek_queue(topic, queue_id, round, &mut catch);
                 }
             }
         };
@@ -108,14 +109,8 @@ impl PopService {
         (catch.body, catch.rest)
     }
 
-    fn peek_queue(
-        &self,
-        request: &PopRequest,
-        topic: &str,
-        queue_id: i32,
-        round: Round,
-        catch: &mut Catch,
-    ) {
+    fn peek_queue(&self, topic: &str, queue_id: i32, round: Round<'_>, catch: &mut Catch) {
+        let request = round.request;
         let queue_ref = GroupQueueRef { topic, group: &request.group, queue_id };
         let mut offset = self.next_offset(request, queue_ref, &self.queues.get(queue_ref));
         catch.rest += self.store.max_offset(topic, queue_id) - offset;
@@ -123,7 +118,7 @@ impl PopService {
             if catch.is_full(request) {
                 return;
             }
-            let Ok(Some(result)) = self.read(request, queue_ref, offset, round, catch) else {
+            let Ok(Some(result)) = self.read(queue_ref, offset, round, catch) else {
                 return;
             };
             catch.count += result.message_count;
@@ -188,30 +183,24 @@ impl PopService {
             })
     }
 
-    fn take_topic(
-        &self,
-        request: &PopRequest,
-        topic: &str,
-        round: Round,
-        catch: &mut Catch,
-    ) -> Result<(), Cold> {
+    fn take_topic(&self, topic: &str, round: Round<'_>, catch: &mut Catch) -> Result<(), Cold> {
         let queues = self.topics.get(topic).map_or(0, |topic| topic.read_queue_nums);
         for at in 0..queues {
             let at = if self.config.priority_order_asc { queues - 1 - at } else { at };
             let queue_id = (round.first % queues + at) % queues;
-            self.take_queue(request, topic, queue_id, round, catch)?;
+            self.take_queue(topic, queue_id, round, catch)?;
         }
         Ok(())
     }
 
     fn take_queue(
         &self,
-        request: &PopRequest,
         topic: &str,
         queue_id: i32,
-        round: Round,
+        round: Round<'_>,
         catch: &mut Catch,
     ) -> Result<(), Cold> {
+        let request = round.request;
         let queue_ref = GroupQueueRef { topic, group: &request.group, queue_id };
         let queue = self.queues.get(queue_ref);
         let Some(turn) = queue.begin() else {
@@ -220,7 +209,7 @@ impl PopService {
             }
             return Ok(());
         };
-        let outcome = self.take_own_queue(request, queue_ref, &queue, round, catch);
+        let outcome = self.take_own_queue(queue_ref, &queue, round, catch);
         catch.wanted |= turn.end();
         outcome
     }
@@ -228,12 +217,12 @@ impl PopService {
     /// Takes messages of a queue that nobody else of the group takes from at the moment.
     fn take_own_queue(
         &self,
-        request: &PopRequest,
         queue_ref: GroupQueueRef<'_>,
         queue: &Arc<PopQueue>,
-        round: Round,
+        round: Round<'_>,
         catch: &mut Catch,
     ) -> Result<(), Cold> {
+        let request = round.request;
         let GroupQueueRef { topic, group, queue_id } = queue_ref;
         if self.is_over_threshold(queue) {
             catch.rest += self.left(request, queue_ref, queue);
@@ -258,7 +247,7 @@ impl PopService {
         }
         let begin = catch.body.len();
         let start = Instant::now();
-        let Some(mut result) = self.read(request, queue_ref, offset, round, catch)? else {
+        let Some(mut result) = self.read(queue_ref, offset, round, catch)? else {
             return Ok(());
         };
         if matches!(
@@ -270,7 +259,7 @@ impl PopService {
             offset = result.next_begin_offset;
             queue.forget();
             self.offsets.commit(group, topic, queue_id, offset);
-            match self.read(request, queue_ref, offset, round, catch)? {
+            match self.read(queue_ref, offset, round, catch)? {
                 Some(corrected) => result = corrected,
                 None => return Ok(()),
             }
@@ -285,27 +274,13 @@ impl PopService {
                 // Everything looked at was for others.
                 queue.skip_to(next, |next| self.offsets.commit(group, topic, queue_id, next));
             }
-        } else if request.order {
-            let attempt = request.attempt.as_deref();
-            let times = (round.pop_time_ms, request.invisible_ms);
-            // It goes on behind them when they are acknowledged.
-            self.order.give(queue_ref, attempt, times, &given, &mut catch.counts, || {
-                self.offsets.commit(group, topic, queue_id, offset);
-            });
-        } else if let point = self.check_point(request, queue_ref, round, offset, &given)
-            && !self.note(point, round.revive_queue_id, queue, next, catch)
-        {
+        } else if !self.hand_out(queue_ref, queue, round, (offset, next), &given, catch) {
             catch.body.truncate(begin);
             catch.failed = true;
             return Ok(());
-        }
-        if !given.is_empty() {
+        } else {
             let bytes = (catch.body.len() - begin) as u64;
-            queue.given(given.len());
             self.offsets.note_popped(group, topic, given.len() as u64, bytes);
-            catch.count += given.len() as u32;
-            catch.starts.start(topic, queue_id, offset);
-            catch.messages.messages(topic, queue_id, &given);
             if topic != &*request.topic
                 && let Some(name) = self.name_of_retried(topic, request)
             {
@@ -314,6 +289,39 @@ impl PopService {
         }
         catch.rest += result.max_offset - next;
         Ok(())
+    }
+
+    /// Notes that the messages at `given`, found from `offset` on, are given out, after which the queue goes on at
+    /// `next`. Returns whether it is noted.
+    fn hand_out(
+        &self,
+        queue_ref: GroupQueueRef<'_>,
+        queue: &Arc<PopQueue>,
+        round: Round<'_>,
+        (offset, next): (i64, i64),
+        given: &[i64],
+        catch: &mut Catch,
+    ) -> bool {
+        let GroupQueueRef { topic, group, queue_id } = queue_ref;
+        let request = round.request;
+        if request.order {
+            let attempt = request.attempt.as_deref();
+            let times = (round.pop_time_ms, request.invisible_ms);
+            // It goes on behind them when they are acknowledged.
+            self.order.give(queue_ref, attempt, times, given, &mut catch.counts, || {
+                self.offsets.commit(group, topic, queue_id, offset);
+            });
+        } else {
+            let point = self.check_point(queue_ref, round, offset, given);
+            if !self.note(point, round.revive_queue_id, queue, next, catch) {
+                return false;
+            }
+        }
+        queue.given(given.len());
+        catch.count += given.len() as u32;
+        catch.starts.start(topic, queue_id, offset);
+        catch.messages.messages(topic, queue_id, given);
+        true
     }
 
     /// The topic that messages of a retry topic are given out under, with a receipt; or they are as stored.
@@ -330,9 +338,8 @@ impl PopService {
     /// What is noted of the messages that a pop from `offset` on has given.
     fn check_point(
         &self,
-        request: &PopRequest,
         GroupQueueRef { topic, group, queue_id }: GroupQueueRef<'_>,
-        round: Round,
+        round: Round<'_>,
         offset: i64,
         given: &[i64],
     ) -> PopCheckPoint {
@@ -340,7 +347,7 @@ impl PopService {
             broker_name: Some(self.config.broker_name.clone()),
             consumer_group: group.to_owned(),
             queue_offset_diff: Some(given.iter().map(|given| (given - offset) as i32).collect()),
-            invisible_time: request.invisible_ms,
+            invisible_time: round.request.invisible_ms,
             num: given.len() as i8,
             pop_time: round.pop_time_ms,
             queue_id,
@@ -386,12 +393,12 @@ impl PopService {
     /// the disk: then the queue just counts as left, and `None` is returned.
     fn read(
         &self,
-        request: &PopRequest,
         GroupQueueRef { topic, queue_id, .. }: GroupQueueRef<'_>,
         offset: i64,
-        round: Round,
+        round: Round<'_>,
         catch: &mut Catch,
     ) -> Result<Option<GetMessageResult>, Cold> {
+        let request = round.request;
         let most = request.max_messages - catch.count;
         let bytes = MAX_POP_BYTES.saturating_sub(catch.body.len());
         let filter = |tags_code, record: LazyRecord<'_>| {
