@@ -12,6 +12,7 @@ use oxmq_store::AppendTotals;
 use crate::put_latency::{PutLatency, PutPercentiles};
 use crate::sync::lock;
 use crate::timer::TimerFlow;
+use crate::traffic::Flow;
 
 /// Rates are over at most ten minutes, from one sample a second.
 const SAMPLES: usize = 601;
@@ -114,20 +115,24 @@ impl BrokerStats {
         }
     }
 
-    /// Counts messages that were stored, in `took`.
-    pub(crate) fn put(&self, messages: u64, bytes: u64, took: Duration) {
-        self.put_aside(took);
-        self.put_messages.fetch_add(messages, Ordering::Relaxed);
-        self.put_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Counts messages that were stored, each time in `took`.
+    pub(crate) fn put(&self, stored: Flow, took: Duration) {
+        self.note_times(stored.times, took);
+        self.put_messages.fetch_add(stored.messages, Ordering::Relaxed);
+        self.put_bytes.fetch_add(stored.bytes, Ordering::Relaxed);
     }
 
     /// Counts how long it took to store what does not count as sent yet.
     pub(crate) fn put_aside(&self, took: Duration) {
+        self.note_times(1, took);
+    }
+
+    fn note_times(&self, times: u64, took: Duration) {
         let ms = took.as_millis();
         let span = PUT_TIMES.iter().position(|&(end, _)| ms < end).unwrap_or(PUT_TIMES.len() - 1);
-        self.put_times[span].fetch_add(1, Ordering::Relaxed);
+        self.put_times[span].fetch_add(times, Ordering::Relaxed);
         longest(&self.longest_put_ms, ms);
-        self.put_latency.note(took);
+        self.put_latency.note(times, took);
     }
 
     /// Counts a message that was not.
@@ -254,7 +259,7 @@ mod tests {
         let stats = BrokerStats::new(0);
         let start = Instant::now();
         for second in 0..=60 {
-            stats.put(second, 1, Duration::ZERO);
+            stats.put(Flow::once(second, 1), Duration::ZERO);
             stats.sample(
                 start + Duration::from_secs(second),
                 0,
@@ -294,7 +299,7 @@ mod tests {
     fn puts_are_sorted_by_their_time() {
         let stats = BrokerStats::new(0);
         for ms in [0, 0, 9, 10, 12_345] {
-            stats.put(1, 1, Duration::from_millis(ms));
+            stats.put(Flow::once(1, 1), Duration::from_millis(ms));
         }
         assert_eq!(
             stats.put_times(),

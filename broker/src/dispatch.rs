@@ -24,12 +24,15 @@ pub(crate) struct Dispatch {
 
 impl Service for Dispatch {
     fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply) {
+        if let RequestCode::SEND_MESSAGE
+        | RequestCode::SEND_MESSAGE_V2
+        | RequestCode::SEND_BATCH_MESSAGE = request.request_code()
+        {
+            return self.processors.send_message.process(&request, reply);
+        }
+        // Whoever asks for something finds what it has sent before.
+        self.processors.send_message.settle();
         match request.request_code() {
-            RequestCode::SEND_MESSAGE
-            | RequestCode::SEND_MESSAGE_V2
-            | RequestCode::SEND_BATCH_MESSAGE => {
-                self.processors.send_message.process(&request, reply);
-            }
             RequestCode::PULL_MESSAGE | RequestCode::LITE_PULL_MESSAGE if !self.fast_port => {
                 self.processors.pull_message.process(&request, reply);
             }
@@ -70,6 +73,10 @@ impl Service for Dispatch {
                 None => self.answer_elsewhere(&request, reply),
             },
         }
+    }
+
+    fn turn_ends(&self) {
+        self.processors.send_message.settle();
     }
 
     fn opened(&self, connection: &Arc<Connection>) {

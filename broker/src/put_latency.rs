@@ -39,10 +39,10 @@ impl Default for PutLatency {
 }
 
 impl PutLatency {
-    /// Counts a put.
-    pub(crate) fn note(&self, took: Duration) {
+    /// Counts puts.
+    pub(crate) fn note(&self, puts: u64, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.counts[span_of(us)].fetch_add(1, Ordering::Relaxed);
+        self.counts[span_of(us)].fetch_add(puts, Ordering::Relaxed);
     }
 
     /// Ends a minute.
@@ -113,9 +113,9 @@ mod tests {
         let latency = PutLatency::default();
         for hundredth in 0..1_000 {
             let ms = if hundredth < 985 { 0 } else { 20 };
-            latency.note(Duration::from_millis(ms));
+            latency.note(1, Duration::from_millis(ms));
         }
-        latency.note(Duration::from_millis(400));
+        latency.note(1, Duration::from_millis(400));
         assert_eq!(latency.last_minute(), PutPercentiles::default());
         latency.end_minute();
         let PutPercentiles { p99_ms, p999_ms } = latency.last_minute();

@@ -43,6 +43,10 @@ pub trait Service: Send + Sync + 'static {
     /// Must not block: what may take long keeps `reply` and answers from elsewhere.
     fn request(&self, connection: &Arc<Connection>, request: CommandView<'_>, reply: Reply);
 
+    /// The requests that one read has brought have been handed over, or so many of them that their answers are to
+    /// leave now. What was left to be done for all of them at once is done here, by the same thread.
+    fn turn_ends(&self) {}
+
     /// A connection was accepted.
     fn opened(&self, connection: &Arc<Connection>) {
         let _ = connection;

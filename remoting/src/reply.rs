@@ -22,17 +22,24 @@ pub struct Reply {
     opaque: i32,
     form: HeaderForm,
     oneway: bool,
+    more_follow: bool,
     answered: bool,
 }
 
 impl Reply {
-    pub(crate) fn new(connection: &Arc<Connection>, request: &CommandView<'_>) -> Self {
+    /// `more_follow` as [`Self::more_follow`] tells it.
+    pub(crate) fn new(
+        connection: &Arc<Connection>,
+        request: &CommandView<'_>,
+        more_follow: bool,
+    ) -> Self {
         Self {
             connection: Arc::clone(connection),
             code: request.request_code(),
             opaque: request.opaque,
             form: request.form,
             oneway: request.is_oneway(),
+            more_follow,
             answered: false,
         }
     }
@@ -45,6 +52,11 @@ impl Reply {
     /// Tells whether the sender wants no answer; giving one then does nothing.
     pub fn is_oneway(&self) -> bool {
         self.oneway
+    }
+
+    /// Tells whether one read has brought more behind the request, so that it pays to keep some work for all of it.
+    pub fn more_follow(&self) -> bool {
+        self.more_follow
     }
 
     /// Answers with a whole command; opaque, response flag and header form are filled in.

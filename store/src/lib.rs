@@ -46,8 +46,8 @@ pub use fs::{Fs, FsOp};
 pub use json_file::{JsonFile, JsonFileError, replace_file};
 pub use json_journal::JsonJournal;
 pub use message_store::{
-    Arrival, ArrivalListener, Boundary, Cold, Environment, LIGHT_PREFIX, LazyRecord, MessageStore,
-    QueryResult, QueueUnit, Refusal, Stuck, offset_in,
+    Arrival, ArrivalListener, Boundary, Bundle, Cold, Environment, LIGHT_PREFIX, LazyRecord,
+    MessageStore, QueryResult, QueueUnit, Refusal, Stuck, offset_in,
 };
 pub use status::{GetMessageResult, GetMessageStatus, PutMessageResult, PutMessageStatus};
 pub use timer::{TIMER_SLOTS, TimerCheckpoint, TimerSave, TimerStore, TimerUnit};

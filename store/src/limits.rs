@@ -154,3 +154,14 @@ pub const MAX_LIGHT_QUEUES: usize = 1 << 20;
 /// How far the newest store time may be ahead of a sender's clock without that having been set back: senders look at
 /// it before they wait for the log's lock.
 pub const CLOCK_SET_BACK_MS: i64 = 1_000;
+
+/// Queues of messages that are put together: the tails of all are held while these are appended.
+pub const MAX_QUEUES_TOGETHER: usize = 8;
+
+/// Messages that are put together: others wait for the log as long as these are appended.
+pub const MAX_PUT_TOGETHER: usize = 32;
+
+/// Bytes of messages that are put together, and the part of a log file, as all go into one.
+pub const MAX_BYTES_PUT_TOGETHER: usize = 64 << 10;
+/// See [`MAX_BYTES_PUT_TOGETHER`].
+pub const PART_OF_FILE_PUT_TOGETHER: u64 = 64;

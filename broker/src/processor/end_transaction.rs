@@ -16,6 +16,7 @@ use super::{Answer, answer, success};
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::error::RequestError;
+use crate::traffic::Flow;
 use crate::transaction::{Decision, TransactionService};
 
 /// What a producer says that does not know yet: it is asked later.
@@ -69,7 +70,7 @@ impl EndTransaction {
         let start = Instant::now();
         match self.transactions.end(&header, decision, now_ms()) {
             Ok(Some(stored)) => {
-                self.stats.put(1, stored.wrote_bytes.into(), start.elapsed());
+                self.stats.put(Flow::once(1, stored.wrote_bytes.into()), start.elapsed());
             }
             Ok(None) => {}
             Err(error @ RequestError::NotCommitted { .. }) => {

@@ -252,7 +252,7 @@ mod tests {
         m.clock.set(7_000);
         m.put("t", 0, "body");
         let stats = Arc::new(BrokerStats::new(1_000));
-        stats.put(2, 300, std::time::Duration::ZERO);
+        stats.put(crate::traffic::Flow::once(2, 300), std::time::Duration::ZERO);
         let schedule = ScheduleMessageService::load(Arc::clone(&m.store), m.store_root()).unwrap();
         let delays = Delays { schedule: Arc::new(schedule), timers: None };
         let transactions = TransactionService::load(

@@ -6,6 +6,7 @@ mod answers;
 mod aside;
 mod batch;
 mod check;
+mod together;
 mod traits;
 
 use std::cell::RefCell;
@@ -22,6 +23,7 @@ use oxmq_remoting::{Connection, Reply};
 use oxmq_store::{MessageStore, PutMessageResult, PutMessageStatus};
 
 use self::answers::{Answers, Stored};
+use self::together::{Added, Sends};
 use crate::broker_stats::BrokerStats;
 use crate::clock::now_ms;
 use crate::config::BrokerConfig;
@@ -37,6 +39,7 @@ use crate::subscription_group::SubscriptionGroupManager;
 use crate::tables::Tables;
 use crate::topic::{Topic, TopicConfigManager};
 use crate::topic_validator;
+use crate::traffic::Flow;
 use crate::transaction::TransactionService;
 use crate::unique_key::UniqueKeys;
 
@@ -61,11 +64,28 @@ pub(crate) struct SendMessage {
     next_queue: AtomicU32,
 }
 
-/// Buffers of the thread, so that a send allocates nothing.
+/// Buffers of the thread, so that a send allocates nothing, and the sends of the turn that are stored together.
 #[derive(Default)]
 struct Scratch {
     properties: Vec<u8>,
     message_id: String,
+    sends: Sends,
+}
+
+/// How a message may be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// With the others of the turn.
+    Together,
+    /// At once: what becomes of it is wanted.
+    Alone,
+}
+
+/// What became of a message.
+enum Put {
+    Stored(Stored),
+    /// It is stored with others, at the latest when the turn ends.
+    Added(Added),
 }
 
 thread_local! {
@@ -102,11 +122,23 @@ impl SendMessage {
     }
 
     pub(crate) fn process(&self, request: &CommandView<'_>, reply: Reply) {
-        SCRATCH.with_borrow_mut(|scratch| match self.put(request, reply.connection(), scratch) {
-            Ok(stored) => self.answer(stored, scratch, reply),
+        SCRATCH.with_borrow_mut(|scratch| match self.put(request, &reply, scratch) {
+            Ok(Put::Stored(stored)) => {
+                let Scratch { properties, message_id, .. } = scratch;
+                let unique_key = properties::property_str(properties, properties::UNIQ_KEY);
+                self.answer(stored, unique_key, message_id, reply);
+            }
+            Ok(Put::Added(added)) => scratch.sends.note(added, &scratch.properties, reply),
             Err(error) => {
                 self.answers.refuse(error.response_code(), &error.to_string(), reply);
             }
+        });
+    }
+
+    /// Stores what was sent in this turn and is not stored yet, and answers it.
+    pub(crate) fn settle(&self) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.store_sends(&mut scratch.sends, &mut scratch.message_id);
         });
     }
 
@@ -115,26 +147,33 @@ impl SendMessage {
     fn put(
         &self,
         request: &CommandView<'_>,
-        connection: &Connection,
+        reply: &Reply,
         scratch: &mut Scratch,
-    ) -> Result<Stored, RequestError> {
+    ) -> Result<Put, RequestError> {
         if self.config.broker_fast_failure_enable {
             let limit_ms = self.config.wait_time_mills_in_send_queue.max(1).unsigned_abs();
             self.store.await_turn(Duration::from_millis(limit_ms)).map_err(RequestError::Busy)?;
         }
         let mut header = SendMessageView::decode(request)?;
+        let connection = reply.connection();
+        let way = match reply.more_follow() || !scratch.sends.is_empty() {
+            true => Way::Together,
+            false => Way::Alone,
+        };
         if self.static_topics.is_empty() {
-            return self.put_in_queue(&header, request, connection, scratch);
+            return self.put_in_queue(&header, request, connection, scratch, way);
         }
         let queue = self.static_topics.sent_to(request, &header.topic.text(), header.queue_id)?;
         let Some((queue, leader)) = queue.as_ref().and_then(|it| Some((it, it.leader()?))) else {
-            return self.put_in_queue(&header, request, connection, scratch);
+            return self.put_in_queue(&header, request, connection, scratch, way);
         };
         header.queue_id = leader.queue_id;
-        let mut stored = self.put_in_queue(&header, request, connection, scratch)?;
-        stored.queue_id = queue.id();
-        stored.result.queue_offset = leader.logic_offset_within(stored.result.queue_offset);
-        Ok(stored)
+        let mut put = self.put_in_queue(&header, request, connection, scratch, Way::Alone)?;
+        if let Put::Stored(stored) = &mut put {
+            stored.queue_id = queue.id();
+            stored.result.queue_offset = leader.logic_offset_within(stored.result.queue_offset);
+        }
+        Ok(put)
     }
 
     fn put_in_queue(
@@ -143,7 +182,8 @@ impl SendMessage {
         request: &CommandView<'_>,
         connection: &Connection,
         scratch: &mut Scratch,
-    ) -> Result<Stored, RequestError> {
+        way: Way,
+    ) -> Result<Put, RequestError> {
         let (topic, mut queue_id) = self.check(header, connection)?;
         if request.body.is_empty() {
             return Err(RequestError::EmptyBody);
@@ -176,8 +216,9 @@ impl SendMessage {
             }
         }
         if header.batch {
+            self.store_sends(&mut scratch.sends, &mut scratch.message_id);
             message.properties = &scratch.properties;
-            return Ok(self.put_batch(&topic, &message, &traits));
+            return Ok(Put::Stored(self.put_batch(&topic, &message, &traits)));
         }
         if traits.has_lite_topic {
             message_type::to_lite_topic(&mut scratch.properties, message.topic);
@@ -191,27 +232,37 @@ impl SendMessage {
         if message_type::lacks_key(&topic.attributes, &scratch.properties) {
             return Err(RequestError::KeyMissing);
         }
-        let text = &mut scratch.properties;
+        let Scratch { properties: text, message_id, sends } = scratch;
         let is_half = traits.is_half && !aside::is_redelivery(header, text);
+        let waits_for_disk = !traits.no_wait;
+        if way == Way::Together && !is_half && !traits.is_delayed && topic.window.is_none() {
+            let message = Message { properties: text, ..message };
+            return Ok(match self.add_send(sends, message_id, &topic, &message) {
+                Ok(()) => Put::Added(Added { topic, queue_id, waits_for_disk }),
+                Err(result) => Put::Stored(Stored::single(result, queue_id, waits_for_disk)),
+            });
+        }
+        self.store_sends(sends, message_id);
         let put = |text: &mut Vec<u8>| {
             if is_half {
                 let result = self.put_half(message, text)?;
-                return Ok(Stored::single(result, queue_id, !traits.no_wait));
+                return Ok(Stored::single(result, queue_id, waits_for_disk));
             }
             if traits.is_delayed {
                 return Ok(self.put_delayed(&topic, message, queue_id, text, &traits));
             }
             let message = Message { properties: text, ..message };
             let result = self.count(&topic, || self.store.put_message(&message));
-            Ok(Stored::single(result, queue_id, !traits.no_wait))
+            Ok(Stored::single(result, queue_id, waits_for_disk))
         };
-        match &topic.window {
+        let stored = match &topic.window {
             // What consumers send is meant to come again.
             Some(window) if traits.has_unique_key && header.reconsume_times == 0 => {
-                put_once(window, text, request.body, !traits.no_wait, put)
+                put_once(window, text, request.body, waits_for_disk, put)
             }
             _ => put(text),
-        }
+        };
+        stored.map(Put::Stored)
     }
 
     /// Producers read this broker's stamps from a refusal as well.
@@ -232,23 +283,28 @@ impl SendMessage {
         let start = Instant::now();
         let result = put();
         if result.status.is_stored() {
-            let (messages, bytes) = (result.message_count, result.wrote_bytes);
-            self.stats.put(messages.into(), bytes.into(), start.elapsed());
-            topic.put.add(messages.into(), bytes.into());
+            let flow = Flow::once(result.message_count.into(), result.wrote_bytes.into());
+            self.stats.put(flow, start.elapsed());
+            topic.put.join(flow);
         } else {
             self.stats.put_failed();
         }
         result
     }
 
-    fn answer(&self, mut stored: Stored, scratch: &mut Scratch, reply: Reply) {
-        let unique_key = properties::property_str(&scratch.properties, properties::UNIQ_KEY);
+    fn answer(
+        &self,
+        mut stored: Stored,
+        unique_key: Option<&str>,
+        message_id: &mut String,
+        reply: Reply,
+    ) {
         let waits = stored.waits_for_disk && self.store.flushes_synchronously();
         if !waits || stored.result.status != PutMessageStatus::PutOk {
             if !self.store.flush_soon() && stored.result.status.is_stored() {
                 stored.result.status = PutMessageStatus::ServiceNotAvailable;
             }
-            self.answers.respond(&stored, unique_key, &mut scratch.message_id, reply);
+            self.answers.respond(&stored, unique_key, message_id, reply);
             return;
         }
         // The answer waits for the disk and takes with it everything that it needs.

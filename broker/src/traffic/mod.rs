@@ -23,6 +23,11 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// Of messages that came together.
+    pub(crate) fn once(messages: u64, bytes: u64) -> Self {
+        Self { messages, bytes, times: 1 }
+    }
+
     /// Counts messages that came together.
     pub(crate) fn add(&mut self, messages: u64, bytes: u64) {
         self.messages += messages;
@@ -49,9 +54,14 @@ pub(crate) struct Counter {
 impl Counter {
     /// Counts messages that came together.
     pub(crate) fn add(&self, messages: u64, bytes: u64) {
-        self.messages.fetch_add(messages, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.times.fetch_add(1, Ordering::Relaxed);
+        self.join(Flow::once(messages, bytes));
+    }
+
+    /// Counts what somebody has counted.
+    pub(crate) fn join(&self, flow: Flow) {
+        self.messages.fetch_add(flow.messages, Ordering::Relaxed);
+        self.bytes.fetch_add(flow.bytes, Ordering::Relaxed);
+        self.times.fetch_add(flow.times, Ordering::Relaxed);
     }
 
     pub(crate) fn flow(&self) -> Flow {

@@ -32,7 +32,16 @@ impl Peer {
     pub(crate) fn write(&mut self, requests: &[RemotingCommand]) {
         let mut frames = Vec::new();
         requests.iter().for_each(|request| request.encode(&mut frames));
-        self.stream.write_all(&frames).unwrap();
+        self.write_bytes(&frames);
+    }
+
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Whether the broker closes the connection and says nothing more.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.read.is_empty() && matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
     }
 
     pub(crate) fn answer(&mut self) -> RemotingCommand {

@@ -331,6 +331,7 @@ fn frames(
     connection.output.begin_turn();
     let handled = handle(connection, service, buffer);
     // Answers to the frames in front of a bad one are still sent.
+    service.turn_ends();
     if connection.output.end_turn(&connection.socket) == Fate::Broken {
         return Err(End::Here);
     }
@@ -357,12 +358,13 @@ fn handle(
         }
         if unanswered == ANSWER_EVERY && !workers::is_busy() {
             // Nobody else waits for this thread: the peer goes on while the rest is handled.
+            service.turn_ends();
             connection.output.end_turn(&connection.socket);
             connection.output.begin_turn();
             unanswered = 0;
         }
-        dispatch(connection, service, frame)?;
         handled += bytes;
+        dispatch(connection, service, frame, handled < buffer.len())?;
         unanswered += 1;
     }
     Ok(Handled { bytes: handled, stopped: false })
@@ -372,6 +374,7 @@ fn dispatch(
     connection: &Arc<Connection>,
     service: &dyn Service,
     frame: Frame<'_>,
+    more_follow: bool,
 ) -> Result<(), CommandError> {
     let frame_bytes = frame.header.len() + frame.body.len();
     let view = CommandView::decode(frame)?;
@@ -381,7 +384,7 @@ fn dispatch(
         if let Some(counters) = connection.counters() {
             counters.request(view.request_code(), frame::PREFIX_BYTES + frame_bytes);
         }
-        let reply = Reply::new(connection, &view);
+        let reply = Reply::new(connection, &view, more_follow);
         if connection.rules.draining.load(Ordering::Relaxed) && view.version > version::V5_3_1 {
             reply.fail(ResponseCode::GO_AWAY, "please go away");
         } else {

@@ -6,21 +6,21 @@
 //! which [`super::unwritten`] brings into the file.
 
 use std::io;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use oxmq_protocol::message::record::{self, BLANK_HEAD_BYTES};
 
 use super::CommitLog;
-use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, Unit};
+use crate::consume_queue::{BatchUnit, ConsumeQueue, PushOutcome, QueueKind, QueueTail, Unit};
 use crate::disk::is_full;
 use crate::index::feed::{Entry, KeyFeed};
-use crate::limits::CLOCK_SET_BACK_MS;
+use crate::limits::{CLOCK_SET_BACK_MS, MAX_QUEUES_TOGETHER};
 use crate::mapped_file::{MappedWriter, Unwritten};
 use crate::message_store::LightQueues;
 use crate::sync::lock;
 
-/// Encoded records that are appended together, all for one queue.
+/// Encoded records that are appended together.
 #[derive(Debug)]
 pub(crate) struct Records<'a> {
     /// The records, back to back.
@@ -62,6 +62,8 @@ pub(crate) const INNER_BASE_DIGITS: usize = 19;
 pub(crate) struct RecordSpan {
     pub(crate) end: usize,
     pub(crate) tags: Tags,
+    /// Which of the queues it goes into.
+    pub(crate) queue: usize,
 }
 
 /// The tags code of a unit.
@@ -82,13 +84,43 @@ impl Tags {
     }
 }
 
+/// One of each queue of records that are appended together.
+type Each<T> = [T; MAX_QUEUES_TOGETHER];
+
 /// Where records went.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     pub(crate) phy_offset: i64,
-    pub(crate) queue_offset: i64,
+    /// The offset of the first record of each queue.
+    pub(crate) queue_offsets: Each<i64>,
     pub(crate) store_timestamp_ms: i64,
-    pub(crate) push: PushOutcome,
+    pub(crate) pushes: Each<PushOutcome>,
+}
+
+/// Tails of the queues of records, held while these are appended. Only the holder of the append lock holds several.
+struct Tails<'a>(Each<Option<MutexGuard<'a, QueueTail>>>);
+
+impl<'a> Tails<'a> {
+    fn lock(queues: &'a [Arc<ConsumeQueue>]) -> Result<Self, AppendError> {
+        let mut tails = Each::default();
+        for (slot, queue) in tails.iter_mut().zip(queues) {
+            let tail = queue.lock();
+            if tail.is_deleted() {
+                return Err(AppendError::QueueDeleted);
+            }
+            *slot = Some(tail);
+        }
+        Ok(Self(tails))
+    }
+
+    /// The offset that comes next in each.
+    fn next_offsets(&self) -> Each<i64> {
+        self.0.each_ref().map(|tail| tail.as_ref().map_or(0, |tail| tail.next_offset()))
+    }
+
+    fn of(&mut self, span: &RecordSpan) -> Option<&mut QueueTail> {
+        self.0[span.queue].as_deref_mut()
+    }
 }
 
 /// Why nothing was appended.
@@ -118,11 +150,12 @@ pub(super) struct Appender {
 }
 
 impl CommitLog {
-    /// Appends `records` and pushes their units onto `queue`; without a queue they get offset 0.
+    /// Appends `records` and pushes their units onto `queues`, at most [`MAX_QUEUES_TOGETHER`] and each once;
+    /// without queues they get offset 0.
     pub(crate) fn append(
         &self,
         records: &mut Records<'_>,
-        queue: Option<&ConsumeQueue>,
+        queues: &[Arc<ConsumeQueue>],
         now_ms: i64,
         still_open: impl FnOnce() -> bool,
     ) -> Result<Appended, AppendError> {
@@ -134,7 +167,7 @@ impl CommitLog {
                 return Err(AppendError::Closed);
             }
             self.held_since_ms.store(now_ms, Ordering::Relaxed);
-            let appended = self.append_locked(&mut appender, records, queue, now_ms);
+            let appended = self.append_locked(&mut appender, records, queues, now_ms);
             self.held_since_ms.store(0, Ordering::Relaxed);
             (appended?, self.ahead.is_due(self.end.load(Ordering::Relaxed)))
         };
@@ -148,7 +181,7 @@ impl CommitLog {
         &self,
         appender: &mut Appender,
         records: &mut Records<'_>,
-        queue: Option<&ConsumeQueue>,
+        queues: &[Arc<ConsumeQueue>],
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let end_before = self.max_offset();
@@ -156,21 +189,20 @@ impl CommitLog {
         let writer = self.writer_with_room(appender, records.bytes.len())?;
         let phy_offset = writer.file().start() + writer.position() as i64;
 
-        let mut tail = queue.map(ConsumeQueue::lock);
-        if tail.as_ref().is_some_and(|tail| tail.is_deleted()) {
-            return Err(AppendError::QueueDeleted);
-        }
-        let queue_offset = tail.as_ref().map_or(0, |tail| tail.next_offset());
+        let mut tails = Tails::lock(queues)?;
+        let queue_offsets = tails.next_offsets();
         let mut light_tails = match &records.light {
-            Some(light) => light.lock(queue)?,
+            Some(light) => light.lock(queues.first().map(Arc::as_ref))?,
             None => Vec::new(),
         };
 
         let mut begin = 0;
-        for (index, span) in records.spans.iter().enumerate() {
-            let this_offset = if tail.is_some() { queue_offset + index as i64 } else { 0 };
+        let mut next_offsets = queue_offsets;
+        for span in records.spans {
+            let queue_offset = next_offsets[span.queue];
+            next_offsets[span.queue] += i64::from(!queues.is_empty());
             let record = &mut records.bytes[begin..span.end];
-            record::patch(record, this_offset, phy_offset + begin as i64, store_timestamp_ms);
+            record::patch(record, queue_offset, phy_offset + begin as i64, store_timestamp_ms);
             if let Some(InnerBatch { base_at, .. }) = records.inner {
                 let digits = format!("{queue_offset:0INNER_BASE_DIGITS$}");
                 record[base_at..base_at + INNER_BASE_DIGITS].copy_from_slice(digits.as_bytes());
@@ -199,29 +231,29 @@ impl CommitLog {
         // Where the clock has been set back, store times wait for it. A delay does not.
         let is_set_back = store_timestamp_ms.saturating_sub(now_ms) > CLOCK_SET_BACK_MS;
         let delayed_from_ms = if is_set_back { now_ms } else { store_timestamp_ms };
-        let mut push = PushOutcome::Done;
+        let mut pushes = [PushOutcome::Done; MAX_QUEUES_TOGETHER];
         let mut light_appended = Vec::new();
-        if let Some(tail) = &mut tail {
-            let mut begin = 0;
-            for span in records.spans {
-                let unit = Unit {
-                    phy_offset: phy_offset + begin as i64,
-                    size: (span.end - begin) as i32,
-                    tags_code: span.tags.code(delayed_from_ms),
-                };
-                push = push.max(match tail.kind() {
-                    QueueKind::Simple => tail.push(&unit),
-                    QueueKind::Batch => {
-                        let count = records.inner.map_or(1, |inner| inner.count);
-                        let base_offset = tail.next_offset();
-                        tail.push_batch(&BatchUnit { unit, store_timestamp_ms, base_offset, count })
-                    }
-                });
-                if records.light.is_some() {
-                    light_appended = LightQueues::push(&mut light_tails, &unit);
+        let mut begin = 0;
+        for span in records.spans {
+            let Some(tail) = tails.of(span) else { break };
+            let unit = Unit {
+                phy_offset: phy_offset + begin as i64,
+                size: (span.end - begin) as i32,
+                tags_code: span.tags.code(delayed_from_ms),
+            };
+            let push = match tail.kind() {
+                QueueKind::Simple => tail.push(&unit),
+                QueueKind::Batch => {
+                    let count = records.inner.map_or(1, |inner| inner.count);
+                    let base_offset = tail.next_offset();
+                    tail.push_batch(&BatchUnit { unit, store_timestamp_ms, base_offset, count })
                 }
-                begin = span.end;
+            };
+            pushes[span.queue] = pushes[span.queue].max(push);
+            if records.light.is_some() {
+                light_appended = LightQueues::push(&mut light_tails, &unit);
             }
+            begin = span.end;
         }
         drop(light_tails);
         if let Some(light) = &mut records.light {
@@ -230,7 +262,7 @@ impl CommitLog {
         appender.last_store_timestamp_ms = store_timestamp_ms;
         let messages = records.inner.map_or(records.spans.len(), |inner| inner.count as usize);
         self.appended.note(messages, records.bytes.len());
-        Ok(Appended { phy_offset, queue_offset, store_timestamp_ms, push })
+        Ok(Appended { phy_offset, queue_offsets, store_timestamp_ms, pushes })
     }
 
     /// The writer of the file into which `bytes` go, with disk blocks reserved for them.

@@ -6,6 +6,7 @@ mod background;
 #[cfg(test)]
 mod bad_sectors;
 mod batch_topics;
+mod bundle;
 mod compacted;
 mod dispatch;
 mod get;
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 
 pub use announce::{Arrival, ArrivalListener};
 pub(crate) use batch_topics::BatchTopics;
+pub use bundle::Bundle;
 pub(crate) use dispatch::{batch_unit, tags_code_of_record};
 pub use get::Cold;
 pub use lazy_record::LazyRecord;
@@ -395,7 +397,7 @@ mod tests {
         let mut bytes = Vec::new();
         let options = store.encode_options();
         encode_record(&Message::new("new", 0, b"body"), &options, &mut bytes).unwrap();
-        let spans = [RecordSpan { end: bytes.len(), tags: Tags::Code(0) }];
+        let spans = [RecordSpan { end: bytes.len(), tags: Tags::Code(0), queue: 0 }];
         let mut records = Records {
             bytes: &mut bytes,
             spans: &spans,
@@ -405,7 +407,7 @@ mod tests {
             light: None,
         };
         // The writer has not been told of the queue yet.
-        store.log.append(&mut records, Some(&queue), 1, || true).unwrap();
+        store.log.append(&mut records, &[queue], 1, || true).unwrap();
         store.put_message(&Message::new("other", 0, b"body"));
         store.close().unwrap();
         drop(store);

@@ -251,7 +251,7 @@ impl MessageStore {
     }
 
     /// What stands in the way of putting anything into `topic`.
-    fn check(&self, topic: &str) -> Result<(), PutMessageStatus> {
+    pub(super) fn check(&self, topic: &str) -> Result<(), PutMessageStatus> {
         if !self.is_writable() {
             return Err(PutMessageStatus::ServiceNotAvailable);
         }
@@ -270,45 +270,21 @@ impl MessageStore {
     ) -> PutMessageResult {
         let inner = extra.inner;
         let now_ms = self.clock.now_ms();
-        let busy_ms = i64::try_from(self.config.os_page_cache_busy_time_out_mills);
-        if self.log.locked_for_ms(now_ms) > busy_ms.unwrap_or(i64::MAX) {
-            return PutMessageResult::refused(PutMessageStatus::OsPageCacheBusy);
-        }
         let bytes = scratch.bytes.len();
-        if (bytes + BLANK_HEAD_BYTES) as u64 > self.log.file_bytes() {
-            return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
+        if let Err(status) = self.check_log(bytes, now_ms) {
+            return PutMessageResult::refused(status);
         }
         let ((queue, light), appended) = match self.append_to_queue(message, scratch, extra, now_ms)
         {
             Ok(done) => done,
-            Err(AppendError::NotWritten(error)) => {
-                warn!(%error, "message refused: those before it cannot be written");
-                return PutMessageResult::refused(PutMessageStatus::ServiceNotAvailable);
-            }
-            Err(AppendError::NoFile(error)) => {
-                warn!(%error, "no room in the commit log");
-                let full = is_full(&error);
-                return PutMessageResult::refused(if full {
-                    PutMessageStatus::ServiceNotAvailable
-                } else {
-                    PutMessageStatus::CreateMappedFileFailed
-                });
-            }
-            Err(AppendError::TooLarge) => {
-                return PutMessageResult::refused(PutMessageStatus::MessageIllegal);
-            }
-            Err(AppendError::Closed) => {
-                return PutMessageResult::refused(PutMessageStatus::ServiceNotAvailable);
-            }
-            Err(AppendError::QueueDeleted) => {
-                return PutMessageResult::refused(PutMessageStatus::UnknownError);
-            }
+            Err(error) => return PutMessageResult::refused(refusal(&error)),
         };
+        let queue_offset = appended.queue_offsets[0];
         if self.flush_policy.sync && !self.hides_unflushed() {
             self.write_out();
         }
         if let Some(queue) = &queue {
-            self.queue_writer.after_push(queue, appended.push);
+            self.queue_writer.after_push(queue, appended.pushes[0]);
             let messages = inner.map_or(1, |inner| i64::from(inner.count));
             self.announce(message, &appended, (&scratch.spans, messages), properties);
         }
@@ -322,7 +298,7 @@ impl MessageStore {
             status: PutMessageStatus::PutOk,
             phy_offset: appended.phy_offset,
             wrote_bytes: bytes as u32,
-            queue_offset: appended.queue_offset,
+            queue_offset,
             store_timestamp_ms: appended.store_timestamp_ms,
             message_count: inner.map_or(scratch.spans.len() as u32, |inner| inner.count as u32),
         }
@@ -347,16 +323,7 @@ impl MessageStore {
                     self.queues.get_or_create(name, LIGHT_QUEUE_ID, QueueKind::Simple)
                 })
             });
-            let mut records = Records {
-                bytes: &mut scratch.bytes,
-                spans: &scratch.spans,
-                sealed: self.encode.append_property_crc,
-                keys: self.key_feed().map(|feed| (feed, &*scratch.keys)),
-                inner,
-                light: light.as_mut(),
-            };
-            let still_open = || !self.is_closed();
-            match self.log.append(&mut records, queue.as_deref(), now_ms, still_open) {
+            match self.append_once(scratch, queue.as_slice(), inner, light.as_mut(), now_ms) {
                 Ok(appended) => return Ok(((queue, light), appended)),
                 // Its successor is in the table already, or will be made.
                 Err(AppendError::QueueDeleted) => {}
@@ -365,8 +332,39 @@ impl MessageStore {
         }
     }
 
+    pub(super) fn append_once(
+        &self,
+        scratch: &mut Scratch,
+        queues: &[Arc<ConsumeQueue>],
+        inner: Option<InnerBatch>,
+        light: Option<&mut LightQueues>,
+        now_ms: i64,
+    ) -> Result<Appended, AppendError> {
+        let mut records = Records {
+            bytes: &mut scratch.bytes,
+            spans: &scratch.spans,
+            sealed: self.encode.append_property_crc,
+            keys: self.key_feed().map(|feed| (feed, &*scratch.keys)),
+            inner,
+            light,
+        };
+        self.log.append(&mut records, queues, now_ms, || !self.is_closed())
+    }
+
+    /// Whether so many bytes could be in the log, and nobody has held it for too long.
+    pub(super) fn check_log(&self, bytes: usize, now_ms: i64) -> Result<(), PutMessageStatus> {
+        let busy_ms = i64::try_from(self.config.os_page_cache_busy_time_out_mills);
+        if self.log.locked_for_ms(now_ms) > busy_ms.unwrap_or(i64::MAX) {
+            return Err(PutMessageStatus::OsPageCacheBusy);
+        }
+        if (bytes + BLANK_HEAD_BYTES) as u64 > self.log.file_bytes() {
+            return Err(PutMessageStatus::MessageIllegal);
+        }
+        Ok(())
+    }
+
     /// Bytes of the checksum at the end of each record.
-    fn sealed_bytes(&self) -> usize {
+    pub(super) fn sealed_bytes(&self) -> usize {
         match self.encode.append_property_crc {
             true => properties::PROPERTY_CRC_TAIL_BYTES,
             false => 0,
@@ -379,13 +377,13 @@ impl MessageStore {
     }
 
     /// The keys, where there is an index.
-    fn indexed<'k, 'm>(&self, keys: &'k Keys<'m>) -> Option<&'k Keys<'m>> {
+    pub(super) fn indexed<'k, 'm>(&self, keys: &'k Keys<'m>) -> Option<&'k Keys<'m>> {
         self.index.is_some().then_some(keys)
     }
 
     /// Brings what was appended into the files: whether it is there. If not, the next sender and the
     /// flush try it again.
-    fn write_out(&self) -> bool {
+    pub(super) fn write_out(&self) -> bool {
         self.log.write_out_at_once(self.clock.now_ms()).is_ok()
     }
 
@@ -406,7 +404,7 @@ impl MessageStore {
             listener.arrived(&Arrival {
                 topic: message.topic,
                 queue_id: message.queue_id,
-                next_queue_offset: appended.queue_offset + index as i64 + messages,
+                next_queue_offset: appended.queue_offsets[0] + index as i64 + messages,
                 tags_code: span.tags.code(appended.store_timestamp_ms),
                 store_timestamp_ms: appended.store_timestamp_ms,
                 phy_offset,
@@ -417,7 +415,7 @@ impl MessageStore {
     }
 
     /// The tags and keys of a single message; nothing when it claims to be an inner batch, which is put by itself.
-    fn tags_and_keys<'m>(&self, message: &Message<'m>) -> Option<(Tags, Keys<'m>)> {
+    pub(super) fn tags_and_keys<'m>(&self, message: &Message<'m>) -> Option<(Tags, Keys<'m>)> {
         if message.sys_flag & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
             return None;
         }
@@ -443,7 +441,7 @@ fn tags_code_of(keys: &Keys<'_>) -> i64 {
 }
 
 /// Properties that do not end with a zero: recovery takes that for the end of what a killed process has stored.
-fn not_torn(text: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn not_torn(text: &[u8]) -> Cow<'_, [u8]> {
     match text.last() {
         Some(0) => Cow::Owned([text, &[properties::PAIR_SEPARATOR]].concat()),
         _ => Cow::Borrowed(text),
@@ -477,7 +475,27 @@ pub(crate) fn is_storable_topic(topic: &str) -> bool {
         && !topic.bytes().any(|byte| byte == b'/' || byte == 0)
 }
 
-fn status_of(error: EncodeError) -> PutMessageStatus {
+/// What a message is refused with that was not appended.
+pub(super) fn refusal(error: &AppendError) -> PutMessageStatus {
+    match error {
+        AppendError::NotWritten(error) => {
+            warn!(%error, "message refused: those before it cannot be written");
+            PutMessageStatus::ServiceNotAvailable
+        }
+        AppendError::NoFile(error) => {
+            warn!(%error, "no room in the commit log");
+            match is_full(error) {
+                true => PutMessageStatus::ServiceNotAvailable,
+                false => PutMessageStatus::CreateMappedFileFailed,
+            }
+        }
+        AppendError::TooLarge => PutMessageStatus::MessageIllegal,
+        AppendError::Closed => PutMessageStatus::ServiceNotAvailable,
+        AppendError::QueueDeleted => PutMessageStatus::UnknownError,
+    }
+}
+
+pub(super) fn status_of(error: EncodeError) -> PutMessageStatus {
     match error {
         EncodeError::PropertiesTooLarge(_) => PutMessageStatus::PropertiesSizeExceeded,
         EncodeError::BodyTooLarge(_)

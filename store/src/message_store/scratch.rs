@@ -17,7 +17,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
         self.keys.clear();
@@ -33,7 +33,7 @@ impl Scratch {
     ) -> Result<(), EncodeError> {
         let at = self.bytes.len();
         encode_record(message, options, &mut self.bytes)?;
-        self.spans.push(RecordSpan { end: self.bytes.len(), tags });
+        self.spans.push(RecordSpan { end: self.bytes.len(), tags, queue: 0 });
         if let Some(keys) = keys {
             keys.for_each_hash(message.topic, message.sys_flag, |hash| {
                 self.keys.push(RecordKey { at, hash });
@@ -43,7 +43,7 @@ impl Scratch {
     }
 
     /// Gives back what a rare large message took.
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         if self.bytes.capacity() > KEPT_SCRATCH_BYTES {
             *self = Self::default();
         }
