@@ -10,8 +10,7 @@ use oxmq_broker::{Broker, StoreConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::header::{
-    Header as _, PullMessageRequestHeader, PullMessageResponseHeader,
-    UnregisterClientRequestHeader, pull_sys_flag,
+    Header as _, PullMessageResponseHeader, UnregisterClientRequestHeader, pull_sys_flag,
 };
 use oxmq_protocol::message::MessageExt;
 use oxmq_store::FlushDiskType;
@@ -29,32 +28,6 @@ fn pull(offset: i64) -> RemotingCommand {
 fn pull_from(topic: &str, offset: i64, suspend_timeout_millis: i64) -> RemotingCommand {
     let sys_flag = pull_sys_flag::SUSPEND | pull_sys_flag::SUBSCRIPTION;
     pull_with(sys_flag, topic, offset, suspend_timeout_millis)
-}
-
-fn pull_with(
-    sys_flag: i32,
-    topic: &str,
-    offset: i64,
-    suspend_timeout_millis: i64,
-) -> RemotingCommand {
-    let header = PullMessageRequestHeader {
-        consumer_group: "consumers".into(),
-        topic: topic.into(),
-        lite_topic: None,
-        queue_id: 0,
-        queue_offset: offset,
-        max_msg_nums: 32,
-        sys_flag,
-        commit_offset: 0,
-        suspend_timeout_millis,
-        subscription: Some("*".into()),
-        sub_version: 0,
-        expression_type: None,
-        max_msg_bytes: None,
-        request_source: None,
-        proxy_forward_client_id: None,
-    };
-    RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header)
 }
 
 fn pull_all(address: SocketAddr) {

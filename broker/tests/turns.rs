@@ -10,7 +10,7 @@ use oxmq_broker::{Broker, StoreConfig};
 use oxmq_protocol::code::{RequestCode, ResponseCode};
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::ext_fields::Fields as _;
-use oxmq_protocol::header::{GetMaxOffsetRequestHeader, PullMessageRequestHeader};
+use oxmq_protocol::header::{GetMaxOffsetRequestHeader, pull_sys_flag};
 use oxmq_protocol::message::MessageExt;
 use oxmq_store::FlushDiskType;
 
@@ -27,26 +27,7 @@ fn max_offset(opaque: i32) -> RemotingCommand {
 }
 
 fn pull(opaque: i32) -> RemotingCommand {
-    let header = PullMessageRequestHeader {
-        consumer_group: "readers".into(),
-        topic: TOPIC.into(),
-        lite_topic: None,
-        queue_id: 0,
-        queue_offset: 0,
-        max_msg_nums: 32,
-        // The subscription is in the request.
-        sys_flag: 4,
-        commit_offset: 0,
-        suspend_timeout_millis: 0,
-        subscription: Some("*".into()),
-        sub_version: 0,
-        expression_type: None,
-        max_msg_bytes: None,
-        request_source: None,
-        proxy_forward_client_id: None,
-    };
-    let request = RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header);
-    RemotingCommand { opaque, ..request }
+    RemotingCommand { opaque, ..pull_with(pull_sys_flag::SUBSCRIPTION, TOPIC, 0, 0) }
 }
 
 fn answers(peer: &mut Peer, count: usize) -> BTreeMap<i32, RemotingCommand> {

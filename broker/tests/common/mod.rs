@@ -9,7 +9,9 @@ use oxmq_broker::BrokerSettings;
 use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::frame;
-use oxmq_protocol::header::{CreateTopicRequestHeader, SendMessageRequestHeaderV2};
+use oxmq_protocol::header::{
+    CreateTopicRequestHeader, PullMessageRequestHeader, SendMessageRequestHeaderV2,
+};
 
 pub(crate) const TOPIC: &str = "t";
 /// No answer takes so long.
@@ -109,4 +111,31 @@ pub(crate) fn create_topic(attributes: &str) -> RemotingCommand {
         force: false,
     };
     RemotingCommand::request(RequestCode::UPDATE_AND_CREATE_TOPIC).with_header(&header)
+}
+
+/// A pull of all kinds of messages from queue 0, of 32 at most.
+pub(crate) fn pull_with(
+    sys_flag: i32,
+    topic: &str,
+    offset: i64,
+    suspend_timeout_millis: i64,
+) -> RemotingCommand {
+    let header = PullMessageRequestHeader {
+        consumer_group: "consumers".into(),
+        topic: topic.into(),
+        lite_topic: None,
+        queue_id: 0,
+        queue_offset: offset,
+        max_msg_nums: 32,
+        sys_flag,
+        commit_offset: 0,
+        suspend_timeout_millis,
+        subscription: Some("*".into()),
+        sub_version: 0,
+        expression_type: None,
+        max_msg_bytes: None,
+        request_source: None,
+        proxy_forward_client_id: None,
+    };
+    RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header)
 }

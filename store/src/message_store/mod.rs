@@ -16,6 +16,7 @@ mod lookup;
 mod open;
 mod pull;
 mod put;
+mod put_batch;
 mod put_light;
 mod recover;
 mod scratch;
