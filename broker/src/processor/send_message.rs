@@ -150,16 +150,15 @@ impl SendMessage {
         reply: &Reply,
         scratch: &mut Scratch,
     ) -> Result<Put, RequestError> {
-        if self.config.broker_fast_failure_enable {
-            let limit_ms = self.config.wait_time_mills_in_send_queue.max(1).unsigned_abs();
-            self.store.await_turn(Duration::from_millis(limit_ms)).map_err(RequestError::Busy)?;
-        }
         let mut header = SendMessageView::decode(request)?;
         let connection = reply.connection();
         let way = match reply.more_follow() || !scratch.sends.is_empty() {
             true => Way::Together,
             false => Way::Alone,
         };
+        if way == Way::Alone {
+            self.await_turn()?;
+        }
         if self.static_topics.is_empty() {
             return self.put_in_queue(&header, request, connection, scratch, way);
         }
@@ -174,6 +173,18 @@ impl SendMessage {
             stored.result.queue_offset = leader.logic_offset_within(stored.result.queue_offset);
         }
         Ok(put)
+    }
+
+    /// Waits for others that append, but not for long.
+    ///
+    /// # Errors
+    /// When one of them does not come to an end.
+    fn await_turn(&self) -> Result<(), RequestError> {
+        if self.config.broker_fast_failure_enable {
+            let limit_ms = self.config.wait_time_mills_in_send_queue.max(1).unsigned_abs();
+            self.store.await_turn(Duration::from_millis(limit_ms)).map_err(RequestError::Busy)?;
+        }
+        Ok(())
     }
 
     fn put_in_queue(
@@ -217,6 +228,7 @@ impl SendMessage {
         }
         if header.batch {
             self.store_sends(&mut scratch.sends, &mut scratch.message_id);
+            self.await_turn()?;
             message.properties = &scratch.properties;
             return Ok(Put::Stored(self.put_batch(&topic, &message, &traits)));
         }
@@ -243,6 +255,7 @@ impl SendMessage {
             });
         }
         self.store_sends(sends, message_id);
+        self.await_turn()?;
         let put = |text: &mut Vec<u8>| {
             if is_half {
                 let result = self.put_half(message, text)?;

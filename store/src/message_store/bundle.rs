@@ -31,7 +31,8 @@ impl Bundle {
         self.properties.is_empty()
     }
 
-    fn clear(&mut self) {
+    /// Leaves out all messages in it.
+    pub fn clear(&mut self) {
         self.scratch.clear();
         self.scratch.trim();
         self.queues.clear();

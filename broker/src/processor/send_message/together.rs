@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use oxmq_protocol::message::{Message, properties};
 use oxmq_remoting::Reply;
-use oxmq_store::{Bundle, PutMessageResult};
+use oxmq_store::{Bundle, PutMessageResult, PutMessageStatus};
 
 use super::SendMessage;
 use super::answers::Stored;
@@ -70,6 +70,8 @@ impl SendMessage {
         if !self.store.can_add(&sends.bundle, message) {
             self.store_sends(sends, message_id);
             if !self.store.can_add(&sends.bundle, message) {
+                let busy = |_| PutMessageResult::refused(PutMessageStatus::OsPageCacheBusy);
+                self.await_turn().map_err(busy)?;
                 return Err(self.count(topic, || self.store.put_message(message)));
             }
         }
@@ -84,6 +86,12 @@ impl SendMessage {
         let Sends { bundle, waiting, unique_keys } = sends;
         if waiting.is_empty() {
             return;
+        }
+        if let Err(busy) = self.await_turn() {
+            bundle.clear();
+            unique_keys.clear();
+            let (code, remark) = (busy.response_code(), busy.to_string());
+            return waiting.drain(..).for_each(|it| self.refuse(code, &remark, it.reply));
         }
         let begin = Instant::now();
         let mut took = None;
