@@ -106,7 +106,8 @@ impl<'a> Reader<'a> {
         if readable < count.min(bytes.len()) {
             Err(CannotRead)
         } else {
-            Ok(Some(&bytes[..readable]))
+            // More may have been written since.
+            Ok(Some(&bytes[..readable.min(bytes.len())]))
         }
     }
 
