@@ -52,7 +52,11 @@ pub(crate) const LOG_REQUESTS_EVERY: Duration = Duration::from_secs(60);
 /// Codes that one such line names.
 pub(crate) const MAX_LOGGED_CODES: usize = 16;
 
-/// Buffers kept per thread for the next turn; a larger one is given back to the allocator.
+/// What a connection is owed at the end of a turn waits for the end of the round up to this size. More is better sent
+/// while the processor's caches have it.
+pub(crate) const KEPT_FOR_ROUND_BYTES: usize = 64 * 1024;
+
+/// Buffers kept per thread for the next turns, all together; others are given back to the allocator.
 pub(crate) const MAX_SPARE_BYTES: usize = 1024 * 1024;
 
 /// Tasks after which a worker looks again which connections have something to read. New connections that end at

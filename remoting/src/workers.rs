@@ -8,14 +8,15 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::error;
 
+use crate::Connection;
 use crate::limits::{BUSY_ROUNDS, LONGEST_ROUND, LOOK_AFTER_TASKS};
 use crate::spin;
 
@@ -23,6 +24,8 @@ thread_local! {
     static CURRENT: Cell<Option<WorkerId>> = const { Cell::new(None) };
     /// What is to be done when this thread has nothing to read for the moment.
     static AFTER_ROUND: RefCell<Vec<Box<dyn FnOnce()>>> = const { RefCell::new(Vec::new()) };
+    /// Whose answers leave then.
+    static ANSWERED: RefCell<Vec<Arc<Connection>>> = const { RefCell::new(Vec::new()) };
     /// When the first of it came.
     static ROUND_BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Turns of connections in this round.
@@ -71,9 +74,7 @@ pub fn after_round(job: impl FnOnce() + 'static) {
     if CURRENT.get().is_none() {
         return job();
     }
-    if ROUND_BEGAN.get().is_none() {
-        ROUND_BEGAN.set(Some(Instant::now()));
-    }
+    begin_round();
     AFTER_ROUND.with_borrow_mut(|jobs| jobs.push(Box::new(job)));
 }
 
@@ -81,6 +82,25 @@ pub fn after_round(job: impl FnOnce() + 'static) {
 /// gain from that: at once where they come one by one.
 pub fn after_busy_round(job: impl FnOnce() + 'static) {
     if is_busy() { after_round(job) } else { job() }
+}
+
+/// Whether answers had better leave at the end of the round, with those of other connections: the peer that is woken by
+/// the first of them would take the processor from the rest.
+pub(crate) fn keeps_answers() -> bool {
+    CURRENT.get().is_some() && is_busy()
+}
+
+/// Has what `connection` keeps back leave then.
+pub(crate) fn release_after_round(connection: &Arc<Connection>) {
+    begin_round();
+    ANSWERED.with_borrow_mut(|answered| answered.push(Arc::clone(connection)));
+    end_long_round();
+}
+
+fn begin_round() {
+    if ROUND_BEGAN.get().is_none() {
+        ROUND_BEGAN.set(Some(Instant::now()));
+    }
 }
 
 /// Whether several connections of this thread have asked at a time lately.
@@ -108,6 +128,9 @@ pub(crate) fn end_round() {
                 error!("what was left to do after a round panicked");
             }
         }
+        ANSWERED.with_borrow_mut(|answered| {
+            answered.drain(..).for_each(|connection| connection.release());
+        });
     }
 }
 
@@ -161,7 +184,10 @@ fn start(number: usize) -> Option<Handle> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read as _};
     use std::rc::Rc;
+
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -183,6 +209,37 @@ mod tests {
         let kept = (0..2 * BUSY_ROUNDS).take_while(|_| !round(1)).count();
         assert_eq!(kept, BUSY_ROUNDS as usize);
         assert!(round(1));
+    }
+
+    #[tokio::test]
+    async fn answers_leave_at_the_end_of_a_round_of_several_connections() {
+        CURRENT.set(Some(WorkerId(0)));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        stream.writable().await.unwrap();
+        let connection = Connection::new(stream, Arc::default()).unwrap();
+        let mut answer = |turns| {
+            (0..turns).for_each(|_| note_turn());
+            assert!(connection.hold());
+            connection.write(|out| out.push(7));
+            peer.set_nonblocking(true).unwrap();
+            let early = peer.read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(early, Err(ErrorKind::WouldBlock));
+            let waits = keeps_answers();
+            match waits {
+                true => release_after_round(&connection),
+                false => connection.release(),
+            }
+            let early = peer.read(&mut [0]).map_err(|error| error.kind());
+            assert_eq!(early.is_ok(), !waits, "{early:?}");
+            end_round();
+            peer.set_nonblocking(false).unwrap();
+            assert!(early.is_ok() || peer.read_exact(&mut [0]).is_ok());
+            waits
+        };
+        assert!(!answer(1));
+        assert!(answer(2));
     }
 
     #[test]

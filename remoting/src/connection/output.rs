@@ -3,14 +3,15 @@
 //! One thread writes to the socket at a time, and never with the lock held. Whoever appends while
 //! another one writes, or while a turn is under way, leaves its bytes to that one.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::socket::Socket;
 use crate::limits::{
-    HIGH_WATER_BYTES, LOW_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES, TOTAL_HIGH_WATER_BYTES,
+    HIGH_WATER_BYTES, KEPT_FOR_ROUND_BYTES, LOW_WATER_BYTES, MAX_SPARE_BYTES, MAX_UNSENT_BYTES,
+    TOTAL_HIGH_WATER_BYTES,
 };
 use crate::sync::lock;
 
@@ -18,8 +19,31 @@ use crate::sync::lock;
 static BLOCKED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The buffer of the connection served last: idle connections have none.
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Buffers of connections served before: idle ones have none.
+    static SPARE: RefCell<Spare> = const { RefCell::new(Spare { buffers: Vec::new(), bytes: 0 }) };
+}
+
+/// Empty buffers.
+struct Spare {
+    buffers: Vec<Vec<u8>>,
+    /// Of all of them.
+    bytes: usize,
+}
+
+impl Spare {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        let bytes = self.bytes + buffer.capacity();
+        if bytes <= MAX_SPARE_BYTES {
+            self.bytes = bytes;
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,11 +119,13 @@ impl Output {
         // land in a new one meanwhile, and their order does not matter.
         let mut buffer = std::mem::take(&mut lock(&self.state).unsent);
         if buffer.capacity() == 0 {
-            buffer = SPARE.take();
+            buffer = SPARE.with_borrow_mut(Spare::take);
         }
         let result = frame(&mut buffer);
         let mut state = lock(&self.state);
-        if state.unsent.is_empty() {
+        if buffer.is_empty() {
+            SPARE.with_borrow_mut(|spare| spare.keep(buffer));
+        } else if state.unsent.is_empty() {
             std::mem::swap(&mut state.unsent, &mut buffer);
         } else {
             state.unsent.extend_from_slice(&buffer);
@@ -150,6 +176,12 @@ impl Output {
         }
         drop(state);
         self.drain(socket)
+    }
+
+    /// Tells whether there is something to send, and so little that it gains from leaving with what other connections
+    /// are owed.
+    pub(super) fn keeps_little(&self) -> bool {
+        (1..=KEPT_FOR_ROUND_BYTES).contains(&lock(&self.state).owed_bytes())
     }
 
     /// Tells whether so much is kept back that the rest of the turn should wait until it is sent.
@@ -212,9 +244,7 @@ impl Output {
             }
             let Rest { mut bytes, .. } = taken;
             bytes.clear();
-            if bytes.capacity() <= MAX_SPARE_BYTES {
-                SPARE.set(bytes);
-            }
+            SPARE.with_borrow_mut(|spare| spare.keep(bytes));
         }
     }
 }
@@ -312,6 +342,31 @@ mod tests {
         assert!(output.is_much());
         drop(others);
         assert!(!output.over_high_water());
+    }
+
+    #[tokio::test]
+    async fn little_is_something_that_a_cache_holds() {
+        let (_peer, socket, output) = connected().await;
+        output.begin_turn();
+        assert!(!output.keeps_little());
+        for (bytes, is_little) in [(1, true), (KEPT_FOR_ROUND_BYTES - 1, true), (1, false)] {
+            output.append(&socket, |out| out.resize(out.len() + bytes, 7));
+            assert_eq!(output.keeps_little(), is_little);
+        }
+    }
+
+    #[tokio::test]
+    async fn spare_buffers_are_few_in_bytes_and_come_back_unused() {
+        let (_peer, socket, output) = connected().await;
+        for bytes in [MAX_SPARE_BYTES / 2, MAX_SPARE_BYTES / 2 + 1, 100] {
+            SPARE.with_borrow_mut(|spare| spare.keep(Vec::with_capacity(bytes)));
+        }
+        let kept = || SPARE.with_borrow(|spare| (spare.buffers.len(), spare.bytes));
+        assert_eq!(kept(), (2, MAX_SPARE_BYTES / 2 + 100));
+        output.append(&socket, |_| ());
+        assert_eq!(kept(), (2, MAX_SPARE_BYTES / 2 + 100));
+        assert_eq!(SPARE.with_borrow_mut(Spare::take).capacity(), 100);
+        assert_eq!(kept(), (1, MAX_SPARE_BYTES / 2));
     }
 
     #[tokio::test]

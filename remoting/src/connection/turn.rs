@@ -70,6 +70,8 @@ struct Closing<'a> {
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
+        // What it is owed for requests before the one that ended it.
+        self.connection.release();
         self.connection.close();
         self.connection.pending.close();
         self.service.closed(self.connection);
@@ -332,7 +334,9 @@ fn frames(
     let handled = handle(connection, service, buffer);
     // Answers to the frames in front of a bad one are still sent.
     service.turn_ends();
-    if connection.output.end_turn(&connection.socket) == Fate::Broken {
+    if workers::keeps_answers() && connection.output.keeps_little() {
+        workers::release_after_round(connection);
+    } else if connection.output.end_turn(&connection.socket) == Fate::Broken {
         return Err(End::Here);
     }
     spin::note_turn();
