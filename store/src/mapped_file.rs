@@ -24,6 +24,7 @@
 
 #[cfg(test)]
 pub(crate) mod bad;
+mod cache;
 mod look;
 mod table;
 mod writer;
@@ -40,9 +41,6 @@ pub(crate) use self::table::MappedTable;
 pub(crate) use self::writer::{MappedWriter, Unwritten, Way};
 use crate::fs::Fs;
 use crate::limits::{ALLOCATE_STEP_BYTES, PAGE_PIECE_BYTES};
-
-/// Bytes that the processor fetches at a time.
-const CACHE_LINE_BYTES: usize = 64;
 
 /// Bytes that are searched for a magic at a time: a page, so that zeros are passed quickly.
 const SEARCH_BYTES: usize = 4096;
@@ -313,9 +311,9 @@ impl MappedFile {
     pub(crate) fn prefetch(&self, at: usize, end: usize) {
         let end = end.min(self.wrote_position());
         // The mapping begins with a line.
-        let first = at - at % CACHE_LINE_BYTES;
-        for line in (first..end).step_by(CACHE_LINE_BYTES) {
-            prefetch_line(self.written(line, end));
+        let first = at - at % cache::LINE_BYTES;
+        for line in (first..end).step_by(cache::LINE_BYTES) {
+            cache::fetch_line(self.written(line, end));
         }
     }
 
@@ -357,20 +355,6 @@ impl MappedFile {
         self.file.metadata()?.modified()
     }
 }
-
-/// Has the processor fetch the cache line in which `bytes` begin.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn prefetch_line(bytes: &[u8]) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a hint, which neither reads nor faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
-}
-
-/// There is no such hint in stable Rust.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn prefetch_line(_: &[u8]) {}
 
 #[cfg(test)]
 mod tests;

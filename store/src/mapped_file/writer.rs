@@ -6,12 +6,14 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 use oxmq_protocol::message::record::SMALLEST_RECORD_BYTES;
 
-use super::MappedFile;
+use super::{MappedFile, cache};
 use crate::error::IoContext;
 use crate::fs::Fs;
 
 /// Bytes that are stored before those behind them are: fewer than the shortest record has.
 const PIECE_BYTES: usize = 64;
+/// How far ahead of what is stored lines are fetched.
+const FETCH_AHEAD_BYTES: usize = 1024;
 const _: () = assert!(PIECE_BYTES < SMALLEST_RECORD_BYTES);
 
 /// How bytes get into a file.
@@ -136,6 +138,8 @@ impl MappedWriter {
 unsafe fn store_in_order(bytes: &[u8], target: *mut u8) {
     let (pieces, rest) = bytes.as_chunks::<PIECE_BYTES>();
     for (piece, at) in pieces.iter().zip((0..).step_by(PIECE_BYTES)) {
+        // It was cleared by another thread a while ago, and is in no cache of this one.
+        cache::fetch_line_to_write(target.wrapping_add(at + FETCH_AHEAD_BYTES));
         // SAFETY: a part of what the caller vouches for.
         unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), target.add(at), PIECE_BYTES) };
         // The processor keeps the order for its own thread, which the end of that is part of.
