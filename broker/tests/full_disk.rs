@@ -15,7 +15,7 @@ use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::fastjson::{Dialect, to_vec};
 use oxmq_protocol::header::{
     AckMessageRequestHeader, ConsumerSendMsgBackRequestHeader, Header as _,
-    PopMessageRequestHeader, PopMessageResponseHeader, SendMessageResponseHeader,
+    PopMessageResponseHeader, SendMessageResponseHeader,
 };
 use oxmq_protocol::message::{MessageExt, ReceiptHandle, TopicKind, message_id};
 use oxmq_store::{Environment, FlushDiskType, Fs, FsOp};
@@ -62,24 +62,6 @@ fn heartbeat() -> RemotingCommand {
     };
     RemotingCommand::request(RequestCode::HEART_BEAT)
         .with_body(to_vec(&heartbeat, Dialect::Raw).unwrap())
-}
-
-fn pop() -> RemotingCommand {
-    let header = PopMessageRequestHeader {
-        consumer_group: "poppers".into(),
-        topic: TOPIC.into(),
-        queue_id: -1,
-        max_msg_nums: 1,
-        invisible_time: 60_000,
-        poll_time: 0,
-        born_time: 0,
-        init_mode: 0,
-        exp_type: None,
-        exp: None,
-        order: None,
-        attempt_id: None,
-    };
-    RemotingCommand::request(RequestCode::POP_MESSAGE).with_header(&header)
 }
 
 /// Acknowledges what a pop has given.
@@ -162,7 +144,7 @@ async fn what_cannot_be_written_is_not_acknowledged_though_nobody_waits_for_the_
         assert_eq!(refused.response_code(), ResponseCode::SYSTEM_ERROR);
         assert!(refused.remark.unwrap().contains("SERVICE_NOT_AVAILABLE"));
 
-        let popped = ask(pop(), false);
+        let popped = ask(pop_with("poppers", 60_000, 0), false);
         let refused = ask(done_with(&popped), true);
         assert_eq!(refused.response_code(), ResponseCode::SYSTEM_ERROR, "{refused:?}");
         assert_eq!(ask(done_with(&popped), false).response_code(), ResponseCode::SUCCESS);

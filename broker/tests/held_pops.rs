@@ -7,28 +7,13 @@ use std::time::Duration;
 
 use common::*;
 use oxmq_broker::{Broker, StoreConfig};
-use oxmq_protocol::code::{RequestCode, ResponseCode};
+use oxmq_protocol::code::ResponseCode;
 use oxmq_protocol::command::RemotingCommand;
-use oxmq_protocol::header::PopMessageRequestHeader;
 use oxmq_protocol::message::MessageExt;
 use oxmq_store::{Environment, FlushDiskType, Fs, FsOp};
 
 fn pop(invisible_time: i64, poll_time: i64) -> RemotingCommand {
-    let header = PopMessageRequestHeader {
-        consumer_group: "consumers".into(),
-        topic: TOPIC.into(),
-        queue_id: -1,
-        max_msg_nums: 1,
-        invisible_time,
-        poll_time,
-        born_time: 0,
-        init_mode: 0,
-        exp_type: None,
-        exp: None,
-        order: None,
-        attempt_id: None,
-    };
-    RemotingCommand::request(RequestCode::POP_MESSAGE).with_header(&header)
+    pop_with("consumers", invisible_time, poll_time)
 }
 
 /// Each flush of the log takes so long that whoever looks at once sees nothing of what was put.

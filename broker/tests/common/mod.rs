@@ -10,7 +10,8 @@ use oxmq_protocol::code::RequestCode;
 use oxmq_protocol::command::RemotingCommand;
 use oxmq_protocol::frame;
 use oxmq_protocol::header::{
-    CreateTopicRequestHeader, PullMessageRequestHeader, SendMessageRequestHeaderV2,
+    CreateTopicRequestHeader, PopMessageRequestHeader, PullMessageRequestHeader,
+    SendMessageRequestHeaderV2,
 };
 
 pub(crate) const TOPIC: &str = "t";
@@ -138,4 +139,27 @@ pub(crate) fn pull_with(
         proxy_forward_client_id: None,
     };
     RemotingCommand::request(RequestCode::PULL_MESSAGE).with_header(&header)
+}
+
+/// A pop of one message of any queue of [`TOPIC`]; times in ms.
+pub(crate) fn pop_with(
+    consumer_group: &str,
+    invisible_time: i64,
+    poll_time: i64,
+) -> RemotingCommand {
+    let header = PopMessageRequestHeader {
+        consumer_group: consumer_group.into(),
+        topic: TOPIC.into(),
+        queue_id: -1,
+        max_msg_nums: 1,
+        invisible_time,
+        poll_time,
+        born_time: 0,
+        init_mode: 0,
+        exp_type: None,
+        exp: None,
+        order: None,
+        attempt_id: None,
+    };
+    RemotingCommand::request(RequestCode::POP_MESSAGE).with_header(&header)
 }
