@@ -234,6 +234,7 @@ impl BrokerHandle {
 
     /// Leaves the name servers, ends every connection, saves everything and closes the store.
     pub async fn shutdown(mut self) {
+        info!(broker = %self.name, "broker stops");
         self.registration.unregister().await;
         if let Some(wait) = self.drain {
             // The ports share their clients.
@@ -246,6 +247,7 @@ impl BrokerHandle {
         for server in self.servers.drain(..) {
             server.shutdown().await;
         }
+        info!(broker = %self.name, "connections closed");
         self.tables.static_topics.others.close();
         let (tables, store) = (Arc::clone(&self.tables), Arc::clone(&self.store));
         let delays = self.delays.clone();
@@ -260,6 +262,7 @@ impl BrokerHandle {
             if let Some(revive) = revive {
                 revive.close();
             }
+            info!("deliveries ended");
             tables.save_all();
             save_schedule(&delays.schedule);
             let closed = store.close();
