@@ -39,7 +39,7 @@ impl Spare {
 
     fn keep(&mut self, buffer: Vec<u8>) {
         let bytes = self.bytes + buffer.capacity();
-        if bytes <= MAX_SPARE_BYTES {
+        if buffer.capacity() > 0 && bytes <= MAX_SPARE_BYTES {
             self.bytes = bytes;
             self.buffers.push(buffer);
         }
